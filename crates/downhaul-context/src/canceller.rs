@@ -1,0 +1,89 @@
+//! [`Canceller`]: the only thing that can end a context.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cause::Reason;
+use crate::node::Node;
+
+/// Ends one context and, with it, all that was derived from it.
+///
+/// Dropping it ends the context too, so that work cannot leak by forgetting;
+/// [`disarm`](Self::disarm) lets go without ending. To let several parties end one context, share
+/// it in an [`Arc`].
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_context::{CauseKind, Context};
+///
+/// let (ctx, canceller) = Context::root();
+/// drop(canceller);
+/// assert_eq!(ctx.cause().unwrap().kind(), CauseKind::Dropped);
+/// ```
+#[derive(Debug)]
+pub struct Canceller {
+    node: Arc<Node>,
+    armed: bool,
+}
+
+impl Canceller {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self { node, armed: true }
+    }
+
+    /// Ends the context: its level becomes Done, here and in all descendants, before this returns.
+    ///
+    /// Does not wait for the work to stop. Returns whether this call was what ended the context.
+    #[track_caller]
+    pub fn cancel(&self) -> bool {
+        self.node.end(Reason::plain(), Location::caller())
+    }
+
+    /// Ends the context and says why.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_context::{CauseKind, Context, Reason};
+    ///
+    /// let (ctx, canceller) = Context::root();
+    /// canceller.cancel_with(Reason::client_gone());
+    /// assert_eq!(ctx.cause().unwrap().kind(), CauseKind::ClientGone);
+    /// ```
+    #[track_caller]
+    pub fn cancel_with(&self, reason: Reason) -> bool {
+        self.node.end(reason, Location::caller())
+    }
+
+    /// Asks the context to drain, and ends it when `grace` is over.
+    ///
+    /// Draining cancels nothing: it says "take nothing new, finish what is begun". A second call
+    /// can only shorten the grace. Returns whether this call began the draining.
+    #[track_caller]
+    pub fn drain(&self, grace: Duration) -> bool {
+        self.node.drain(grace, Reason::plain(), Location::caller())
+    }
+
+    /// Asks the context to drain and says why; otherwise as [`drain`](Self::drain).
+    #[track_caller]
+    pub fn drain_with(&self, grace: Duration, reason: Reason) -> bool {
+        self.node.drain(grace, reason, Location::caller())
+    }
+
+    /// Lets go of the context without ending it. It still ends with its parent or by its deadline.
+    pub fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Canceller {
+    fn drop(&mut self) {
+        // When no context and no child is left, there is nobody to tell. A handle cannot appear in
+        // between: new ones are cloned from contexts or children, and both hold a reference.
+        if self.armed && Arc::strong_count(&self.node) > 1 {
+            self.node.end(Reason::dropped(), self.node.site());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! [`RequestId`]: one id from the socket to the last log line.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// The longest request id that is accepted from outside, in bytes.
+const LONGEST: usize = 128;
+
+/// An id that follows a request through HTTP, messages, logs and spans.
+///
+/// It is 1 to 128 bytes of `A-Z a-z 0-9 . _ ~ -`, so it can stand in a header, a log line and a URL
+/// as it is. Whatever comes from outside goes through [`RequestId::parse`]; when that fails, make a
+/// fresh one.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_context::RequestId;
+///
+/// let inbound = RequestId::parse("order-7f.3");
+/// assert_eq!(inbound.unwrap().as_str(), "order-7f.3");
+///
+/// // A forged log line does not get in.
+/// let id = RequestId::parse("x\nINFO paid=true").unwrap_or_else(|_| RequestId::generate());
+/// assert_eq!(id.as_str().len(), 36);
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// Makes a fresh id: a UUID of version 7, which sorts by the time it was made.
+    pub fn generate() -> Self {
+        let mut buffer = Uuid::encode_buffer();
+        let text: &str = Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
+        Self(Arc::from(text))
+    }
+
+    /// Takes an id that came from outside.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRequestId`] if it is empty, longer than 128 bytes, or holds any other byte than the
+    /// allowed ones. The error does not repeat the text.
+    pub fn parse(text: &str) -> Result<Self, InvalidRequestId> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+        if text.is_empty() || text.len() > LONGEST || !text.bytes().all(allowed) {
+            return Err(InvalidRequestId { len: text.len() });
+        }
+        Ok(Self(Arc::from(text)))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = InvalidRequestId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl AsRef<str> for RequestId {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestId({self})")
+    }
+}
+
+/// Text that cannot be a [`RequestId`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a request id: want 1 to {LONGEST} bytes of `A-Z a-z 0-9 . _ ~ -`, got {len} bytes")]
+pub struct InvalidRequestId {
+    len: usize,
+}
