@@ -1,0 +1,55 @@
+//! Ids from outside are checked before they reach a log.
+
+use downhaul_context::{RequestId, TraceContext};
+use proptest::prelude::*;
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[test]
+fn fresh_request_ids_are_valid_and_sort_by_time() {
+    let (first, second) = (RequestId::generate(), RequestId::generate());
+    assert!(RequestId::parse(first.as_str()).is_ok());
+    assert!(first.as_str() < second.as_str());
+}
+
+#[test]
+fn a_request_id_of_129_bytes_or_none_is_refused() {
+    assert!(RequestId::parse(&"a".repeat(128)).is_ok());
+    assert!(RequestId::parse(&"a".repeat(129)).is_err());
+    assert!(RequestId::parse("").is_err());
+}
+
+#[test]
+fn a_traceparent_of_a_later_version_may_have_more_fields() {
+    let later = format!("cc{}-what-the-future-brings", &PARENT[2..]);
+    assert!(TraceContext::parse(&later, None).is_ok());
+    assert!(TraceContext::parse(&format!("{PARENT}-more"), None).is_err());
+}
+
+#[test]
+fn zero_ids_and_upper_case_are_no_traceparent() {
+    for bad in [
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    ] {
+        assert!(TraceContext::parse(bad, None).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn an_empty_tracestate_is_left_out() {
+    assert_eq!(TraceContext::parse(PARENT, Some("")).unwrap().tracestate(), None);
+    assert_eq!(TraceContext::parse(PARENT, Some("a=1")).unwrap().tracestate(), Some("a=1"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parsers_panic(text in ".*", state in ".*") {
+        let _ = TraceContext::parse(&text, Some(&state));
+        if let Ok(id) = RequestId::parse(&text) {
+            prop_assert!(id.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+    }
+}
