@@ -1,1 +1,77 @@
-//! Placeholder.
+//! Messages as lifetimes: `async fn(Context, Incoming<M>) -> Result<(), Failure>`, on any broker.
+//!
+//! A [`Consumer`] gives each message of a queue to a handler, together with a
+//! [`Context`](downhaul_context::Context) that carries the request id, the deadline and the word to
+//! stop. What the handler returns settles the message. See [`Consumer`] for a whole program.
+//!
+//! # Rules of use
+//!
+//! 1. Handlers must be idempotent: a message is delivered at least once. Its [id](Incoming::id)
+//!    tells a duplicate.
+//! 2. Return an error to try again, [`Failure::permanent`] to give up. Never loop inside a handler
+//!    for ever.
+//! 3. Wrap waiting in [`Context::run`](downhaul_context::Context::run), so that stopping does not
+//!    wait for it.
+//! 4. Publish through a [`Publisher`] or as part of the [`Outcome`]; either is confirmed before the
+//!    message that it came from is acknowledged, if you wait for it.
+//!
+//! # What it guarantees
+//!
+//! A message whose publish was confirmed is given to a handler until it is acknowledged or in the
+//! dead-letter queue. Duplicates occur when the link or the process is lost between the work and
+//! its settlement, and when an unknown publish is repeated. Each guarantee is a scenario that every
+//! broker passes, in `downhaul-testkit`:
+//!
+//! 1. Nothing is lost with the link (`a_lost_link_loses_no_message`), nor by stopping
+//!    (`stopping_finishes_what_is_begun_and_releases_the_rest`).
+//! 2. Our own cancelling releases a message; it never counts as an attempt and never leads to the
+//!    dead-letter queue (`a_handler_cancelled_by_stopping_is_released_not_retried`).
+//! 3. A message that cannot be decoded, whose handler panics, or that has used up its attempts is a
+//!    dead letter with its reason (`a_message_that_cannot_be_decoded_is_a_dead_letter`,
+//!    `a_panic_is_a_dead_letter`,
+//!    `a_message_that_keeps_failing_is_a_dead_letter_after_its_attempts`).
+//! 4. After `pause` or `stop` has settled, no handler starts (`a_paused_consumer_starts_nothing`).
+//! 5. What an outcome emits is confirmed before the message is acknowledged
+//!    (`what_a_handler_emits_is_confirmed_before_the_ack`).
+//!
+//! # What it does not do
+//!
+//! It does not order messages by key, batch, limit rates or remember ids yet. The memory broker
+//! keeps nothing on disk.
+
+mod broker;
+mod consumer;
+mod decode;
+mod engine;
+mod error;
+mod handle;
+mod handler;
+pub mod headers;
+mod lifecycle;
+mod memory;
+mod message;
+mod observer;
+mod publish;
+mod publisher;
+mod retry;
+mod settlement;
+mod shared;
+mod subscription;
+
+pub use crate::broker::{Broker, Delivery, Settled, Sink, Source, Token, Verdict};
+pub use crate::consumer::Consumer;
+pub use crate::decode::{Decode, DecodeError, Json};
+pub use crate::error::{BrokerError, BrokerErrorKind, PublishError, PublishErrorKind};
+pub use crate::handle::ConsumerHandle;
+pub use crate::handler::{Incoming, Meta};
+pub use crate::headers::Headers;
+pub use crate::lifecycle::{Link, State, Status};
+pub use crate::memory::{MemoryBroker, QueueDepth};
+pub use crate::message::Message;
+pub use crate::observer::{MessageObserver, Processed};
+pub use crate::publish::{Destination, Outgoing, PublishOutcome, Receipt, ReceiptSender};
+pub use crate::publisher::Publisher;
+pub use crate::retry::RetryPolicy;
+pub use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
+pub use crate::shared::{InFlight, Tally};
+pub use crate::subscription::Subscription;

@@ -1,0 +1,196 @@
+//! What a broker must do: the traits that a backend implements, as numbered contracts.
+//!
+//! The engine owns everything that is the same for all brokers: concurrency, retries, dead letters,
+//! deadlines, lifecycle, backoff and reconnecting. A backend opens, delivers, settles and
+//! publishes; when its link breaks it says so and is opened anew. Each clause names the scenario of
+//! the conformance suite that checks it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use downhaul_context::Context;
+
+use crate::error::BrokerError;
+use crate::message::Message;
+use crate::publish::{Outgoing, Receipt};
+use crate::subscription::Subscription;
+
+/// A place that takes messages and gives them to consumers.
+///
+/// A topic is what publishers name; a queue is what a consumer reads. Each queue gets its own copy
+/// of every message published to a topic it is bound to.
+#[async_trait]
+pub trait Broker: Debug + Send + Sync + 'static {
+    /// The name of the messaging system, as in OpenTelemetry's `messaging.system`: `rabbitmq`,
+    /// `kafka`, `memory`.
+    fn system(&self) -> &'static str;
+
+    /// Opens a source of deliveries.
+    ///
+    /// 1. MUST declare the queue, bind it to all topics of `subscription`, and declare its
+    ///    dead-letter queue, before it returns (`publishes_before_the_first_delivery_are_kept`).
+    /// 2. MUST NOT have more than `subscription.prefetch()` deliveries unsettled at a time
+    ///    (`prefetch_bounds_what_is_unsettled`).
+    /// 3. MUST fail with a [permanent](BrokerError::is_permanent) error when trying again cannot
+    ///    help, such as bad credentials or a queue that exists with other properties; with any
+    ///    other error it is tried again.
+    /// 4. MUST give up when `ctx` ends.
+    ///
+    /// # Errors
+    ///
+    /// A [`BrokerError`] that says what to change or what could not be reached.
+    async fn source(
+        &self,
+        ctx: &Context,
+        subscription: &Subscription,
+    ) -> Result<Box<dyn Source>, BrokerError>;
+
+    /// Opens a sink for messages. As for [`source`](Self::source), clauses 3 and 4 apply.
+    ///
+    /// # Errors
+    ///
+    /// A [`BrokerError`] that says what to change or what could not be reached.
+    async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError>;
+
+    /// Lets go of all connections. Called once nothing uses the broker any more; sources and sinks
+    /// opened from it fail afterwards.
+    async fn close(&self, ctx: &Context);
+}
+
+/// One open stream of deliveries, owned by one task.
+///
+/// A source lives as long as its link. After the first error it is dead: it is dropped and a new
+/// one is opened.
+#[async_trait]
+pub trait Source: Send {
+    /// Waits until there is at least one delivery, and appends all that are at hand.
+    ///
+    /// 1. MUST be cancel safe: a delivery is either appended or comes again.
+    /// 2. MUST deliver again, to this or to another source of the queue, whatever was neither
+    ///    acknowledged nor released when a source is dropped or dies
+    ///    (`a_lost_link_loses_no_message`).
+    /// 3. MUST return an error when the link is lost or the queue is gone; it MUST NOT be silent
+    ///    for ever.
+    ///
+    /// # Errors
+    ///
+    /// The source is dead.
+    async fn next(&mut self, deliveries: &mut Vec<Delivery>) -> Result<(), BrokerError>;
+
+    /// Settles deliveries of this source.
+    ///
+    /// 1. MUST NOT acknowledge a delivery that is not in `batch`.
+    /// 2. A [`Verdict::Release`] MUST make the message available to consumers again
+    ///    (`a_released_message_comes_again`).
+    /// 3. MUST NOT say [`Settled::Confirmed`] unless the broker has answered.
+    ///
+    /// # Errors
+    ///
+    /// The source is dead, and whether the broker took the batch is unknown: it may come again.
+    async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError>;
+
+    /// Opens or closes the intake. Sources are opened with an open intake.
+    ///
+    /// 1. After closing, the broker MUST stop sending; deliveries under way still come through
+    ///    [`next`](Self::next) and can be settled.
+    /// 2. After opening again, deliveries MUST flow as before (`a_paused_consumer_resumes`).
+    ///
+    /// # Errors
+    ///
+    /// The source is dead.
+    async fn set_intake(&mut self, open: bool) -> Result<(), BrokerError>;
+
+    /// Closes the source after its last settlement, which MUST have reached the broker when this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// The last settlements may be lost.
+    async fn close(self: Box<Self>, ctx: &Context) -> Result<(), BrokerError>;
+}
+
+/// One open way to publish, shared by all publishers of a broker.
+#[async_trait]
+pub trait Sink: Debug + Send + Sync + 'static {
+    /// Hands a message to the broker and returns a receipt for its answer.
+    ///
+    /// 1. MUST NOT wait for the broker's answer, so that sends can follow each other; MAY wait for
+    ///    room in a window.
+    /// 2. The receipt MUST resolve, at the latest when the link is lost, and MUST NOT say
+    ///    [`Confirmed`](crate::PublishOutcome::Confirmed) unless the broker has answered for every
+    ///    queue that the message was routed to.
+    /// 3. A message that no queue takes MUST be [`Returned`](crate::PublishOutcome::Returned)
+    ///    (`a_message_no_queue_wants_is_returned`).
+    /// 4. MUST hold back a message with a delay for at least that long
+    ///    (`a_delayed_message_comes_later`).
+    /// 5. If the call is dropped before it returns, the message may or may not have been sent.
+    ///
+    /// # Errors
+    ///
+    /// The message was not sent and the sink is dead, unless the error is
+    /// [about the message](BrokerError::is_permanent).
+    async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError>;
+
+    /// Closes the sink; receipts that are still open resolve as unknown.
+    async fn close(&self, ctx: &Context);
+}
+
+/// Identifies a delivery within its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(u64);
+
+impl Token {
+    /// Makes a token; the number is the source's to choose, and unique in it.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// A message on its way to a handler, with the token to settle it by.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// What to settle it by.
+    pub token: Token,
+    /// The message.
+    pub message: Message,
+    /// Whether the broker says that it may have been delivered before.
+    pub redelivered: bool,
+}
+
+impl Delivery {
+    /// Makes a delivery.
+    pub fn new(token: Token, message: Message, redelivered: bool) -> Self {
+        Self { token, message, redelivered }
+    }
+}
+
+/// What becomes of a delivery at the broker. Retries and dead letters are published by the engine
+/// and then acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "a backend must know them all, and the engine needs no more"
+)]
+pub enum Verdict {
+    /// It is done with.
+    Ack,
+    /// It was not processed: give it to someone again.
+    Release,
+}
+
+/// What is known of a settlement once it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Settled {
+    /// The broker has answered.
+    Confirmed,
+    /// It was handed to the broker, which does not answer (AMQP 0.9.1).
+    Written,
+}

@@ -1,0 +1,63 @@
+//! From bytes to types.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use crate::message::Message;
+
+/// What a handler can take as the body of a message.
+///
+/// A message that cannot be decoded becomes a dead letter with the error as its reason.
+pub trait Decode: Sized + Send {
+    /// Reads the body.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] that says what is wrong with the message, so that its sender can be put
+    /// right.
+    fn decode(message: &Message) -> Result<Self, DecodeError>;
+}
+
+/// A body that is JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "a wrapper that is taken apart in the handler's signature"
+)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + Send> Decode for Json<T> {
+    fn decode(message: &Message) -> Result<Self, DecodeError> {
+        let mut json = serde_json::Deserializer::from_slice(message.payload());
+        let value = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| DecodeError::new(format!("not the JSON expected: at {error}")))?;
+        json.end().map_err(|error| DecodeError::new(format!("not the JSON expected: {error}")))?;
+        Ok(Self(value))
+    }
+}
+
+impl Decode for Bytes {
+    fn decode(message: &Message) -> Result<Self, DecodeError> {
+        Ok(message.payload().clone())
+    }
+}
+
+impl Decode for Message {
+    fn decode(message: &Message) -> Result<Self, DecodeError> {
+        Ok(message.clone())
+    }
+}
+
+/// A body that is not what the handler takes.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub struct DecodeError {
+    words: String,
+}
+
+impl DecodeError {
+    /// Says what is wrong.
+    pub fn new(words: impl Into<String>) -> Self {
+        Self { words: words.into() }
+    }
+}

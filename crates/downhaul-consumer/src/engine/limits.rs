@@ -1,0 +1,41 @@
+//! How much at a time, and how long each stage of a stop may take.
+
+use std::time::Duration;
+
+/// How long the settlement of one message may take: its retry, its dead letter or its emitted
+/// messages.
+pub(crate) const SETTLE: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) concurrency: u16,
+    /// From the word to stop until handlers' contexts end.
+    pub(crate) drain: Duration,
+    /// From there until handlers are dropped.
+    pub(crate) cancel_grace: Duration,
+    /// For the last settlements and the goodbye to the broker.
+    pub(crate) close: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            concurrency: 8,
+            drain: Duration::from_secs(20),
+            cancel_grace: Duration::from_secs(3),
+            close: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Limits {
+    /// From the end of the handlers' contexts until what is left is abandoned.
+    pub(crate) fn after_cancel(&self) -> Duration {
+        self.cancel_grace + SETTLE
+    }
+
+    /// The longest that stopping can take.
+    pub(crate) fn total(&self) -> Duration {
+        self.drain + self.after_cancel() + self.close
+    }
+}

@@ -1,0 +1,142 @@
+//! What can go wrong with a broker or a publish, and what to do about it.
+
+use std::error::Error;
+use std::fmt;
+
+use downhaul_context::Cause;
+
+/// An error as the application knows it.
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Who is at fault and whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BrokerErrorKind {
+    /// The broker or the client was closed.
+    Closed,
+    /// The configuration is wrong: the URL, the credentials, a queue that exists with other
+    /// properties.
+    Configuration,
+    /// The message itself cannot be sent, such as one that is too large.
+    Message,
+    /// The broker cannot be reached, or the link was lost.
+    Unreachable,
+}
+
+/// A failure at a broker.
+///
+/// Its `Display` is one line without the source; the text may change.
+#[derive(Debug, thiserror::Error)]
+#[error("{context}")]
+pub struct BrokerError {
+    kind: BrokerErrorKind,
+    context: String,
+    source: Option<BoxError>,
+}
+
+impl BrokerError {
+    /// Makes an error of a kind that says in `context` what was tried and what to do.
+    pub fn new(kind: BrokerErrorKind, context: impl Into<String>) -> Self {
+        Self { kind, context: context.into(), source: None }
+    }
+
+    /// Adds what lies behind it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> BrokerErrorKind {
+        self.kind
+    }
+
+    /// Whether trying again without a change cannot help.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self.kind, BrokerErrorKind::Configuration | BrokerErrorKind::Message)
+    }
+
+    /// The error and all that lies behind it, on one line.
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+}
+
+/// An error and all its sources on one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let (mut text, mut next) = (error.to_string(), error.source());
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}
+
+/// Why a message is not known to be with the broker.
+#[derive(Debug)]
+pub struct PublishError {
+    kind: PublishErrorKind,
+    source: Option<BoxError>,
+}
+
+/// What is known of a message whose publish failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PublishErrorKind {
+    /// The broker refused it. It is not in any queue.
+    Nacked,
+    /// It was not sent: the context ended first, while the broker could not be reached or had no
+    /// room.
+    NotSent,
+    /// It cannot be sent, as it is or as things are set up. Trying again does not help.
+    Refused,
+    /// No queue wants it. It is not in any queue.
+    Returned,
+    /// It was sent and not answered. It may or may not be in its queues; publishing it again, with
+    /// the same id, is safe where consumers tell duplicates.
+    Unknown,
+}
+
+impl PublishError {
+    pub(crate) fn new(kind: PublishErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    pub(crate) fn caused(kind: PublishErrorKind, source: impl Into<BoxError>) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+
+    /// What is known of the message.
+    pub fn kind(&self) -> PublishErrorKind {
+        self.kind
+    }
+
+    /// Whether the message is certainly in no queue.
+    pub fn is_certainly_unsent(&self) -> bool {
+        self.kind != PublishErrorKind::Unknown
+    }
+
+    /// The end of the context, where that is what stopped the publish.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.source.as_deref().and_then(|source| source.downcast_ref())
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            PublishErrorKind::Nacked => "the broker refused the message",
+            PublishErrorKind::NotSent => "the message was not sent",
+            PublishErrorKind::Refused => "the message cannot be sent",
+            PublishErrorKind::Returned => "no queue is bound to the message's topic",
+            PublishErrorKind::Unknown => "the broker did not answer for the message",
+        })
+    }
+}
+
+impl Error for PublishError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}

@@ -1,0 +1,113 @@
+//! [`ConsumerHandle`]: looks at a running consumer and tells it what to be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::lifecycle::{State, Status, Wanted, Wish};
+use crate::shared::{InFlight, Shared, Tally};
+
+/// A running consumer, seen from outside.
+///
+/// The verbs are idempotent and return at once; the latest one counts. [`settled`](Self::settled)
+/// waits until the consumer has become what it was asked to be. So they can be called from
+/// anywhere, also from a handler of the consumer itself, where only the waiting would be a mistake.
+#[derive(Clone, Debug)]
+pub struct ConsumerHandle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl ConsumerHandle {
+    /// The name of the consumer.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Asks it to take messages.
+    pub fn start(&self) {
+        self.wish(Wanted::Run);
+    }
+
+    /// Asks it to take nothing new and to stay ready. What is begun is finished; what has arrived
+    /// and was not begun is released, so that others can take it.
+    pub fn pause(&self) {
+        self.wish(Wanted::Pause);
+    }
+
+    /// Asks it to take messages again. The same as [`start`](Self::start).
+    pub fn resume(&self) {
+        self.wish(Wanted::Run);
+    }
+
+    /// Asks it to take nothing new, to finish all that has arrived, and to stop.
+    pub fn drain(&self) {
+        self.wish(Wanted::Drain);
+    }
+
+    /// Asks it to take nothing new, to finish what is begun, to release the rest, and to stop.
+    pub fn stop(&self) {
+        self.wish(Wanted::Stop);
+    }
+
+    /// Waits until the consumer has become what it was last asked to be, or has failed or ended,
+    /// and returns its state.
+    ///
+    /// Bounded by the consumer's own budgets when it stops, and by nothing while it waits for a
+    /// broker to start: wrap it in [`Context::run`](downhaul_context::Context::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn settled(&self) -> State {
+        let wish = *self.shared.wish.borrow();
+        let mut status = self.shared.status.subscribe();
+        let met =
+            |status: &Status| status.answers >= wish.version && wish.wanted.is_met_by(status.state);
+        match status.wait_for(met).await {
+            Ok(status) => status.state,
+            Err(_) => State::Stopped,
+        }
+    }
+
+    /// Its state and link now.
+    pub fn status(&self) -> Status {
+        self.shared.status.borrow().clone()
+    }
+
+    /// Its state and link, to wait for changes.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.shared.status.subscribe()
+    }
+
+    /// The messages that are being handled now.
+    pub fn in_flight(&self) -> Vec<InFlight> {
+        self.shared.in_flight()
+    }
+
+    /// What became of the messages so far.
+    pub fn tally(&self) -> Tally {
+        self.shared.tally()
+    }
+
+    /// Waits until the consumer has ended for good, with its context.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn ended(&self) {
+        let mut over = self.shared.over.subscribe();
+        let _ = over.wait_for(|over| *over).await;
+    }
+
+    /// The longest that stopping can take, by the consumer's own budgets.
+    pub fn stop_budget(&self) -> Duration {
+        self.shared.stop_budget
+    }
+
+    fn wish(&self, wanted: Wanted) {
+        self.shared.wish.send_modify(|wish| {
+            *wish = Wish { wanted, version: wish.version + 1 };
+        });
+    }
+}

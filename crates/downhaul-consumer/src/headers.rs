@@ -1,0 +1,52 @@
+//! [`Headers`]: text pairs that travel with a message, and the names that Downhaul itself uses.
+
+use std::borrow::Cow;
+
+/// The request id of the work that the message belongs to.
+pub const REQUEST_ID: &str = "request-id";
+/// W3C trace context: the position in the trace.
+pub const TRACEPARENT: &str = "traceparent";
+/// W3C trace context: what vendors add.
+pub const TRACESTATE: &str = "tracestate";
+/// Which attempt at handling the message this is; absent on the first.
+pub const ATTEMPT: &str = "attempt";
+/// Why a message is a dead letter, in a few words.
+pub const DEAD_REASON: &str = "dead-reason";
+/// The queue that a dead letter comes from.
+pub const ORIGIN_QUEUE: &str = "origin-queue";
+/// The topic that the message was first published to.
+pub const TOPIC: &str = "topic";
+
+/// Text pairs in the order in which they were set. Names are compared as they are: write them in
+/// lower case.
+///
+/// No name of Downhaul's own begins with `x-`, which RabbitMQ keeps for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(Cow<'static, str>, String)>);
+
+impl Headers {
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Sets `name` to `value`, in place of any value it had.
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+        let (name, value) = (name.into(), value.into());
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// Takes `name` away and returns its value.
+    pub fn remove(&mut self, name: &str) -> Option<String> {
+        let index = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(index).1)
+    }
+
+    /// All pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
+    }
+}

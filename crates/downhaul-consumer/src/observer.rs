@@ -1,0 +1,76 @@
+//! Hooks where spans and log lines are made.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use downhaul_context::{Context, RequestId};
+use tracing::Span;
+
+use crate::handler::Meta;
+use crate::publish::Outgoing;
+use crate::settlement::Settlement;
+
+/// Makes the span of each message that is processed or published, and its log line.
+///
+/// The default makes a span `message.process` that bears the request id, and one line a message.
+/// The glue crate puts OpenTelemetry here; this crate does not know it.
+pub trait MessageObserver: Debug + Send + Sync + 'static {
+    /// Called before a handler is: returns the context that the handler gets, and the span that it
+    /// runs in.
+    fn process(&self, ctx: Context, meta: &Meta) -> (Context, Span) {
+        let request_id = ctx.value::<RequestId>().map(RequestId::as_str).unwrap_or_default();
+        let span = tracing::info_span!(
+            "message.process",
+            request_id,
+            queue = &*meta.queue,
+            message_id = meta.message.id(),
+        );
+        (ctx, span)
+    }
+
+    /// Called before a message is published: returns the context whose request id and trace the
+    /// message gets, and the span that the publish runs in.
+    fn publish(&self, ctx: Context, outgoing: &Outgoing, system: &'static str) -> (Context, Span) {
+        let _ = (outgoing, system);
+        (ctx, Span::none())
+    }
+
+    /// Called inside the span when an attempt at a message is over.
+    fn processed(&self, attempt: &Processed<'_>) {
+        let took_ms = u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX);
+        let (number, error) = (attempt.meta.attempt, attempt.error.unwrap_or_default());
+        match attempt.settlement {
+            Settlement::Ack => tracing::info!(took_ms, attempt = number, "message processed"),
+            Settlement::Release => tracing::info!(took_ms, attempt = number, "message released"),
+            Settlement::Retry { .. } => {
+                tracing::warn!(took_ms, attempt = number, error, "message failed, trying again");
+            }
+            Settlement::DeadLetter { reason } => {
+                tracing::error!(took_ms, attempt = number, reason, "message dead-lettered");
+            }
+            Settlement::Drop { reason } => {
+                tracing::warn!(took_ms, attempt = number, reason, "message dropped");
+            }
+        }
+    }
+}
+
+/// An attempt at a message that is over.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Processed<'a> {
+    /// What is known of the delivery.
+    pub meta: &'a Meta,
+    /// What becomes of the message.
+    pub settlement: &'a Settlement,
+    /// Why the handler failed, if it did.
+    pub error: Option<&'a str>,
+    /// How long the attempt took.
+    pub took: Duration,
+}
+
+/// The observer that is there when no other is set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PlainObserver;
+
+impl MessageObserver for PlainObserver {}

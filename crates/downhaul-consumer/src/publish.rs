@@ -1,0 +1,122 @@
+//! What is handed to a sink and what comes back.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::error::BrokerError;
+use crate::message::Message;
+
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "a backend must know them all")]
+pub enum Destination {
+    /// To every queue that is bound to the topic.
+    Topic(String),
+    /// To one queue alone: a retry goes back to where it came from, a dead letter to its own queue.
+    Queue(String),
+}
+
+impl Destination {
+    /// The name of the topic or queue.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Topic(name) | Self::Queue(name) => name,
+        }
+    }
+}
+
+/// A message with its destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outgoing {
+    /// Where it goes.
+    pub destination: Destination,
+    /// What goes.
+    pub message: Message,
+    /// How long it is held back before it is delivered; zero for not at all.
+    pub delay: Duration,
+}
+
+impl Outgoing {
+    /// A message for all queues bound to `topic`.
+    pub fn to_topic(topic: impl Into<String>, message: Message) -> Self {
+        Self { destination: Destination::Topic(topic.into()), message, delay: Duration::ZERO }
+    }
+
+    /// A message for one queue.
+    pub fn to_queue(queue: impl Into<String>, message: Message) -> Self {
+        Self { destination: Destination::Queue(queue.into()), message, delay: Duration::ZERO }
+    }
+
+    /// Holds the message back for `delay`.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+}
+
+/// What the broker said of a message.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PublishOutcome {
+    /// It is in every queue that it was routed to, as durably as the broker promises.
+    Confirmed,
+    /// The broker refused it.
+    Nacked,
+    /// No queue took it; the text is the broker's.
+    Returned(String),
+    /// The link was lost before an answer. It may or may not be in its queues.
+    Unknown(Arc<BrokerError>),
+}
+
+/// A future for the broker's answer to one message.
+///
+/// Dropping it does not take the message back.
+#[derive(Debug)]
+#[must_use = "a message is only safe once its receipt says so"]
+pub struct Receipt(State);
+
+#[derive(Debug)]
+enum State {
+    Known(Option<PublishOutcome>),
+    Pending(oneshot::Receiver<PublishOutcome>),
+}
+
+/// Resolves a [`Receipt`]; dropping it unresolved makes the outcome unknown.
+pub type ReceiptSender = oneshot::Sender<PublishOutcome>;
+
+impl Receipt {
+    /// A receipt that is resolved later.
+    pub fn pending() -> (ReceiptSender, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self(State::Pending(receiver)))
+    }
+
+    /// A receipt whose outcome is known already.
+    pub fn resolved(outcome: PublishOutcome) -> Self {
+        Self(State::Known(Some(outcome)))
+    }
+}
+
+impl Future for Receipt {
+    type Output = PublishOutcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<PublishOutcome> {
+        match &mut self.0 {
+            State::Known(outcome) => Poll::Ready(outcome.take().unwrap_or_else(unresolved)),
+            State::Pending(receiver) => {
+                Pin::new(receiver).poll(cx).map(|sent| sent.unwrap_or_else(|_| unresolved()))
+            }
+        }
+    }
+}
+
+fn unresolved() -> PublishOutcome {
+    let kind = crate::error::BrokerErrorKind::Closed;
+    PublishOutcome::Unknown(Arc::new(BrokerError::new(kind, "the sink closed before the answer")))
+}

@@ -1,0 +1,241 @@
+//! [`Publisher`]: hands messages to a broker and says what became of each.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use downhaul_context::{Cause, Context, RequestId, TraceContext};
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+use tracing::Instrument;
+
+use crate::broker::{Broker, Sink};
+use crate::error::{BrokerError, PublishError, PublishErrorKind};
+use crate::headers;
+use crate::message::Message;
+use crate::observer::{MessageObserver, PlainObserver};
+use crate::publish::{Destination, Outgoing, PublishOutcome, Receipt};
+use crate::retry::backoff;
+
+/// The delays between attempts to open a sink: from the first to the longest.
+const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Publishes to one broker. Clones share one sink, which is opened when first used and again when
+/// its link is lost.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_consumer::{MemoryBroker, Message, Outgoing, Publisher, PublishErrorKind};
+/// use downhaul_context::Context;
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let publisher = Publisher::new(Arc::new(MemoryBroker::new()));
+/// let ctx = Context::background();
+///
+/// // Nobody listens to this topic, and a publisher hears of that.
+/// let error = publisher
+///     .publish(&ctx, Outgoing::to_topic("order.created", Message::new("7")))
+///     .await
+///     .unwrap_err();
+/// assert_eq!(error.kind(), PublishErrorKind::Returned);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    broker: Arc<dyn Broker>,
+    observer: Arc<dyn MessageObserver>,
+    sink: RwLock<Option<Arc<dyn Sink>>>,
+    /// Held while a sink is opened, so that it is opened once for all who wait.
+    opening: Mutex<()>,
+}
+
+impl Publisher {
+    /// Makes a publisher. Nothing is opened before the first message.
+    pub fn new(broker: Arc<dyn Broker>) -> Self {
+        Self::with_observer(broker, Arc::new(PlainObserver))
+    }
+
+    /// Makes a publisher whose spans are made by `observer`.
+    pub fn with_observer(broker: Arc<dyn Broker>, observer: Arc<dyn MessageObserver>) -> Self {
+        let (sink, opening) = (RwLock::new(None), Mutex::new(()));
+        Self { shared: Arc::new(Shared { broker, observer, sink, opening }) }
+    }
+
+    /// Publishes a message and waits until the broker has it.
+    ///
+    /// The request id and the trace of `ctx` travel with it, unless its headers have their own.
+    /// While the broker cannot be reached, it is tried again until `ctx` ends: give the context a
+    /// deadline.
+    ///
+    /// # Errors
+    ///
+    /// A [`PublishError`] whose kind tells what is known of the message: it is in no queue, or
+    /// [`Unknown`](PublishErrorKind::Unknown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it unknown whether the message was sent.
+    pub async fn publish(&self, ctx: &Context, outgoing: Outgoing) -> Result<(), PublishError> {
+        let system = self.shared.broker.system();
+        let (ctx, span) = self.shared.observer.publish(ctx.clone(), &outgoing, system);
+        async {
+            let receipt = self.hand_over(&ctx, outgoing).await?;
+            let unknown = |cause: Cause| PublishError::caused(PublishErrorKind::Unknown, cause);
+            confirmed(ctx.run(receipt).await.map_err(unknown)?)
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Sends a message and returns the receipt for the broker's answer, so that many can be under
+    /// way at a time.
+    ///
+    /// # Errors
+    ///
+    /// As for [`publish`](Self::publish), as far as it is known before the answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it unknown whether the message was sent.
+    pub async fn send(&self, ctx: &Context, outgoing: Outgoing) -> Result<Receipt, PublishError> {
+        let system = self.shared.broker.system();
+        let (ctx, span) = self.shared.observer.publish(ctx.clone(), &outgoing, system);
+        self.hand_over(&ctx, outgoing).instrument(span).await
+    }
+
+    /// Closes the sink. A publish after this opens a new one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the sink to close by itself.
+    pub async fn close(&self, ctx: &Context) {
+        let sink = self.shared.sink.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sink) = sink {
+            sink.close(ctx).await;
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        ctx: &Context,
+        mut outgoing: Outgoing,
+    ) -> Result<Receipt, PublishError> {
+        inject(ctx, &outgoing.destination, &mut outgoing.message);
+        let mut last: Option<BrokerError> = None;
+        for attempt in 1.. {
+            let opened = ctx.run(self.shared.sink(ctx)).await;
+            let error = match opened.map_err(|cause| not_sent(cause, last.take()))? {
+                Ok(sink) => match self.shared.send(ctx, &sink, &outgoing).await? {
+                    Ok(receipt) => return Ok(receipt),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if error.is_permanent() {
+                return Err(PublishError::caused(PublishErrorKind::Refused, error));
+            }
+            let pause = sleep(backoff(attempt, REOPEN.0, 2, REOPEN.1));
+            if let Err(cause) = ctx.run(pause).await {
+                return Err(not_sent(cause, Some(error)));
+            }
+            last = Some(error);
+        }
+        Err(PublishError::new(PublishErrorKind::NotSent))
+    }
+}
+
+impl Shared {
+    /// The open sink, or one opened now.
+    async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
+        if let Some(sink) = self.open_sink() {
+            return Ok(sink);
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(sink) = self.open_sink() {
+            return Ok(sink);
+        }
+        let sink = self.broker.sink(ctx).await?;
+        *self.sink.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&sink));
+        Ok(sink)
+    }
+
+    fn open_sink(&self) -> Option<Arc<dyn Sink>> {
+        self.sink.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn send(
+        &self,
+        ctx: &Context,
+        sink: &Arc<dyn Sink>,
+        outgoing: &Outgoing,
+    ) -> Result<Result<Receipt, BrokerError>, PublishError> {
+        match ctx.run(sink.send(outgoing)).await {
+            Ok(Ok(receipt)) => Ok(Ok(receipt)),
+            Ok(Err(error)) => {
+                if !error.is_permanent() {
+                    self.forget(sink);
+                }
+                Ok(Err(error))
+            }
+            // The call was dropped half-way: nobody knows how far it came.
+            Err(cause) => Err(PublishError::caused(PublishErrorKind::Unknown, cause)),
+        }
+    }
+
+    /// Forgets a dead sink, unless another has taken its place already.
+    fn forget(&self, dead: &Arc<dyn Sink>) {
+        let mut sink = self.sink.write().unwrap_or_else(PoisonError::into_inner);
+        if sink.as_ref().is_some_and(|open| Arc::ptr_eq(open, dead)) {
+            *sink = None;
+        }
+    }
+}
+
+/// The broker's error says more than the end of the context that it led to.
+fn not_sent(cause: Cause, last: Option<BrokerError>) -> PublishError {
+    match last {
+        Some(error) => PublishError::caused(PublishErrorKind::NotSent, error),
+        None => PublishError::caused(PublishErrorKind::NotSent, cause),
+    }
+}
+
+fn confirmed(outcome: PublishOutcome) -> Result<(), PublishError> {
+    match outcome {
+        PublishOutcome::Confirmed => Ok(()),
+        PublishOutcome::Nacked => Err(PublishError::new(PublishErrorKind::Nacked)),
+        PublishOutcome::Returned(text) => {
+            Err(PublishError::caused(PublishErrorKind::Returned, text))
+        }
+        PublishOutcome::Unknown(error) => {
+            Err(PublishError::caused(PublishErrorKind::Unknown, error))
+        }
+    }
+}
+
+/// Writes what travels with every message into its headers, where it has none of its own.
+fn inject(ctx: &Context, destination: &Destination, message: &mut Message) {
+    let headers = message.headers_mut();
+    let mut set_once = |name: &'static str, value: &str| {
+        if headers.get(name).is_none() {
+            headers.set(name, value);
+        }
+    };
+    if let Destination::Topic(topic) = destination {
+        set_once(headers::TOPIC, topic);
+    }
+    if let Some(id) = ctx.value::<RequestId>() {
+        set_once(headers::REQUEST_ID, id.as_str());
+    }
+    if let Some(trace) = ctx.value::<TraceContext>() {
+        set_once(headers::TRACEPARENT, trace.traceparent());
+        if let Some(state) = trace.tracestate() {
+            set_once(headers::TRACESTATE, state);
+        }
+    }
+}

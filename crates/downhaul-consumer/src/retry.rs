@@ -1,0 +1,80 @@
+//! [`RetryPolicy`]: how often and how soon a failed message is tried again.
+
+use std::time::Duration;
+
+/// Exponential backoff with jitter, up to a number of attempts.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_consumer::RetryPolicy;
+/// use std::time::Duration;
+///
+/// let policy = RetryPolicy::default().attempts(3).backoff(Duration::from_millis(50), Duration::from_secs(5));
+/// assert!(policy.delay_after(1) <= Duration::from_millis(50));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    attempts: u32,
+    first: Duration,
+    longest: Duration,
+    in_place_up_to: Duration,
+}
+
+/// Five attempts over about a minute and a half; delays up to one second are waited for in place.
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(60),
+            in_place_up_to: Duration::from_secs(1),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// How many attempts a message gets in all before it becomes a dead letter. At least 1.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts.max(1);
+        self
+    }
+
+    /// The delay after the first failure, which quadruples with each further one, and the longest
+    /// delay.
+    #[must_use]
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        (self.first, self.longest) = (first, longest);
+        self
+    }
+
+    /// Delays up to this are waited for in place, with the message in hand; longer ones are parked
+    /// at the broker, so that they do not hold a place of work.
+    #[must_use]
+    pub fn in_place_up_to(mut self, delay: Duration) -> Self {
+        self.in_place_up_to = delay;
+        self
+    }
+
+    /// The delay after the `attempt`-th failure: between half of the backoff and all of it.
+    pub fn delay_after(&self, attempt: u32) -> Duration {
+        backoff(attempt, self.first, 4, self.longest)
+    }
+
+    pub(crate) fn is_last(&self, attempt: u32) -> bool {
+        attempt >= self.attempts
+    }
+
+    pub(crate) fn is_short(&self, delay: Duration) -> bool {
+        delay <= self.in_place_up_to
+    }
+}
+
+/// `first × factor^(attempt − 1)` up to `longest`, of which a random part between one half and all
+/// is taken, so that many that failed together do not come back together.
+pub(crate) fn backoff(attempt: u32, first: Duration, factor: u32, longest: Duration) -> Duration {
+    let grown = factor.saturating_pow(attempt.saturating_sub(1).min(30));
+    let full = first.saturating_mul(grown).min(longest);
+    full.mul_f64(0.5 + fastrand::f64() / 2.0)
+}

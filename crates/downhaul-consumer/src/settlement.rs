@@ -1,0 +1,151 @@
+//! What a handler says of a message, and how results become that.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::{BoxError, chain};
+use crate::publish::Outgoing;
+
+/// What becomes of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Settlement {
+    /// It was processed.
+    Ack,
+    /// Processing failed: try again, after the given time or when the retry policy says. Counts as
+    /// an attempt.
+    Retry {
+        /// When to try again, in place of the policy's backoff.
+        after: Option<Duration>,
+    },
+    /// Give up: put it into the dead-letter queue with this reason.
+    DeadLetter {
+        /// Why, in a few words.
+        reason: String,
+    },
+    /// Give up and throw it away, for messages that are known to be worthless.
+    Drop {
+        /// Why, in a few words.
+        reason: String,
+    },
+    /// It was not processed: give it to someone again. Does not count as an attempt.
+    Release,
+}
+
+/// Why a handler failed, and what that means for the message.
+///
+/// Any error turns into a `Failure` by `?`, and the message is tried again by the retry policy. An
+/// error that no retry can mend is made one with [`Failure::permanent`].
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_consumer::{Failure, Incoming, Json};
+/// use downhaul_context::Context;
+///
+/// async fn reserve(_ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failure> {
+///     if order.body.0 == 0 {
+///         return Err(Failure::permanent("an order of nothing"));
+///     }
+///     let _stock: u32 = "17".parse()?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Failure {
+    pub(crate) settlement: Settlement,
+    pub(crate) error: BoxError,
+}
+
+impl Failure {
+    /// The message cannot be processed, now or later: it becomes a dead letter with the error as
+    /// its reason.
+    pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let error = error.into();
+        Self { settlement: Settlement::DeadLetter { reason: chain(error.as_ref()) }, error }
+    }
+
+    /// Try again after `delay`, in place of the retry policy's backoff.
+    pub fn retry_after(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { settlement: Settlement::Retry { after: Some(delay) }, error: error.into() }
+    }
+}
+
+/// The failure and all that lies behind it, on one line.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&chain(self.error.as_ref()))
+    }
+}
+
+// `Failure` is not itself an `Error`, which is what lets every error convert into it.
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { settlement: Settlement::Retry { after: None }, error: Box::new(error) }
+    }
+}
+
+/// What a handler returns in the end: a settlement, messages to publish first, and the error if it
+/// failed.
+#[derive(Debug)]
+pub struct Outcome {
+    pub(crate) settlement: Settlement,
+    pub(crate) emits: Vec<Outgoing>,
+    pub(crate) error: Option<BoxError>,
+}
+
+impl Outcome {
+    /// An outcome that settles the message and publishes nothing.
+    pub fn new(settlement: Settlement) -> Self {
+        Self { settlement, emits: Vec::new(), error: None }
+    }
+
+    /// Publishes `outgoing` before the message is acknowledged. If that cannot be confirmed, the
+    /// message is not acknowledged but tried again.
+    #[must_use]
+    pub fn emit(mut self, outgoing: Outgoing) -> Self {
+        self.emits.push(outgoing);
+        self
+    }
+}
+
+/// What handlers may return: `()`, a [`Settlement`], an [`Outcome`], or a `Result` of these with a
+/// [`Failure`].
+pub trait IntoOutcome {
+    /// Turns it into an outcome.
+    fn into_outcome(self) -> Outcome;
+}
+
+impl IntoOutcome for Outcome {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+impl IntoOutcome for Settlement {
+    fn into_outcome(self) -> Outcome {
+        Outcome::new(self)
+    }
+}
+
+impl IntoOutcome for () {
+    fn into_outcome(self) -> Outcome {
+        Outcome::new(Settlement::Ack)
+    }
+}
+
+impl IntoOutcome for Failure {
+    fn into_outcome(self) -> Outcome {
+        Outcome { settlement: self.settlement, emits: Vec::new(), error: Some(self.error) }
+    }
+}
+
+impl<T: IntoOutcome> IntoOutcome for Result<T, Failure> {
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Ok(value) => value.into_outcome(),
+            Err(failure) => failure.into_outcome(),
+        }
+    }
+}
