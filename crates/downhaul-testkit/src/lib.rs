@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What Downhaul's tests share.
+
+#[cfg(feature = "suite")]
+pub mod suite;
