@@ -29,7 +29,8 @@ use crate::running::Running;
 /// use downhaul_http::{DrainPlan, Error, Json, Request, Router, Server};
 /// use std::time::Duration;
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// async fn add(_ctx: Context, req: Request) -> Result<Json<u64>, Error> {
 ///     Ok(Json(req.param::<u64>("a")? + req.param::<u64>("b")?))
 /// }

@@ -13,7 +13,7 @@ use tracing::Span;
 use crate::support::{Fixture, Told, get, held, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handler_that_ignores_its_deadline_is_answered_for_at_once_and_aborted_after_the_grace() {
+async fn a_deaf_handler_is_answered_for_at_its_deadline_and_aborted_after_the_grace() {
     let (held, mut told) = held();
     let server = Fixture::with(held.router(), |server| {
         server.timeout(Duration::from_millis(50)).cancel_grace(Duration::from_millis(100))

@@ -1,5 +1,7 @@
 //! What the crate promises, on real sockets and with raw bytes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod bodies;
 mod connections;
 mod draining;
