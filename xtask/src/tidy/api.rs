@@ -98,8 +98,9 @@ mod tests {
     #[test]
     fn a_front_page_only_declares() {
         let path = "crates/x/src/lib.rs";
-        let good = "//! What.\n#![cfg_attr(\n    doc,\n    x\n)]\nmod a;\n#[cfg(test)]\nmod tests;\n\
-                    pub mod b;\npub use crate::a::{\n    A, // first\n    B,\n};\n";
+        let good = "//! What.\n#![cfg_attr(\n    doc,\n    x\n)]\nmod a;\n\
+                    #[cfg(test)]\nmod tests;\npub mod b;\n\
+                    pub use crate::a::{\n    A, // first\n    B,\n};\n";
         assert_eq!(lines(path, good), [0; 0]);
         assert_eq!(lines(path, &format!("{good}\npub fn f() {{\n    g();\n}}\n")), [15]);
         assert_eq!(lines(path, "mod a {\n}\n"), [1]);
