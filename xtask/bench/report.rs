@@ -23,13 +23,13 @@ impl Row {
 
 pub(crate) fn print(rows: &[Row]) {
     let (case, ours, peer) = ("case", "ours ns", "peer ns");
-    println!("{case:<44} {ours:>9} {peer:>9} {:>6} {:>6}", "ratio", "target");
+    println!("{case:<52} {ours:>9} {peer:>9} {:>6} {:>6}", "ratio", "target");
     for row in rows {
         let Comparison { ours, peer, ratio } = row.measured;
         let name = format!("{}: {}", row.area, row.case);
         let verdict = if row.ok() { "ok" } else { "missed" };
         let target = row.target;
-        println!("{name:<44} {ours:>9.1} {peer:>9.1} {ratio:>6.2} {target:>6.2} {verdict}");
+        println!("{name:<52} {ours:>9.1} {peer:>9.1} {ratio:>6.2} {target:>6.2} {verdict}");
     }
     let mut peers: Vec<_> = rows.iter().map(|row| format!("{}: {}", row.area, row.peer)).collect();
     peers.dedup();

@@ -12,7 +12,7 @@ impl Failure {
         Self(text.into())
     }
 
-    /// The failure of a check that has printed its findings; `None` if there are none.
+    /// The result of a check that has printed its findings.
     pub(crate) fn of(check: &str, findings: usize) -> Result<(), Self> {
         match findings {
             0 => Ok(()),

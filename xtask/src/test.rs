@@ -13,7 +13,8 @@ use crate::run::{cargo, target};
 /// Runs all tests of the workspace, doc tests and tests on a real RabbitMQ included.
 ///
 /// RabbitMQ is installed if it is missing, and each test binary starts a private node. With
-/// DOWNHAUL_AMQP_URL set, tests that do not kill their broker use that one.
+/// DOWNHAUL_AMQP_URL set, nothing is installed, and tests that do not kill their broker use that
+/// one.
 #[derive(Args)]
 pub(crate) struct Test {
     /// Only tests whose name contains one of these.
@@ -26,7 +27,9 @@ impl Test {
     }
 
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        broker::ensure_rabbitmq()?;
+        if std::env::var_os("DOWNHAUL_AMQP_URL").is_none() {
+            broker::ensure_rabbitmq()?;
+        }
         let ledger = target().join("rabbitmq-ledger");
         let _ = std::fs::remove_file(&ledger);
         let scope = ["test", "--workspace", "--all-features", "--locked", "--no-fail-fast", "--"];

