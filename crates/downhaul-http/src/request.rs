@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, Method, StatusCode, Uri, header};
+use http::{Extensions, HeaderMap, Method, Uri};
 use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
@@ -30,7 +30,7 @@ use crate::error::Error;
 ///     item: String,
 /// }
 ///
-/// async fn create(_ctx: Context, req: Request) -> Result<Json<String>, Error> {
+/// async fn create(_ctx: Context, mut req: Request) -> Result<Json<String>, Error> {
 ///     let shop: u64 = req.param("shop")?;
 ///     let order: Order = req.json().await?;
 ///     Ok(Json(format!("{} from shop {shop}", order.item)))
@@ -38,7 +38,8 @@ use crate::error::Error;
 /// ```
 pub struct Request<S = ()> {
     parts: Parts,
-    body: Body,
+    /// Taken when it is read.
+    body: Option<Body>,
     state: Arc<S>,
     params: Vec<(Box<str>, Box<str>)>,
     route: Option<Arc<str>>,
@@ -47,7 +48,7 @@ pub struct Request<S = ()> {
 impl<S> Request<S> {
     pub(crate) fn new(request: http::Request<Body>, state: Arc<S>) -> Self {
         let (parts, body) = request.into_parts();
-        Self { parts, body, state, params: Vec::new(), route: None }
+        Self { parts, body: Some(body), state, params: Vec::new(), route: None }
     }
 
     pub(crate) fn matched(&mut self, route: &Arc<str>, params: &matchit::Params<'_, '_>) {
@@ -133,21 +134,20 @@ impl<S> Request<S> {
             .map_err(|error| Error::bad_request(format!("the query is not valid: {error}")))
     }
 
-    /// The whole body as a `T`. Takes the request: a body can be read once.
+    /// The whole body as a `T`, from JSON. A body can be read once.
     ///
-    /// Takes `application/json`, any `+json`, and requests that name no type. Fields that `T` does
-    /// not know are ignored unless it says `#[serde(deny_unknown_fields)]`.
+    /// The content type is not looked at, since what people type at a shell names the wrong one.
+    /// Fields that `T` does not know are ignored unless it says `#[serde(deny_unknown_fields)]`.
     ///
     /// # Errors
     ///
-    /// 415 if the body is of another type; 400 if it is no JSON, or not that of a `T`, with the
-    /// path of the field; 413 and 408 as [`bytes`](Self::bytes).
+    /// 400 if it is no JSON, or not that of a `T`, with the path of the field; 413, 408 and 500 as
+    /// [`bytes`](Self::bytes).
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: what was read of the body is lost.
-    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        self.expect_json()?;
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         let bytes = self.bytes().await?;
         let json = &mut serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut *json).map_err(|error| {
@@ -160,34 +160,24 @@ impl<S> Request<S> {
         Ok(value)
     }
 
-    /// The whole body.
+    /// The whole body. A body can be read once.
     ///
     /// # Errors
     ///
     /// 413 if it is larger than the server takes, 408 if it does not arrive in time, 400 if it
-    /// breaks off.
+    /// breaks off; 500 if it was read before, which is a mistake in the handler.
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: what was read of the body is lost.
-    pub async fn bytes(self) -> Result<Bytes, Error> {
-        Ok(self.body.collect().await?.to_bytes())
+    pub async fn bytes(&mut self) -> Result<Bytes, Error> {
+        let body = self.body.take().ok_or_else(|| Error::internal("the body was read before"))?;
+        Ok(body.collect().await?.to_bytes())
     }
 
-    /// The request as other libraries know it, with its body unread.
+    /// The request as other libraries know it, with its body if that was not read.
     pub fn into_http(self) -> http::Request<Body> {
-        http::Request::from_parts(self.parts, self.body)
-    }
-
-    fn expect_json(&self) -> Result<(), Error> {
-        let Some(named) = self.parts.headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-        let named = named.to_str().unwrap_or("something unreadable").to_ascii_lowercase();
-        let essence = named.split(';').next().unwrap_or_default().trim();
-        if essence == "application/json" || essence.ends_with("+json") {
-            return Ok(());
-        }
-        let message = format!("the body is {essence}; send application/json");
-        Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+        http::Request::from_parts(self.parts, self.body.unwrap_or_else(Body::empty))
     }
 }
 
