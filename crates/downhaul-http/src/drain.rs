@@ -93,9 +93,10 @@ impl DrainPlan {
 #[non_exhaustive]
 #[must_use = "says which requests did not finish"]
 pub struct DrainReport {
-    /// The requests that ended by themselves, from the start of the drain.
+    /// The requests that ended by themselves since the drain began, those of the lame duck
+    /// included.
     pub finished: u64,
-    /// The requests that ended within the cancel grace.
+    /// The requests that ended after the server had ended their contexts, within the cancel grace.
     pub cancelled: u64,
     /// The requests that did not end in time: aborted, their sockets closed.
     pub forced: Vec<RequestInfo>,

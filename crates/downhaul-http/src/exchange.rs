@@ -181,6 +181,7 @@ impl Exchange {
         self.handling = false;
         self.status = parts.status;
         self.request.answering();
+        self.request.link.answered(self.request.upload() != Upload::Complete);
         // Of these hyper sends the head alone, and does not look at the body.
         let bodiless = parts.status.is_informational()
             || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&parts.status)

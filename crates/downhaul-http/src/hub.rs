@@ -39,7 +39,8 @@ pub(crate) struct Hub {
     links: Mutex<Slab<Weak<Link>>>,
     listening: AtomicBool,
     in_flight: AtomicUsize,
-    ended: AtomicU64,
+    finished: AtomicU64,
+    cancelled: AtomicU64,
     /// Told when the listener, the last request or the last connection is gone.
     emptied: Notify,
 }
@@ -55,7 +56,8 @@ impl Hub {
             links: Mutex::default(),
             listening: AtomicBool::new(true),
             in_flight: AtomicUsize::new(0),
-            ended: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
             emptied: Notify::new(),
         }
     }
@@ -96,7 +98,11 @@ impl Hub {
     }
 
     pub(crate) fn uncount_request(&self) {
-        self.ended.fetch_add(1, Ordering::AcqRel);
+        // The clock that ends a drain's grace ends requests before the drain itself wakes up, so
+        // what counts is their context and not the phase.
+        let cancelled = self.has_reached(Stage::Stopping) && self.ctx.is_done();
+        let ended = if cancelled { &self.cancelled } else { &self.finished };
+        ended.fetch_add(1, Ordering::AcqRel);
         if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.emptied.notify_waiters();
         }
@@ -106,9 +112,10 @@ impl Hub {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    /// The requests that ended since the server was started.
-    pub(crate) fn ended(&self) -> u64 {
-        self.ended.load(Ordering::Acquire)
+    /// The requests that ended since the server was started: by themselves, and after the context
+    /// of the server.
+    pub(crate) fn ended(&self) -> (u64, u64) {
+        (self.finished.load(Ordering::Acquire), self.cancelled.load(Ordering::Acquire))
     }
 
     pub(crate) fn requests(&self) -> Vec<Arc<InFlight>> {

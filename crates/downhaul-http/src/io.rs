@@ -5,14 +5,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use crate::link::Link;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a client that was refused while it sent may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -27,11 +32,13 @@ pub(crate) struct Io {
     begun: [u8; PREFACE.len()],
     filled: usize,
     given_back: usize,
+    /// Armed while the rest of a body that nobody read is thrown away.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl Io {
     pub(crate) fn new(tcp: TcpStream, link: Arc<Link>) -> Self {
-        Self { tcp, link, begun: [0; PREFACE.len()], filled: 0, given_back: 0 }
+        Self { tcp, link, begun: [0; PREFACE.len()], filled: 0, given_back: 0, linger: None }
     }
 
     /// Reads as many bytes as it takes to tell the protocols apart: one, for most methods.
@@ -54,6 +61,23 @@ impl Io {
             self.filled += read;
             self.link.bytes_came();
         }
+    }
+}
+
+impl Io {
+    /// Throws away what the client sends until it closes, too, or [`LINGER`] is over.
+    fn poll_linger(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut waste = [0; 4096];
+        // Time is looked at first: a client that never stops sending is not waited for.
+        while linger.as_mut().poll(cx).is_pending() {
+            let mut waste = ReadBuf::new(&mut waste);
+            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut waste))?;
+            if waste.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -116,6 +140,12 @@ impl AsyncWrite for Io {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+        }
+        // A socket closed over bytes that nobody read is reset, and the client, still sending,
+        // would lose the answer that tells it why.
+        if this.link.has_unread_body() { this.poll_linger(cx) } else { Poll::Ready(Ok(())) }
     }
 }

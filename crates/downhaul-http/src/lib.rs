@@ -51,8 +51,9 @@
 //!    (`lifecycle::a_client_that_goes_away_cancels_its_request`), unless the server is to
 //!    [finish](OnDisconnect::Finish) it (`lifecycle::under_finish_a_handler_outlives_its_client`).
 //! 5. A panic is a 500 for one request (`lifecycle::a_panic_is_a_500_and_the_connection_lives_on`).
-//! 6. Late bodies are 408, large ones 413, whatever the service makes of them
-//!    (`bodies::a_deadline_that_passes_while_the_body_arrives_is_a_408_not_a_504`,
+//! 6. Late bodies are 408, large ones 413, whatever the service makes of them, and the client can
+//!    read it (`bodies::a_client_that_is_refused_while_it_sends_still_reads_why`,
+//!    `bodies::a_deadline_that_passes_while_the_body_arrives_is_a_408_not_a_504`,
 //!    `interop::an_axum_handler_whose_body_is_too_large_answers_413`).
 //! 7. Every answer of a service or in place of one carries `x-request-id`
 //!    (`lifecycle::every_answer_carries_the_request_id_that_the_handler_sees`).

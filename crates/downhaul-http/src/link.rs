@@ -30,6 +30,8 @@ pub(crate) struct Link {
     key: usize,
     /// An HTTP/2 connection talks without requests; only idleness is timed there.
     multiplexed: AtomicBool,
+    /// The last answer was sent before all of its request had come.
+    unread_body: AtomicBool,
     traffic: Mutex<Traffic>,
     _canceller: Canceller,
     _permit: OwnedSemaphorePermit,
@@ -64,6 +66,7 @@ impl Link {
             ctx,
             peer,
             multiplexed: AtomicBool::new(false),
+            unread_body: AtomicBool::new(false),
             traffic: Mutex::new(traffic),
             _canceller: canceller,
             _permit: permit,
@@ -103,6 +106,14 @@ impl Link {
 
     pub(crate) fn multiplex(&self) {
         self.multiplexed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn answered(&self, unread_body: bool) {
+        self.unread_body.store(unread_body, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_unread_body(&self) -> bool {
+        self.unread_body.load(Ordering::Relaxed)
     }
 
     /// The body of an answer is with hyper, which may not have written it yet.

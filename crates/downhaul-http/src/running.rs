@@ -73,11 +73,11 @@ impl Running {
         self.canceller.drain_with(plan.finish, Reason::cancelled("the server drains"));
         self.hub.raise(Stage::Stopping);
         self.empty_within(plan.finish).await;
-        let finished = self.hub.ended() - before;
 
         self.canceller.cancel_with(Reason::cancelled("the server drained for too long"));
         self.empty_within(plan.cancel_grace).await;
-        let cancelled = self.hub.ended() - before - finished;
+        let ended = self.hub.ended();
+        let (finished, cancelled) = (ended.0 - before.0, ended.1 - before.1);
 
         let forced = self.force(plan.force).await;
         let report = DrainReport { finished, cancelled, forced, took: began.elapsed() };

@@ -138,10 +138,6 @@ impl Server {
 
     /// How large the head of a request may be, in bytes; beyond it the client reads 431.
     /// Default: 16 KiB.
-    ///
-    /// # Panics
-    ///
-    /// When an HTTP/1 connection comes, if it is smaller than hyper's minimum of 8 KiB.
     pub fn max_head(mut self, bytes: usize) -> Self {
         self.limits.head_bytes = bytes;
         self

@@ -37,6 +37,17 @@ async fn a_declared_length_beyond_the_limit_is_refused_before_a_byte_is_read() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_refused_while_it_sends_still_reads_why() {
+    let server = Fixture::with(router(), |server| server.body_limit(10)).await;
+    for _ in 0..10 {
+        let mut client = server.client().await;
+        // More than fits the sockets' buffers: it can be sent only if the server takes it.
+        client.send(&post("/length", &"x".repeat(8 << 20))).await;
+        assert_eq!(client.response().await.status, 413);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_grows_beyond_the_limit_is_a_413() {
     let server = Fixture::with(router(), |server| server.body_limit(10)).await;
     let chunked = "POST /length HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";

@@ -151,7 +151,7 @@ async fn what_does_not_finish_is_cancelled_with_a_cause_and_reads_503() {
 #[tokio::test]
 async fn what_ignores_its_cancellation_is_aborted_and_named_in_the_report() {
     let (held, mut told) = held();
-    let server = Fixture::with(held.router(), |server| server.cancel_grace(NEVER)).await;
+    let server = Fixture::with(held.router(), |server| server.cancel_grace(NEVER * 2)).await;
     let mut client = server.client().await;
     client.send(&get("/deaf")).await;
     assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
@@ -159,6 +159,7 @@ async fn what_ignores_its_cancellation_is_aborted_and_named_in_the_report() {
     let report = soon(server.running.drain(hurried)).await;
     assert!(matches!(soon(told.recv()).await, Some(Told::Aborted)));
     let [forced] = &report.forced[..] else { panic!("{report}") };
+    assert!(report.took < Duration::from_secs(1), "{report}");
     assert_eq!((forced.path.as_str(), forced.phase), ("/deaf", Phase::Cancelled));
     assert!(report.to_string().contains("1 forced: GET /deaf ("), "{report}");
     assert_eq!(server.running.in_flight(), 0);

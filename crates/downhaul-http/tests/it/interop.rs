@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::routing::{get, post};
-use downhaul_context::{CauseKind, Context, RequestId};
-use downhaul_http::{Body, Ctx, DrainPlan, Request, Router, Running, Server};
+use axum::routing::post;
+use downhaul_context::{CauseKind, Context};
+use downhaul_http::{Body, DrainPlan, Request, Router, Running, Server};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -24,8 +24,13 @@ async fn connect(running: &Running) -> Client {
     Client(TcpStream::connect(running.local_addr()).await.unwrap())
 }
 
+#[cfg(feature = "axum")]
 #[tokio::test]
 async fn an_axum_router_sees_the_context_and_is_under_the_deadline() {
+    use axum::routing::get;
+    use downhaul_context::RequestId;
+    use downhaul_http::Ctx;
+
     let app = axum::Router::new()
         .route(
             "/id",

@@ -65,7 +65,8 @@ async fn the_context_of_a_request_ends_with_its_deadline() {
 async fn a_deadline_and_a_completion_at_the_same_tick_make_exactly_one_answer() {
     let deadline = Duration::from_millis(5);
     let router = Router::new().get("/edge", move |_: Context, _: Request| async move {
-        tokio::time::sleep(deadline).await; // The tick at which the deadline passes.
+        // Over at the tick at which the deadline passes.
+        let _ = tokio::time::timeout(deadline, std::future::pending::<()>()).await;
         "made it"
     });
     let server = Fixture::with(router, |server| server.timeout(deadline)).await;
@@ -82,12 +83,23 @@ async fn a_deadline_and_a_completion_at_the_same_tick_make_exactly_one_answer() 
 
 #[tokio::test]
 async fn a_response_that_is_ready_at_the_deadline_wins() {
-    let router = Router::new().get("/edge", |ctx: Context, _: Request| async move {
-        ctx.done().await; // Ready in the very turn in which the server sees the deadline.
-        "made it"
-    });
+    // Ready in the very turn in which the server sees the deadline, which wakes the one that began
+    // to wait later only after the other.
+    let router = Router::new()
+        .get("/first", |ctx: Context, _: Request| async move {
+            ctx.done().await;
+            "made it"
+        })
+        .get("/last", |ctx: Context, _: Request| async move {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            ctx.done().await;
+            "made it"
+        });
     let server = Fixture::with(router, |server| server.timeout(Duration::from_millis(10))).await;
-    assert_eq!(server.get("/edge").await.body, "made it");
+    assert_eq!(server.get("/first").await.body, "made it");
+    assert_eq!(server.get("/last").await.body, "made it");
 }
 
 #[tokio::test]
