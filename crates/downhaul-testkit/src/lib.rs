@@ -1,1 +1,14 @@
-//! Placeholder.
+//! What Downhaul's tests share: private brokers that a test starts, breaks and forgets.
+//!
+//! ```no_run
+//! use downhaul_testkit::rabbitmq::Node;
+//!
+//! let mut node = Node::start().expect("RabbitMQ starts");
+//! println!("{}", node.url());
+//! node.kill();                            // as a power cut would
+//! node.restart().expect("it comes back"); // same data, same ports
+//! ```
+//!
+//! Nothing outlives the test: dropping a node removes it, and so does the death of the process.
+
+pub mod rabbitmq;

@@ -1,0 +1,251 @@
+//! `Node`: a private RabbitMQ node that lives no longer than its handle.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use super::detached::Detached;
+use super::error::{NodeError, NodeErrorKind};
+use super::installation;
+use super::poll::poll;
+use super::ports::random;
+use super::process::{self, Watchdog};
+use super::shared;
+use super::site::Site;
+
+/// A quiet machine needs 3 seconds; one that also compiles can need 15.
+const BOOT: Duration = Duration::from_secs(90);
+/// A node that does not stop by itself is killed after this.
+const STOP: Duration = Duration::from_secs(20);
+/// Other processes take ports too, so a start may need another try.
+const TRIES: u32 = 4;
+
+/// A private RabbitMQ node on 127.0.0.1. Dropping it kills it and removes its data.
+#[derive(Debug)]
+pub struct Node {
+    site: Site,
+    epmd: Child,
+    beam: Child,
+    /// Taken only by `detach` and `drop`.
+    watchdog: Option<Watchdog>,
+}
+
+impl Node {
+    /// Starts a node with fresh data in a temporary directory and waits until it answers AMQP.
+    ///
+    /// # Errors
+    ///
+    /// [`NotInstalled`](NodeErrorKind::NotInstalled) if this machine has no RabbitMQ,
+    /// [`Start`](NodeErrorKind::Start) with the end of its log if it does not come up.
+    pub fn start() -> Result<Self, NodeError> {
+        shared::record_use();
+        Self::start_in(&std::env::temp_dir().join(format!("downhaul-{:016x}", random())))
+    }
+
+    /// The same in a directory of the caller's choice, which must not exist yet.
+    pub(super) fn start_in(dir: &Path) -> Result<Self, NodeError> {
+        let home = installation::find()?;
+        let epmd = installation::epmd()?;
+        let mut last = NodeError::new(NodeErrorKind::Start, "not tried");
+        for _ in 0..TRIES {
+            let cannot = |e| NodeError::io(format!("cannot lay out {}", dir.display()), e);
+            let site = Site::create(dir.to_owned(), &home, &epmd).map_err(cannot)?;
+            match Self::boot(site) {
+                Ok(node) => return Ok(node),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Whatever goes wrong here, the watchdog has taken all of it down when this returns.
+    fn boot(site: Site) -> Result<Self, NodeError> {
+        let dog = Watchdog::watch(&site.dir).map_err(|e| NodeError::io("cannot run `sh`", e))?;
+        match boot_servers(&site) {
+            Ok((epmd, beam)) => Ok(Self { site, epmd, beam, watchdog: Some(dog) }),
+            Err(error) => {
+                dog.finish();
+                Err(error)
+            }
+        }
+    }
+
+    /// Where the node answers, with its default user and its default vhost.
+    pub fn url(&self) -> String {
+        self.site.url()
+    }
+
+    /// The port of [`url`](Self::url), for proxies and probes.
+    pub fn port(&self) -> u16 {
+        self.site.ports.amqp
+    }
+
+    /// The process id of the server.
+    pub fn pid(&self) -> u32 {
+        self.beam.id()
+    }
+
+    /// Kills the server as a power cut would (SIGKILL). Its data stay.
+    pub fn kill(&mut self) {
+        kill(&self.site, &mut self.beam, "beam.pid");
+    }
+
+    /// Asks the server to stop (SIGTERM) and waits for it. Its data stay.
+    pub fn stop(&mut self) {
+        if matches!(self.beam.try_wait(), Ok(None)) {
+            let _ = process::signal(&self.beam, "TERM");
+            let _ = poll(STOP, || self.beam.try_wait().ok().flatten());
+        }
+        self.kill();
+    }
+
+    /// Freezes the server (SIGSTOP): connections stay open and nothing answers.
+    pub fn pause(&self) {
+        let _ = process::signal(&self.beam, "STOP");
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) {
+        let _ = process::signal(&self.beam, "CONT");
+    }
+
+    /// Starts the server again on the same data and the same ports, killing it first if it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Start`](NodeErrorKind::Start) with the end of its log if it does not come up.
+    pub fn restart(&mut self) -> Result<(), NodeError> {
+        self.kill();
+        if !matches!(self.epmd.try_wait(), Ok(None)) {
+            self.epmd = start_epmd(&self.site)?;
+        }
+        self.beam = start_beam(&self.site)?;
+        Ok(())
+    }
+
+    /// Runs `rabbitmqctl` on this node and returns what it printed. A call takes half a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Ctl`](NodeErrorKind::Ctl) with its output if it fails.
+    pub fn ctl(&self, args: &[&str]) -> Result<String, NodeError> {
+        ctl(&self.site, args)
+    }
+
+    /// Lets the node outlive this process. [`Detached`] finds it again.
+    pub(super) fn detach(mut self) -> Detached {
+        if let Some(dog) = self.watchdog.take() {
+            dog.call_off();
+        }
+        Detached::new(Site {
+            dir: std::mem::take(&mut self.site.dir),
+            name: std::mem::take(&mut self.site.name),
+            ports: self.site.ports,
+        })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let Some(dog) = self.watchdog.take() else { return };
+        self.kill();
+        kill(&self.site, &mut self.epmd, "epmd.pid");
+        dog.finish();
+    }
+}
+
+/// The pid file goes with the process: its number may soon be somebody else's.
+fn kill(site: &Site, child: &mut Child, pid_file: &str) {
+    let _ = child.kill();
+    let _ = std::fs::remove_file(site.dir.join(pid_file));
+    let _ = child.wait();
+}
+
+fn boot_servers(site: &Site) -> Result<(Child, Child), NodeError> {
+    let mut epmd = start_epmd(site)?;
+    match start_beam(site) {
+        Ok(beam) => Ok((epmd, beam)),
+        Err(error) => {
+            kill(site, &mut epmd, "epmd.pid");
+            Err(error)
+        }
+    }
+}
+
+/// Without an epmd of ours the server would start one itself, which would outlive everything.
+fn start_epmd(site: &Site) -> Result<Child, NodeError> {
+    let port = site.ports.epmd.to_string();
+    let args = ["-port", &port, "-address", "127.0.0.1"];
+    let answers = || connect(site.ports.epmd).is_some();
+    start(site, "epmd.pid", "epmd", &args, answers)
+}
+
+fn start_beam(site: &Site) -> Result<Child, NodeError> {
+    start(site, "beam.pid", "home/sbin/rabbitmq-server", &["-noinput"], || answers_amqp(site))
+}
+
+fn start(
+    site: &Site,
+    pid_file: &str,
+    program: &str,
+    args: &[&str],
+    ready: impl Fn() -> bool,
+) -> Result<Child, NodeError> {
+    let cannot = |e| NodeError::io(format!("cannot start {program}"), e);
+    let mut child = process::start(site, pid_file, program, args).map_err(cannot)?;
+    let ready = poll(BOOT, || match child.try_wait() {
+        Ok(None) => ready().then_some(true),
+        _ => Some(false),
+    });
+    if ready == Some(true) && matches!(child.try_wait(), Ok(None)) {
+        return Ok(child);
+    }
+    kill(site, &mut child, pid_file);
+    let text = format!("{program} did not come up; its last words: {}", site.last_words());
+    Err(NodeError::new(NodeErrorKind::Start, text))
+}
+
+/// Whether the node answers the AMQP handshake, and not another one that was faster at its port:
+/// `connection.start` carries the cluster's name, which begins with the node's.
+pub(super) fn answers_amqp(site: &Site) -> bool {
+    let Some(mut stream) = connect(site.ports.amqp) else { return false };
+    let name = format!("{}@", site.name);
+    let mut heard = Vec::new();
+    let mut chunk = [0; 1024];
+    let asked = stream.write_all(b"AMQP\0\0\x09\x01").is_ok();
+    while asked && heard.len() < 8 * chunk.len() {
+        match stream.read(&mut chunk) {
+            Ok(n @ 1..) => heard.extend_from_slice(&chunk[..n]),
+            _ => break,
+        }
+        if heard.windows(name.len()).any(|window| window == name.as_bytes()) {
+            return true;
+        }
+    }
+    false
+}
+
+fn connect(port: u16) -> Option<TcpStream> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    Some(stream)
+}
+
+pub(super) fn ctl(site: &Site, args: &[&str]) -> Result<String, NodeError> {
+    let program: PathBuf = site.dir.join("home/sbin/rabbitmqctl");
+    let mut command = Command::new(program);
+    let output = site
+        .environment(command.arg("--quiet").args(args))
+        .output()
+        .map_err(|e| NodeError::io("cannot run rabbitmqctl", e))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    let text = format!("rabbitmqctl {}: {text}{complaint}", args.join(" "));
+    Err(NodeError::new(NodeErrorKind::Ctl, text))
+}
