@@ -1,0 +1,106 @@
+//! [`Address`]: where the broker is and who we are there.
+
+use std::fmt;
+use std::time::Duration;
+
+use downhaul_consumer::{BrokerError, BrokerErrorKind};
+use lapin::uri::{AMQPScheme, AMQPUri};
+
+/// In seconds. Half a minute may pass before anyone notices that the other side is gone.
+const HEARTBEAT: u16 = 10;
+
+/// A URL that was read once. Shows neither user nor password.
+#[derive(Clone)]
+pub(crate) struct Address(AMQPUri);
+
+impl Address {
+    pub(crate) fn parse(url: &str) -> Result<Self, BrokerError> {
+        let mut uri: AMQPUri = url.parse().map_err(|words: String| not_a_url(&words))?;
+        if uri.scheme == AMQPScheme::AMQPS {
+            return Err(invalid("`amqps` needs TLS, which is not built in; use `amqp`"));
+        }
+        if let Some(literal) = ipv6_literal(url) {
+            // The parser would quietly connect to localhost.
+            uri.authority.host = literal.to_owned();
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        Ok(Self(uri))
+    }
+
+    pub(crate) fn uri(&self) -> AMQPUri {
+        self.0.clone()
+    }
+
+    pub(crate) fn vhost(&self) -> &str {
+        &self.0.vhost
+    }
+
+    /// `connection_timeout` of the URL, which is in milliseconds.
+    pub(crate) fn connect_timeout(&self) -> Option<Duration> {
+        self.0.query.connection_timeout.map(Duration::from_millis)
+    }
+
+    /// Whole seconds; zero turns heartbeats off as far as the broker agrees.
+    pub(crate) fn set_heartbeat(&mut self, heartbeat: Duration) {
+        let seconds = heartbeat.as_millis().div_ceil(1_000);
+        self.0.query.heartbeat = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = &self.0.authority;
+        if authority.host.contains(':') {
+            return write!(f, "[{}]:{}", authority.host, authority.port);
+        }
+        write!(f, "{}:{}", authority.host, authority.port)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}/{}", self.vhost())
+    }
+}
+
+/// What stands between brackets after the credentials.
+fn ipv6_literal(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    host.strip_prefix('[')?.split(']').next()
+}
+
+/// The parser's words may quote the URL, and so the password.
+fn not_a_url(words: &str) -> BrokerError {
+    if words.starts_with("Invalid URL") {
+        invalid("write `amqp://user:password@host:port/vhost`")
+    } else if words.starts_with("Invalid AMQP scheme") {
+        invalid("it must begin with `amqp://`")
+    } else {
+        invalid(words)
+    }
+}
+
+fn invalid(words: &str) -> BrokerError {
+    let words = format!("the URL of RabbitMQ is not valid: {words}");
+    BrokerError::new(BrokerErrorKind::Configuration, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_host_is_kept() {
+        let address = Address::parse("amqp://u:p@[::1]:5673/%2f").unwrap();
+        assert_eq!(address.to_string(), "[::1]:5673");
+    }
+
+    #[test]
+    fn the_heartbeat_of_the_url_counts() {
+        let heartbeat = |url| Address::parse(url).unwrap().uri().query.heartbeat;
+        assert_eq!(heartbeat("amqp://localhost"), Some(HEARTBEAT));
+        assert_eq!(heartbeat("amqp://localhost?heartbeat=3"), Some(3));
+    }
+}

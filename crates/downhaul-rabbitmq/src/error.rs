@@ -1,0 +1,75 @@
+//! What lapin and the broker say, as [`BrokerError`]s.
+
+use downhaul_consumer::{BrokerError, BrokerErrorKind};
+use downhaul_context::Cause;
+use lapin::types::ShortString;
+use lapin::{Error, ErrorKind};
+
+/// Something could not be opened or declared.
+pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
+    let code = code(error);
+    let (kind, advice) = match (code, error.kind()) {
+        (Some(403), _) => (BrokerErrorKind::Configuration, ": the user may not do this"),
+        (Some(405), _) => (BrokerErrorKind::Configuration, ": another connection owns it alone"),
+        (Some(406), _) => (
+            BrokerErrorKind::Configuration,
+            ": it exists with other properties; delete it, or set the queue type that it has",
+        ),
+        (Some(402 | 503 | 530 | 540), _)
+        | (_, ErrorKind::AuthProviderError(_) | ErrorKind::InvalidProtocolVersion(_)) => {
+            (BrokerErrorKind::Configuration, "")
+        }
+        _ => (BrokerErrorKind::Unreachable, ""),
+    };
+    caused(kind, format!("cannot {what}{advice}"), error)
+}
+
+/// What was open is lost. Whatever the reason, opening it again is what helps.
+pub(crate) fn lost(what: &str, error: &Error) -> BrokerError {
+    caused(BrokerErrorKind::Unreachable, format!("{what} was lost"), error)
+}
+
+/// As [`lost`], where lapin gives no reason.
+pub(crate) fn gone(words: impl Into<String>) -> BrokerError {
+    BrokerError::new(BrokerErrorKind::Unreachable, words)
+}
+
+/// The context ended before something was open.
+pub(crate) fn gave_up(what: &str, cause: Cause) -> BrokerError {
+    gone(format!("gave up waiting to {what}")).with_source(cause)
+}
+
+/// What was closed by its owner.
+pub(crate) fn closed(what: &str) -> BrokerError {
+    BrokerError::new(BrokerErrorKind::Closed, format!("{what} is closed"))
+}
+
+/// The message is at fault.
+pub(crate) fn refused(words: impl Into<String>) -> BrokerError {
+    BrokerError::new(BrokerErrorKind::Message, words)
+}
+
+/// A name as AMQP writes it: at most 255 bytes.
+pub(crate) fn short(
+    what: &str,
+    text: &str,
+    kind: BrokerErrorKind,
+) -> Result<ShortString, BrokerError> {
+    ShortString::try_new(text).map_err(|_| {
+        let length = text.len();
+        BrokerError::new(kind, format!("{what} has {length} bytes, and RabbitMQ takes 255"))
+    })
+}
+
+/// The code of an error that the broker sent.
+pub(crate) fn code(error: &Error) -> Option<u16> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}
+
+/// Keeps lapin's words and not its type: its `Display` names its own source already.
+fn caused(kind: BrokerErrorKind, words: String, error: &Error) -> BrokerError {
+    BrokerError::new(kind, words).with_source(error.to_string().replace(['\r', '\n'], " "))
+}

@@ -1,0 +1,133 @@
+//! [`Letter`]: a message as AMQP carries it, and back.
+
+use std::time::SystemTime;
+
+use downhaul_consumer::{BrokerError, BrokerErrorKind, Message, headers};
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use crate::error::{refused, short};
+
+/// The largest body that RabbitMQ takes unless it is told otherwise: `max_message_size`. A larger
+/// one would cost the channel, and with it the answers for all that is under way.
+const LARGEST: usize = 128 << 20;
+/// An upper bound for all of a content header but its texts.
+const FIXED: usize = 64;
+/// As RabbitMQ calls a message that survives a restart.
+const PERSISTENT: u8 = 2;
+
+/// A message with its properties, checked against what the broker takes.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) properties: BasicProperties,
+    pub(crate) payload: bytes::Bytes,
+}
+
+impl Letter {
+    /// # Errors
+    ///
+    /// The message is at fault: something in it is too long.
+    pub(crate) fn new(message: &Message, frame_max: usize) -> Result<Self, BrokerError> {
+        if message.payload().len() > LARGEST {
+            let size = message.payload().len();
+            return Err(refused(format!("the payload has {size} bytes, RabbitMQ takes {LARGEST}")));
+        }
+        let header_size = header_size(message);
+        if header_size > frame_max {
+            let words = format!("the headers have {header_size} bytes, RabbitMQ takes {frame_max}");
+            return Err(refused(words));
+        }
+        let at_fault = BrokerErrorKind::Message;
+        let mut properties = BasicProperties::default()
+            .with_message_id(short("the message's id", message.id(), at_fault)?)
+            .with_content_type(short("the content type", message.content_type(), at_fault)?)
+            .with_headers(table(message)?)
+            .with_delivery_mode(PERSISTENT)
+            .with_timestamp(unix_seconds());
+        let request_id = message.headers().get(headers::REQUEST_ID);
+        if let Some(Ok(id)) = request_id.map(ShortString::try_new) {
+            properties = properties.with_correlation_id(id);
+        }
+        Ok(Self { properties, payload: message.payload().clone() })
+    }
+}
+
+/// Reads what was delivered, also from publishers that know nothing of Downhaul.
+///
+/// A message without an id gets a fresh one at every delivery: RabbitMQ has none for it, and one
+/// made of the content would make two equal messages the same.
+pub(crate) fn read(delivery: Delivery) -> Message {
+    let Delivery { properties, data, .. } = delivery;
+    let mut message = Message::new(data);
+    if let Some(id) = properties.message_id() {
+        message = message.with_id(id.as_str());
+    }
+    if let Some(content_type) = properties.content_type() {
+        message = message.with_content_type(content_type.to_string());
+    }
+    let headers = message.headers_mut();
+    for (name, value) in properties.headers().iter().flatten() {
+        if let Some(text) = text(value).filter(|_| !is_reserved(name.as_str())) {
+            headers.set(name.to_string(), text);
+        }
+    }
+    if let Some(id) = properties.correlation_id()
+        && headers.get(headers::REQUEST_ID).is_none()
+    {
+        headers.set(headers::REQUEST_ID, id.as_str());
+    }
+    message
+}
+
+fn table(message: &Message) -> Result<FieldTable, BrokerError> {
+    let mut table = FieldTable::default();
+    for (name, value) in message.headers().iter() {
+        if is_reserved(name) {
+            let words = format!("the header `{name}`: RabbitMQ keeps names in `x-` for itself");
+            return Err(refused(words));
+        }
+        let name = short("the name of a header", name, BrokerErrorKind::Message)?;
+        table.insert(name, AMQPValue::LongString(value.into()));
+    }
+    Ok(table)
+}
+
+fn is_reserved(name: &str) -> bool {
+    name.starts_with("x-")
+}
+
+/// A header as text; `None` for what has none: tables, lists, nothing.
+fn text(value: &AMQPValue) -> Option<String> {
+    Some(match value {
+        AMQPValue::LongString(text) => text.to_string(),
+        AMQPValue::ShortString(text) => text.to_string(),
+        AMQPValue::ByteArray(bytes) => String::from_utf8_lossy(bytes.as_slice()).into_owned(),
+        AMQPValue::Boolean(value) => value.to_string(),
+        AMQPValue::ShortShortInt(value) => value.to_string(),
+        AMQPValue::ShortShortUInt(value) => value.to_string(),
+        AMQPValue::ShortInt(value) => value.to_string(),
+        AMQPValue::ShortUInt(value) => value.to_string(),
+        AMQPValue::LongInt(value) => value.to_string(),
+        AMQPValue::LongUInt(value) => value.to_string(),
+        AMQPValue::LongLongInt(value) => value.to_string(),
+        AMQPValue::Timestamp(value) => value.to_string(),
+        AMQPValue::Float(value) => value.to_string(),
+        AMQPValue::Double(value) => value.to_string(),
+        AMQPValue::DecimalValue(_)
+        | AMQPValue::FieldArray(_)
+        | AMQPValue::FieldTable(_)
+        | AMQPValue::Void => return None,
+    })
+}
+
+/// How much of a frame the content header takes, at most. It cannot be split.
+fn header_size(message: &Message) -> usize {
+    let pairs = message.headers().iter().map(|(name, value)| name.len() + value.len() + 6);
+    let request_id = message.headers().get(headers::REQUEST_ID).map_or(0, str::len);
+    FIXED + message.id().len() + message.content_type().len() + request_id + pairs.sum::<usize>()
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,184 @@
+//! [`Link`]: one connection, made when it is needed and made anew when it is dead, and [`Line`]: a
+//! channel on it.
+//!
+//! lapin's own recovery is off. It does not say when a link is lost, gives up for good after some
+//! attempts, and hides which deliveries and confirms belong to the past.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_consumer::{BrokerError, BrokerErrorKind};
+use lapin::{Channel, Connection, ConnectionProperties};
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+
+use crate::address::Address;
+use crate::error::{cannot, closed, code, gone};
+use crate::options::Options;
+
+/// How often a line is looked at while nothing else would tell of its end. lapin has events, but
+/// none when the broker closes a connection with a code that is no error.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What a connection is for. RabbitMQ blocks connections that publish when it runs short of memory
+/// or disk, and lapin then writes nothing to them, not even an acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Role {
+    Consume,
+    Publish,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    role: Role,
+    /// Held while connecting, so that all who wait share one attempt.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Option<Arc<Connection>>),
+    Closed,
+}
+
+impl Link {
+    pub(crate) fn new(role: Role) -> Self {
+        Self { role, state: Mutex::new(State::Open(None)) }
+    }
+
+    /// A new channel, on a new connection if there is none that lives.
+    pub(crate) async fn line(
+        &self,
+        address: &Address,
+        options: &Options,
+    ) -> Result<Line, BrokerError> {
+        let connection = self.connection(address, options).await?;
+        let channel = connection.create_channel().await;
+        let channel = channel.map_err(|error| cannot("open a channel", &error))?;
+        Ok(Line { connection, channel })
+    }
+
+    async fn connection(
+        &self,
+        address: &Address,
+        options: &Options,
+    ) -> Result<Arc<Connection>, BrokerError> {
+        let mut state = self.state.lock().await;
+        let State::Open(slot) = &mut *state else { return Err(closed("the broker")) };
+        if let Some(connection) = slot.as_ref().filter(|open| open.status().connected()) {
+            return Ok(Arc::clone(connection));
+        }
+        let connection = Arc::new(connect(self.role, address, options).await?);
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    /// Closes the connection for good.
+    pub(crate) async fn close(&self) {
+        let mut state = self.state.lock().await;
+        let State::Open(connection) = std::mem::replace(&mut *state, State::Closed) else { return };
+        drop(state);
+        if let Some(connection) = connection {
+            // A connection that is dead already is closed as well.
+            let _ = connection.close(200, "OK".into()).await;
+        }
+    }
+}
+
+async fn connect(
+    role: Role,
+    address: &Address,
+    options: &Options,
+) -> Result<Connection, BrokerError> {
+    let name = match role {
+        Role::Consume => format!("{}-consume", options.connection_name),
+        Role::Publish => format!("{}-publish", options.connection_name),
+    };
+    let properties = ConnectionProperties::default().with_connection_name(name.as_str().into());
+    let limit = address.connect_timeout().unwrap_or(options.connect_timeout);
+    // The handshake as well, which lapin itself waits for without an end.
+    match timeout(limit, Connection::connect_uri(address.uri(), properties)).await {
+        Ok(Ok(connection)) => {
+            tracing::info!(%address, connection = name, "connected to RabbitMQ");
+            Ok(connection)
+        }
+        Ok(Err(error)) => Err(not_connected(address, &error)),
+        Err(_) => Err(gone(format!("RabbitMQ at {address} did not answer within {limit:?}"))),
+    }
+}
+
+fn not_connected(address: &Address, error: &lapin::Error) -> BrokerError {
+    let words = match code(error) {
+        Some(403) => "check the user and the password of the URL".to_owned(),
+        Some(530) => format!(
+            "check the vhost `{}` of the URL, where `/` is written `/%2f` or left out",
+            address.vhost()
+        ),
+        _ => return cannot(&format!("connect to RabbitMQ at {address}"), error),
+    };
+    let words = format!("RabbitMQ at {address} refused the connection: {words}");
+    BrokerError::new(BrokerErrorKind::Configuration, words).with_source(error.to_string())
+}
+
+/// A channel with the connection that it is on.
+pub(crate) struct Line {
+    connection: Arc<Connection>,
+    pub(crate) channel: Channel,
+}
+
+impl Line {
+    /// Another channel on the same connection.
+    pub(crate) async fn sibling(&self) -> Result<Channel, BrokerError> {
+        let channel = self.connection.create_channel().await;
+        channel.map_err(|error| cannot("open a channel", &error))
+    }
+
+    /// The largest frame that both sides have agreed on, in bytes.
+    pub(crate) fn frame_max(&self) -> usize {
+        usize::try_from(self.connection.configuration().frame_max()).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BrokerError> {
+        // The connection first: its channels hear of its end a moment later.
+        if !self.connection.status().connected() {
+            return Err(gone("the connection to RabbitMQ was lost"));
+        }
+        if !self.channel.status().connected() {
+            return Err(gone("RabbitMQ closed the channel"));
+        }
+        Ok(())
+    }
+
+    /// Waits until the line is dead.
+    pub(crate) async fn broken(&self) -> BrokerError {
+        loop {
+            if let Err(error) = self.check() {
+                return error;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Waits while the broker, short of memory or disk, takes no publishes.
+    pub(crate) async fn unblocked(&self) -> Result<(), BrokerError> {
+        loop {
+            self.check()?;
+            if !self.connection.status().blocked() {
+                return Ok(());
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Closes the channel: when this returns, the broker has seen all that was written to it.
+    pub(crate) async fn close(&self) -> Result<(), lapin::Error> {
+        self.channel.close(200, "OK".into()).await
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").field("channel", &self.channel.id()).finish_non_exhaustive()
+    }
+}

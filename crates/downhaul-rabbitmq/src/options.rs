@@ -1,0 +1,39 @@
+//! [`Options`]: what a [`RabbitMq`](crate::RabbitMq) was told, and [`QueueType`].
+
+use std::time::Duration;
+
+/// How RabbitMQ keeps the queues that are declared.
+///
+/// A queue keeps its type for life: to change it, give the queue another name or delete it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum QueueType {
+    /// On one node, durable.
+    #[default]
+    Classic,
+    /// Replicated with Raft over the nodes of a cluster, and safe on the way back from a delay.
+    Quorum,
+}
+
+/// What each connection, channel and queue is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) exchange: String,
+    pub(crate) queue_type: QueueType,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) connection_name: String,
+    /// How many publishes may wait for the broker's answer at a time.
+    pub(crate) window: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            exchange: "downhaul".to_owned(),
+            queue_type: QueueType::default(),
+            connect_timeout: Duration::from_secs(5),
+            connection_name: "downhaul".to_owned(),
+            window: 1_000,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! [`Ledger`]: which publish an answer belongs to.
+//!
+//! An unroutable message comes back in a `basic.return`, and then its publish is confirmed like any
+//! other. lapin keeps returned messages in a queue and attaches the first of it to whichever
+//! confirm is completed next, which may be another publish's. So each message bears its key, and
+//! what is carried by a confirm counts for the key in it.
+//!
+//! That leaves the question when a confirm without its own message means that the message is in its
+//! queues. What is used, with every call bringing *all* answers completed before any of them:
+//!
+//! 1. A confirm that carries nothing found lapin's queue empty. If its message was returned, an
+//!    earlier confirm has carried it, and we have seen it: the answer is final.
+//! 2. A confirm that carries another publish's message may have its own still in the queue. There
+//!    are never fewer messages carried than returned publishes confirmed, since each of these finds
+//!    the queue filled or emptied by others. So once every publish whose message was carried is
+//!    confirmed itself, the queue holds no message of any confirmed publish. Until then the answer
+//!    is held back.
+
+use std::collections::{HashMap, HashSet};
+
+/// What the broker said of a publish, as lapin tells it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) key: u64,
+    pub(super) confirmed: bool,
+    pub(super) carried: Option<Returned>,
+}
+
+/// A message that came back, by the key that it bears.
+#[derive(Debug)]
+pub(super) struct Returned {
+    pub(super) key: u64,
+    pub(super) words: String,
+}
+
+/// What became of a publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Confirmed,
+    Nacked,
+    Returned(String),
+}
+
+/// All publishes without a final answer, each with whom to tell.
+#[derive(Debug)]
+pub(super) struct Ledger<R> {
+    unanswered: HashMap<u64, R>,
+    /// Answered by a confirm that carried another's message.
+    held: HashMap<u64, (R, Fate)>,
+    /// Returned, but not confirmed yet.
+    early: HashSet<u64>,
+}
+
+impl<R> Ledger<R> {
+    pub(super) fn new() -> Self {
+        Self { unanswered: HashMap::new(), held: HashMap::new(), early: HashSet::new() }
+    }
+
+    pub(super) fn insert(&mut self, key: u64, who: R) {
+        self.unanswered.insert(key, who);
+    }
+
+    /// Takes answers in and returns what is final by them.
+    pub(super) fn settle(&mut self, answers: Vec<Answer>) -> Vec<(R, Fate)> {
+        let mut settled = Vec::new();
+        let mut confirms = Vec::with_capacity(answers.len());
+        for Answer { key, confirmed, carried } in answers {
+            let fate = if confirmed { Fate::Confirmed } else { Fate::Nacked };
+            let is_foreign = carried.as_ref().is_some_and(|returned| returned.key != key);
+            confirms.push((key, fate, is_foreign));
+            settled.extend(carried.and_then(|returned| self.take_back(returned)));
+        }
+        for (key, fate, is_foreign) in confirms {
+            self.early.remove(&key);
+            match self.unanswered.remove(&key) {
+                Some(who) if is_foreign => drop(self.held.insert(key, (who, fate))),
+                Some(who) => settled.push((who, fate)),
+                None => {}
+            }
+        }
+        if self.early.is_empty() {
+            settled.extend(self.held.drain().map(|(_, held)| held));
+        }
+        settled
+    }
+
+    fn take_back(&mut self, returned: Returned) -> Option<(R, Fate)> {
+        let Returned { key, words } = returned;
+        if let Some((who, _)) = self.held.remove(&key) {
+            return Some((who, Fate::Returned(words)));
+        }
+        let who = self.unanswered.remove(&key)?;
+        self.early.insert(key);
+        Some((who, Fate::Returned(words)))
+    }
+
+    /// Gives up on all answers and returns who waits for them.
+    pub(super) fn abandon(&mut self) -> impl Iterator<Item = R> {
+        let held = self.held.drain().map(|(_, (who, _))| who);
+        self.unanswered.drain().map(|(_, who)| who).chain(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One step of a broker with lapin behind it.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Return,
+        Confirm,
+        /// The sink's task looks.
+        Look,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(Step, usize)>> {
+        let step = prop_oneof![Just(Step::Return), Just(Step::Confirm), Just(Step::Look)];
+        prop::collection::vec((step, 0..64_usize), 0..200)
+    }
+
+    /// lapin attaches the first returned message to the next confirm.
+    fn confirm(key: u64, waiting: &mut VecDeque<u64>) -> Answer {
+        let carried = waiting.pop_front();
+        let carried = carried.map(|key| Returned { key, words: String::new() });
+        Answer { key, confirmed: true, carried }
+    }
+
+    proptest! {
+        /// Publishes 0..40 of which every key in `bad` is unroutable; returns come before their own
+        /// confirms, and all else in any sequence.
+        #[test]
+        fn what_came_back_is_told_to_its_own_publisher(
+            bad in prop::collection::hash_set(0..40_u64, 0..40),
+            steps in steps(),
+        ) {
+            let mut ledger = Ledger::new();
+            (0..40).for_each(|key| ledger.insert(key, key));
+            let (mut unreturned, mut unconfirmed) =
+                ((0..40).filter(|key| bad.contains(key)).collect::<Vec<u64>>(), (0..40).collect::<Vec<u64>>());
+            let (mut waiting, mut answers, mut fates) = (VecDeque::new(), Vec::new(), HashMap::new());
+            for (step, at) in steps {
+                match step {
+                    Step::Return if !unreturned.is_empty() => {
+                        waiting.push_back(unreturned.remove(at % unreturned.len()));
+                    }
+                    Step::Confirm => {
+                        let ready = |key: &&u64| !unreturned.contains(key);
+                        let ready: Vec<u64> = unconfirmed.iter().filter(ready).copied().collect();
+                        if let Some(key) = ready.get(at % ready.len().max(1)) {
+                            unconfirmed.retain(|other| other != key);
+                            answers.push(confirm(*key, &mut waiting));
+                        }
+                    }
+                    Step::Return | Step::Look => {
+                        // Within one look, the answers come in no particular order.
+                        let turn = at % answers.len().max(1);
+                        answers.rotate_left(turn);
+                        fates.extend(ledger.settle(std::mem::take(&mut answers)));
+                    }
+                }
+            }
+            waiting.extend(unreturned);
+            answers.extend(unconfirmed.into_iter().map(|key| confirm(key, &mut waiting)));
+            fates.extend(ledger.settle(answers));
+
+            prop_assert_eq!(fates.len(), 40, "each is told, and once");
+            for (key, fate) in fates {
+                let expected = if bad.contains(&key) { Fate::Returned(String::new()) } else { Fate::Confirmed };
+                prop_assert_eq!(fate, expected, "publish {}", key);
+            }
+        }
+    }
+}

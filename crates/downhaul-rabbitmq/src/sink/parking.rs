@@ -1,0 +1,123 @@
+//! [`Parking`]: queues in which messages wait for their time.
+//!
+//! A parked message expires in its queue and is then dead-lettered into the queue that it is for,
+//! and into no other. RabbitMQ lets messages expire only at the head of a queue, so each delay has
+//! a queue of its own, and there are few delays.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use downhaul_consumer::{BrokerError, BrokerErrorKind};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::error::{cannot, code, refused, short};
+use crate::link::Line;
+use crate::options::QueueType;
+use crate::topology::{self, text};
+
+/// The delays that there are, in milliseconds. What is asked for is rounded up.
+const STEPS: [u32; 15] = [
+    100, 250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000,
+    3_600_000, 21_600_000, 86_400_000,
+];
+/// A queue that nobody declares goes away after its delay and this. It must outlive what was put
+/// into it: publishing does not count as use.
+const IDLE: Duration = Duration::from_secs(3_600);
+/// How often it is declared again while it is used: so seldom as to cost nothing, and so often that
+/// a message, published just before the next time, still has nearly all of [`IDLE`] to arrive.
+const REFRESH: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Parking {
+    queue_type: QueueType,
+    /// When each was last declared.
+    declared: Mutex<HashMap<String, Instant>>,
+}
+
+impl Parking {
+    pub(super) fn new(queue_type: QueueType) -> Self {
+        Self { queue_type, declared: Mutex::new(HashMap::new()) }
+    }
+
+    /// The name of a queue that leads to `queue` after at least `delay`. `None` if there is no
+    /// `queue`.
+    pub(super) async fn place(
+        &self,
+        line: &Line,
+        queue: &str,
+        delay: Duration,
+    ) -> Result<Option<String>, BrokerError> {
+        let Some(step) = step(delay) else {
+            return Err(refused("a delay of more than 24 hours"));
+        };
+        let place = format!("{queue}.retry.{step}");
+        let mut declared = self.declared.lock().await;
+        if declared.get(&place).is_none_or(|at| at.elapsed() > REFRESH) {
+            let now = Instant::now();
+            if !self.declare(line, queue, &place, step).await? {
+                return Ok(None);
+            }
+            declared.insert(place.clone(), now);
+        }
+        Ok(Some(place))
+    }
+
+    /// On a channel of its own, which an error closes.
+    async fn declare(
+        &self,
+        line: &Line,
+        queue: &str,
+        place: &str,
+        step: u32,
+    ) -> Result<bool, BrokerError> {
+        let channel = line.sibling().await?;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let name = short("the queue", queue, BrokerErrorKind::Message)?;
+        // Else what is parked for it would vanish when its time comes.
+        match channel.queue_declare(name, options, FieldTable::default()).await {
+            Ok(_) => {}
+            Err(error) if code(&error) == Some(404) => return Ok(false),
+            Err(error) => return Err(cannot(&format!("look for queue `{queue}`"), &error)),
+        }
+        topology::declare_queue(&channel, place, self.arguments(queue, step)).await?;
+        tracing::debug!(queue = place, "a place to wait");
+        Ok(true)
+    }
+
+    fn arguments(&self, queue: &str, step: u32) -> FieldTable {
+        let mut arguments = topology::arguments(self.queue_type);
+        let expires = Duration::from_millis(step.into()).saturating_add(IDLE).as_millis();
+        let expires = AMQPValue::LongLongInt(expires.try_into().unwrap_or(i64::MAX));
+        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(step.into()));
+        arguments.insert("x-expires".into(), expires);
+        arguments.insert("x-dead-letter-exchange".into(), text(""));
+        arguments.insert("x-dead-letter-routing-key".into(), text(queue));
+        if self.queue_type == QueueType::Quorum {
+            // The way back is confirmed as well, which takes an overflow that refuses.
+            arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+            arguments.insert("x-overflow".into(), text("reject-publish"));
+        }
+        arguments
+    }
+}
+
+fn step(delay: Duration) -> Option<u32> {
+    STEPS.into_iter().find(|step| Duration::from_millis((*step).into()) >= delay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_rounded_up_and_never_down() {
+        assert_eq!(step(Duration::from_nanos(1)), Some(100));
+        assert_eq!(step(Duration::from_millis(100)), Some(100));
+        assert_eq!(step(Duration::from_millis(101)), Some(250));
+        assert_eq!(step(Duration::from_secs(86_400)), Some(86_400_000));
+        assert_eq!(step(Duration::from_secs(86_401)), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! [`RabbitSource`]: one channel that consumes one queue.
+
+use std::collections::VecDeque;
+
+use async_trait::async_trait;
+use downhaul_consumer::{
+    BrokerError, BrokerErrorKind, Delivery, Settled, Source, Subscription, Token, Verdict,
+};
+use downhaul_context::Context;
+use futures_util::future::{FutureExt, try_join_all};
+use futures_util::stream::StreamExt;
+use lapin::Consumer;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+
+use crate::error::{cannot, gave_up, gone, lost, short};
+use crate::letter;
+use crate::link::Line;
+use crate::options::Options;
+use crate::topology;
+use crate::unsettled::{Frame, Unsettled};
+
+/// What an item of lapin's stream is.
+type Item = Option<lapin::Result<lapin::message::Delivery>>;
+
+pub(crate) struct RabbitSource {
+    line: Line,
+    queue: ShortString,
+    prefetch: usize,
+    /// `None` while the intake is closed.
+    consumer: Option<Consumer>,
+    /// What has come from the broker and was not given out.
+    arrived: VecDeque<lapin::message::Delivery>,
+    unsettled: Unsettled,
+}
+
+impl RabbitSource {
+    pub(crate) async fn open(
+        line: Line,
+        options: &Options,
+        subscription: &Subscription,
+    ) -> Result<Self, BrokerError> {
+        topology::declare(&line.channel, options, subscription).await?;
+        let prefetch = subscription.prefetch();
+        let limited = line.channel.basic_qos(prefetch, BasicQosOptions::default()).await;
+        limited.map_err(|error| cannot("limit the deliveries under way", &error))?;
+        let queue = subscription.queue();
+        let mut source = Self {
+            line,
+            queue: short("the queue", queue, BrokerErrorKind::Configuration)?,
+            prefetch: usize::from(prefetch),
+            consumer: None,
+            arrived: VecDeque::new(),
+            unsettled: Unsettled::default(),
+        };
+        source.consumer = Some(source.consume().await?);
+        tracing::debug!(queue, prefetch, "consuming");
+        Ok(source)
+    }
+
+    /// Begins to consume, under a tag that the broker makes up.
+    async fn consume(&self) -> Result<Consumer, BrokerError> {
+        let (queue, tag) = (self.queue.clone(), ShortString::default());
+        let options = BasicConsumeOptions::default();
+        let consumed =
+            self.line.channel.basic_consume(queue, tag, options, FieldTable::default()).await;
+        consumed.map_err(|error| cannot(&format!("consume queue `{}`", self.queue), &error))
+    }
+
+    /// Ends consuming. What the broker has sent until then has arrived when this returns.
+    async fn cancel(&mut self) -> Result<(), BrokerError> {
+        let Some(consumer) = &mut self.consumer else { return Ok(()) };
+        let cancelled =
+            self.line.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+        cancelled.await.map_err(|error| lost("the consumer", &error))?;
+        // The broker's answer came behind the last delivery, and ends the stream.
+        while let Some(item) = consumer.next().await {
+            self.arrived.push_back(item.map_err(|error| lost("the consumer", &error))?);
+        }
+        self.consumer = None;
+        Ok(())
+    }
+
+    /// Gives out what is at hand, up to the prefetch. After the intake was closed and opened, the
+    /// broker counts from zero while earlier deliveries may still be out.
+    fn give_out(&mut self, deliveries: &mut Vec<Delivery>) -> Result<(), BrokerError> {
+        while self.has_room() {
+            let Some(delivery) = self.at_hand()? else { return Ok(()) };
+            let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
+            self.unsettled.insert(tag);
+            deliveries.push(Delivery::new(Token::new(tag), letter::read(delivery), redelivered));
+        }
+        Ok(())
+    }
+
+    fn at_hand(&mut self) -> Result<Option<lapin::message::Delivery>, BrokerError> {
+        if let Some(delivery) = self.arrived.pop_front() {
+            return Ok(Some(delivery));
+        }
+        let item = self.consumer.as_mut().and_then(|consumer| consumer.next().now_or_never());
+        item.map(|item| self.received(item)).transpose()
+    }
+
+    /// Waits for a delivery where one may come, and for the end of the line everywhere.
+    async fn wait(&mut self) -> Result<(), BrokerError> {
+        let has_room = self.has_room();
+        let Some(consumer) = self.consumer.as_mut().filter(|_| has_room) else {
+            return Err(self.line.broken().await);
+        };
+        let item = tokio::select! {
+            biased;
+            item = consumer.next() => item,
+            error = self.line.broken() => return Err(error),
+        };
+        let delivery = self.received(item)?;
+        self.arrived.push_back(delivery);
+        Ok(())
+    }
+
+    fn received(&self, item: Item) -> Result<lapin::message::Delivery, BrokerError> {
+        let what = || format!("the consumer of queue `{}`", self.queue);
+        match item {
+            Some(Ok(delivery)) => Ok(delivery),
+            Some(Err(error)) => Err(lost(&what(), &error)),
+            None => Err(self.line.check().err().unwrap_or_else(|| {
+                gone(format!("{} was cancelled: the queue was deleted or moved", what()))
+            })),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.unsettled.len() < self.prefetch
+    }
+
+    async fn write(&self, frame: Frame) -> lapin::Result<()> {
+        let Frame { verdict, tag, multiple } = frame;
+        match verdict {
+            Verdict::Ack => self.line.channel.basic_ack(tag, BasicAckOptions { multiple }).await,
+            Verdict::Release => {
+                let options = BasicNackOptions { multiple, requeue: true };
+                self.line.channel.basic_nack(tag, options).await
+            }
+        }
+    }
+
+    /// Runs one after the other, since each settles all that is below it; then the rest at once.
+    async fn write_all(&self, frames: &[Frame]) -> lapin::Result<()> {
+        let runs = frames.iter().rposition(|frame| frame.multiple).map_or(0, |last| last + 1);
+        let (runs, singles) = frames.split_at(runs);
+        for run in runs {
+            self.write(*run).await?;
+        }
+        try_join_all(singles.iter().map(|single| self.write(*single))).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Source for RabbitSource {
+    async fn next(&mut self, deliveries: &mut Vec<Delivery>) -> Result<(), BrokerError> {
+        let before = deliveries.len();
+        loop {
+            self.give_out(deliveries)?;
+            if deliveries.len() > before {
+                return Ok(());
+            }
+            self.wait().await?;
+        }
+    }
+
+    async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
+        let frames = self.unsettled.settle(batch);
+        let written = self.write_all(&frames).await;
+        written.map_err(|error| lost("the channel of the deliveries", &error))?;
+        Ok(Settled::Written)
+    }
+
+    async fn set_intake(&mut self, open: bool) -> Result<(), BrokerError> {
+        if !open {
+            return self.cancel().await;
+        }
+        if self.consumer.is_none() {
+            self.consumer = Some(self.consume().await?);
+        }
+        Ok(())
+    }
+
+    async fn close(self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {
+        let closed = ctx.run(self.line.close()).await;
+        let closed = closed.map_err(|cause| gave_up("see the last settlements arrive", cause))?;
+        closed.map_err(|error| lost("the channel of the last settlements", &error))
+    }
+}

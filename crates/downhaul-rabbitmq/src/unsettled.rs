@@ -1,0 +1,112 @@
+//! [`Unsettled`]: the deliveries that a source has given out, and how few frames settle them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use downhaul_consumer::{Token, Verdict};
+
+/// The tags that were delivered on a channel and are not settled.
+///
+/// AMQP settles one tag, or "this one and all lower ones". The latter is used only where every
+/// lower tag that is out gets the same verdict by the same or an earlier frame.
+#[derive(Debug, Default)]
+pub(crate) struct Unsettled(BTreeSet<u64>);
+
+/// One `basic.ack` or `basic.nack`. The order of frames matters up to the last that is `multiple`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) verdict: Verdict,
+    pub(crate) tag: u64,
+    pub(crate) multiple: bool,
+}
+
+impl Unsettled {
+    pub(crate) fn insert(&mut self, tag: u64) {
+        self.0.insert(tag);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes a batch out and returns the frames that settle it. What is not out is ignored:
+    /// RabbitMQ closes the channel of whoever settles a delivery twice.
+    pub(crate) fn settle(&mut self, batch: &[(Token, Verdict)]) -> Vec<Frame> {
+        let known = batch.iter().filter(|(token, _)| self.0.contains(&token.number()));
+        let mut wanted: BTreeMap<u64, Verdict> =
+            known.map(|(token, verdict)| (token.number(), *verdict)).collect();
+        let mut frames = self.runs(&mut wanted);
+        frames.extend(wanted.into_iter().map(|(tag, verdict)| {
+            self.0.remove(&tag);
+            Frame { verdict, tag, multiple: false }
+        }));
+        frames
+    }
+
+    /// Settles from the lowest tag upwards, until one is met that stays out.
+    fn runs(&mut self, wanted: &mut BTreeMap<u64, Verdict>) -> Vec<Frame> {
+        let mut runs: Vec<Frame> = Vec::new();
+        while let Some(&tag) = self.0.first()
+            && let Some(verdict) = wanted.remove(&tag)
+        {
+            self.0.remove(&tag);
+            match runs.last_mut().filter(|run| run.verdict == verdict) {
+                Some(run) => (run.tag, run.multiple) = (tag, true),
+                None => runs.push(Frame { verdict, tag, multiple: false }),
+            }
+        }
+        runs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a broker makes of frames: the verdict of each tag that is out.
+    fn play(out: &mut BTreeSet<u64>, frames: &[Frame]) -> BTreeMap<u64, Verdict> {
+        let mut verdicts = BTreeMap::new();
+        for frame in frames {
+            assert!(out.contains(&frame.tag), "a channel dies of an unknown tag");
+            let met = |tag: &u64| *tag == frame.tag || (frame.multiple && *tag < frame.tag);
+            for tag in out.extract_if(.., |tag| met(tag)) {
+                verdicts.insert(tag, frame.verdict);
+            }
+        }
+        verdicts
+    }
+
+    #[test]
+    fn what_is_finished_in_order_takes_one_frame() {
+        let mut unsettled = Unsettled((1..=50).collect());
+        let batch: Vec<_> = (1..=50).map(|tag| (Token::new(tag), Verdict::Ack)).collect();
+        let frame = Frame { verdict: Verdict::Ack, tag: 50, multiple: true };
+        assert_eq!(unsettled.settle(&batch), [frame]);
+        assert_eq!(unsettled.settle(&batch), [], "nothing is settled twice");
+    }
+
+    proptest! {
+        #[test]
+        fn each_tag_gets_its_verdict_and_no_other_tag_gets_any(
+            batches in prop::collection::vec(prop::collection::vec((1..40_u64, any::<bool>()), 0..20), 1..12),
+        ) {
+            let mut unsettled = Unsettled((1..=30).collect());
+            let mut out: BTreeSet<u64> = (1..=30).collect();
+            for batch in batches {
+                let verdict = |ack| if ack { Verdict::Ack } else { Verdict::Release };
+                let batch: BTreeMap<_, _> = batch.into_iter().collect();
+                let batch: Vec<_> =
+                    batch.into_iter().map(|(tag, ack)| (Token::new(tag), verdict(ack))).collect();
+                let wanted: BTreeMap<_, _> = batch
+                    .iter()
+                    .map(|(token, verdict)| (token.number(), *verdict))
+                    .filter(|(tag, _)| out.contains(tag))
+                    .collect();
+                let frames = unsettled.settle(&batch);
+                prop_assert_eq!(play(&mut out, &frames), wanted);
+                prop_assert_eq!(&unsettled.0, &out);
+            }
+        }
+    }
+}
