@@ -104,7 +104,10 @@ impl Shop {
             (Status::Pending, false) if !enough => Decision::Rejected,
             (Status::Pending, _) => {
                 entry.take(stock);
-                Decision::Reserved(Reservation { shop: Arc::clone(self), id: Some(order.id.clone()) })
+                Decision::Reserved(Reservation {
+                    shop: Arc::clone(self),
+                    id: Some(order.id.clone()),
+                })
             }
         }
     }

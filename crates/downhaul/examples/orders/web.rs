@@ -25,10 +25,7 @@ pub(crate) struct Web {
 }
 
 pub(crate) fn router(web: Web) -> Router<Web> {
-    Router::with_state(web)
-        .post("/orders", place)
-        .get("/orders/{id}", show)
-        .get("/stats", stats)
+    Router::with_state(web).post("/orders", place).get("/orders/{id}", show).get("/stats", stats)
 }
 
 /// What a client sends.
