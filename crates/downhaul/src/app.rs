@@ -154,7 +154,7 @@ impl App {
             Ok(signals) => self.run_with(signals).await,
             Err(error) => {
                 let why = format!("cannot listen to signals: {error}");
-                self.report(Ending::Failed(why), String::new(), Duration::ZERO, Vec::new())
+                self.report(Ending::NotStarted(why), String::new(), Duration::ZERO, Vec::new())
             }
         }
     }
@@ -171,7 +171,10 @@ impl App {
         board.set_parts(self.components.0.clone());
         let control = match self.open_control(&root, &board).await {
             Ok(control) => control,
-            Err(error) => return self.not_started("control", error.as_ref(), Vec::new()),
+            Err(error) => {
+                let why = format!("control: {}", chain(error.as_ref()));
+                return self.report(Ending::NotStarted(why), String::new(), Duration::ZERO, vec![]);
+            }
         };
         let mut parts = Vec::new();
         let told = tokio::select! {
@@ -274,16 +277,6 @@ impl App {
         self.report(ending, cause, began.elapsed(), components)
     }
 
-    fn not_started(
-        &self,
-        name: &str,
-        error: &(dyn std::error::Error + 'static),
-        components: Vec<ComponentReport>,
-    ) -> Report {
-        let why = format!("{name}: {}", chain(error));
-        self.report(Ending::Failed(why), String::new(), Duration::ZERO, components)
-    }
-
     fn report(
         &self,
         ending: Ending,
@@ -305,12 +298,7 @@ impl Told {
     fn words(&self) -> String {
         match self {
             Self::Signal(signal) => signal.to_string(),
-            Self::Failed { name, error, starting: true } => {
-                format!("cannot start: {name}: {}", chain(error.as_ref()))
-            }
-            Self::Failed { name, error, starting: false } => {
-                format!("{name} failed: {}", chain(error.as_ref()))
-            }
+            Self::Failed { name, error, .. } => format!("{name}: {}", chain(error.as_ref())),
         }
     }
 
@@ -329,6 +317,7 @@ impl Told {
         };
         match (forced, self) {
             (Some(signal), _) => Ending::Forced(signal),
+            (None, Self::Failed { starting: true, .. }) => Ending::NotStarted(self.words()),
             (None, Self::Failed { .. }) => Ending::Failed(self.words()),
             (None, Self::Signal(_)) if components.iter().any(cut_short) => Ending::CutShort,
             (None, Self::Signal(_)) => Ending::Clean,

@@ -35,8 +35,10 @@ pub enum Ending {
     Clean,
     /// Not all was finished in time: something was cut short, and is named.
     CutShort,
-    /// It could not start, or a component failed; everything else was stopped in order.
+    /// A component failed; everything else was stopped in order.
     Failed(String),
+    /// It could not start; what had started was stopped in order.
+    NotStarted(String),
     /// A second signal cut it short.
     Forced(Signal),
 }
@@ -76,7 +78,7 @@ impl Report {
     pub fn exit_code(&self) -> u8 {
         match &self.ending {
             Ending::Clean => 0,
-            Ending::CutShort | Ending::Failed(_) => 1,
+            Ending::CutShort | Ending::Failed(_) | Ending::NotStarted(_) => 1,
             Ending::Forced(signal) => signal.exit_code(),
         }
     }
@@ -98,15 +100,14 @@ impl Termination for Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { app, cause, took, grace, .. } = self;
-        let ending = match &self.ending {
-            Ending::Clean => "stopped cleanly".to_owned(),
-            Ending::CutShort => "stopped, but not all was finished".to_owned(),
-            Ending::Failed(why) => format!("failed: {why}"),
-            Ending::Forced(signal) => format!("was forced to stop by a second signal, {signal}"),
-        };
-        write!(f, "{app} {ending}")?;
-        if !matches!(self.ending, Ending::Failed(_)) {
-            write!(f, ", after {cause}")?;
+        match &self.ending {
+            Ending::Clean => write!(f, "{app} stopped cleanly, after {cause}")?,
+            Ending::CutShort => write!(f, "{app} did not finish all, after {cause}")?,
+            Ending::Failed(why) => write!(f, "{app} failed: {why}")?,
+            Ending::NotStarted(why) => return write!(f, "{app} did not start: {why}"),
+            Ending::Forced(signal) => {
+                write!(f, "{app} was forced to stop by a second signal, {signal}")?;
+            }
         }
         write!(f, " ({} of {} used)", Seconds(*took), Seconds(*grace))?;
         self.components.iter().try_for_each(|component| write!(f, "\n{component}"))

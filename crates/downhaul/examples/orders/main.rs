@@ -16,12 +16,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use downhaul::consumer::{Broker, Consumer, MemoryBroker, Publisher, Subscription};
+use downhaul::consumer::{Broker, BrokerError, Consumer, MemoryBroker, Publisher, Subscription};
 use downhaul::rabbitmq::RabbitMq;
-use downhaul::{App, BrokerLink, ConsumerWorker, Control, HttpServer, MessageSpans, Telemetry};
+use downhaul::{
+    App, BrokerLink, ConsumerWorker, Control, Ending, HttpServer, MessageSpans, Telemetry,
+};
 
 use crate::cli::{BrokerUrl, Cli};
-use crate::shop::Shop;
+use crate::shop::{Shop, Stats};
 use crate::web::Web;
 
 #[tokio::main]
@@ -33,21 +35,26 @@ async fn main() -> ExitCode {
     };
     let app = match service(&cli) {
         Ok(app) => app.telemetry(telemetry),
-        Err(error) => return fail(error.as_ref()),
+        Err(error) => return fail(&error),
     };
     let report = app.run().await;
-    println!("{report}");
+    match report.ending {
+        Ending::NotStarted(_) => eprintln!("{report}"),
+        _ => println!("{report}"),
+    }
     report.exit()
 }
 
 /// Puts the service together: what is needed first, what needs it after.
-fn service(cli: &Cli) -> Result<App, Box<dyn std::error::Error>> {
+fn service(cli: &Cli) -> Result<App, BrokerError> {
     let shop = Arc::new(Shop::new(cli.stock));
-    let (broker, last_words) = broker(&cli.broker)?;
+    let (broker, memory) = broker(&cli.broker)?;
     let publisher = Publisher::with_observer(Arc::clone(&broker), Arc::new(MessageSpans));
 
     let mut app = App::new("orders").grace(cli.grace.into()).control(control(cli));
-    let link = BrokerLink::new(Arc::clone(&broker), publisher.clone()).last_words(last_words);
+    let accounts = Arc::clone(&shop);
+    let link = BrokerLink::new(Arc::clone(&broker), publisher.clone())
+        .last_words(move || account(&accounts, memory.as_ref()));
     let link = app.add("broker", link, []);
 
     let applied = Subscription::new("orders").topic(messages::CONFIRMED).topic(messages::REJECTED);
@@ -66,23 +73,31 @@ fn service(cli: &Cli) -> Result<App, Box<dyn std::error::Error>> {
     Ok(app)
 }
 
-type LastWords = Box<dyn Fn() -> String + Send + Sync>;
-
-/// The broker by its URL, and what to say of it in the end.
-fn broker(url: &BrokerUrl) -> Result<(Arc<dyn Broker>, LastWords), Box<dyn std::error::Error>> {
+/// The broker by its URL.
+fn broker(url: &BrokerUrl) -> Result<(Arc<dyn Broker>, Option<MemoryBroker>), BrokerError> {
     match url {
         BrokerUrl::Memory => {
             let broker = MemoryBroker::new();
-            let left = broker.clone();
-            Ok((Arc::new(broker), Box::new(move || left_in_memory(&left))))
+            Ok((Arc::new(broker.clone()), Some(broker)))
         }
-        BrokerUrl::Amqp(url) => Ok((Arc::new(RabbitMq::new(url)?), Box::new(String::new))),
+        BrokerUrl::Amqp(url) => Ok((Arc::new(RabbitMq::new(url)?), None)),
+    }
+}
+
+/// Accounts for every order that was accepted. What is pending is in a queue, or was never placed.
+fn account(shop: &Shop, memory: Option<&MemoryBroker>) -> String {
+    let Stats { pending, confirmed, rejected, .. } = shop.stats();
+    let orders = format!("{confirmed} orders confirmed, {rejected} rejected, {pending} pending");
+    match memory {
+        None if pending > 0 => format!("{orders}: their messages stay with the broker"),
+        None => orders,
+        Some(memory) => format!("{orders}; {}", left_in(memory)),
     }
 }
 
 /// What goes with the process: a queue in memory is for trying things out.
-fn left_in_memory(broker: &MemoryBroker) -> String {
-    let queues = broker.queues().into_iter().map(|queue| (broker.depth(&queue), queue));
+fn left_in(memory: &MemoryBroker) -> String {
+    let queues = memory.queues().into_iter().map(|queue| (memory.depth(&queue), queue));
     let left = queues.map(|(depth, queue)| (depth.ready + depth.delayed + depth.unsettled, queue));
     let left: Vec<_> = left
         .filter(|(count, _)| *count > 0)

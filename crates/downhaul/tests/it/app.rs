@@ -1,0 +1,181 @@
+//! Start in order, stop in order, and say so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul::{App, Context, Ending, Handle, Outcome, Signal};
+use tokio::sync::mpsc;
+
+use crate::fixture::{Diary, Manner, Part, run};
+
+const GRACE: Duration = Duration::from_secs(31);
+
+/// store ← worker ← web, each with its manner.
+fn app(diary: &Diary, manners: [Manner; 3]) -> App {
+    let mut app = App::new("shop").grace(GRACE);
+    let mut needs: Vec<Handle> = Vec::new();
+    for (name, manner) in ["store", "worker", "web"].into_iter().zip(manners) {
+        needs = vec![app.add(name, Part::new(name, manner, diary), needs)];
+    }
+    app
+}
+
+#[tokio::test(start_paused = true)]
+async fn components_stop_after_those_that_need_them() {
+    let diary = Diary::default();
+    let (sender, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app(&diary, [Manner::Good; 3]).run_with(receiver));
+    tokio::task::yield_now().await;
+    sender.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    let expected = [
+        "store started",
+        "worker started",
+        "web started",
+        "web stopped",
+        "worker stopped",
+        "store stopped",
+    ];
+    assert_eq!(diary.read(), expected);
+    assert_eq!((report.ending.clone(), report.exit_code()), (Ending::Clean, 0));
+    assert!(report.to_string().contains("worker       stopped"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_during_the_start_stops_what_was_started() {
+    let diary = Diary::default();
+    let report = run(app(&diary, [Manner::Good; 3]), &[Signal::Terminate]).await;
+    assert_eq!(report.exit_code(), 0);
+    let stopped = diary.read().iter().filter(|line| line.ends_with("stopped")).count();
+    assert_eq!(stopped * 2, diary.read().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_start_stops_what_was_started() {
+    let diary = Diary::default();
+    let manners = [Manner::Good, Manner::NeverStarts, Manner::Good];
+    let report = run(app(&diary, manners), &[]).await;
+    assert_eq!(diary.read(), ["store started", "store stopped"]);
+    assert_eq!(report.exit_code(), 1);
+    assert_eq!(report.to_string(), "shop did not start: worker: no disk");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_fails_stops_the_app_and_is_its_cause() {
+    let diary = Diary::default();
+    let worker = Part::new("worker", Manner::Good, &diary);
+    let failure = Arc::clone(&worker.failure);
+    let mut app = App::new("shop");
+    app.add("worker", worker, []);
+    failure.notify_one();
+    let report = run(app, &[]).await;
+    assert_eq!(report.ending, Ending::Failed("worker: disk full".to_owned()));
+    assert_eq!(report.exit_code(), 1);
+    assert_eq!(diary.read(), ["worker started", "worker stopped"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_hangs_is_named() {
+    let diary = Diary::default();
+    let (sender, receiver) = mpsc::channel(1);
+    let manners = [Manner::Good, Manner::Hangs, Manner::Good];
+    let running = tokio::spawn(app(&diary, manners).run_with(receiver));
+    tokio::task::yield_now().await;
+    sender.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    assert_eq!((report.ending.clone(), report.exit_code()), (Ending::CutShort, 1));
+    let worker = report.components.iter().find(|part| part.name == "worker").unwrap();
+    assert_eq!(worker.outcome, Outcome::Abandoned);
+    assert_eq!(worker.unfinished, ["the work of worker"]);
+    // Web took nothing of the 30 s, so worker had half of them, and the store what was left.
+    assert_eq!(worker.allowed, Duration::from_secs(15));
+    assert!(worker.took <= worker.allowed);
+    assert!(diary.read().contains(&"store stopped".to_owned()), "the rest stopped in order");
+    assert!(report.took <= GRACE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_stops_only_when_its_context_ends_stops_within_its_share() {
+    let diary = Diary::default();
+    let (sender, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app(&diary, [Manner::Stubborn; 3]).run_with(receiver));
+    tokio::task::yield_now().await;
+    sender.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    assert!(report.took <= GRACE, "{report}");
+    assert_eq!(diary.read().len(), 6, "all three stopped");
+    assert!(report.components.iter().all(|part| part.outcome != Outcome::Abandoned), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_signal_forces() {
+    let diary = Diary::default();
+    let (sender, receiver) = mpsc::channel(2);
+    let running = tokio::spawn(app(&diary, [Manner::Hangs; 3]).run_with(receiver));
+    tokio::task::yield_now().await;
+    sender.send(Signal::Terminate).await.unwrap();
+    sender.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    assert_eq!(report.ending, Ending::Forced(Signal::Terminate));
+    assert_eq!(report.exit_code(), 143);
+    assert!(report.took < Duration::from_secs(2), "{report}");
+    for name in ["store", "worker", "web"] {
+        assert!(
+            report.to_string().contains(&format!("not finished: the work of {name}")),
+            "{report}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn independent_components_stop_at_the_same_time() {
+    let diary = Diary::default();
+    let mut app = App::new("shop").grace(GRACE);
+    for name in ["left", "right"] {
+        app.add(name, Part::new(name, Manner::Stubborn, &diary), []);
+    }
+    let (sender, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app.run_with(receiver));
+    tokio::task::yield_now().await;
+    sender.send(Signal::Interrupt).await.unwrap();
+    let report = running.await.unwrap();
+    let allowed: Vec<_> = report.components.iter().map(|part| part.allowed).collect();
+    assert_eq!(allowed, [Duration::from_secs(30); 2]);
+    assert!(report.took <= GRACE);
+}
+
+#[test]
+#[should_panic(expected = "needs a component of another app")]
+fn a_handle_of_another_app_is_refused() {
+    let diary = Diary::default();
+    let stranger = App::new("other").add("x", Part::new("x", Manner::Good, &diary), []);
+    App::new("shop").add("y", Part::new("y", Manner::Good, &diary), [stranger]);
+}
+
+#[tokio::test]
+async fn a_context_given_to_a_component_ends_with_the_app() {
+    struct Keeper(mpsc::Sender<Context>);
+
+    #[async_trait::async_trait]
+    impl downhaul::Component for Keeper {
+        async fn start(&self, ctx: &Context) -> Result<(), downhaul::BoxError> {
+            self.0.send(ctx.clone()).await?;
+            Ok(())
+        }
+
+        async fn stop(&self, _ctx: &Context) -> String {
+            String::new()
+        }
+    }
+
+    let (kept, mut contexts) = mpsc::channel(1);
+    let mut app = App::new("shop");
+    app.add("keeper", Keeper(kept), []);
+    let (sender, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app.run_with(receiver));
+    let ctx = contexts.recv().await.unwrap();
+    assert_eq!(ctx.path(), "shop > keeper");
+    sender.send(Signal::Terminate).await.unwrap();
+    running.await.unwrap();
+    assert!(ctx.is_done());
+}

@@ -1,0 +1,146 @@
+//! Probes and control of the consumers, over real HTTP.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use downhaul::consumer::{Consumer, Incoming, MemoryBroker, Message, Subscription};
+use downhaul::{App, ConsumerWorker, Context, Control, Report, Signal};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::fixture::{Diary, Manner, Part};
+
+/// An app with one consumer, controlled over HTTP.
+struct Fixture {
+    address: String,
+    signals: mpsc::Sender<Signal>,
+    running: JoinHandle<Report>,
+}
+
+impl Fixture {
+    async fn start(token: Option<&str>, extra: Option<Part>) -> Self {
+        async fn handle(_ctx: Context, _message: Incoming<Message>) {}
+        // The system picks a port that is free; it is given back for the app to take.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free.to_string();
+        let control = Control::new(&address);
+        let control = token.into_iter().fold(control, Control::token);
+        let mut app = App::new("shop").control(control);
+        if let Some(extra) = extra {
+            app.add(extra.name, extra, []);
+        }
+        let consumer = Consumer::new(Subscription::new("inventory").topic("created"), handle);
+        let broker = Arc::new(MemoryBroker::new());
+        app.add("inventory", ConsumerWorker::new(consumer, broker), []);
+        let (signals, receiver) = mpsc::channel(2);
+        let running = tokio::spawn(app.run_with(receiver));
+        let fixture = Self { address, signals, running };
+        while fixture.get("/health/ready").await.0 != 200 {
+            tokio::task::yield_now().await;
+        }
+        fixture
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.send(&format!("GET {path}"), "").await
+    }
+
+    async fn post(&self, path: &str) -> (u16, Value) {
+        self.send(&format!("POST {path}"), "").await
+    }
+
+    /// Sends a request with these further header lines, and reads its status and JSON. Status 0
+    /// where nobody listens.
+    async fn send(&self, line: &str, headers: &str) -> (u16, Value) {
+        let host = if headers.contains("host:") {
+            String::new()
+        } else {
+            format!("host: {}\r\n", self.address)
+        };
+        let request = format!("{line} HTTP/1.1\r\n{host}{headers}connection: close\r\n\r\n");
+        let mut answer = String::new();
+        let Ok(mut stream) = TcpStream::connect(&self.address).await else {
+            return (0, Value::Null);
+        };
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status = answer[9..12].parse().unwrap();
+        let body = answer.split("\r\n\r\n").nth(1).unwrap();
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    async fn stop(self) -> Report {
+        self.signals.send(Signal::Terminate).await.unwrap();
+        self.running.await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_app() {
+    let diary = Diary::default();
+    let slow = Part::new("slow", Manner::Stubborn, &diary);
+    let fixture = Fixture::start(None, Some(slow)).await;
+    assert_eq!(fixture.get("/health/live").await.0, 200);
+    fixture.signals.send(Signal::Terminate).await.unwrap();
+    let mut ready = fixture.get("/health/ready").await;
+    while ready.0 == 200 {
+        ready = fixture.get("/health/ready").await;
+    }
+    assert_eq!(ready.0, 503);
+    assert_eq!(ready.1["reason"], "draining: SIGTERM");
+    assert_eq!(fixture.get("/health/live").await.0, 200, "it lives while it drains");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn verbs_are_idempotent_and_answer_the_resulting_state() {
+    let fixture = Fixture::start(None, None).await;
+    for (verb, state) in [
+        ("pause", "paused"),
+        ("pause", "paused"),
+        ("resume", "running"),
+        ("stop", "stopped"),
+        ("stop", "stopped"),
+        ("start", "running"),
+        ("start", "running"),
+        ("drain", "stopped"),
+    ] {
+        let (status, consumer) = fixture.post(&format!("/consumers/inventory/{verb}")).await;
+        assert_eq!((status, consumer["state"].as_str()), (200, Some(state)), "after {verb}");
+    }
+    let (_, consumers) = fixture.get("/consumers").await;
+    assert_eq!(consumers[0]["name"], "inventory");
+    assert_eq!(consumers[0]["in_flight"], 0);
+    assert_eq!(fixture.stop().await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn an_unknown_consumer_is_a_404_with_the_known_names() {
+    let fixture = Fixture::start(None, None).await;
+    let (status, body) = fixture.post("/consumers/nobody/stop").await;
+    assert_eq!(status, 404);
+    assert_eq!(body["message"], json!("unknown consumer `nobody`; known: inventory"));
+    assert_eq!(fixture.post("/consumers/inventory/explode").await.0, 404);
+}
+
+#[tokio::test]
+async fn no_browser_changes_anything() {
+    let fixture = Fixture::start(None, None).await;
+    let stop = "POST /consumers/inventory/stop";
+    assert_eq!(fixture.send(stop, "origin: http://evil.example\r\n").await.0, 403);
+    assert_eq!(fixture.send(stop, "host: evil.example\r\n").await.0, 421);
+    assert_eq!(fixture.get("/consumers").await.1[0]["state"], "running");
+}
+
+#[tokio::test]
+async fn with_a_token_only_its_bearer_changes_anything() {
+    let fixture = Fixture::start(Some("s3cret"), None).await;
+    let stop = "POST /consumers/inventory/stop";
+    assert_eq!(fixture.post("/consumers/inventory/stop").await.0, 401);
+    assert_eq!(fixture.send(stop, "authorization: Bearer wrong!\r\n").await.0, 401);
+    assert_eq!(fixture.get("/consumers").await.1[0]["state"], "running");
+    assert_eq!(fixture.send(stop, "authorization: Bearer s3cret\r\n").await.0, 200);
+}
