@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use downhaul_context::{Canceller, Context, Instant, Reason};
+use downhaul_context::{Context, Instant, Reason};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -166,7 +166,7 @@ impl App {
     ///
     /// As [`run`](Self::run).
     pub async fn run_with(mut self, mut signals: mpsc::Receiver<Signal>) -> Report {
-        let (root, canceller) = Context::background().derive().label(self.name.clone()).build();
+        let (root, _root) = Context::background().derive().label(self.name.clone()).build();
         let board = Arc::new(Board::new());
         board.set_parts(self.components.0.clone());
         let control = match self.open_control(&root, &board).await {
@@ -189,7 +189,7 @@ impl App {
                 }
             },
         };
-        self.stop(parts, &board, control, told, signals, &canceller).await
+        self.stop(parts, &board, control, told, signals).await
     }
 
     async fn open_control(
@@ -243,7 +243,6 @@ impl App {
         control: Option<Open>,
         told: Told,
         mut signals: mpsc::Receiver<Signal>,
-        root: &Canceller,
     ) -> Report {
         let began = Instant::now();
         let cause = told.words();
@@ -259,7 +258,6 @@ impl App {
         if let Some(signal) = forced {
             tracing::warn!(app = self.name, "{signal} again: stopping at once");
             stopping.force();
-            root.cancel_with(Reason::signal(signal.to_string()));
             tokio::select! {
                 biased;
                 () = stopping.finished() => {}

@@ -1,0 +1,220 @@
+//! [`Service`]: a running `orders`.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// How long anything may take that is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running service, killed when dropped.
+pub(crate) struct Service {
+    child: Child,
+    client: Client,
+    listen: String,
+    control: String,
+    lines: Lines,
+    stdout: JoinHandle<()>,
+    stderr: JoinHandle<()>,
+}
+
+/// What the process has written, line by line.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) output: String,
+}
+
+impl Service {
+    /// Starts a service on ports of its own, and waits until it is ready.
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
+        let service = Self::spawn(arguments).await;
+        service.until("the service is ready", async || service.ready().await == 200).await;
+        service
+    }
+
+    /// Starts a service on ports of its own.
+    pub(crate) async fn spawn(arguments: &[&str]) -> Self {
+        let (listen, control) = (free_address(), free_address());
+        let mut command = Command::new(orders().await);
+        command.args(["--control", &control]).args(arguments);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", &listen]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().unwrap();
+        let lines = Lines::default();
+        let stdout = tokio::spawn(lines.clone().read(child.stdout.take().unwrap()));
+        let stderr = tokio::spawn(lines.clone().read(child.stderr.take().unwrap()));
+        Self { child, client: Client::new(), listen, control, lines, stdout, stderr }
+    }
+
+    pub(crate) fn listen(&self) -> &str {
+        &self.listen
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines.0.lock().unwrap().clone()
+    }
+
+    /// Places an order and returns the answer.
+    pub(crate) async fn place(&self, product: &str, quantity: u32) -> reqwest::Result<Response> {
+        let order = json!({ "product": product, "quantity": quantity });
+        self.post_order(order.to_string()).await
+    }
+
+    pub(crate) async fn post_order(&self, body: String) -> reqwest::Result<Response> {
+        self.client.post(format!("http://{}/orders", self.listen)).body(body).send().await
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Places this many orders of one piece each, 16 at a time, and returns the ids of those that
+    /// were accepted.
+    pub(crate) async fn place_many(&self, count: usize) -> Vec<String> {
+        let mut accepted = Vec::new();
+        let mut left = count;
+        while left > 0 {
+            let batch = left.min(16);
+            let placing: Vec<_> = (0..batch).map(|_| self.place("p-1", 1)).collect();
+            for placed in join_all(placing).await {
+                let placed = placed.unwrap();
+                assert_eq!(placed.status(), StatusCode::ACCEPTED);
+                accepted.push(text(&json_of(placed).await["id"]));
+            }
+            left -= batch;
+        }
+        accepted
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        self.ask("GET", &format!("http://{}{path}", self.listen)).await
+    }
+
+    pub(crate) async fn control(&self, method: &str, path: &str) -> (u16, Value) {
+        self.ask(method, &format!("http://{}{path}", self.control)).await
+    }
+
+    /// The status of the readiness probe; 0 while nobody listens.
+    pub(crate) async fn ready(&self) -> u16 {
+        self.control("GET", "/health/ready").await.0
+    }
+
+    pub(crate) async fn stats(&self) -> Value {
+        self.get("/stats").await.1
+    }
+
+    /// Waits until nothing is pending, and checks that stock is neither lost nor made.
+    pub(crate) async fn until_settled(&self, stock: i64) -> Value {
+        self.until("nothing is pending", async || self.stats().await["pending"] == 0).await;
+        let stats = self.stats().await;
+        // Every order of these tests is of one piece of `p-1`.
+        let left = stats["stock_left"]["p-1"].as_i64().unwrap_or(stock);
+        assert_eq!(left + stats["confirmed"].as_i64().unwrap(), stock, "{stats}");
+        stats
+    }
+
+    /// Asks again and again, until it is so or patience ends.
+    pub(crate) async fn until(&self, what: &str, so: impl AsyncFn() -> bool) {
+        let asking = async {
+            while !so().await {
+                // tidy: between two questions over HTTP; the answer, not the time, ends the wait
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(
+            timeout(PATIENCE, asking).await.is_ok(),
+            "not so: {what}\n{:#?}",
+            self.last_lines()
+        );
+    }
+
+    /// Sends a signal to the process, by its pid.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) async fn ended(mut self) -> Ended {
+        let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
+            panic!("it did not end\n{:#?}", self.last_lines());
+        };
+        (&mut self.stdout).await.unwrap();
+        (&mut self.stderr).await.unwrap();
+        Ended { status: status.unwrap(), output: self.lines().join("\n") }
+    }
+
+    /// Sends SIGTERM and waits until the process has ended.
+    pub(crate) async fn stop(self) -> Ended {
+        self.signal("TERM").await;
+        self.ended().await
+    }
+
+    async fn ask(&self, method: &str, url: &str) -> (u16, Value) {
+        let request = self.client.request(method.parse().unwrap(), url);
+        match request.send().await {
+            Ok(answer) => (answer.status().as_u16(), json_of(answer).await),
+            Err(_) => (0, Value::Null),
+        }
+    }
+
+    fn last_lines(&self) -> Vec<String> {
+        let lines = self.lines();
+        lines[lines.len().saturating_sub(20)..].to_vec()
+    }
+}
+
+impl Lines {
+    async fn read(self, from: impl AsyncRead + Unpin) {
+        let mut from = BufReader::new(from).lines();
+        while let Ok(Some(line)) = from.next_line().await {
+            self.0.lock().unwrap().push(line);
+        }
+    }
+}
+
+pub(crate) async fn json_of(answer: Response) -> Value {
+    serde_json::from_slice(&answer.bytes().await.unwrap_or_default()).unwrap_or(Value::Null)
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A loopback address whose port the system says is free.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// The example's binary. It is built if it is not there: `cargo test` of the workspace builds it
+/// before.
+async fn orders() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let building = || {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+        let flags = ["build", "--quiet", "--workspace", "--all-features", "--example", "orders"];
+        let built = std::process::Command::new(cargo).args(flags).status().unwrap();
+        assert!(built.success(), "the example does not build");
+        let test = std::env::current_exe().unwrap();
+        test.ancestors().nth(2).unwrap().join("examples").join("orders")
+    };
+    tokio::task::block_in_place(|| BUILT.get_or_init(building).clone())
+}
