@@ -17,7 +17,7 @@ fn accounted(output: &str) -> (usize, usize) {
     let line = output.lines().find(|line| line.contains("orders confirmed,")).unwrap();
     let number = |before: &str| {
         let text = line.split(before).next().unwrap().trim_end();
-        text.rsplit([' ', ':']).next().unwrap().parse().unwrap()
+        text.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
     };
     (number(" orders confirmed"), number(" pending"))
 }
