@@ -1,7 +1,10 @@
 //! The broker goes away under the service.
 
+use std::sync::Arc;
+
 use downhaul_testkit::rabbitmq::{Node, shared_ctl, unique};
 use futures_util::future::join_all;
+use tokio::sync::watch;
 
 use crate::service::{Service, json_of, text};
 
@@ -25,29 +28,47 @@ pub(crate) fn vhost(url: &str) -> (String, String) {
 async fn the_service_goes_on_after_its_broker_was_killed_and_no_accepted_order_is_lost() {
     let mut node = tokio::task::block_in_place(|| Node::start().unwrap());
     let url = node.url();
-    let service = Service::start(&["--broker", &url, "--stock", "100000", "--work-ms", "5"]).await;
-    let mut accepted = service.place_many(64).await;
+    let arguments = ["--broker", &url, "--stock", "100000", "--work-ms", "5"];
+    let service = Arc::new(Service::start(&arguments).await);
+    let (stop, stopped) = watch::channel(false);
+    let flows: Vec<_> =
+        (0..4).map(|_| tokio::spawn(flow(Arc::clone(&service), stopped.clone()))).collect();
+    let confirmed = async |least: u64| service.stats().await["confirmed"].as_u64() >= Some(least);
+    service.until("orders flow", async || confirmed(50).await).await;
 
     node.kill();
     service.until("the loss is seen", async || service.ready().await == 503).await;
-    // Nothing is accepted while the broker is away: 503, or 504 where its answer is not known.
-    let placing: Vec<_> = (0..8).map(|_| service.place("p-1", 1)).collect();
-    for placed in join_all(placing).await {
-        let status = placed.unwrap().status().as_u16();
-        assert!(status == 503 || status == 504, "{status}");
-    }
-
     tokio::task::block_in_place(|| node.restart().unwrap());
     service.until("it is ready again", async || service.ready().await == 200).await;
-    accepted.extend(service.place_many(64).await);
-    for id in accepted {
-        let path = format!("/orders/{id}");
-        let confirmed = async || service.get(&path).await.1["status"] == "confirmed";
-        service.until("an accepted order is confirmed", confirmed).await;
-    }
+    let before = service.stats().await["confirmed"].as_u64().unwrap();
+    service.until("orders flow again", async || confirmed(before + 50).await).await;
+
+    stop.send(true).unwrap();
+    let accepted: Vec<String> =
+        join_all(flows).await.into_iter().flat_map(Result::unwrap).collect();
+    assert!(accepted.len() >= 100);
     service.until_settled(100_000).await;
+    for id in accepted {
+        assert_eq!(service.get(&format!("/orders/{id}")).await.1["status"], "confirmed", "{id}");
+    }
+    let Ok(service) = Arc::try_unwrap(service) else { panic!("someone still has the service") };
     let ended = service.stop().await;
     assert!(ended.status.success(), "{}", ended.output);
+}
+
+/// Places orders one after the other, and returns the ids of those that were accepted.
+async fn flow(service: Arc<Service>, stopped: watch::Receiver<bool>) -> Vec<String> {
+    let mut accepted = Vec::new();
+    while !*stopped.borrow() {
+        let placed = service.place("p-1", 1).await.unwrap();
+        match placed.status().as_u16() {
+            202 => accepted.push(text(&json_of(placed).await["id"])),
+            // The broker is away, or did not answer in time.
+            503 | 504 => {}
+            other => panic!("{other}"),
+        }
+    }
+    accepted
 }
 
 #[tokio::test(flavor = "multi_thread")]

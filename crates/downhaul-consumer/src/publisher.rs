@@ -93,6 +93,38 @@ impl Publisher {
         .await
     }
 
+    /// Publishes a message, again and with the same id while its outcome is unknown, until the
+    /// broker has it or `ctx` ends.
+    ///
+    /// For messages whose consumers tell duplicates by their id: it may arrive more than once.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish). If `ctx` ends after a try whose outcome is unknown, the
+    /// error is [`Unknown`](PublishErrorKind::Unknown).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it unknown whether the message was sent.
+    pub async fn publish_until_known(
+        &self,
+        ctx: &Context,
+        outgoing: Outgoing,
+    ) -> Result<(), PublishError> {
+        let mut in_doubt = false;
+        loop {
+            match self.publish(ctx, outgoing.clone()).await {
+                Err(error) if error.kind() == PublishErrorKind::Unknown && !ctx.is_done() => {
+                    in_doubt = true;
+                }
+                Err(error) if in_doubt && error.kind() == PublishErrorKind::NotSent => {
+                    return Err(PublishError::caused(PublishErrorKind::Unknown, error));
+                }
+                known => return known,
+            }
+        }
+    }
+
     /// Sends a message and returns the receipt for the broker's answer, so that many can be under
     /// way at a time.
     ///

@@ -40,7 +40,7 @@ async fn reserve(
         Decision::Reserved(_) | Decision::Confirmed => CONFIRMED,
         Decision::Rejected => REJECTED,
     };
-    publisher.publish(ctx, about(topic, &order)?).await?;
+    publisher.publish_until_known(ctx, about(topic, &order)?).await?;
     if let Decision::Reserved(reservation) = decision {
         reservation.keep();
     }

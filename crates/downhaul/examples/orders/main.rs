@@ -6,6 +6,7 @@
 //! report says so.
 
 mod cli;
+mod doubtful;
 mod inventory;
 mod messages;
 mod orders;
@@ -23,6 +24,7 @@ use downhaul::{
 };
 
 use crate::cli::{BrokerUrl, Cli};
+use crate::doubtful::Doubtful;
 use crate::shop::{Shop, Stats};
 use crate::web::Web;
 
@@ -67,9 +69,12 @@ fn service(cli: &Cli) -> Result<App, BrokerError> {
     let inventory =
         app.add("inventory", ConsumerWorker::new(reserve, Arc::clone(&broker)), [link, orders]);
 
-    let web = HttpServer::new(&cli.listen, web::router(Web { shop, publisher }))
+    let (doubtful, doubt) = Doubtful::new(publisher.clone());
+    let doubtful = app.add("doubtful", doubtful, [link, inventory]);
+
+    let web = HttpServer::new(&cli.listen, web::router(Web { shop, publisher, doubt }))
         .configure(|server| server.timeout(web::DEADLINE));
-    app.add("http", web, [link, inventory]);
+    app.add("http", web, [doubtful]);
     Ok(app)
 }
 

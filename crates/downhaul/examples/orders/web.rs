@@ -9,6 +9,7 @@ use downhaul::{Context, RequestId};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::doubtful::Doubt;
 use crate::messages::{CREATED, Order, about};
 use crate::shop::{Shop, Stats, Status};
 
@@ -22,6 +23,7 @@ const RESERVE: Duration = Duration::from_millis(500);
 pub(crate) struct Web {
     pub(crate) shop: Arc<Shop>,
     pub(crate) publisher: Publisher,
+    pub(crate) doubt: Doubt,
 }
 
 pub(crate) fn router(web: Web) -> Router<Web> {
@@ -61,26 +63,28 @@ async fn place(ctx: Context, mut req: Request<Web>) -> Result<(StatusCode, Json<
         quantity: new.quantity,
         request_id: ctx.value::<RequestId>().map(ToString::to_string).unwrap_or_default(),
     };
-    let Web { shop, publisher } = req.state();
+    let Web { shop, publisher, doubt } = req.state();
     let message = about(CREATED, &order).map_err(Error::internal)?;
     // Before it is published: the outcome may come sooner than the broker's answer.
     shop.place(&order);
     let budget = ctx.remaining().unwrap_or(DEADLINE).saturating_sub(RESERVE);
     let (publishing, _canceller) = ctx.derive().label("publish").timeout(budget).build();
-    if let Err(error) = publisher.publish(&publishing, message).await {
-        return Err(not_placed(shop, &order.id, error));
+    if let Err(error) = publisher.publish_until_known(&publishing, message).await {
+        return Err(not_placed(shop, doubt, order, error));
     }
     tracing::info!(order = order.id, "order placed");
     Ok((StatusCode::ACCEPTED, Json(Placed { id: order.id, request_id: order.request_id })))
 }
 
-/// An order whose message may be with the broker is kept: its outcome may yet come.
-fn not_placed(shop: &Shop, id: &str, error: PublishError) -> Error {
+/// An order whose message may be with the broker is kept, and sent again until that is known.
+fn not_placed(shop: &Shop, doubt: &Doubt, order: Order, error: PublishError) -> Error {
     if error.kind() == PublishErrorKind::Unknown {
-        let words = format!("the broker did not answer in time; order {id} may yet be settled");
+        let words =
+            format!("the broker did not answer in time; order {} will be settled", order.id);
+        doubt.cast(order);
         return Error::new(StatusCode::GATEWAY_TIMEOUT, words).with_source(error);
     }
-    shop.forget(id);
+    shop.forget(&order.id);
     Error::unavailable("the broker cannot be reached: try again")
         .retry_after(Duration::from_secs(1))
         .with_source(error)
