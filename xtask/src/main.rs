@@ -1,1 +1,58 @@
-fn main() {}
+//! `cargo xtask`: everything that CI runs and that a contributor types, as one program.
+
+mod apt;
+mod bench;
+mod broker;
+mod ci;
+mod deny;
+mod docs;
+mod failure;
+mod layers;
+mod run;
+mod test;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, checks and measures Downhaul. Every command runs from any folder of the workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Bench(bench::Bench),
+    Broker(broker::Broker),
+    Ci(ci::Ci),
+    Deny(deny::Deny),
+    Docs(docs::Docs),
+    Layers(layers::Layers),
+    Test(test::Test),
+    Tidy(tidy::Tidy),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Bench(bench) => bench.run(),
+        Command::Broker(broker) => broker.run(),
+        Command::Ci(ci) => ci.run(),
+        Command::Deny(deny) => deny.run(),
+        Command::Docs(docs) => docs.run(),
+        Command::Layers(layers) => layers.run(),
+        Command::Test(test) => test.run(),
+        Command::Tidy(tidy) => tidy.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

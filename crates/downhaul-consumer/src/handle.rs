@@ -1,6 +1,7 @@
 //! [`ConsumerHandle`]: looks at a running consumer and tells it what to be.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -83,6 +84,11 @@ impl ConsumerHandle {
     /// The messages that are being handled now.
     pub fn in_flight(&self) -> Vec<InFlight> {
         self.shared.in_flight()
+    }
+
+    /// How many messages have arrived and were not begun.
+    pub fn buffered(&self) -> usize {
+        self.shared.buffered.load(Ordering::Relaxed)
     }
 
     /// What became of the messages so far.

@@ -1,13 +1,14 @@
 //! What a running consumer and its handles share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use downhaul_context::{Instant, RequestId};
 use tokio::sync::watch;
 
+use crate::engine::End;
 use crate::lifecycle::{Link, State, Status, Wanted, Wish};
 
 /// Written by the engine, read by handles; the wish goes the other way.
@@ -19,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) over: watch::Sender<bool>,
     pub(crate) stop_budget: Duration,
     pub(crate) counters: Counters,
+    /// How many have arrived and were not begun.
+    pub(crate) buffered: AtomicUsize,
     in_flight: Mutex<HashMap<u64, InFlight>>,
     next_entry: AtomicU64,
 }
@@ -34,6 +37,7 @@ impl Shared {
             over: watch::Sender::new(false),
             stop_budget,
             counters: Counters::default(),
+            buffered: AtomicUsize::new(0),
             in_flight: Mutex::default(),
             next_entry: AtomicU64::new(0),
         }
@@ -106,7 +110,7 @@ impl InFlight {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tally {
-    /// Processed.
+    /// Processed, and acknowledged.
     pub acked: u64,
     /// Failed attempts that were or will be followed by another.
     pub retried: u64,
@@ -135,6 +139,18 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Counts a message whose verdict the broker has taken.
+    pub(crate) fn count(&self, end: End) {
+        let counter = match end {
+            End::Acked => &self.acked,
+            End::DeadLettered => &self.dead_lettered,
+            End::Dropped => &self.dropped,
+            End::Parked => &self.retried,
+            End::Released => &self.released,
+        };
+        Self::add(counter, 1);
+    }
+
     pub(crate) fn add(counter: &AtomicU64, count: usize) {
         counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

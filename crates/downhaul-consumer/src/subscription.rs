@@ -30,8 +30,11 @@ impl Subscription {
         self
     }
 
-    /// Bounds the deliveries that are under way: handled, buffered and in flight. At least 1.
-    pub(crate) fn with_prefetch(mut self, prefetch: u16) -> Self {
+    /// Bounds the deliveries that are unsettled: being handled, buffered and under way. At least 1.
+    ///
+    /// A [`Consumer`](crate::Consumer) sets it by its concurrency.
+    #[must_use]
+    pub fn with_prefetch(mut self, prefetch: u16) -> Self {
         self.prefetch = prefetch.max(1);
         self
     }

@@ -193,6 +193,23 @@ impl Context {
         self.deadline().map(|at| at.saturating_duration_since(Instant::now()))
     }
 
+    /// Returns when time alone ends this context: by its deadline or, if it drains, by the end of
+    /// the grace, whichever is sooner.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_context::Context;
+    /// # use std::time::Duration;
+    /// let (ctx, canceller) = Context::root();
+    /// assert_eq!(ctx.ends_at(), None);
+    /// canceller.drain(Duration::from_secs(30));
+    /// assert!(ctx.ends_at().is_some());
+    /// ```
+    pub fn ends_at(&self) -> Option<Instant> {
+        self.node.due()
+    }
+
     /// Waits until this context ends and returns why.
     ///
     /// Completes at once if it has ended already.

@@ -1,1 +1,139 @@
-//! Placeholder.
+//! HTTP requests as lifetimes: a server on hyper whose every request is a context that ends with
+//! its deadline, its client or its server, and never without a cause.
+//!
+//! ```
+//! use downhaul_context::Context;
+//! use downhaul_http::{DrainPlan, Error, Json, Request, Router, Server};
+//! use std::time::Duration;
+//!
+//! async fn greet(ctx: Context, req: Request) -> Result<Json<String>, Error> {
+//!     let name: String = req.param("name")?;
+//!     // Ends when the request does.
+//!     let greeting = ctx.run(async { format!("hello {name}") }).await?;
+//!     Ok(Json(greeting))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (ctx, _canceller) = Context::root();
+//! let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_secs(5));
+//! let running = server.serve(ctx, Router::new().get("/greet/{name}", greet));
+//!
+//! // When the process is told to stop:
+//! let report = running.drain(DrainPlan::default().at_once()).await;
+//! println!("{report}"); // drained in 0 ms: 0 finished, 0 cancelled, 0 forced
+//! # Ok(()) }
+//! ```
+//!
+//! Any tower service is served as it is, an `axum::Router` too: its handlers take the context with
+//! the extractor `Ctx`, or out of the request's extensions.
+//!
+//! # Rules of use
+//!
+//! 1. Pass the `ctx` of a handler to everything it calls, and wait under it: `ctx.run(…).await?`.
+//! 2. Work that must outlive the request gets `ctx.detached().with_timeout(…)`, or a context of the
+//!    service. It is not waited for by a drain.
+//! 3. Errors are answers: return an [`Error`] whose message tells the client what to do; what is
+//!    behind it goes into the source, for the log.
+//! 4. The owner of the server calls [`Running::drain`]. A context that drains stops no server.
+//! 5. Keep [`Running`]: dropping it closes the server.
+//!
+//! # What it guarantees
+//!
+//! 1. One answer, in time, even where the handler blocks its thread
+//!    (`lifecycle::a_handler_that_blocks_its_thread_does_not_delay_the_504`,
+//!    `lifecycle::a_deadline_and_a_completion_at_the_same_tick_make_exactly_one_answer`).
+//! 2. A response that is ready at the deadline wins
+//!    (`lifecycle::a_response_that_is_ready_at_the_deadline_wins`).
+//! 3. After its context has ended a handler has a grace, and is aborted then
+//!    (`lifecycle::a_deaf_handler_is_answered_for_at_its_deadline_and_aborted_after_the_grace`).
+//! 4. A client that goes away ends its request with a cause
+//!    (`lifecycle::a_client_that_goes_away_cancels_its_request`), unless the server is to
+//!    [finish](OnDisconnect::Finish) it (`lifecycle::under_finish_a_handler_outlives_its_client`).
+//! 5. A panic is a 500 for one request (`lifecycle::a_panic_is_a_500_and_the_connection_lives_on`).
+//! 6. Late bodies are 408, large ones 413, whatever the service makes of them, and the client can
+//!    read it (`bodies::a_client_that_is_refused_while_it_sends_still_reads_why`,
+//!    `bodies::a_deadline_that_passes_while_the_body_arrives_is_a_408_not_a_504`,
+//!    `interop::an_axum_handler_whose_body_is_too_large_answers_413`).
+//! 7. Every answer of a service or in place of one carries `x-request-id`
+//!    (`lifecycle::every_answer_carries_the_request_id_that_the_handler_sees`).
+//! 8. A drain loses nothing that was begun
+//!    (`draining::two_hundred_requests_in_flight_over_keep_alive_are_all_answered`,
+//!    `draining::a_request_that_lies_in_the_socket_when_the_drain_begins_is_answered`).
+//! 9. A drain ends in time and names what it had to abort
+//!    (`draining::what_ignores_its_cancellation_is_aborted_and_named_in_the_report`,
+//!    `draining::a_client_that_stops_reading_holds_the_drain_no_longer_than_the_plan`,
+//!    `draining::a_half_sent_head_and_a_silent_client_do_not_hold_the_drain`).
+//! 10. Clients that say nothing, or half of something, are closed
+//!     (`connections::a_half_sent_head_is_closed_after_the_header_limit`,
+//!     `connections::a_client_that_says_nothing_is_closed_after_the_idle_limit`).
+//!
+//! # Limits and defaults
+//!
+//! | what | default | beyond it | set by |
+//! |---|---|---|---|
+//! | request, to the head of its answer | 30 s | 504 or 408 | [`timeout`](Server::timeout) |
+//! | handler after its context has ended | 1 s | aborted | [`cancel_grace`](Server::cancel_grace) |
+//! | body | 2 MiB | 413, close | [`body_limit`](Server::body_limit) |
+//! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
+//! | head, from its first byte | 10 s | close | [`header_timeout`](Server::header_timeout) |
+//! | connection without a request | 60 s | close | [`idle_timeout`](Server::idle_timeout) |
+//! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
+//! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |
+//! | HTTP/2 streams of a connection | 200 | refused | |
+//! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |
+//!
+//! # What it does not do
+//!
+//! - No TLS: put it behind something that has it.
+//! - The deadline bounds the head of an answer. At the deadline the context ends for a body that
+//!   still streams, too, but the stream is cut by its own end, its client, or a drain only.
+//! - A client that reads nothing of its answer is not timed outside a drain.
+//! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
+//!   and no access line; it is logged at DEBUG.
+//! - hyper does not see an HTTP/1 client leave while a pipelined request or an unread body lies in
+//!   the way; such a request runs until its deadline.
+//! - An upgraded connection is waited for by a drain, but it is not in the report, and its
+//!   request's context has ended with the 101.
+//!
+//! # Features
+//!
+//! - `axum`: the extractor `Ctx`.
+
+mod accept;
+mod answer_body;
+mod body;
+mod connection;
+#[cfg(feature = "axum")]
+mod ctx;
+mod drain;
+mod endpoint;
+mod error;
+mod exchange;
+mod handle;
+mod hub;
+mod in_flight;
+mod io;
+mod json;
+mod limits;
+mod link;
+pub mod observe;
+mod request;
+mod router;
+mod running;
+mod server;
+
+pub use crate::body::{Body, BodyError};
+#[cfg(feature = "axum")]
+pub use crate::ctx::Ctx;
+pub use crate::drain::{DrainPlan, DrainReport};
+pub use crate::endpoint::Next;
+pub use crate::error::{BindError, BoxError, Error};
+pub use crate::in_flight::{Phase, RequestInfo};
+pub use crate::json::Json;
+pub use crate::limits::OnDisconnect;
+pub use crate::observe::{AccessLog, RequestObserver};
+pub use crate::request::Request;
+pub use crate::router::{Routed, Router};
+pub use crate::running::Running;
+pub use crate::server::Server;

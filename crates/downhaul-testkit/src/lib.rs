@@ -1,4 +1,5 @@
-//! What Downhaul's tests share: private brokers that a test starts, breaks and forgets.
+//! What Downhaul's tests share: the suite that every broker passes, and private brokers that a test
+//! starts, breaks and forgets.
 //!
 //! ```no_run
 //! use downhaul_testkit::rabbitmq::Node;
@@ -12,3 +13,5 @@
 //! Nothing outlives the test: dropping a node removes it, and so does the death of the process.
 
 pub mod rabbitmq;
+#[cfg(feature = "suite")]
+pub mod suite;

@@ -1,1 +1,72 @@
-//! Placeholder.
+//! Brings a service down in order: HTTP and consumers that start, work and stop together, under one
+//! tree of contexts.
+//!
+//! An [`App`] is made of components. It starts them in the order of what they need; on SIGTERM it
+//! drains them in reverse order inside one budget, and says in a [`Report`] what stopped, what did
+//! not, and what was cut short. The context of a request carries its id through the broker into the
+//! consumer's log lines.
+//!
+//! See [`App`] for a program, and the example `orders` for a whole service.
+//!
+//! # Rules of use
+//!
+//! 1. Add what is needed before what needs it: a dependency is a [`Handle`] that you already hold.
+//! 2. Give each component its own context down, not one of your own making: the app drains and ends
+//!    it.
+//! 3. Print the report and call [`Report::exit`] at the end of `main`: a blocking thread cannot
+//!    keep the process then.
+//! 4. Install [`Telemetry`] first, so that the first line has a place to go.
+//!
+//! # What it guarantees
+//!
+//! 1. A component stops only after all that need it
+//!    (`app::components_stop_after_those_that_need_them`).
+//! 2. A failed start stops exactly what was started, in reverse order
+//!    (`app::a_failed_start_stops_what_was_started`).
+//! 3. A component that hangs costs its share of the grace and is named
+//!    (`app::a_component_that_hangs_is_named`).
+//! 4. A second signal ends the run at once (`app::a_second_signal_forces`).
+//! 5. The app is ready only between its start and the word to stop
+//!    (`control::readiness_follows_the_app`).
+//! 6. Every log line of a request or message bears its request id
+//!    (`logging::a_text_line_bears_the_request_id_of_the_spans_around_it`).
+//!
+//! # What it does not do
+//!
+//! It does not start independent components at the same time, does not restart what failed, and
+//! does not compute the grace that an orchestrator must give.
+//!
+//! # Features
+//!
+//! `rabbitmq` (default): the RabbitMQ broker. `otlp` (default): spans to a collector when the
+//! environment names one.
+
+mod app;
+mod board;
+mod component;
+mod components;
+mod control;
+mod error;
+mod logging;
+mod plan;
+mod report;
+mod signal;
+mod stop;
+mod telemetry;
+
+pub use crate::app::App;
+pub use crate::component::{Component, Handle};
+pub use crate::components::{BrokerLink, ConsumerWorker, HttpServer};
+pub use crate::control::Control;
+pub use crate::error::BoxError;
+pub use crate::logging::LogFormat;
+pub use crate::report::{ComponentReport, Ending, Outcome, Report};
+pub use crate::signal::Signal;
+pub use crate::telemetry::{HttpSpans, MessageSpans, Telemetry, TelemetryError};
+
+pub use downhaul_consumer as consumer;
+pub use downhaul_context as context;
+pub use downhaul_context::{Cause, Context, Instant, RequestId};
+pub use downhaul_http as http;
+#[cfg(feature = "rabbitmq")]
+pub use downhaul_rabbitmq as rabbitmq;

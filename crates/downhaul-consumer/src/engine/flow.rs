@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use downhaul_context::Context;
 use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::broker::{Delivery, Source, Token, Verdict};
+use crate::broker::{Delivery, Source, Token};
 use crate::engine::limits::Limits;
-use crate::engine::processor::Processor;
+use crate::engine::processor::{End, Processor};
 use crate::error::BrokerError;
 use crate::shared::Counters;
 
@@ -33,7 +34,7 @@ pub(crate) struct Flow {
 pub(crate) struct Finished {
     generation: u64,
     token: Token,
-    verdict: Verdict,
+    end: End,
 }
 
 /// What has happened; made by [`Flow::next`], which may be dropped, and taken by [`Flow::take`],
@@ -69,10 +70,15 @@ impl Flow {
         self.generation += 1;
         self.buffer.clear();
         self.arrived.clear();
+        self.gauge();
     }
 
     pub(crate) fn has_source(&self) -> bool {
         self.source.is_some()
+    }
+
+    fn gauge(&self) {
+        self.processor.shared.buffered.store(self.buffer.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -90,24 +96,25 @@ impl Flow {
     /// Starts handlers for what has arrived, up to the concurrency.
     pub(crate) fn start_handlers(&mut self) {
         while self.handlers.len() < self.concurrency {
-            let Some(delivery) = self.buffer.pop_front() else { return };
+            let Some(delivery) = self.buffer.pop_front() else { break };
             let (generation, token) = (self.generation, delivery.token);
             let (processor, session) = (Arc::clone(&self.processor), self.session.clone());
             self.handlers.spawn(async move {
                 let processed = AssertUnwindSafe(processor.process(&session, delivery));
                 // Handlers' panics are caught closer to them. What panics here is a hook: the
                 // message comes again.
-                let verdict = processed.catch_unwind().await.unwrap_or(Verdict::Release);
-                Finished { generation, token, verdict }
+                let end = processed.catch_unwind().await.unwrap_or(End::Released);
+                Finished { generation, token, end }
             });
         }
+        self.gauge();
     }
 
     /// Gives back what has arrived and was not begun.
     pub(crate) async fn release_buffer(&mut self) -> Result<(), BrokerError> {
         let batch: Vec<_> =
-            self.buffer.drain(..).map(|delivery| (delivery.token, Verdict::Release)).collect();
-        Counters::add(&self.processor.shared.counters.released, batch.len());
+            self.buffer.drain(..).map(|delivery| (delivery.token, End::Released)).collect();
+        self.gauge();
         self.settle(&batch).await
     }
 
@@ -137,7 +144,7 @@ impl Flow {
                 let mut batch = Vec::new();
                 let mut next = Some(first);
                 while let Some(finished) = next {
-                    batch.extend(self.verdict_on(finished));
+                    batch.extend(self.still_ours(finished));
                     next = self.handlers.try_join_next();
                 }
                 self.settle(&batch).await
@@ -161,22 +168,26 @@ impl Flow {
         }
     }
 
-    fn verdict_on(&self, finished: Result<Finished, JoinError>) -> Option<(Token, Verdict)> {
+    /// What can still be settled. A delivery of an earlier source cannot, and comes again.
+    fn still_ours(&self, finished: Result<Finished, JoinError>) -> Option<(Token, End)> {
         let finished = finished.ok()?;
         if finished.generation == self.generation && self.source.is_some() {
-            return Some((finished.token, finished.verdict));
+            return Some((finished.token, finished.end));
         }
         Counters::add(&self.processor.shared.counters.lost, 1);
         None
     }
 
-    async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<(), BrokerError> {
+    async fn settle(&mut self, batch: &[(Token, End)]) -> Result<(), BrokerError> {
         let Some(source) = self.source.as_mut().filter(|_| !batch.is_empty()) else {
             return Ok(());
         };
-        let settled = source.settle(batch).await;
-        if settled.is_err() {
-            Counters::add(&self.processor.shared.counters.lost, batch.len());
+        let verdicts: Vec<_> = batch.iter().map(|(token, end)| (*token, end.verdict())).collect();
+        let settled = source.settle(&verdicts).await;
+        let counters = &self.processor.shared.counters;
+        match settled {
+            Ok(_) => batch.iter().for_each(|(_, end)| counters.count(*end)),
+            Err(_) => Counters::add(&counters.lost, batch.len()),
         }
         settled.map(|_| ())
     }

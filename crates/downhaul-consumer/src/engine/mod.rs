@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use crate::broker::{Broker, Source};
 use crate::engine::flow::Flow;
 pub(crate) use crate::engine::limits::Limits;
-pub(crate) use crate::engine::processor::Processor;
+pub(crate) use crate::engine::processor::{End, Processor};
 use crate::error::BrokerError;
 use crate::lifecycle::{Link, State, Wanted, Wish};
 use crate::retry::backoff;

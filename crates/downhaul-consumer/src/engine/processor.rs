@@ -41,15 +41,34 @@ pub(crate) struct Processor {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// How the handling of a message ended, to be counted once the broker has taken the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Acked,
+    DeadLettered,
+    Dropped,
+    Parked,
+    Released,
+}
+
+impl End {
+    pub(crate) fn verdict(self) -> Verdict {
+        match self {
+            Self::Acked | Self::DeadLettered | Self::Dropped | Self::Parked => Verdict::Ack,
+            Self::Released => Verdict::Release,
+        }
+    }
+}
+
 /// What comes after an attempt.
 enum Next {
-    Settled(Verdict),
+    End(End),
     Again { after: Duration },
 }
 
 impl Processor {
-    /// Handles a message until there is a verdict on its delivery.
-    pub(crate) async fn process(&self, session: &Context, delivery: Delivery) -> Verdict {
+    /// Handles a message to its end.
+    pub(crate) async fn process(&self, session: &Context, delivery: Delivery) -> End {
         let mut meta = Arc::new(self.meta(delivery));
         let ctx = identified(session, &meta.message);
         let request_id = ctx.value::<RequestId>().cloned().unwrap_or_else(RequestId::generate);
@@ -58,12 +77,12 @@ impl Processor {
             let (ctx, span) = self.observer.process(ctx.clone(), &meta);
             let attempt = self.attempt(session, &ctx, &meta).instrument(span);
             match attempt.await {
-                Next::Settled(verdict) => return verdict,
+                Next::End(end) => return end,
                 Next::Again { after } => {
                     tokio::select! {
                         biased;
                         // Stopping does not wait for a backoff: someone else may try sooner.
-                        () = session.draining() => return self.release(),
+                        () = session.draining() => return End::Released,
                         () = sleep(after) => {}
                     }
                     meta = Arc::new(Meta { attempt: meta.attempt + 1, ..Meta::clone(&meta) });
@@ -150,57 +169,36 @@ impl Processor {
     }
 
     async fn carry_out(&self, ctx: &Context, meta: &Meta, settlement: Settlement) -> Next {
-        let counters = &self.shared.counters;
         match settlement {
-            Settlement::Ack => {
-                Counters::add(&counters.acked, 1);
-                Next::Settled(Verdict::Ack)
-            }
-            Settlement::Drop { .. } => {
-                Counters::add(&counters.dropped, 1);
-                Next::Settled(Verdict::Ack)
-            }
-            Settlement::Release => Next::Settled(self.release()),
+            Settlement::Ack => Next::End(End::Acked),
+            Settlement::Drop { .. } => Next::End(End::Dropped),
+            Settlement::Release => Next::End(End::Released),
             Settlement::DeadLetter { reason } => {
                 let letter = self.dead_letter(meta, &reason);
-                let moved = self.hand_over(ctx, letter).await;
-                self.moved(moved, &counters.dead_lettered)
+                self.moved(ctx, letter, End::DeadLettered).await
             }
             Settlement::Retry { after } => {
                 let delay = after.unwrap_or_else(|| self.retry.delay_after(meta.attempt));
                 if self.retry.is_short(delay) {
-                    Counters::add(&counters.retried, 1);
+                    Counters::add(&self.shared.counters.retried, 1);
                     return Next::Again { after: delay };
                 }
                 let parked = Outgoing::to_queue(&*self.queue, next_attempt(meta)).after(delay);
-                let moved = self.hand_over(ctx, parked).await;
-                self.moved(moved, &counters.retried)
+                self.moved(ctx, parked, End::Parked).await
             }
         }
     }
 
-    /// A message that was published elsewhere is done with here. One that was not comes again:
-    /// nothing is lost.
-    fn moved(
-        &self,
-        moved: Result<(), PublishError>,
-        counter: &std::sync::atomic::AtomicU64,
-    ) -> Next {
-        match moved {
-            Ok(()) => {
-                Counters::add(counter, 1);
-                Next::Settled(Verdict::Ack)
-            }
+    /// Publishes the message elsewhere, which is its end here. If that fails it comes again: nothing
+    /// is lost.
+    async fn moved(&self, ctx: &Context, outgoing: Outgoing, end: End) -> Next {
+        match self.hand_over(ctx, outgoing).await {
+            Ok(()) => Next::End(end),
             Err(error) => {
                 tracing::error!(error = chain(&error), "could not move the message, releasing it");
-                Next::Settled(self.release())
+                Next::End(End::Released)
             }
         }
-    }
-
-    fn release(&self) -> Verdict {
-        Counters::add(&self.shared.counters.released, 1);
-        Verdict::Release
     }
 
     /// Publishes on a context of its own: settling works also when the handler's has ended.

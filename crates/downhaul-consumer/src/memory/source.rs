@@ -72,6 +72,7 @@ impl MemorySource {
 #[async_trait]
 impl Source for MemorySource {
     async fn next(&mut self, deliveries: &mut Vec<Delivery>) -> Result<(), BrokerError> {
+        let had = deliveries.len();
         loop {
             let news = Arc::clone(&self.news);
             let told = news.notified();
@@ -79,7 +80,7 @@ impl Source for MemorySource {
             // Listen before looking, so that nothing comes unheard in between.
             told.as_mut().enable();
             let next_due = self.fill(deliveries)?;
-            if !deliveries.is_empty() {
+            if deliveries.len() > had {
                 return Ok(());
             }
             match next_due {

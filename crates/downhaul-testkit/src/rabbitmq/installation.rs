@@ -45,11 +45,20 @@ pub(super) fn epmd() -> Result<PathBuf, NodeError> {
     })
 }
 
+/// Makes `home` a home that servers are started from: trimmed if that is wanted and can be done.
+pub(super) fn prepare(original: &Path, home: &Path, trimmed: bool) -> io::Result<()> {
+    if trimmed && trim(original, home).is_ok() {
+        return Ok(());
+    }
+    let _ = fs::remove_dir_all(home);
+    symlink(original, home)
+}
+
 /// Makes `home` a copy of `original` that has the broker itself and none of its plugins.
 ///
 /// The boot is CPU: each module is looked up in every plugin's folder, and there are 65 of them.
 /// The scripts are copied because they find their home from their own path.
-pub(super) fn trim(original: &Path, home: &Path) -> io::Result<()> {
+fn trim(original: &Path, home: &Path) -> io::Result<()> {
     fs::create_dir_all(home.join("sbin"))?;
     fs::create_dir_all(home.join("plugins"))?;
     for script in fs::read_dir(original.join("sbin"))? {
@@ -80,7 +89,7 @@ fn closure(plugins: &Path) -> io::Result<Vec<PathBuf>> {
             found.push(folder.clone());
         }
     }
-    Ok(found)
+    if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
 }
 
 /// `…/rabbit_common-3.10.8` is `rabbit_common`.

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -40,18 +41,24 @@ impl Node {
     /// [`NotInstalled`](NodeErrorKind::NotInstalled) if this machine has no RabbitMQ,
     /// [`Start`](NodeErrorKind::Start) with the end of its log if it does not come up.
     pub fn start() -> Result<Self, NodeError> {
-        shared::record_use();
         Self::start_in(&std::env::temp_dir().join(format!("downhaul-{:016x}", random())))
     }
 
     /// The same in a directory of the caller's choice, which must not exist yet.
     pub(super) fn start_in(dir: &Path) -> Result<Self, NodeError> {
+        shared::record_use();
         let home = installation::find()?;
         let epmd = installation::epmd()?;
+        let lay_out = |trimmed| {
+            let site = Site::create(dir.to_owned(), &home, trimmed)?;
+            // Under a name inside the site, so that the command line tells whose epmd it is.
+            symlink(&epmd, site.dir.join("epmd")).map(|()| site)
+        };
         let mut last = NodeError::new(NodeErrorKind::Start, "not tried");
-        for _ in 0..TRIES {
-            let cannot = |e| NodeError::io(format!("cannot lay out {}", dir.display()), e);
-            let site = Site::create(dir.to_owned(), &home, &epmd).map_err(cannot)?;
+        for turn in 1..=TRIES {
+            // The last try does not rely on what we know about RabbitMQ's parts.
+            let site = lay_out(turn < TRIES)
+                .map_err(|e| NodeError::io(format!("cannot lay out {}", dir.display()), e))?;
             match Self::boot(site) {
                 Ok(node) => return Ok(node),
                 Err(error) => last = error,

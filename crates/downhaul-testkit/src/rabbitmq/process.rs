@@ -15,6 +15,7 @@ const BECOME: &str = r#"echo $$ >"$0" && exec "$@""#;
 /// our processes name their directory. Removing is tried a few times, because a killed server's
 /// last write may still be on its way.
 const TAKE_DOWN: &str = r#"
+rm -rf -- "$1.gone"
 mv -- "$1" "$1.gone" || exit 0
 for file in "$1.gone"/beam.pid "$1.gone"/epmd.pid; do
     pid=$(cat "$file") && grep -qF -- "$1" "/proc/$pid/cmdline" && kill -9 "$pid"

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::OnceLock;
 
+use super::error::NodeError;
 use super::node::Node;
 use super::ports::random;
 
@@ -19,13 +20,31 @@ pub fn shared() -> String {
         record_use();
         return url;
     }
+    record_use();
+    node().url()
+}
+
+/// Runs `rabbitmqctl` against the node of [`shared`]. `None` where that was given by its URL: then
+/// it is somebody else's.
+///
+/// # Errors
+///
+/// What `rabbitmqctl` says.
+///
+/// # Panics
+///
+/// As [`shared`].
+#[track_caller]
+pub fn shared_ctl(arguments: &[&str]) -> Option<Result<String, NodeError>> {
+    std::env::var_os("DOWNHAUL_AMQP_URL").is_none().then(|| node().ctl(arguments))
+}
+
+#[track_caller]
+fn node() -> &'static Node {
     // Never dropped, as statics are: its watchdog ends it with the process.
     static NODE: OnceLock<Result<Node, String>> = OnceLock::new();
     match NODE.get_or_init(|| Node::start().map_err(|error| error.to_string())) {
-        Ok(node) => {
-            record_use();
-            node.url()
-        }
+        Ok(node) => node,
         Err(error) => panic!("this test needs RabbitMQ: {error}"),
     }
 }

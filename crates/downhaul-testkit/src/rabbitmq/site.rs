@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,17 +21,15 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Lays out a fresh site at `dir`, which must not exist yet.
-    pub(super) fn create(dir: PathBuf, original: &Path, epmd: &Path) -> io::Result<Self> {
+    /// Lays out a fresh site at `dir`, which must not exist yet, for the RabbitMQ at `original`.
+    pub(super) fn create(dir: PathBuf, original: &Path, trimmed: bool) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).create(&dir)?;
         let name = format!("downhaul-{:016x}", random());
         let site = Self { dir, name, ports: Ports::free()? };
         for folder in ["config", "log", "mnesia"] {
             fs::create_dir(site.dir.join(folder))?;
         }
-        installation::trim(original, &site.dir.join("home"))?;
-        // Under a name inside the site, so that the command line tells whose epmd it is.
-        symlink(epmd, site.dir.join("epmd"))?;
+        installation::prepare(original, &site.dir.join("home"), trimmed)?;
         site.write_configuration()?;
         let Ports { amqp, distribution, epmd, ctl } = site.ports;
         let lines = format!("{} {amqp} {distribution} {epmd} {ctl}\n", site.name);

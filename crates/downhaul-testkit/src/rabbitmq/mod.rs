@@ -22,4 +22,4 @@ pub use self::detached::Detached;
 pub use self::error::{NodeError, NodeErrorKind};
 pub use self::installation::is_installed;
 pub use self::node::Node;
-pub use self::shared::{shared, unique};
+pub use self::shared::{shared, shared_ctl, unique};

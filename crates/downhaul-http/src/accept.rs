@@ -1,0 +1,102 @@
+//! The accept loop, and the watch over the server's context.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use downhaul_context::Context;
+use http_body::Body as HttpBody;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
+use tower_service::Service;
+use tracing::{debug, warn};
+
+use crate::body::Body;
+use crate::connection;
+use crate::error::BoxError;
+use crate::hub::{Hub, Stage, reached};
+use crate::link::Link;
+
+/// How long to wait when the system has no file descriptor left for another socket.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until the server stops. Closes everything when `ctx` ends.
+pub(crate) async fn accept<S, B>(listener: TcpListener, hub: Arc<Hub>, ctx: Context, service: S)
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let links = Arc::clone(&hub);
+    let open = move |(tcp, peer, permit)| {
+        let link = Link::open(Arc::clone(&links), peer, permit);
+        tokio::spawn(connection::serve(tcp, link, service.clone()));
+    };
+    listen(listener, &hub, &ctx, open).await;
+    hub.closed_listener();
+    let mut stages = hub.stages();
+    tokio::select! {
+        biased;
+        () = reached(&mut stages, Stage::Closed) => {}
+        _ = ctx.done() => hub.raise(Stage::Closed),
+        () = hub.empty() => {}
+    }
+}
+
+/// Accepts until the server stops or its context ends, and closes the listener.
+async fn listen(listener: TcpListener, hub: &Hub, ctx: &Context, mut open: impl FnMut(Client)) {
+    let mut stages = hub.stages();
+    let permits = Arc::new(Semaphore::new(hub.limits.connections));
+    loop {
+        tokio::select! {
+            biased;
+            () = reached(&mut stages, Stage::Stopping) => break,
+            _ = ctx.done() => return hub.raise(Stage::Closed),
+            accepted = next(&listener, &permits) => match accepted {
+                Ok(client) => open(client),
+                Err(error) => pause_after(error).await,
+            }
+        }
+    }
+    // Clients that the system has greeted already would be reset.
+    waiting(&listener, &permits).await.into_iter().for_each(open);
+}
+
+type Client = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
+async fn next(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<Client> {
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
+    let (tcp, peer) = listener.accept().await?;
+    Ok((tcp, peer, permit))
+}
+
+/// The clients in the listener's queue, after a turn of the runtime's driver.
+async fn waiting(listener: &TcpListener, permits: &Arc<Semaphore>) -> Vec<Client> {
+    let mut clients = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            accepted = next(listener, permits) => match accepted {
+                Ok(client) => clients.push(client),
+                Err(_) => return clients,
+            },
+            () = yield_now() => return clients,
+        }
+    }
+}
+
+async fn pause_after(error: io::Error) {
+    // These are the client's: it is gone before it was greeted.
+    let client_gone = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
+    if client_gone.contains(&error.kind()) {
+        debug!(%error, "client gone before it was accepted");
+        return;
+    }
+    warn!(%error, "cannot accept; trying again");
+    tokio::time::sleep(PAUSE).await;
+}

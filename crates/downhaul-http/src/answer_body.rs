@@ -1,0 +1,99 @@
+//! [`AnswerBody`]: the body of an answer, which keeps its request in flight to the last byte.
+
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::error::BoxError;
+use crate::exchange::Exchange;
+
+pin_project! {
+    pub(crate) struct AnswerBody<B> {
+        #[pin]
+        payload: Payload<B>,
+        exchange: Exchange,
+    }
+}
+
+pin_project! {
+    #[project = PayloadProjection]
+    pub(crate) enum Payload<B> {
+        /// What the service answered.
+        Theirs { #[pin] body: B },
+        /// What the server answered in its place.
+        Ours { bytes: Option<Bytes> },
+    }
+}
+
+impl<B: HttpBody<Data = Bytes>> AnswerBody<B> {
+    pub(crate) fn new(payload: Payload<B>, mut exchange: Exchange) -> Self {
+        if payload.is_end_stream() {
+            exchange.complete();
+        }
+        Self { payload, exchange }
+    }
+}
+
+impl<B> HttpBody for AnswerBody<B>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        let frame = ready!(this.payload.as_mut().poll_frame(cx));
+        if frame.is_none() || this.payload.is_end_stream() {
+            this.exchange.complete();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.payload.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.payload {
+            Payload::Theirs { body } => body.size_hint(),
+            Payload::Ours { bytes } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+        }
+    }
+}
+
+impl<B: HttpBody<Data = Bytes>> Payload<B> {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Theirs { body } => body.is_end_stream(),
+            Self::Ours { bytes } => bytes.is_none(),
+        }
+    }
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+    where
+        B::Error: Into<BoxError>,
+    {
+        match self.project() {
+            PayloadProjection::Theirs { body } => {
+                let frame = ready!(body.poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+            PayloadProjection::Ours { bytes } => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! One connection, from its first byte to its last.
+//!
+//! Its future holds the socket: dropping it is how a server closes by force.
+
+use std::error::Error as StdError;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use downhaul_context::Instant;
+use http_body::Body as HttpBody;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::{Sleep, sleep};
+use tower_service::Service;
+use tracing::debug;
+
+use crate::body::Body;
+use crate::error::BoxError;
+use crate::handle::handle;
+use crate::hub::{Stage, reached};
+use crate::io::{Io, Protocol};
+use crate::limits::Limits;
+use crate::link::Link;
+
+/// How a connection ended.
+enum End {
+    /// hyper was done with it.
+    Over(hyper::Result<()>),
+    /// A clock ran out while there was no request on it.
+    Overdue,
+    /// The server closed it by force.
+    Forced,
+}
+
+pub(crate) async fn serve<S, B>(tcp: TcpStream, link: Arc<Link>, service: S)
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    // Answers are written in one piece; waiting for more to send would only delay them.
+    if let Err(error) = tcp.set_nodelay(true) {
+        debug!(%error, "socket option refused");
+    }
+    let mut stages = link.hub.stages();
+    let mut watchdog = Watchdog::new(Arc::clone(&link), stages.clone());
+    let mut io = Io::new(tcp, Arc::clone(&link));
+    let sniffed = tokio::select! {
+        biased;
+        protocol = poll_fn(|cx| io.poll_protocol(cx)) => protocol,
+        () = watchdog.bite() => return,
+        () = reached(&mut stages, Stage::Closed) => return,
+    };
+    let Ok(protocol) = sniffed else { return };
+
+    let requests = {
+        let link = Arc::clone(&link);
+        service_fn(move |request: http::Request<Incoming>| {
+            handle(Arc::clone(&link), service.clone(), request)
+        })
+    };
+    let io = TokioIo::new(io);
+    let limits = &link.hub.limits;
+    let end = match protocol {
+        Protocol::Http1 => {
+            let conn = http1(limits).serve_connection(io, requests).with_upgrades();
+            drive(conn, http1::UpgradeableConnection::graceful_shutdown, watchdog, stages).await
+        }
+        Protocol::Http2 => {
+            link.multiplex();
+            let conn = http2(limits).serve_connection(io, requests);
+            drive(conn, http2::Connection::graceful_shutdown, watchdog, stages).await
+        }
+    };
+    log(&link, &end);
+}
+
+async fn drive<C>(
+    conn: C,
+    graceful_shutdown: fn(Pin<&mut C>),
+    mut watchdog: Watchdog,
+    mut stages: watch::Receiver<Stage>,
+) -> End
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut conn = pin!(conn);
+    tokio::select! {
+        biased;
+        result = conn.as_mut() => return End::Over(result),
+        () = watchdog.bite() => return End::Overdue,
+        () = reached(&mut stages, Stage::Stopping) => {}
+    }
+    // A request may lie in the socket of a connection that looks idle. One turn of the runtime lets
+    // its driver see that, and the poll that follows lets hyper begin it.
+    tokio::select! {
+        biased;
+        result = conn.as_mut() => return End::Over(result),
+        () = yield_now() => {}
+    }
+    if let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(conn.as_mut().poll(cx))).await {
+        return End::Over(result);
+    }
+    graceful_shutdown(conn.as_mut());
+    tokio::select! {
+        biased;
+        result = conn.as_mut() => End::Over(result),
+        () = watchdog.bite() => End::Overdue,
+        () = reached(&mut stages, Stage::Closed) => End::Forced,
+    }
+}
+
+fn http1(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // The watchdog times heads and idleness apart, with one timer for a connection's life.
+        .header_read_timeout(None::<Duration>)
+        .max_headers(limits.headers)
+        .max_header_size(limits.head_bytes);
+    builder
+}
+
+fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.streams);
+    builder
+}
+
+fn log(link: &Link, end: &End) {
+    let peer = link.peer;
+    match end {
+        End::Over(Ok(())) => {}
+        End::Over(Err(error)) => {
+            let source = error.source().map(ToString::to_string);
+            debug!(%peer, %error, source, "connection ended with an error");
+        }
+        End::Overdue => debug!(%peer, "connection closed: nothing came in time"),
+        End::Forced => debug!(%peer, "connection closed by force"),
+    }
+}
+
+/// Closes connections on which nothing happens, with a timer that is moved as rarely as possible.
+struct Watchdog {
+    link: Arc<Link>,
+    stages: watch::Receiver<Stage>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Watchdog {
+    fn new(link: Arc<Link>, stages: watch::Receiver<Stage>) -> Self {
+        let first = link.hub.limits.head_timeout.min(link.hub.limits.idle_timeout);
+        Self { link, stages, timer: Box::pin(sleep(first)) }
+    }
+
+    /// Waits until the link is overdue. To be polled after the connection, whose reads and writes
+    /// move the due time.
+    async fn bite(&mut self) {
+        let Self { link, stages, timer } = self;
+        tokio::select! {
+            biased;
+            () = poll_fn(|cx| poll_overdue(link, timer.as_mut(), cx)) => return,
+            () = reached(stages, Stage::Stopping) => {}
+        }
+        // From here on it bites much sooner.
+        link.bytes_moved();
+        poll_fn(|cx| poll_overdue(link, timer.as_mut(), cx)).await;
+    }
+}
+
+fn poll_overdue(link: &Link, mut timer: Pin<&mut Sleep>, cx: &mut TaskContext<'_>) -> Poll<()> {
+    loop {
+        let Some(due) = link.due() else { return Poll::Pending };
+        // A timer that fires too early costs one look; one that is moved on every request costs the
+        // timer's lock on every request.
+        if due < timer.deadline() {
+            timer.as_mut().reset(due);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if due <= Instant::now() {
+            return Poll::Ready(());
+        }
+        timer.as_mut().reset(due);
+    }
+}

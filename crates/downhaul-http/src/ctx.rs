@@ -1,0 +1,37 @@
+//! [`Ctx`]: the request's context, for handlers of axum.
+
+use axum_core::extract::FromRequestParts;
+use downhaul_context::Context;
+use http::request::Parts;
+
+use crate::error::Error;
+
+/// Extracts the context of a request in an axum handler.
+///
+/// # Examples
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use downhaul_http::Ctx;
+///
+/// async fn handler(Ctx(ctx): Ctx) -> String {
+///     format!("{:?} left", ctx.remaining())
+/// }
+///
+/// let app: Router = Router::new().route("/", get(handler));
+/// ```
+#[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_structs, reason = "a wrapper that handlers take apart in the signature")]
+pub struct Ctx(pub Context);
+
+impl<S: Send + Sync> FromRequestParts<S> for Ctx {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        parts.extensions.get::<Context>().cloned().map(Self).ok_or_else(|| {
+            Error::internal(
+                "no context in the request: it was not served by `downhaul_http::Server`",
+            )
+        })
+    }
+}

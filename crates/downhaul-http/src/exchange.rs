@@ -1,0 +1,302 @@
+//! [`Exchange`]: what one request holds, from its head to the last byte of its answer.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum_core::response::IntoResponse;
+use bytes::Bytes;
+use downhaul_context::{Canceller, Context, Reason, RequestId, TraceContext};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http_body::Body as HttpBody;
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
+use tracing::{Instrument, Span, error, warn};
+
+use crate::answer_body::{AnswerBody, Payload};
+use crate::body::Body;
+use crate::error::{Error, Problem};
+use crate::hub::Stage;
+use crate::in_flight::{Handling, InFlight, Tracked, Upload};
+use crate::limits::OnDisconnect;
+use crate::link::Link;
+use crate::observe::{Ending, Outcome, RequestHead};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// What access logs call a client that went away. No client ever reads it.
+const CLIENT_GONE: u16 = 499;
+
+/// What one request holds from its head to the last byte of its answer; dropped then, it ends the
+/// request's context and tells the observer.
+pub(crate) struct Exchange {
+    // Before the canceller: a context that nobody holds any more needs no ending.
+    ctx: Context,
+    canceller: Option<Canceller>,
+    request: Arc<InFlight>,
+    span: Span,
+    version: Version,
+    status: StatusCode,
+    ending: Ending,
+    /// Whether a handler was spawned and nobody else sees to its end.
+    handling: bool,
+    /// Whether all of the answer was handed over.
+    complete: bool,
+}
+
+impl Exchange {
+    pub(crate) fn open(link: &Arc<Link>, request: &http::Request<Incoming>) -> Self {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let id = request_id(headers);
+        let label = format!("{method} {}", uri.path());
+        let (ctx, canceller) =
+            link.ctx.derive().label(label).timeout(link.hub.limits.timeout).build();
+        let ctx = bind(&ctx, &id, headers);
+        let in_flight = link.begin_request(id, method.clone(), uri.clone());
+        let head = RequestHead {
+            id: &in_flight.id,
+            method,
+            uri,
+            version: request.version(),
+            headers,
+            peer: link.peer,
+        };
+        let (ctx, span) = link.hub.observer.open(ctx, &head);
+        Self {
+            ctx,
+            canceller: Some(canceller),
+            request: in_flight,
+            span,
+            version: request.version(),
+            status: StatusCode::OK,
+            ending: Ending::Answered,
+            handling: false,
+            complete: false,
+        }
+    }
+
+    /// The request as the service sees it.
+    pub(crate) fn equip(&self, request: http::Request<Incoming>) -> http::Request<Body> {
+        let in_flight = &self.request;
+        let mut request = request.map(|body| Body::inbound(body, Arc::clone(in_flight)));
+        request.extensions_mut().insert(self.ctx.clone());
+        request.extensions_mut().insert(Tracked(Arc::clone(in_flight)));
+        request
+    }
+
+    /// Runs the handler in a task, which keeps the request in flight: a drain waits for it even
+    /// where the client got its answer already.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &mut self,
+        handler: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let guard = Handling(Arc::clone(&self.request));
+        let kept = async move {
+            let _guard = guard;
+            handler.await
+        };
+        let task = tokio::spawn(kept.instrument(self.span.clone()));
+        self.request.handled_by(task.abort_handle());
+        self.handling = true;
+        task
+    }
+
+    pub(crate) fn ctx(&self) -> &Context {
+        &self.ctx
+    }
+
+    pub(crate) fn finish<B: HttpBody<Data = Bytes>>(
+        self,
+        response: http::Response<B>,
+    ) -> http::Response<AnswerBody<B>> {
+        let failed = response.status().as_u16() >= 400;
+        match self.request.upload() {
+            // The service saw only that its body broke.
+            Upload::TooLarge if failed => {
+                return self.refuse(Error::too_large(), Ending::BodyTooLarge, true);
+            }
+            Upload::Stalled if failed => {
+                return self.refuse(Error::late_body(), Ending::LateBody, true);
+            }
+            _ => {}
+        }
+        let (mut parts, body) = response.into_parts();
+        let payload = match parts.extensions.remove::<Arc<Problem>>() {
+            Some(problem) => {
+                parts.headers.remove(header::CONTENT_LENGTH);
+                Payload::Ours { bytes: Some(problem.render(Some(&self.request.id))) }
+            }
+            None => Payload::Theirs { body },
+        };
+        self.send(parts, payload)
+    }
+
+    /// Answers in place of the service.
+    pub(crate) fn refuse<B: HttpBody<Data = Bytes>>(
+        mut self,
+        error: Error,
+        ending: Ending,
+        close: bool,
+    ) -> http::Response<AnswerBody<B>> {
+        self.ending = ending;
+        let response = self.span.in_scope(|| error.into_response());
+        let (mut parts, _) = response.into_parts();
+        let problem = parts.extensions.remove::<Arc<Problem>>();
+        let bytes = problem.map(|problem| problem.render(Some(&self.request.id)));
+        // What is left of a body that nobody reads would be taken for the next request.
+        if close || self.request.upload() != Upload::Complete {
+            self.close_after(&mut parts.headers);
+        }
+        self.send(parts, Payload::Ours { bytes })
+    }
+
+    pub(crate) fn refuse_failed<B: HttpBody<Data = Bytes>>(
+        self,
+        failed: JoinError,
+    ) -> http::Response<AnswerBody<B>> {
+        let Ok(panic) = failed.try_into_panic() else {
+            // Aborted: only a drain that has come to its end does that.
+            let error = Error::unavailable("the server is stopping; try again");
+            return self.refuse(error, Ending::Cancelled, true);
+        };
+        self.span.in_scope(|| error!(panic = panic_text(&*panic), "handler panicked"));
+        let message = "the server failed; tell its operators the request id";
+        let error = Error::new(StatusCode::INTERNAL_SERVER_ERROR, message);
+        self.refuse(error, Ending::Panicked, false)
+    }
+
+    fn send<B: HttpBody<Data = Bytes>>(
+        mut self,
+        mut parts: http::response::Parts,
+        payload: Payload<B>,
+    ) -> http::Response<AnswerBody<B>> {
+        if let Ok(id) = HeaderValue::from_str(self.request.id.as_str()) {
+            parts.headers.insert(X_REQUEST_ID, id);
+        }
+        if self.request.link.hub.has_reached(Stage::LameDuck) {
+            self.close_after(&mut parts.headers);
+        }
+        self.handling = false;
+        self.status = parts.status;
+        self.request.answering();
+        self.request.link.answered(self.request.upload() != Upload::Complete);
+        // Of these hyper sends the head alone, and does not look at the body.
+        let bodiless = parts.status.is_informational()
+            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&parts.status)
+            || self.request.method == Method::HEAD;
+        if bodiless {
+            self.complete();
+        }
+        http::Response::from_parts(parts, AnswerBody::new(payload, self))
+    }
+
+    /// Closes the connection after this answer. HTTP/2 has no header for that.
+    fn close_after(&self, headers: &mut HeaderMap) {
+        let upgrades = headers.contains_key(header::UPGRADE);
+        if self.version <= Version::HTTP_11 && !upgrades {
+            headers.insert(header::CONNECTION, CLOSE);
+        }
+    }
+
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// Answers in place of a handler that did not end when its context did.
+    pub(crate) fn refuse_overdue<B: HttpBody<Data = Bytes>>(
+        mut self,
+    ) -> http::Response<AnswerBody<B>> {
+        let error = self.ctx.cause().map_or_else(Error::timeout, Error::from);
+        self.end_handler(None);
+        match (error.status(), self.request.upload()) {
+            (StatusCode::GATEWAY_TIMEOUT, Upload::Awaited) => {
+                self.refuse(Error::late_body(), Ending::LateBody, true)
+            }
+            (StatusCode::GATEWAY_TIMEOUT, _) => self.refuse(error, Ending::Deadline, false),
+            _ => self.refuse(error, Ending::Cancelled, true),
+        }
+    }
+
+    fn client_gone(&mut self) {
+        self.ending = Ending::ClientGone;
+        self.status = StatusCode::from_u16(CLIENT_GONE).unwrap_or(self.status);
+        let hub = &self.request.link.hub;
+        let finish = hub.limits.on_disconnect == OnDisconnect::Finish;
+        if finish && self.handling && !hub.has_reached(Stage::Closed) {
+            let canceller = self.canceller.take();
+            return self.end_handler(canceller);
+        }
+        if let Some(canceller) = &self.canceller {
+            canceller.cancel_with(Reason::client_gone());
+        }
+        if self.handling {
+            self.end_handler(None);
+        }
+    }
+
+    /// Leaves the handler to a task that sees to its end. With the canceller it may go on as long
+    /// as its context lasts; without, the context has ended.
+    fn end_handler(&mut self, canceller: Option<Canceller>) {
+        self.handling = false;
+        let request = Arc::clone(&self.request);
+        let Ok(runtime) = Handle::try_current() else { return request.abort() };
+        let ctx = self.ctx.clone();
+        let end = async move {
+            tokio::select! {
+                biased;
+                () = request.handled() => return,
+                _ = ctx.done() => request.cancelled(),
+            }
+            let grace = request.link.hub.limits.cancel_grace;
+            if timeout(grace, request.handled()).await.is_err() {
+                warn!(?grace, "handler did not end after its context did: aborted");
+                request.abort();
+            }
+            drop(canceller);
+        };
+        runtime.spawn(end.instrument(self.span.clone()));
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.client_gone();
+        }
+        let request = &self.request;
+        request.link.handed_over();
+        let outcome = Outcome {
+            method: &request.method,
+            path: request.uri.path(),
+            route: request.route.get().map(|route| &**route),
+            status: self.status,
+            took: request.started.elapsed(),
+            ending: self.ending,
+        };
+        request.link.hub.observer.close(&self.span, &outcome);
+    }
+}
+
+/// The id the client sent, where it is fit for logs and headers, or a fresh one.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let inbound = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    inbound.and_then(|id| RequestId::parse(id).ok()).unwrap_or_else(RequestId::generate)
+}
+
+fn bind(ctx: &Context, id: &RequestId, headers: &HeaderMap) -> Context {
+    let ctx = ctx.with_value(id.clone());
+    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let trace = header("traceparent")
+        .and_then(|parent| TraceContext::parse(parent, header("tracestate")).ok());
+    match trace {
+        Some(trace) => ctx.with_value(trace),
+        None => ctx,
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text")
+}

@@ -1,0 +1,103 @@
+//! One handler under its context.
+//!
+//! It runs in a task of its own, so the answer at the deadline does not wait for it, not even when
+//! it blocks its thread. The response is a value that only [`handle`] returns: a second answer
+//! cannot be written.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use downhaul_context::Context;
+use http_body::Body as HttpBody;
+use hyper::body::Incoming;
+use tokio::task::{JoinError, JoinHandle};
+use tower_service::Service;
+
+use crate::answer_body::AnswerBody;
+use crate::body::Body;
+use crate::error::{BoxError, Error};
+use crate::exchange::Exchange;
+use crate::link::Link;
+use crate::observe::Ending;
+
+/// Answers one request. hyper drops this future when the client is gone.
+pub(crate) async fn handle<S, B>(
+    link: Arc<Link>,
+    service: S,
+    request: http::Request<Incoming>,
+) -> Result<http::Response<AnswerBody<B>>, Infallible>
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut exchange = Exchange::open(&link, &request);
+    if request.body().size_hint().lower() > link.hub.limits.body_bytes as u64 {
+        return Ok(exchange.refuse(Error::too_large(), Ending::BodyTooLarge, true));
+    }
+    let handler = call(service, exchange.equip(request));
+    let mut task = exchange.spawn(handler);
+    // Dropped here, the exchange finds that its client is gone.
+    let joined = joined_in_time(exchange.ctx(), &mut task).await;
+    Ok(match joined {
+        Some(Ok(Ok(response))) => exchange.finish(response),
+        Some(Ok(Err(source))) => exchange.refuse(Error::internal(source), Ending::Failed, false),
+        Some(Err(failed)) => exchange.refuse_failed(failed),
+        None => exchange.refuse_overdue(),
+    })
+}
+
+async fn call<S, B>(
+    mut service: S,
+    request: http::Request<Body>,
+) -> Result<http::Response<B>, BoxError>
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>>,
+    S::Error: Into<BoxError>,
+{
+    poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+    service.call(request).await.map_err(Into::into)
+}
+
+/// Waits for the task, as long as the context lasts.
+async fn joined_in_time<T>(
+    ctx: &Context,
+    task: &mut JoinHandle<T>,
+) -> Option<Result<T, JoinError>> {
+    // Most handlers are ready after one turn; for them no timer is armed.
+    if let Some(joined) = joined_in_a_turn(task).await {
+        return Some(joined);
+    }
+    tokio::select! {
+        biased;
+        joined = &mut *task => return Some(joined),
+        _ = ctx.done() => {}
+    }
+    // An answer that is ready at the deadline wins, also where the handler is woken by the same
+    // tick and has not run yet.
+    joined_in_a_turn(task).await
+}
+
+/// Polls the task, lets the runtime run whatever is queued before this task, and polls once more.
+///
+/// Not [`tokio::task::yield_now`], which waits for this worker to be idle: the handler may be
+/// blocking it.
+async fn joined_in_a_turn<T>(task: &mut JoinHandle<T>) -> Option<Result<T, JoinError>> {
+    let mut turned = false;
+    poll_fn(|cx| match Pin::new(&mut *task).poll(cx) {
+        Poll::Ready(joined) => Poll::Ready(Some(joined)),
+        Poll::Pending if turned => Poll::Ready(None),
+        Poll::Pending => {
+            turned = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}

@@ -1,0 +1,160 @@
+//! [`Hub`]: what all connections of a server share.
+//!
+//! A request touches two counters here and the lock of its own connection, nothing else.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use downhaul_context::Context;
+use slab::Slab;
+use tokio::sync::{Notify, watch};
+
+use crate::in_flight::InFlight;
+use crate::limits::Limits;
+use crate::link::Link;
+use crate::observe::RequestObserver;
+
+/// How far a server has come on its way out. Stages only rise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// Accepts and answers.
+    Serving,
+    /// Accepts and answers, and asks clients to come back on another connection.
+    LameDuck,
+    /// Accepts nothing, finishes what is begun.
+    Stopping,
+    /// Every socket is closed, whatever it is doing.
+    Closed,
+}
+
+pub(crate) struct Hub {
+    /// The parent of all connections' contexts.
+    pub(crate) ctx: Context,
+    pub(crate) limits: Limits,
+    pub(crate) observer: Arc<dyn RequestObserver>,
+    stage: watch::Sender<Stage>,
+    /// The same stage once more: requests read it without a lock.
+    stage_now: AtomicU8,
+    links: Mutex<Slab<Weak<Link>>>,
+    listening: AtomicBool,
+    in_flight: AtomicUsize,
+    finished: AtomicU64,
+    cancelled: AtomicU64,
+    /// Told when the listener, the last request or the last connection is gone.
+    emptied: Notify,
+}
+
+impl Hub {
+    pub(crate) fn new(ctx: Context, limits: Limits, observer: Arc<dyn RequestObserver>) -> Self {
+        Self {
+            ctx,
+            limits,
+            observer,
+            stage: watch::Sender::new(Stage::Serving),
+            stage_now: AtomicU8::new(Stage::Serving as u8),
+            links: Mutex::default(),
+            listening: AtomicBool::new(true),
+            in_flight: AtomicUsize::new(0),
+            finished: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            emptied: Notify::new(),
+        }
+    }
+
+    pub(crate) fn raise(&self, stage: Stage) {
+        self.stage_now.fetch_max(stage as u8, Ordering::AcqRel);
+        self.stage.send_if_modified(|now| {
+            let rises = *now < stage;
+            *now = stage.max(*now);
+            rises
+        });
+    }
+
+    pub(crate) fn has_reached(&self, stage: Stage) -> bool {
+        self.stage_now.load(Ordering::Acquire) >= stage as u8
+    }
+
+    pub(crate) fn stages(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
+    }
+
+    pub(crate) fn add_link(&self, link: &Weak<Link>) -> usize {
+        self.links().insert(Weak::clone(link))
+    }
+
+    pub(crate) fn remove_link(&self, key: usize) {
+        let mut links = self.links();
+        links.try_remove(key);
+        let last = links.is_empty();
+        drop(links);
+        if last {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    pub(crate) fn count_request(&self) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn uncount_request(&self) {
+        // The clock that ends a drain's grace ends requests before the drain itself wakes up, so
+        // what counts is their context and not the phase.
+        let cancelled = self.has_reached(Stage::Stopping) && self.ctx.is_done();
+        let ended = if cancelled { &self.cancelled } else { &self.finished };
+        ended.fetch_add(1, Ordering::AcqRel);
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// The requests that ended since the server was started: by themselves, and after the context
+    /// of the server.
+    pub(crate) fn ended(&self) -> (u64, u64) {
+        (self.finished.load(Ordering::Acquire), self.cancelled.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Arc<InFlight>> {
+        let links: Vec<_> = self.links().iter().filter_map(|(_, link)| link.upgrade()).collect();
+        links.iter().flat_map(|link| link.requests()).collect()
+    }
+
+    /// The port is free, and every client that got in has its connection.
+    pub(crate) fn closed_listener(&self) {
+        self.listening.store(false, Ordering::Release);
+        self.emptied.notify_waiters();
+    }
+
+    /// Waits until there is no listener, no request and no connection.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let listening = self.listening.load(Ordering::Acquire);
+        !listening && self.in_flight() == 0 && self.links().is_empty()
+    }
+
+    fn links(&self) -> MutexGuard<'_, Slab<Weak<Link>>> {
+        // Nothing that can panic runs under the lock, so a poisoned one is still whole.
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for a stage, or for a later one.
+pub(crate) async fn reached(stages: &mut watch::Receiver<Stage>, stage: Stage) {
+    if stages.wait_for(|now| *now >= stage).await.is_err() {
+        // The hub is gone, and with it whoever could raise the stage.
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,198 @@
+//! [`InFlight`]: one request from its head to the end of its answer and of its handler.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use downhaul_context::{Instant, RequestId};
+use http::{Method, Uri};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::link::Link;
+
+/// A request that a server works on, as reports and debug pages show it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RequestInfo {
+    /// The id that answers, logs and messages carry.
+    pub id: RequestId,
+    /// The method as it was sent.
+    pub method: Method,
+    /// The path without the query, which may hold secrets.
+    pub path: String,
+    /// The template that matched, such as `/orders/{id}`, where a [`Router`](crate::Router) knew.
+    pub route: Option<Arc<str>>,
+    /// The time since its head was read.
+    pub age: Duration,
+    /// What it is doing.
+    pub phase: Phase,
+}
+
+impl fmt::Display for RequestInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, method, path, age, phase, .. } = self;
+        write!(f, "{method} {path} ({id}), {phase}, {} ms old", age.as_millis())
+    }
+}
+
+/// What a request is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The handler works.
+    Handling,
+    /// The handler waits for the body.
+    ReadingBody,
+    /// The answer is on its way to the client.
+    Answering,
+    /// The context has ended and the handler has not.
+    Cancelled,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handling => "in its handler",
+            Self::ReadingBody => "reading its body",
+            Self::Answering => "sending its answer",
+            Self::Cancelled => "cancelled, its handler still runs",
+        })
+    }
+}
+
+/// Shared by the connection, the handler's task and the bodies; the last of them takes it out of
+/// the registry.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub(crate) id: RequestId,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) started: Instant,
+    pub(crate) route: OnceLock<Arc<str>>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) key: usize,
+    task: OnceLock<AbortHandle>,
+    /// Told once, when the handler is over.
+    handled: Notify,
+    stage: AtomicU8,
+    upload: AtomicU8,
+}
+
+/// What the request's body was last seen doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Upload {
+    /// Nobody waits for it.
+    Idle,
+    /// The handler waits for the next piece.
+    Awaited,
+    /// All of it was read, or there is none.
+    Complete,
+    /// It did not arrive in time.
+    Stalled,
+    /// It is larger than the limit.
+    TooLarge,
+}
+
+const UPLOADS: [Upload; 5] =
+    [Upload::Idle, Upload::Awaited, Upload::Complete, Upload::Stalled, Upload::TooLarge];
+
+const HANDLING: u8 = 0;
+const ANSWERING: u8 = 1;
+const CANCELLED: u8 = 2;
+
+impl InFlight {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        key: usize,
+        id: RequestId,
+        method: Method,
+        uri: Uri,
+    ) -> Self {
+        Self {
+            id,
+            method,
+            uri,
+            started: Instant::now(),
+            route: OnceLock::new(),
+            link,
+            key,
+            task: OnceLock::new(),
+            handled: Notify::new(),
+            stage: AtomicU8::new(HANDLING),
+            upload: AtomicU8::new(Upload::Idle as u8),
+        }
+    }
+
+    pub(crate) fn handled_by(&self, task: AbortHandle) {
+        self.task.get_or_init(|| task);
+    }
+
+    /// Waits for the end of the handler; for one waiter.
+    pub(crate) async fn handled(&self) {
+        self.handled.notified().await;
+    }
+
+    pub(crate) fn abort(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    pub(crate) fn answering(&self) {
+        self.stage.fetch_max(ANSWERING, Ordering::Relaxed);
+    }
+
+    pub(crate) fn cancelled(&self) {
+        self.stage.store(CANCELLED, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_upload(&self, upload: Upload) {
+        self.upload.store(upload as u8, Ordering::Release);
+    }
+
+    pub(crate) fn upload(&self) -> Upload {
+        UPLOADS[usize::from(self.upload.load(Ordering::Acquire))]
+    }
+
+    pub(crate) fn info(&self) -> RequestInfo {
+        RequestInfo {
+            id: self.id.clone(),
+            method: self.method.clone(),
+            path: self.uri.path().to_owned(),
+            route: self.route.get().cloned(),
+            age: self.started.elapsed(),
+            phase: self.phase(),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.stage.load(Ordering::Relaxed), self.upload()) {
+            (CANCELLED, _) => Phase::Cancelled,
+            (ANSWERING, _) => Phase::Answering,
+            (_, Upload::Awaited) => Phase::ReadingBody,
+            _ => Phase::Handling,
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.link.end_request(self.key);
+    }
+}
+
+/// Held by a handler's task; dropped when the handler has ended, panicked or was aborted.
+pub(crate) struct Handling(pub(crate) Arc<InFlight>);
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.0.handled.notify_one();
+    }
+}
+
+/// How handlers' layers find their request again: an extension of the request.
+#[derive(Clone, Debug)]
+pub(crate) struct Tracked(pub(crate) Arc<InFlight>);

@@ -1,0 +1,151 @@
+//! [`Io`]: a client's socket that tells its [`Link`] what moves, and which of the two protocols the
+//! client speaks.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+use crate::link::Link;
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a client that was refused while it sent may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+pub(crate) struct Io {
+    tcp: TcpStream,
+    link: Arc<Link>,
+    /// The bytes read to find out the protocol, given back to the first reader.
+    begun: [u8; PREFACE.len()],
+    filled: usize,
+    given_back: usize,
+    /// Armed while the rest of a body that nobody read is thrown away.
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl Io {
+    pub(crate) fn new(tcp: TcpStream, link: Arc<Link>) -> Self {
+        Self { tcp, link, begun: [0; PREFACE.len()], filled: 0, given_back: 0, linger: None }
+    }
+
+    /// Reads as many bytes as it takes to tell the protocols apart: one, for most methods.
+    ///
+    /// A client that closes early speaks HTTP/1, whose parser finds the right words for it.
+    pub(crate) fn poll_protocol(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<Protocol>> {
+        loop {
+            if self.begun[..self.filled] != PREFACE[..self.filled] {
+                return Poll::Ready(Ok(Protocol::Http1));
+            }
+            if self.filled == PREFACE.len() {
+                return Poll::Ready(Ok(Protocol::Http2));
+            }
+            let mut rest = ReadBuf::new(&mut self.begun[self.filled..]);
+            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut rest))?;
+            let read = rest.filled().len();
+            if read == 0 {
+                return Poll::Ready(Ok(Protocol::Http1));
+            }
+            self.filled += read;
+            self.link.bytes_came();
+        }
+    }
+}
+
+impl Io {
+    /// Throws away what the client sends until it closes, too, or [`LINGER`] is over.
+    fn poll_linger(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut waste = [0; 4096];
+        // Time is looked at first: a client that never stops sending is not waited for.
+        while linger.as_mut().poll(cx).is_pending() {
+            let mut waste = ReadBuf::new(&mut waste);
+            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut waste))?;
+            if waste.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let begun = &this.begun[this.given_back..this.filled];
+        if !begun.is_empty() {
+            let given = begun.len().min(buf.remaining());
+            buf.put_slice(&begun[..given]);
+            this.given_back += given;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.tcp).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            this.link.bytes_came();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.tcp).poll_write(cx, bytes))?;
+        this.link.bytes_moved();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, pieces))?;
+        this.link.bytes_moved();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    /// hyper comes here only when it has nothing left in its own buffer.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.tcp).poll_flush(cx))?;
+        this.link.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+        }
+        // A socket closed over bytes that nobody read is reset, and the client, still sending,
+        // would lose the answer that tells it why.
+        if this.link.has_unread_body() { this.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+    }
+}

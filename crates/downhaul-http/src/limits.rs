@@ -1,0 +1,50 @@
+//! [`Limits`]: everything a server bounds, with its default.
+
+use std::time::Duration;
+
+/// What becomes of a request whose client went away before the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDisconnect {
+    /// Its context ends with [`CauseKind::ClientGone`], and after the cancel grace its handler is
+    /// aborted.
+    ///
+    /// [`CauseKind::ClientGone`]: downhaul_context::CauseKind::ClientGone
+    #[default]
+    Cancel,
+    /// It runs on, under the same deadline, and nobody gets the answer. Drains wait for it.
+    Finish,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) timeout: Duration,
+    pub(crate) cancel_grace: Duration,
+    pub(crate) body_bytes: usize,
+    pub(crate) body_stall: Duration,
+    pub(crate) head_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) connections: usize,
+    pub(crate) headers: usize,
+    pub(crate) head_bytes: usize,
+    pub(crate) streams: u32,
+    pub(crate) on_disconnect: OnDisconnect,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            cancel_grace: Duration::from_secs(1),
+            body_bytes: 2 << 20,
+            body_stall: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            connections: 10_000,
+            headers: 100,
+            head_bytes: 16 << 10,
+            streams: 200,
+            on_disconnect: OnDisconnect::Cancel,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a server tells about its requests: one span and one access line each.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use downhaul_context::{Context, RequestId};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use tracing::{Span, info, info_span};
+
+/// Opens and closes the span of every request.
+///
+/// Both methods run on the connection's task: they must not block, and they should not panic.
+pub trait RequestObserver: Send + Sync + 'static {
+    /// Makes the span in which the handler runs, and may bind values to the request's context,
+    /// such as the [`TraceContext`](downhaul_context::TraceContext) of the span.
+    ///
+    /// Return the context that was given, or one derived from it by
+    /// [`with_value`](Context::with_value): it must be the same lifetime.
+    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span);
+
+    /// Called once for each request, when the last byte of its answer was handed over or the
+    /// client went away. Under [`OnDisconnect::Finish`](crate::OnDisconnect) the handler may still
+    /// run.
+    fn close(&self, span: &Span, outcome: &Outcome<'_>);
+}
+
+/// The head of a request, before anything was decided about it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestHead<'a> {
+    /// The id that answers, logs and messages carry.
+    pub id: &'a RequestId,
+    /// The method as it was sent.
+    pub method: &'a Method,
+    /// The target as it was sent.
+    pub uri: &'a Uri,
+    /// The version of the protocol.
+    pub version: Version,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Outcome<'a> {
+    /// The method as it was sent.
+    pub method: &'a Method,
+    /// The path without the query, which may hold secrets.
+    pub path: &'a str,
+    /// The template that matched, such as `/orders/{id}`, where a [`Router`](crate::Router) knew.
+    pub route: Option<&'a str>,
+    /// The status that was sent, or 499 where the client went away first.
+    pub status: StatusCode,
+    /// The time from the head of the request to the end of the answer.
+    pub took: Duration,
+    /// Why it ended as it did.
+    pub ending: Ending,
+}
+
+/// Why a request ended as it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// The handler answered and the client got it all.
+    Answered,
+    /// The body was larger than the limit: 413.
+    BodyTooLarge,
+    /// The context ended for another reason than its deadline, as in a drain: 503.
+    Cancelled,
+    /// The client went away before the end of the answer: 499, in logs only.
+    ClientGone,
+    /// The deadline passed while the handler worked: 504.
+    Deadline,
+    /// The service failed with an error of its own, which is no response: 500.
+    Failed,
+    /// The body did not arrive in time: 408.
+    LateBody,
+    /// The handler panicked: 500.
+    Panicked,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answered => "answered",
+            Self::BodyTooLarge => "body too large",
+            Self::Cancelled => "cancelled",
+            Self::ClientGone => "client gone",
+            Self::Deadline => "deadline",
+            Self::Failed => "failed",
+            Self::LateBody => "late body",
+            Self::Panicked => "panicked",
+        })
+    }
+}
+
+/// The default observer: a span `http.request` and one line at INFO in it.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct AccessLog;
+
+impl RequestObserver for AccessLog {
+    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+        let span = info_span!(
+            "http.request",
+            request_id = %head.id,
+            http.method = %head.method,
+            http.path = head.uri.path(),
+        );
+        (ctx, span)
+    }
+
+    fn close(&self, span: &Span, outcome: &Outcome<'_>) {
+        span.in_scope(|| {
+            info!(
+                method = %outcome.method,
+                path = outcome.path,
+                route = outcome.route,
+                status = outcome.status.as_u16(),
+                took_ms = u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
+                outcome = %outcome.ending,
+                "request ended"
+            );
+        });
+    }
+}

@@ -1,0 +1,192 @@
+//! [`Request`]: what a handler of a [`Router`](crate::Router) reads.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Extensions, HeaderMap, Method, Uri};
+use http_body_util::BodyExt;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use crate::body::Body;
+use crate::error::Error;
+
+/// A request on its way to a handler, with the router's state.
+///
+/// Whatever is wrong with it becomes an [`Error`] that tells the client what was expected, so that
+/// handlers need only `?`.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_context::Context;
+/// use downhaul_http::{Error, Json, Request};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Order {
+///     item: String,
+/// }
+///
+/// async fn create(_ctx: Context, mut req: Request) -> Result<Json<String>, Error> {
+///     let shop: u64 = req.param("shop")?;
+///     let order: Order = req.json().await?;
+///     Ok(Json(format!("{} from shop {shop}", order.item)))
+/// }
+/// ```
+pub struct Request<S = ()> {
+    parts: Parts,
+    /// Taken when it is read.
+    body: Option<Body>,
+    state: Arc<S>,
+    params: Vec<(Box<str>, Box<str>)>,
+    route: Option<Arc<str>>,
+}
+
+impl<S> Request<S> {
+    pub(crate) fn new(request: http::Request<Body>, state: Arc<S>) -> Self {
+        let (parts, body) = request.into_parts();
+        Self { parts, body: Some(body), state, params: Vec::new(), route: None }
+    }
+
+    pub(crate) fn matched(&mut self, route: &Arc<str>, params: &matchit::Params<'_, '_>) {
+        self.route = Some(Arc::clone(route));
+        self.params = params.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    }
+
+    pub(crate) fn shared_route(&self) -> Option<Arc<str>> {
+        self.route.clone()
+    }
+
+    pub(crate) fn with_state<T>(self, state: Arc<T>) -> Request<T> {
+        let Self { parts, body, params, route, .. } = self;
+        Request { parts, body, state, params, route }
+    }
+
+    /// What the router was given with [`Router::with_state`](crate::Router::with_state).
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.parts.method
+    }
+
+    /// The target, undecoded.
+    pub fn uri(&self) -> &Uri {
+        &self.parts.uri
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// What layers left for the handler.
+    pub fn extensions(&self) -> &Extensions {
+        &self.parts.extensions
+    }
+
+    /// What layers left for the handler, for middleware to add to.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.parts.extensions
+    }
+
+    /// The template that matched, such as `/orders/{id}`; `None` in middleware around a 404.
+    pub fn route(&self) -> Option<&str> {
+        self.route.as_deref()
+    }
+
+    /// The parameter `name` of the path, percent-decoded and parsed.
+    ///
+    /// # Errors
+    ///
+    /// 400 if it is not UTF-8 or does not parse; 500 if the template has no such parameter.
+    pub fn param<T>(&self, name: &str) -> Result<T, Error>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let found = self.params.iter().find(|(known, _)| **known == *name);
+        let Some((_, raw)) = found else {
+            let route = self.route().unwrap_or_default();
+            return Err(Error::internal(format!("`{route}` has no parameter `{name}`")));
+        };
+        let text = percent_decode_str(raw).decode_utf8().map_err(|_| {
+            Error::bad_request(format!("path parameter `{name}` is not UTF-8 when decoded"))
+        })?;
+        text.parse().map_err(|error| {
+            Error::bad_request(format!("path parameter `{name}` is not valid: {error}"))
+        })
+    }
+
+    /// The query string as a `T`; an absent one is empty.
+    ///
+    /// # Errors
+    ///
+    /// 400 that names what is missing or does not parse.
+    pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let query = self.parts.uri.query().unwrap_or_default();
+        serde_urlencoded::from_str(query)
+            .map_err(|error| Error::bad_request(format!("the query is not valid: {error}")))
+    }
+
+    /// The whole body as a `T`, from JSON. A body can be read once.
+    ///
+    /// The content type is not looked at, since what people type at a shell names the wrong one.
+    /// Fields that `T` does not know are ignored unless it says `#[serde(deny_unknown_fields)]`.
+    ///
+    /// # Errors
+    ///
+    /// 400 if it is no JSON, or not that of a `T`, with the path of the field; 413, 408 and 500 as
+    /// [`bytes`](Self::bytes).
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: what was read of the body is lost.
+    pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let bytes = self.bytes().await?;
+        let json = &mut serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut *json).map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." { String::new() } else { format!(" at `{path}`") };
+            Error::bad_request(format!("the body is not valid{field}: {}", error.inner()))
+        })?;
+        let trailing = |error| Error::bad_request(format!("the body is not valid: {error}"));
+        json.end().map_err(trailing)?;
+        Ok(value)
+    }
+
+    /// The whole body. A body can be read once.
+    ///
+    /// # Errors
+    ///
+    /// 413 if it is larger than the server takes, 408 if it does not arrive in time, 400 if it
+    /// breaks off; 500 if it was read before, which is a mistake in the handler.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: what was read of the body is lost.
+    pub async fn bytes(&mut self) -> Result<Bytes, Error> {
+        let body = self.body.take().ok_or_else(|| Error::internal("the body was read before"))?;
+        Ok(body.collect().await?.to_bytes())
+    }
+
+    /// The request as other libraries know it, with its body if that was not read.
+    pub fn into_http(self) -> http::Request<Body> {
+        http::Request::from_parts(self.parts, self.body.unwrap_or_else(Body::empty))
+    }
+}
+
+impl<S> fmt::Debug for Request<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", self.method())
+            .field("uri", self.uri())
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}

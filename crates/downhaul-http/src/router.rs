@@ -1,0 +1,384 @@
+//! [`Router`]: paths and methods to handlers.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use axum_core::response::{IntoResponse, Response};
+use bytes::Bytes;
+use downhaul_context::Context;
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body::Body as HttpBody;
+use tower_service::Service;
+
+use crate::body::Body;
+use crate::endpoint::{Answering, Endpoint, Middleware, Next, endpoint, middleware};
+use crate::error::{BoxError, Error};
+use crate::in_flight::Tracked;
+use crate::request::Request;
+
+/// Paths and methods to handlers: `async fn(ctx: Context, req: Request) -> impl IntoResponse`.
+///
+/// Paths are literal but for `{name}`, one segment, and `{*name}`, the rest. A trailing slash makes
+/// another path. What no path matches is answered with 404, a method that a path has not with 405
+/// and `Allow`; HEAD is answered by GET, OPTIONS with `Allow`.
+///
+/// It is a tower service: [`Server`](crate::Server) serves it, and axum nests it.
+///
+/// # Examples
+///
+/// ```
+/// use axum_core::response::Response;
+/// use downhaul_context::Context;
+/// use downhaul_http::{Error, Next, Request, Router};
+///
+/// struct Shop {
+///     open: bool,
+/// }
+///
+/// async fn order(_ctx: Context, req: Request<Shop>) -> Result<String, Error> {
+///     Ok(format!("order {}", req.param::<u64>("id")?))
+/// }
+///
+/// async fn only_when_open(
+///     ctx: Context,
+///     req: Request<Shop>,
+///     next: Next<Shop>,
+/// ) -> Result<Response, Error> {
+///     if !req.state().open {
+///         return Err(Error::unavailable("the shop is closed; come back tomorrow"));
+///     }
+///     Ok(next.run(ctx, req).await)
+/// }
+///
+/// let shop = Router::with_state(Shop { open: true })
+///     .get("/orders/{id}", order)
+///     .middleware(only_when_open);
+/// let all: Router = Router::new().nest("/shop", shop);
+/// ```
+pub struct Router<S = ()> {
+    state: Arc<S>,
+    table: Arc<Table<S>>,
+    chain: Arc<[Middleware<S>]>,
+}
+
+struct Table<S> {
+    paths: matchit::Router<usize>,
+    routes: Vec<Route<S>>,
+}
+
+struct Route<S> {
+    path: Arc<str>,
+    methods: Vec<(Method, Endpoint<S>)>,
+}
+
+impl Router {
+    /// A router without state and without routes.
+    pub fn new() -> Self {
+        Self::with_state(())
+    }
+}
+
+impl<S: Send + Sync + 'static> Router<S> {
+    /// A router whose handlers share `state`; see [`Request::state`].
+    pub fn with_state(state: S) -> Self {
+        let table = Table { paths: matchit::Router::new(), routes: Vec::new() };
+        Self { state: Arc::new(state), table: Arc::new(table), chain: Arc::new([]) }
+    }
+
+    /// Answers `method` on `path`.
+    ///
+    /// # Panics
+    ///
+    /// If the path does not begin with `/` or is not well-formed, if another path matches the same
+    /// requests, or if the path has this method already.
+    #[must_use]
+    #[track_caller]
+    pub fn route<H, F>(mut self, method: Method, path: &str, handler: H) -> Self
+    where
+        H: Fn(Context, Request<S>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoResponse> + Send + 'static,
+    {
+        Arc::make_mut(&mut self.table).insert(path, method, endpoint(handler));
+        self
+    }
+
+    /// Answers GET, and HEAD, on `path`; otherwise as [`route`](Self::route).
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Self::route).
+    #[must_use]
+    #[track_caller]
+    pub fn get<H, F>(self, path: &str, handler: H) -> Self
+    where
+        H: Fn(Context, Request<S>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoResponse> + Send + 'static,
+    {
+        self.route(Method::GET, path, handler)
+    }
+
+    /// Answers POST on `path`; otherwise as [`route`](Self::route).
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Self::route).
+    #[must_use]
+    #[track_caller]
+    pub fn post<H, F>(self, path: &str, handler: H) -> Self
+    where
+        H: Fn(Context, Request<S>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoResponse> + Send + 'static,
+    {
+        self.route(Method::POST, path, handler)
+    }
+
+    /// Answers PUT on `path`; otherwise as [`route`](Self::route).
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Self::route).
+    #[must_use]
+    #[track_caller]
+    pub fn put<H, F>(self, path: &str, handler: H) -> Self
+    where
+        H: Fn(Context, Request<S>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoResponse> + Send + 'static,
+    {
+        self.route(Method::PUT, path, handler)
+    }
+
+    /// Answers PATCH on `path`; otherwise as [`route`](Self::route).
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Self::route).
+    #[must_use]
+    #[track_caller]
+    pub fn patch<H, F>(self, path: &str, handler: H) -> Self
+    where
+        H: Fn(Context, Request<S>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoResponse> + Send + 'static,
+    {
+        self.route(Method::PATCH, path, handler)
+    }
+
+    /// Answers DELETE on `path`; otherwise as [`route`](Self::route).
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Self::route).
+    #[must_use]
+    #[track_caller]
+    pub fn delete<H, F>(self, path: &str, handler: H) -> Self
+    where
+        H: Fn(Context, Request<S>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoResponse> + Send + 'static,
+    {
+        self.route(Method::DELETE, path, handler)
+    }
+
+    /// Takes over the routes of `inner`, each under `prefix`. They keep their own state and their
+    /// own middleware, which runs inside this router's; 404 and 405 are this router's business.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Self::route), and if the prefix ends with `/`.
+    #[must_use]
+    #[track_caller]
+    pub fn nest<T: Send + Sync + 'static>(mut self, prefix: &str, inner: Router<T>) -> Self {
+        assert!(!prefix.ends_with('/'), "the prefix `{prefix}` ends with `/`: leave it out");
+        for route in &inner.table.routes {
+            let path = format!("{prefix}{}", route.path);
+            for (method, last) in &route.methods {
+                let nested = inner.endpoint(Arc::clone(last));
+                Arc::make_mut(&mut self.table).insert(&path, method.clone(), nested);
+            }
+        }
+        self
+    }
+
+    /// Wraps everything this router answers, 404 and 405 too, whenever it was added: the first
+    /// middleware is the outermost.
+    ///
+    /// `middleware` is an `async fn(ctx: Context, req: Request<S>, next: Next<S>)` that returns an
+    /// answer, its own or that of [`next.run(ctx, req)`](Next::run).
+    #[must_use]
+    pub fn middleware<M, F>(mut self, function: M) -> Self
+    where
+        M: Fn(Context, Request<S>, Next<S>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoResponse> + Send + 'static,
+    {
+        self.chain = self.chain.iter().cloned().chain([middleware(function)]).collect();
+        self
+    }
+
+    /// This router's middleware and state around `last`, for a router of another state.
+    fn endpoint<T: 'static>(&self, last: Endpoint<S>) -> Endpoint<T> {
+        let (chain, state) = (Arc::clone(&self.chain), Arc::clone(&self.state));
+        Arc::new(move |ctx, request: Request<T>| {
+            let next = Next::new(Arc::clone(&chain), Arc::clone(&last));
+            next.start(ctx, request.with_state(Arc::clone(&state)))
+        })
+    }
+
+    fn answer(&self, request: http::Request<Body>) -> Answering {
+        let ctx = request.extensions().get::<Context>().cloned();
+        let tracked = request.extensions().get::<Tracked>().cloned();
+        let mut request = Request::new(request, Arc::clone(&self.state));
+        let last = self.table.find(&mut request);
+        if let (Some(Tracked(in_flight)), Some(route)) = (tracked, request.shared_route()) {
+            in_flight.route.get_or_init(|| route);
+        }
+        // Only a request that no `Server` served comes without a context.
+        let ctx = ctx.unwrap_or_else(Context::background);
+        Next::new(Arc::clone(&self.chain), last).start(ctx, request)
+    }
+}
+
+impl<S: Send + Sync + 'static> Table<S> {
+    #[track_caller]
+    fn insert(&mut self, path: &str, method: Method, endpoint: Endpoint<S>) {
+        assert!(path.starts_with('/'), "the path `{path}` does not begin with `/`");
+        let known = self.routes.iter_mut().find(|route| *route.path == *path);
+        let Some(route) = known else {
+            if let Err(error) = self.paths.insert(path, self.routes.len()) {
+                panic!("the path `{path}` cannot be routed: {error}");
+            }
+            let route = Route { path: Arc::from(path), methods: vec![(method, endpoint)] };
+            return self.routes.push(route);
+        };
+        let taken = route.methods.iter().any(|(known, _)| *known == method);
+        assert!(!taken, "`{method} {path}` is routed twice");
+        route.methods.push((method, endpoint));
+    }
+
+    /// The handler for a request, which learns its route and parameters.
+    fn find(&self, request: &mut Request<S>) -> Endpoint<S> {
+        let uri = request.uri().clone();
+        let Ok(matched) = self.paths.at(uri.path()) else { return not_found() };
+        let Some(route) = self.routes.get(*matched.value) else { return not_found() };
+        request.matched(&route.path, &matched.params);
+        let by = |method| route.methods.iter().find(|(known, _)| known == method);
+        let exact = by(request.method());
+        let head = || by(&Method::GET).filter(|_| request.method() == Method::HEAD);
+        match exact.or_else(head) {
+            Some((_, endpoint)) => Arc::clone(endpoint),
+            None => other_method(route.allow()),
+        }
+    }
+}
+
+impl<S> Route<S> {
+    /// The `Allow` header (RFC 9110 §10.2.1).
+    fn allow(&self) -> String {
+        let mut allow: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        let implied = [("HEAD", allow.contains(&"GET")), ("OPTIONS", true)];
+        for (method, implied) in implied {
+            if implied && !allow.contains(&method) {
+                allow.push(method);
+            }
+        }
+        allow.join(", ")
+    }
+}
+
+fn not_found<S: Send + Sync + 'static>() -> Endpoint<S> {
+    endpoint(|_ctx, request: Request<S>| async move {
+        Error::not_found(format!("nothing is at {}; check the path", request.uri().path()))
+    })
+}
+
+fn other_method<S: Send + Sync + 'static>(allow: String) -> Endpoint<S> {
+    endpoint(move |_ctx, request: Request<S>| {
+        let allow = allow.clone();
+        async move {
+            let mut response = if request.method() == Method::OPTIONS {
+                StatusCode::NO_CONTENT.into_response()
+            } else {
+                let message = format!("{} is not allowed here; use {allow}", request.method());
+                Error::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
+            };
+            if let Ok(allow) = HeaderValue::try_from(allow) {
+                response.headers_mut().insert(header::ALLOW, allow);
+            }
+            response
+        }
+    })
+}
+
+impl<S, B> Service<http::Request<B>> for Router<S>
+where
+    S: Send + Sync + 'static,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Routed;
+
+    fn poll_ready(&mut self, _cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Routed {
+        Routed(self.answer(request.map(Body::new)))
+    }
+}
+
+/// The answer of a [`Router`] in the making.
+pub struct Routed(Answering);
+
+impl Future for Routed {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(Ok)
+    }
+}
+
+impl fmt::Debug for Routed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routed").finish_non_exhaustive()
+    }
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Clone for Router<S> {
+    fn clone(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            table: Arc::clone(&self.table),
+            chain: Arc::clone(&self.chain),
+        }
+    }
+}
+
+impl<S> Clone for Table<S> {
+    fn clone(&self) -> Self {
+        Self { paths: self.paths.clone(), routes: self.routes.clone() }
+    }
+}
+
+impl<S> Clone for Route<S> {
+    fn clone(&self) -> Self {
+        Self { path: Arc::clone(&self.path), methods: self.methods.clone() }
+    }
+}
+
+/// Prints the routes.
+impl<S> fmt::Debug for Router<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let routes = self.table.routes.iter().map(|route| {
+            let methods: Vec<_> = route.methods.iter().map(|(method, _)| method.as_str()).collect();
+            (Arc::clone(&route.path), methods.join(", "))
+        });
+        f.debug_map().entries(routes).finish()
+    }
+}

@@ -1,0 +1,117 @@
+//! [`Running`]: a server that serves, and the way to stop it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_context::{Canceller, Instant, Reason};
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::drain::{DrainPlan, DrainReport};
+use crate::hub::{Hub, Stage, reached};
+use crate::in_flight::RequestInfo;
+
+/// A server that serves.
+///
+/// Stop it with [`drain`](Self::drain). Dropping it instead closes every socket and ends every
+/// request's context at once, as does the end of the context the server was given.
+#[must_use = "dropping it closes the server"]
+pub struct Running {
+    hub: Arc<Hub>,
+    canceller: Canceller,
+    address: SocketAddr,
+}
+
+impl Running {
+    pub(crate) fn new(hub: Arc<Hub>, canceller: Canceller, address: SocketAddr) -> Self {
+        Self { hub, canceller, address }
+    }
+
+    /// The address the server listens on, with the port the system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The number of requests whose handler runs or whose answer is being sent.
+    pub fn in_flight(&self) -> usize {
+        self.hub.in_flight()
+    }
+
+    /// All requests in flight, oldest first; for a debug page.
+    pub fn snapshot(&self) -> Vec<RequestInfo> {
+        let mut requests: Vec<_> =
+            self.hub.requests().iter().map(|request| request.info()).collect();
+        requests.sort_by_key(|request| std::cmp::Reverse(request.age));
+        requests
+    }
+
+    /// Stops the server by `plan` and says how it went.
+    ///
+    /// 1. Lame duck: it accepts and answers as before, and asks HTTP/1 clients to come back on
+    ///    another connection.
+    /// 2. It accepts nothing new; idle connections close, what is begun may finish. Requests'
+    ///    contexts are draining from here on.
+    /// 3. The contexts of what is left end with `CauseKind::DrainGraceOver`; clients read 503.
+    /// 4. Handlers are aborted, sockets closed.
+    ///
+    /// Each phase ends early when there is nothing left to wait for, except the lame duck. A second
+    /// call goes on from the phase that was reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the server stays in the phase it reached; call again to go on.
+    pub async fn drain(&self, plan: DrainPlan) -> DrainReport {
+        let (began, before) = (Instant::now(), self.hub.ended());
+        if !self.hub.has_reached(Stage::Stopping) && !plan.lame_duck.is_zero() {
+            self.hub.raise(Stage::LameDuck);
+            // Ends early only where the context of the server ended and closed everything.
+            let mut stages = self.hub.stages();
+            let _ = timeout(plan.lame_duck, reached(&mut stages, Stage::Closed)).await;
+        }
+        self.canceller.drain_with(plan.finish, Reason::cancelled("the server drains"));
+        self.hub.raise(Stage::Stopping);
+        self.empty_within(plan.finish).await;
+
+        self.canceller.cancel_with(Reason::cancelled("the server drained for too long"));
+        self.empty_within(plan.cancel_grace).await;
+        let ended = self.hub.ended();
+        let (finished, cancelled) = (ended.0 - before.0, ended.1 - before.1);
+
+        let forced = self.force(plan.force).await;
+        let report = DrainReport { finished, cancelled, forced, took: began.elapsed() };
+        info!(address = %self.address, "server {report}");
+        report
+    }
+
+    async fn force(&self, patience: Duration) -> Vec<RequestInfo> {
+        let left = self.hub.requests();
+        let forced = left.iter().map(|request| request.info()).collect();
+        left.iter().for_each(|request| request.abort());
+        drop(left);
+        self.hub.raise(Stage::Closed);
+        self.empty_within(patience).await;
+        forced
+    }
+
+    async fn empty_within(&self, patience: Duration) {
+        // What is left after that is for the next phase.
+        let _ = timeout(patience, self.hub.empty()).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.hub.raise(Stage::Closed);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("address", &self.address)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}

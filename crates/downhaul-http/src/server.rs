@@ -1,0 +1,192 @@
+//! [`Server`]: an address and its limits, before it serves.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use downhaul_context::Context;
+use http_body::Body as HttpBody;
+use tokio::net::TcpListener;
+use tower_service::Service;
+
+use crate::accept::accept;
+use crate::body::Body;
+use crate::error::{BindError, BoxError};
+use crate::hub::Hub;
+use crate::limits::{Limits, OnDisconnect};
+use crate::observe::{AccessLog, RequestObserver};
+use crate::running::Running;
+
+/// An address to listen on and the limits to serve under.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_context::Context;
+/// use downhaul_http::{DrainPlan, Error, Json, Request, Router, Server};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// async fn add(_ctx: Context, req: Request) -> Result<Json<u64>, Error> {
+///     Ok(Json(req.param::<u64>("a")? + req.param::<u64>("b")?))
+/// }
+///
+/// let router = Router::new().get("/sum/{a}/{b}", add);
+/// let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_secs(5));
+/// let running = server.serve(Context::background(), router);
+///
+/// let report = running.drain(DrainPlan::default().at_once()).await;
+/// assert!(report.is_clean());
+/// # Ok(()) }
+/// ```
+#[must_use = "call `serve` to serve"]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    limits: Limits,
+    observer: Arc<dyn RequestObserver>,
+}
+
+impl Server {
+    /// Listens on `address`, such as `127.0.0.1:8080`; port 0 lets the system choose.
+    ///
+    /// Clients can connect from now on; they are answered once the server serves.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`], whose text is one line that names the address: the port is in use, the
+    /// machine has no such address, it is not permitted, or it is no address at all.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping the future stops listening.
+    pub async fn bind(address: &str) -> Result<Self, BindError> {
+        let listener = TcpListener::bind(address).await;
+        listener
+            .and_then(Self::from_listener)
+            .map_err(|error| BindError::new(address.to_owned(), error))
+    }
+
+    /// Takes a listener that someone else made, such as one that systemd handed over.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when the listener has no address.
+    pub fn from_listener(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address, limits: Limits::default(), observer: Arc::new(AccessLog) })
+    }
+
+    /// The address it listens on, with the port the system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How long a request may take until the head of its answer: then its context ends and the
+    /// client reads 504. Default: 30 s. [`Duration::MAX`] means no deadline.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limits.timeout = timeout;
+        self
+    }
+
+    /// How long a handler may go on after its context has ended; then it is aborted. Default: 1 s.
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.limits.cancel_grace = grace;
+        self
+    }
+
+    /// The largest body that is taken, in bytes; beyond it the client reads 413. Default: 2 MiB.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.limits.body_bytes = bytes;
+        self
+    }
+
+    /// How long the next piece of a body may let a handler wait; then the client reads 408.
+    /// Default: 10 s.
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.body_stall = timeout;
+        self
+    }
+
+    /// How long the head of a request may take from its first byte, and a fresh connection until
+    /// its first byte tells the protocol. The connection is closed then. Default: 10 s.
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.head_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may be without a request before it is closed. Default: 60 s.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.idle_timeout = timeout;
+        self
+    }
+
+    /// How many connections are open at once; more wait to be accepted. Default: 10,000.
+    ///
+    /// # Panics
+    ///
+    /// When the server serves, if the number is larger than a semaphore can count, which is
+    /// `usize::MAX >> 3`.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.limits.connections = connections;
+        self
+    }
+
+    /// How large the head of a request may be, in bytes; beyond it the client reads 431.
+    /// Default: 16 KiB.
+    pub fn max_head(mut self, bytes: usize) -> Self {
+        self.limits.head_bytes = bytes;
+        self
+    }
+
+    /// What becomes of a request whose client went away. Default: [`OnDisconnect::Cancel`].
+    pub fn on_disconnect(mut self, policy: OnDisconnect) -> Self {
+        self.limits.on_disconnect = policy;
+        self
+    }
+
+    /// Who makes the spans and writes the access lines. Default: [`AccessLog`].
+    pub fn observer(mut self, observer: impl RequestObserver) -> Self {
+        self.observer = Arc::new(observer);
+        self
+    }
+
+    /// Serves, in the background, until the server is drained or `ctx` ends.
+    ///
+    /// Every connection's context is a child of `ctx`, and every request's a child of its
+    /// connection's. That `ctx` drains stops nothing: its owner calls [`Running::drain`]. That it
+    /// ends closes every socket at once; handlers then have their cancel grace.
+    ///
+    /// The service is cloned for each connection and each request, and runs in a task of its own.
+    /// An `axum::Router` is such a service, and so is [`Router`](crate::Router).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time enabled.
+    pub fn serve<S, B>(self, ctx: Context, service: S) -> Running
+    where
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (own, canceller) = ctx.derive().label("http").build();
+        let hub = Arc::new(Hub::new(own, self.limits, self.observer));
+        tokio::spawn(accept(self.listener, Arc::clone(&hub), ctx, service));
+        Running::new(hub, canceller, self.address)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+//! Bodies that are too large, too slow, or not what they say.
+
+use std::time::Duration;
+
+use downhaul_context::Context;
+use downhaul_http::{Error, Json, Request, Router};
+
+use crate::support::{Fixture, get, post};
+
+#[derive(serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    item: String,
+    count: Option<u32>,
+}
+
+fn router() -> Router {
+    Router::new()
+        .post("/orders", |_: Context, mut req: Request| async move {
+            Ok::<_, Error>(Json(req.json::<Order>().await?))
+        })
+        .post("/length", |_: Context, mut req: Request| async move {
+            Ok::<_, Error>(req.bytes().await?.len().to_string())
+        })
+}
+
+#[tokio::test]
+async fn a_declared_length_beyond_the_limit_is_refused_before_a_byte_is_read() {
+    let server = Fixture::with(router(), |server| server.body_limit(10)).await;
+    let mut client = server.client().await;
+    client.send("POST /length HTTP/1.1\r\nhost: t\r\ncontent-length: 11\r\n\r\n").await;
+    let response = client.response().await;
+    assert_eq!(response.status, 413);
+    assert!(response.closes());
+    assert!(response.header("x-request-id").is_some());
+    assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_is_refused_while_it_sends_still_reads_why() {
+    let server = Fixture::with(router(), |server| server.body_limit(10)).await;
+    for _ in 0..10 {
+        let mut client = server.client().await;
+        // More than fits the sockets' buffers: it can be sent only if the server takes it.
+        client.send(&post("/length", &"x".repeat(8 << 20))).await;
+        assert_eq!(client.response().await.status, 413);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_grows_beyond_the_limit_is_a_413() {
+    let server = Fixture::with(router(), |server| server.body_limit(10)).await;
+    let chunked = "POST /length HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut client = server.client().await;
+    client.send(chunked).await;
+    client.send("6\r\nabcdef\r\n6\r\nghijkl\r\n").await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.closes()), (413, true));
+    assert_eq!(server.request(&post("/length", "0123456789")).await.body, "10");
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_a_408_and_the_connection_closes() {
+    let server =
+        Fixture::with(router(), |server| server.body_timeout(Duration::from_millis(20))).await;
+    let mut client = server.client().await;
+    client.send("POST /length HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nhalf").await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.closes()), (408, true));
+    assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_while_the_body_arrives_is_a_408_not_a_504() {
+    let server = Fixture::with(router(), |server| server.timeout(Duration::from_millis(20))).await;
+    let mut client = server.client().await;
+    client.send("POST /length HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nhalf").await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.closes()), (408, true));
+    assert_eq!(response.member("error"), "request timeout");
+}
+
+#[tokio::test]
+async fn a_400_names_the_field_and_what_was_expected() {
+    let server = Fixture::start(router()).await;
+    let wrong = server.request(&post("/orders", r#"{"item":"rope","count":"two"}"#)).await;
+    assert_eq!(wrong.status, 400);
+    let message = wrong.member("message");
+    assert!(message.contains("`count`") && message.contains("expected u32"), "{message}");
+
+    let unknown = server.request(&post("/orders", r#"{"item":"rope","colour":"red"}"#)).await;
+    assert_eq!(unknown.status, 400);
+    assert!(unknown.member("message").contains("colour"));
+
+    let empty = server.request(&post("/orders", "")).await;
+    assert_eq!(empty.status, 400);
+    assert!(empty.member("message").contains("EOF"), "{}", empty.body);
+
+    let trailing = server.request(&post("/orders", r#"{"item":"rope"} x"#)).await;
+    assert_eq!(trailing.status, 400);
+
+    let right = server.request(&post("/orders", r#"{"item":"rope","count":2}"#)).await;
+    assert_eq!((right.status, &*right.body), (200, r#"{"item":"rope","count":2}"#));
+    assert_eq!(right.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
+async fn json_is_taken_whatever_the_content_type_says() {
+    let server = Fixture::start(router()).await;
+    for kind in ["application/json; charset=utf-8", "application/x-www-form-urlencoded"] {
+        let request = format!(
+            "POST /orders HTTP/1.1\r\nhost: t\r\ncontent-type: {kind}\r\ncontent-length: 15\r\n\
+             \r\n{{\"item\":\"rope\"}}"
+        );
+        assert_eq!(server.request(&request).await.status, 200, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_read_twice_is_a_mistake_and_a_500() {
+    let twice = async |_: Context, mut req: Request| {
+        req.bytes().await?;
+        req.bytes().await.map(|_| "again")
+    };
+    let server = Fixture::start(Router::new().post("/twice", twice)).await;
+    assert_eq!(server.request(&post("/twice", "body")).await.status, 500);
+}
+
+#[tokio::test]
+async fn after_a_body_nobody_read_the_next_request_is_not_taken_from_it() {
+    let router = router().post("/ignore", async |_: Context, _: Request| "ignored");
+    let server = Fixture::start(router).await;
+    let mut client = server.client().await;
+    client.send(&post("/ignore", &get("/smuggled"))).await;
+    assert_eq!(client.response().await.body, "ignored");
+    client.send(&post("/length", "four")).await;
+    assert_eq!(client.response().await.body, "4");
+}

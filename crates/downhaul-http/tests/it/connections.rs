@@ -1,0 +1,128 @@
+//! What connections do between, before and instead of requests.
+
+use std::time::Duration;
+
+use downhaul_context::{CauseKind, Context};
+use downhaul_http::{Request, Router, Server};
+
+use crate::support::{Fixture, Told, get, held, soon};
+
+const SHORT: Duration = Duration::from_millis(30);
+
+fn fast() -> Router {
+    held().0.router()
+}
+
+#[tokio::test]
+async fn garbage_is_a_400_or_a_close_and_the_server_goes_on() {
+    let server = Fixture::start(fast()).await;
+    let binary = String::from_utf8_lossy(&[0, 159, 1, 2, 13, 10, 13, 10]).into_owned();
+    for garbage in
+        ["\r\n\r\nnonsense\r\n\r\n", &binary, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnot a frame"]
+    {
+        let mut client = server.client().await;
+        client.send(garbage).await;
+        // HTTP/2 says it in a GOAWAY; then either way the connection is over.
+        let rest = client.rest().await;
+        let text = String::from_utf8_lossy(&rest);
+        assert!(!text.contains(" 200 "), "{text}");
+    }
+    assert_eq!(server.get("/fast").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_closed_after_the_idle_limit() {
+    let server = Fixture::with(fast(), |server| server.idle_timeout(SHORT)).await;
+    let mut silent = server.client().await;
+    assert!(silent.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_half_sent_head_is_closed_after_the_header_limit() {
+    let server = Fixture::with(fast(), |server| server.header_timeout(SHORT)).await;
+    for half in ["G", "GET /fast HTTP/1.1\r\nhost:", "PRI * HTTP/2.0\r\n"] {
+        let mut client = server.client().await;
+        client.send(half).await;
+        assert!(client.rest().await.is_empty(), "{half}");
+    }
+}
+
+#[tokio::test]
+async fn a_half_sent_second_head_is_closed_after_the_header_limit() {
+    let server = Fixture::with(fast(), |server| server.header_timeout(SHORT)).await;
+    let mut client = server.client().await;
+    client.send(&get("/fast")).await;
+    assert_eq!(client.response().await.status, 200);
+    client.send("GET /fa").await;
+    assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_idle_keep_alive_connection_is_closed_after_the_idle_limit() {
+    let server = Fixture::with(fast(), |server| server.idle_timeout(SHORT)).await;
+    let mut client = server.client().await;
+    client.send(&get("/fast")).await;
+    assert_eq!(client.response().await.status, 200);
+    assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_takes_longer_than_the_idle_limit_is_not_cut() {
+    let (held, mut told) = held();
+    let server = Fixture::with(held.router(), |server| {
+        server.idle_timeout(SHORT).header_timeout(SHORT).timeout(SHORT * 5)
+    })
+    .await;
+    assert_eq!(server.get("/held").await.status, 504);
+    assert!(matches!(told.recv().await, Some(Told::Begun)));
+    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
+    assert_eq!(cause.kind(), CauseKind::Deadline);
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let router = Router::new()
+        .get("/{name}", |_: Context, req: Request| async move { req.param::<String>("name") });
+    let server = Fixture::start(router).await;
+    let mut client = server.client().await;
+    client.send(&[get("/one"), get("/two"), get("/three")].concat()).await;
+    for expected in ["one", "two", "three"] {
+        assert_eq!(client.response().await.body, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_waits_for_another_to_close() {
+    let server = Fixture::with(fast(), |server| server.max_connections(1)).await;
+    let mut first = server.client().await;
+    first.send(&get("/fast")).await;
+    assert_eq!(first.response().await.status, 200);
+    let mut second = server.client().await;
+    second.send(&get("/fast")).await;
+    // The first is still served, and the second only when the first has gone.
+    first.send(&get("/fast")).await;
+    assert_eq!(first.response().await.status, 200);
+    assert!(second.0.try_read(&mut [0; 1]).is_err());
+    drop(first);
+    assert_eq!(second.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_limit_is_a_431() {
+    let server = Fixture::with(fast(), |server| server.max_head(8 << 10)).await;
+    let long = "x".repeat(9 << 10);
+    let response =
+        server.request(&format!("GET /fast HTTP/1.1\r\nhost: t\r\nlong: {long}\r\n\r\n")).await;
+    assert_eq!(response.status, 431);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_in_one_line() {
+    let server = Fixture::start(fast()).await;
+    let address = server.running.local_addr().to_string();
+    let error = Server::bind(&address).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {address}: the port is in use by another process")
+    );
+}

@@ -1,0 +1,231 @@
+//! Stopping: nothing that was begun is lost, and nothing holds the server longer than the plan.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use downhaul_context::{CauseKind, Context};
+use downhaul_http::{DrainPlan, Phase, Request, Router, Server};
+use http_body_util::Full;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::support::{Client, Fixture, NEVER, Told, get, held, soon};
+
+fn plan() -> DrainPlan {
+    DrainPlan::default().at_once()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_requests_in_flight_over_keep_alive_are_all_answered() {
+    let (held, mut told) = held();
+    let server = Fixture::start(held.router()).await;
+    let address = server.running.local_addr();
+    let mut clients = JoinSet::new();
+    for _ in 0..200 {
+        clients.spawn(async move {
+            let mut client = Client(TcpStream::connect(address).await.unwrap());
+            client.send(&get("/fast")).await;
+            assert_eq!(client.response().await.status, 200);
+            client.send(&get("/held")).await;
+            let response = client.response().await;
+            assert!(response.closes());
+            (response.status, client.rest().await.len())
+        });
+    }
+    for _ in 0..200 {
+        assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+    }
+    assert_eq!(server.running.in_flight(), 200);
+    let release = async {
+        // Once the port is closed the drain has begun.
+        while TcpStream::connect(address).await.is_ok() {}
+        held.release.notify_waiters();
+    };
+    let (report, ()) = tokio::join!(soon(server.running.drain(plan())), release);
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.finished, 200);
+    while let Some(answered) = clients.join_next().await {
+        assert_eq!(answered.unwrap(), (200, 0));
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_close_and_hold_nothing() {
+    let server = Fixture::start(held().0.router()).await;
+    let mut idle = server.client().await;
+    idle.send(&get("/fast")).await;
+    assert_eq!(idle.response().await.status, 200);
+    server.quiet().await;
+    let report = soon(server.running.drain(plan())).await;
+    assert!(report.is_clean());
+    assert!(report.took < Duration::from_millis(900), "{report}");
+    assert!(idle.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_half_sent_head_and_a_silent_client_do_not_hold_the_drain() {
+    let server = Fixture::start(held().0.router()).await;
+    let mut half = server.client().await;
+    half.send("GET /fast HTTP/1.1\r\nhost:").await;
+    let _silent = server.client().await;
+    // A later connection was accepted, so these were.
+    assert_eq!(server.get("/fast").await.status, 200);
+    let report = soon(server.running.drain(plan())).await;
+    assert!(report.is_clean() && report.took < plan().finish, "{report}");
+}
+
+#[tokio::test]
+async fn the_rest_of_a_head_that_is_on_its_way_is_waited_for() {
+    let server = Fixture::start(held().0.router()).await;
+    let mut half = server.client().await;
+    half.send("GET /fast HTTP/1.1\r\nhost: t").await;
+    assert_eq!(server.get("/fast").await.status, 200);
+    let address = server.running.local_addr();
+    let rest = async {
+        while TcpStream::connect(address).await.is_ok() {}
+        half.send("\r\n\r\n").await;
+        half.response().await
+    };
+    let (report, response) = tokio::join!(soon(server.running.drain(plan())), rest);
+    assert_eq!((response.status, response.closes()), (200, true));
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test]
+async fn a_request_that_lies_in_the_socket_when_the_drain_begins_is_answered() {
+    let server = Fixture::start(held().0.router()).await;
+    for _ in 0..20 {
+        let server = Fixture::start(held().0.router()).await;
+        let mut client = server.client().await;
+        client.send(&get("/fast")).await;
+        assert_eq!(client.response().await.status, 200);
+        server.quiet().await;
+        // No await between: the server has not looked at its socket since.
+        assert!(client.0.try_write(get("/fast").as_bytes()).is_ok());
+        let (report, response) =
+            tokio::join!(soon(server.running.drain(plan())), client.response());
+        assert_eq!(response.status, 200);
+        assert_eq!(report.finished, 1);
+    }
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_lame_duck_still_accepts_and_answers_and_asks_to_close() {
+    let (held, _told) = held();
+    let server = Fixture::start(held.router()).await;
+    let mut kept = server.client().await;
+    kept.send(&get("/fast")).await;
+    assert!(!kept.response().await.closes());
+    let lame = plan().lame_duck(Duration::from_millis(200));
+    let meanwhile = async {
+        let mut closes = false;
+        while !closes {
+            let response = server.get("/fast").await;
+            assert_eq!(response.status, 200);
+            closes = response.closes();
+        }
+        kept.send(&get("/fast")).await;
+        kept.response().await
+    };
+    let (report, response) = tokio::join!(soon(server.running.drain(lame)), meanwhile);
+    assert!(response.closes());
+    assert!(report.is_clean() && report.took >= lame.lame_duck, "{report}");
+}
+
+#[tokio::test]
+async fn what_does_not_finish_is_cancelled_with_a_cause_and_reads_503() {
+    let (held, mut told) = held();
+    let server = Fixture::start(held.router()).await;
+    let mut client = server.client().await;
+    client.send(&get("/held")).await;
+    assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+    let hurried = plan().finish(Duration::from_millis(20));
+    let (report, response) = tokio::join!(soon(server.running.drain(hurried)), client.response());
+    assert_eq!((response.status, response.closes()), (503, true));
+    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
+    assert_eq!(cause.kind(), CauseKind::DrainGraceOver);
+    assert_eq!((report.finished, report.cancelled, report.forced.len()), (0, 1, 0));
+}
+
+#[tokio::test]
+async fn what_ignores_its_cancellation_is_aborted_and_named_in_the_report() {
+    let (held, mut told) = held();
+    let server = Fixture::with(held.router(), |server| server.cancel_grace(NEVER * 2)).await;
+    let mut client = server.client().await;
+    client.send(&get("/deaf")).await;
+    assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+    let hurried = plan().finish(Duration::from_millis(20)).cancel_grace(Duration::from_millis(20));
+    let report = soon(server.running.drain(hurried)).await;
+    assert!(matches!(soon(told.recv()).await, Some(Told::Aborted)));
+    let [forced] = &report.forced[..] else { panic!("{report}") };
+    assert!(report.took < Duration::from_secs(1), "{report}");
+    assert_eq!((forced.path.as_str(), forced.phase), ("/deaf", Phase::Cancelled));
+    assert!(report.to_string().contains("1 forced: GET /deaf ("), "{report}");
+    assert_eq!(server.running.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_holds_the_drain_no_longer_than_the_plan() {
+    let large = Bytes::from(vec![0; 32 << 20]);
+    let service = tower::service_fn(move |_: http::Request<downhaul_http::Body>| {
+        let body = Full::new(large.clone());
+        async { Ok::<_, std::convert::Infallible>(http::Response::new(body)) }
+    });
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let running = server.serve(Context::background(), service);
+    let mut client = Client(TcpStream::connect(running.local_addr()).await.unwrap());
+    client.send(&get("/")).await;
+    client.0.readable().await.unwrap();
+    let hurried = plan()
+        .finish(Duration::from_millis(50))
+        .cancel_grace(Duration::from_millis(10))
+        .force(Duration::from_secs(5));
+    let report = soon(running.drain(hurried)).await;
+    assert!(report.took < Duration::from_secs(3), "{report}");
+}
+
+#[tokio::test]
+async fn the_end_of_the_servers_context_closes_everything_at_once() {
+    let (held, mut told) = held();
+    let server = Fixture::start(held.router()).await;
+    let mut busy = server.client().await;
+    busy.send(&get("/held")).await;
+    assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+    let mut idle = server.client().await;
+    server.root.cancel();
+    // Where the socket still takes it, the client reads why.
+    let rest = busy.rest().await;
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 503"));
+    assert!(idle.rest().await.is_empty());
+    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
+    assert_eq!(cause.kind(), CauseKind::Cancelled);
+    let report = soon(server.running.drain(DrainPlan::default())).await;
+    assert!(report.took < Duration::from_secs(1), "{report}");
+}
+
+#[tokio::test]
+async fn a_draining_context_alone_stops_nothing() {
+    let server = Fixture::start(held().0.router()).await;
+    server.root.drain(NEVER);
+    assert_eq!(server.get("/fast").await.status, 200);
+}
+
+#[tokio::test]
+async fn after_a_drain_the_port_is_free() {
+    let server = Fixture::start(held().0.router()).await;
+    let address = server.running.local_addr().to_string();
+    assert!(soon(server.running.drain(plan())).await.is_clean());
+    assert!(Server::bind(&address).await.is_ok());
+}
+
+#[tokio::test]
+async fn dropping_a_running_server_closes_it() {
+    let router = Router::new().get("/fast", async |_: Context, _: Request| "fast");
+    let server = Fixture::start(router).await;
+    let mut client = server.client().await;
+    client.send(&get("/fast")).await;
+    assert_eq!(client.response().await.status, 200);
+    drop(server.running);
+    assert!(client.rest().await.is_empty());
+}

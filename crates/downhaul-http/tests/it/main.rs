@@ -1,0 +1,11 @@
+//! What the crate promises, on real sockets and with raw bytes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bodies;
+mod connections;
+mod draining;
+mod interop;
+mod lifecycle;
+mod routing;
+mod support;

@@ -1,0 +1,138 @@
+//! Paths, methods, parameters, middleware.
+
+use axum_core::response::{IntoResponse, Response};
+use downhaul_context::Context;
+use downhaul_http::{Error, Next, Request, Router};
+use http::StatusCode;
+
+use crate::support::Fixture;
+
+fn router() -> Router {
+    Router::new()
+        .get("/orders/{id}", |_: Context, req: Request| async move {
+            Ok::<_, Error>(format!("{}", req.param::<u64>("id")?))
+        })
+        .delete("/orders/{id}", async |_: Context, _: Request| StatusCode::NO_CONTENT)
+        .get("/names/{name}", |_: Context, req: Request| async move { req.param::<String>("name") })
+        .get(
+            "/files/{*path}",
+            |_: Context, req: Request| async move { req.param::<String>("path") },
+        )
+        .get("/route/{any}", |_: Context, req: Request| async move {
+            req.route().map(str::to_owned).ok_or_else(|| Error::not_found("no route"))
+        })
+        .get("/search", |_: Context, req: Request| async move {
+            let pairs: Vec<(String, u8)> = req.query()?;
+            Ok::<_, Error>(format!("{pairs:?}"))
+        })
+}
+
+async fn ask(server: &Fixture, method: &str, path: &str) -> crate::support::Response {
+    server.request(&format!("{method} {path} HTTP/1.1\r\nhost: t\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn parameters_are_decoded_and_parsed() {
+    let server = Fixture::start(router()).await;
+    assert_eq!(server.get("/orders/17").await.body, "17");
+    assert_eq!(server.get("/names/a%2Fb%20%C3%BC").await.body, "a/b ü");
+    assert_eq!(server.get("/files/a/b.txt").await.body, "a/b.txt");
+    assert_eq!(server.get("/route/x").await.body, "/route/{any}");
+    assert_eq!(server.get("/search?a=1&b=2").await.body, r#"[("a", 1), ("b", 2)]"#);
+}
+
+#[tokio::test]
+async fn a_parameter_that_does_not_fit_is_a_400_that_names_it() {
+    let server = Fixture::start(router()).await;
+    let response = server.get("/orders/many").await;
+    assert_eq!(response.status, 400);
+    assert!(response.member("message").contains("`id`"));
+    assert_eq!(server.get("/names/%ff").await.status, 400);
+    assert_eq!(server.get("/search?a=many").await.status, 400);
+}
+
+#[tokio::test]
+async fn what_no_path_matches_is_a_404_and_a_trailing_slash_is_another_path() {
+    let server = Fixture::start(router()).await;
+    assert_eq!(server.get("/nowhere").await.status, 404);
+    assert_eq!(server.get("/orders/17/").await.status, 404);
+    assert_eq!(server.get("/nowhere").await.member("error"), "not found");
+}
+
+#[tokio::test]
+async fn another_method_is_a_405_that_lists_those_allowed() {
+    let server = Fixture::start(router()).await;
+    let response = ask(&server, "PUT", "/orders/17").await;
+    assert_eq!(response.status, 405);
+    assert_eq!(response.header("allow"), Some("GET, DELETE, HEAD, OPTIONS"));
+    let options = ask(&server, "OPTIONS", "/orders/17").await;
+    assert_eq!((options.status, options.header("allow")), (204, response.header("allow")));
+}
+
+#[tokio::test]
+async fn head_is_answered_by_get_without_its_body() {
+    let server = Fixture::start(router()).await;
+    let mut client = server.client().await;
+    client.send("HEAD /orders/17 HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n").await;
+    let head = String::from_utf8(client.rest().await).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+    server.quiet().await;
+}
+
+#[tokio::test]
+async fn middleware_runs_outermost_first_and_around_404_too() {
+    async fn tag(tag: &'static str, ctx: Context, req: Request, next: Next) -> Response {
+        let mut response = next.run(ctx, req).await;
+        response.headers_mut().append("x-tag", tag.parse().unwrap());
+        response
+    }
+    let inner = Router::new()
+        .get("/deep", async |_: Context, _: Request| "deep")
+        .middleware(|ctx, req, next| tag("inner", ctx, req, next));
+    let router =
+        Router::new().middleware(|ctx, req, next| tag("outer", ctx, req, next)).nest("/in", inner);
+    let server = Fixture::start(router).await;
+    let deep = server.get("/in/deep").await;
+    assert_eq!((deep.body.as_str(), deep.header("x-tag")), ("deep", Some("inner")));
+    let missing = server.get("/in/nowhere").await;
+    assert_eq!((missing.status, missing.header("x-tag")), (404, Some("outer")));
+}
+
+#[tokio::test]
+async fn a_middleware_may_answer_by_itself() {
+    let refuse = async |_: Context, _: Request, _: Next| Error::unavailable("closed");
+    let server = Fixture::start(router().middleware(refuse)).await;
+    assert_eq!(server.get("/orders/17").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_nested_router_keeps_its_own_state() {
+    let inner = Router::with_state(7_u32)
+        .get("/state", |_: Context, req: Request<u32>| async move { req.state().to_string() });
+    let server = Fixture::start(Router::new().nest("/in", inner)).await;
+    assert_eq!(server.get("/in/state").await.body, "7");
+}
+
+#[tokio::test]
+async fn the_source_of_an_error_stays_in_the_log() {
+    let router = Router::new().get("/fail", |_: Context, _: Request| async {
+        Error::internal("the password is swordfish").into_response()
+    });
+    let server = Fixture::start(router).await;
+    let response = server.get("/fail").await;
+    assert_eq!(response.status, 500);
+    assert!(!response.body.contains("swordfish"));
+    assert!(!response.member("request_id").is_empty());
+}
+
+#[test]
+#[should_panic(expected = "the path `/orders/{name}` cannot be routed")]
+fn a_route_that_conflicts_with_another_panics_with_its_path() {
+    let _ = router().get("/orders/{name}", async |_: Context, _: Request| "never");
+}
+
+#[test]
+#[should_panic(expected = "`GET /orders/{id}` is routed twice")]
+fn a_route_that_is_there_already_panics_with_its_name() {
+    let _ = router().get("/orders/{id}", async |_: Context, _: Request| "never");
+}

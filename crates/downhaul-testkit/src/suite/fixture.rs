@@ -1,0 +1,152 @@
+//! What scenarios are written with: names of their own, a publisher, and a record of what handlers
+//! saw.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_consumer::{
+    Broker, Consumer, ConsumerHandle, Delivery, Incoming, Message, Outgoing, Publisher,
+    RetryPolicy, State, Subscription, Verdict,
+};
+use downhaul_context::{Canceller, Context, RequestId};
+use tokio::sync::mpsc;
+
+use super::Harness;
+
+/// One scenario's own corner of a broker.
+#[derive(Debug)]
+pub struct Fixture<H> {
+    /// The broker under test and what can be done to it.
+    pub harness: H,
+    /// The context that everything of the scenario lives under.
+    pub ctx: Context,
+    /// Ends it.
+    pub canceller: Canceller,
+    /// Publishes to the broker.
+    pub publisher: Publisher,
+    suffix: String,
+}
+
+impl<H: Harness> Fixture<H> {
+    pub(super) fn new(harness: H) -> Self {
+        let (ctx, canceller) = Context::root();
+        let publisher = Publisher::new(harness.broker());
+        let suffix = RequestId::generate().to_string();
+        Self { harness, ctx, canceller, publisher, suffix }
+    }
+
+    /// The broker under test.
+    pub fn broker(&self) -> Arc<dyn Broker> {
+        self.harness.broker()
+    }
+
+    /// A name that no other scenario uses.
+    pub fn name(&self, name: &str) -> String {
+        format!("{name}-{}", self.suffix)
+    }
+
+    /// The queue `name`, bound to the topic of the same name.
+    pub fn subscription(&self, name: &str) -> Subscription {
+        Subscription::new(self.name(name)).topic(self.name(name))
+    }
+
+    /// Publishes `id` with the id as its payload to the topic `name`.
+    pub async fn publish(&self, name: &str, id: impl ToString) {
+        let id = id.to_string();
+        let message = Message::new(id.clone()).with_id(id);
+        let outgoing = Outgoing::to_topic(self.name(name), message);
+        self.publisher.publish(&self.ctx, outgoing).await.expect("confirmed");
+    }
+
+    /// Publishes the numbers from 0 as messages.
+    pub async fn publish_numbers(&self, name: &str, count: u32) {
+        for number in 0..count {
+            self.publish(name, number).await;
+        }
+    }
+
+    /// Spawns a consumer and waits until it runs.
+    pub async fn spawn(&self, consumer: Consumer) -> ConsumerHandle {
+        let handle = consumer.spawn(&self.ctx, self.broker());
+        assert_eq!(handle.settled().await, State::Running);
+        handle
+    }
+
+    /// Reads `count` messages straight from a queue and acknowledges them.
+    pub async fn read(&self, queue: &str, count: usize) -> Vec<Delivery> {
+        let subscription = Subscription::new(queue);
+        let mut source = self.broker().source(&self.ctx, &subscription).await.expect("opened");
+        let mut deliveries = Vec::new();
+        let mut settled = 0;
+        while deliveries.len() < count {
+            source.next(&mut deliveries).await.expect("delivered");
+            let batch: Vec<_> = deliveries[settled..]
+                .iter()
+                .map(|delivery| (delivery.token, Verdict::Ack))
+                .collect();
+            source.settle(&batch).await.expect("settled");
+            settled = deliveries.len();
+        }
+        source.close(&self.ctx).await.expect("closed");
+        deliveries
+    }
+
+    /// Reads one dead letter of the queue `name` and returns it with its reason.
+    pub async fn dead_letter(&self, name: &str) -> (Message, String) {
+        let queue = self.subscription(name).dead_letter_queue();
+        let message = self.read(&queue, 1).await.remove(0).message;
+        let reason = message.headers().get(downhaul_consumer::headers::DEAD_REASON);
+        let reason = reason.expect("a dead letter has a reason").to_owned();
+        (message, reason)
+    }
+}
+
+/// A policy that loses no time: three attempts, milliseconds apart.
+pub(super) fn quick_retries() -> RetryPolicy {
+    let short = Duration::from_millis(2);
+    RetryPolicy::default().attempts(3).backoff(short, short)
+}
+
+/// A record of the messages that handlers saw, in the order in which they came.
+#[derive(Debug)]
+pub struct Seen {
+    sender: mpsc::UnboundedSender<(String, u32)>,
+    receiver: mpsc::UnboundedReceiver<(String, u32)>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { sender, receiver }
+    }
+}
+
+impl Seen {
+    /// A function for handlers to record a message with.
+    pub fn recorder(&self) -> impl Fn(&Incoming<Message>) + Clone + Send + Sync + 'static {
+        let sender = self.sender.clone();
+        move |message| {
+            let _ = sender.send((message.id().to_owned(), message.attempt()));
+        }
+    }
+
+    /// Waits for the next message and returns its id and attempt.
+    pub async fn next(&mut self) -> (String, u32) {
+        // The record keeps a sender of its own, so that the channel never closes.
+        self.receiver.recv().await.unwrap_or_default()
+    }
+
+    /// Waits for `count` messages and returns their ids.
+    pub async fn take(&mut self, count: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        while ids.len() < count {
+            ids.push(self.next().await.0);
+        }
+        ids
+    }
+
+    /// Whether nothing was recorded that was not asked for yet.
+    pub fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+}

@@ -1,0 +1,70 @@
+//! When the link to the broker breaks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use downhaul_consumer::{Consumer, Incoming, Message, Outgoing};
+use downhaul_context::Context;
+use tokio::sync::Semaphore;
+
+use super::{Fixture, Harness, Seen};
+
+/// Every message whose publish was confirmed is handled, across several cuts.
+pub async fn a_lost_link_loses_no_message<H: Harness>(fixture: Fixture<H>) {
+    const COUNT: usize = 300;
+    if !fixture.harness.capabilities().cut {
+        println!("SKIPPED a_lost_link_loses_no_message: the harness cannot cut links");
+        return;
+    }
+    let mut seen = Seen::default();
+    let record = seen.recorder();
+    let see = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        tokio::task::yield_now()
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("q"), see)).await;
+    let mut missing: BTreeSet<String> = BTreeSet::new();
+    for number in 0..COUNT {
+        if number % 100 == 50 {
+            fixture.harness.cut().await;
+        }
+        let message = Message::new("").with_id(number.to_string());
+        let outgoing = Outgoing::to_topic(fixture.name("q"), message);
+        // An unknown one may or may not have come through: only what was confirmed must.
+        if fixture.publisher.publish(&fixture.ctx, outgoing).await.is_ok() {
+            missing.insert(number.to_string());
+        }
+    }
+    assert!(missing.len() > COUNT / 2, "too few were confirmed to prove anything");
+    while !missing.is_empty() {
+        missing.remove(&seen.next().await.0);
+    }
+}
+
+/// It does not reach the wire, and the message comes again.
+pub async fn a_verdict_after_the_link_was_lost_is_counted_as_lost<H: Harness>(fixture: Fixture<H>) {
+    if !fixture.harness.capabilities().cut {
+        println!("SKIPPED a_verdict_after_the_link_was_lost_is_counted_as_lost: no cut");
+        return;
+    }
+    let mut seen = Seen::default();
+    let (record, open) = (seen.recorder(), Arc::new(Semaphore::new(0)));
+    let gate = Arc::clone(&open);
+    let wait = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        let gate = Arc::clone(&gate);
+        async move { gate.acquire().await.unwrap().forget() }
+    };
+    let consumer = fixture.spawn(Consumer::new(fixture.subscription("q"), wait)).await;
+    fixture.publish("q", "one").await;
+    assert_eq!(seen.take(1).await, ["one"]);
+    fixture.harness.cut().await;
+    // The same message, by the new link, while the first handler still has it.
+    assert_eq!(seen.take(1).await, ["one"]);
+    open.add_permits(2);
+    while consumer.tally().acked + consumer.tally().lost < 2 {
+        tokio::task::yield_now().await;
+    }
+    // The first handler's verdict was lost. Its count as processed is made when it finishes.
+    assert_eq!(consumer.tally().lost, 1);
+}

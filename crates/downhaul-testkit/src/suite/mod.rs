@@ -1,0 +1,113 @@
+//! The conformance suite: what every broker must do, as scenarios over the public interface.
+//!
+//! A backend calls [`conformance!`](crate::conformance) with an expression that makes its
+//! [`Harness`]; each scenario becomes a test of its own. A scenario that needs what a broker cannot
+//! do is skipped by a declared [`Capabilities`], and says so.
+
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a scenario panics where a broker does not conform: that is how it tells"
+)]
+
+mod fixture;
+pub mod lifecycle;
+pub mod link;
+pub mod publishing;
+pub mod settlement;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use downhaul_consumer::Broker;
+
+pub use self::fixture::{Fixture, Seen};
+
+/// How long a scenario may take before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A broker under test.
+#[async_trait]
+pub trait Harness: Send + Sync {
+    /// The broker.
+    fn broker(&self) -> Arc<dyn Broker>;
+
+    /// What the broker can do, or what the harness can do to it.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Cuts every link of the broker's clients, as a restart does. Called only where the
+    /// capabilities say so.
+    async fn cut(&self);
+}
+
+/// What scenarios may need. A missing one is a printed skip.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// [`Harness::cut`] works.
+    pub cut: bool,
+    /// Messages can be held back.
+    pub delay: bool,
+}
+
+impl Capabilities {
+    /// Everything.
+    pub const ALL: Self = Self { cut: true, delay: true };
+}
+
+/// Runs a scenario against a harness, within patience.
+///
+/// # Panics
+///
+/// If the scenario does, or if it hangs.
+pub async fn run<H: Harness, F: Future<Output = ()>>(
+    harness: H,
+    scenario: impl FnOnce(Fixture<H>) -> F,
+) {
+    let outcome = tokio::time::timeout(PATIENCE, scenario(Fixture::new(harness))).await;
+    assert!(outcome.is_ok(), "the scenario hung for {PATIENCE:?}");
+}
+
+/// Makes a test of every scenario; the expression makes a [`Harness`](crate::suite::Harness) and
+/// may await.
+#[macro_export]
+macro_rules! conformance {
+    ($harness:expr) => {
+        $crate::conformance! { @tests $harness;
+            settlement: a_released_message_comes_again,
+            settlement: a_message_that_keeps_failing_is_a_dead_letter_after_its_attempts,
+            settlement: a_message_that_cannot_be_decoded_is_a_dead_letter,
+            settlement: a_panic_is_a_dead_letter,
+            settlement: a_permanent_failure_is_a_dead_letter_at_once,
+            settlement: a_parked_retry_comes_back_to_its_own_queue_alone,
+            settlement: what_a_handler_emits_is_confirmed_before_the_ack,
+            publishing: publishes_before_the_first_delivery_are_kept,
+            publishing: each_queue_of_a_topic_gets_its_own_copy,
+            publishing: a_message_no_queue_wants_is_returned,
+            publishing: a_delayed_message_comes_later,
+            publishing: the_request_id_travels_from_publisher_to_dead_letter,
+            publishing: many_receipts_under_way_resolve_once_each,
+            publishing: prefetch_bounds_what_is_unsettled,
+            lifecycle: a_paused_consumer_starts_nothing,
+            lifecycle: a_paused_consumer_resumes,
+            lifecycle: a_stopped_consumer_starts_again,
+            lifecycle: stopping_finishes_what_is_begun_and_releases_the_rest,
+            lifecycle: draining_finishes_all_that_has_arrived,
+            lifecycle: a_handler_cancelled_by_stopping_is_released_not_retried,
+            lifecycle: a_handler_that_ignores_its_end_is_dropped_and_its_message_comes_again,
+            lifecycle: a_consumer_can_be_stopped_by_its_own_handler,
+            lifecycle: concurrency_is_reached_and_never_exceeded,
+            link: a_lost_link_loses_no_message,
+            link: a_verdict_after_the_link_was_lost_is_counted_as_lost,
+        }
+    };
+    (@tests $harness:expr; $($module:ident: $scenario:ident,)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                $crate::suite::run($harness, $crate::suite::$module::$scenario).await;
+            }
+        )+
+    };
+}

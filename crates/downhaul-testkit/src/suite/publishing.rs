@@ -1,0 +1,144 @@
+//! What a publisher may rely on.
+
+use std::time::Duration;
+
+use downhaul_consumer::headers::REQUEST_ID;
+use downhaul_consumer::{
+    Consumer, Failure, Incoming, Message, Outgoing, PublishErrorKind, PublishOutcome,
+};
+use downhaul_context::{Context, Instant, RequestId};
+use tokio::sync::mpsc;
+
+use super::{Fixture, Harness, Seen};
+
+/// Once a consumer has run, its queue is there also while it is stopped.
+pub async fn publishes_before_the_first_delivery_are_kept<H: Harness>(fixture: Fixture<H>) {
+    let mut seen = Seen::default();
+    let record = seen.recorder();
+    let see = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        async {}
+    };
+    let consumer =
+        fixture.spawn(Consumer::new(fixture.subscription("q"), see).concurrency(1)).await;
+    consumer.stop();
+    consumer.settled().await;
+    fixture.publish_numbers("q", 5).await;
+    assert!(seen.is_empty());
+    consumer.start();
+    assert_eq!(seen.take(5).await, ["0", "1", "2", "3", "4"]);
+}
+
+/// Two queues bound to a topic do not share its messages.
+pub async fn each_queue_of_a_topic_gets_its_own_copy<H: Harness>(fixture: Fixture<H>) {
+    let mut records = Vec::new();
+    for queue in ["left", "right"] {
+        let seen = Seen::default();
+        let record = seen.recorder();
+        let see = move |_ctx: Context, message: Incoming<Message>| {
+            record(&message);
+            async {}
+        };
+        let subscription = fixture.subscription(queue).topic(fixture.name("shared"));
+        fixture.spawn(Consumer::new(subscription, see)).await;
+        records.push(seen);
+    }
+    fixture.publish("shared", "one").await;
+    for seen in &mut records {
+        assert_eq!(seen.take(1).await, ["one"]);
+        assert!(seen.is_empty());
+    }
+}
+
+/// A publisher hears that nobody listens.
+pub async fn a_message_no_queue_wants_is_returned<H: Harness>(fixture: Fixture<H>) {
+    let outgoing = Outgoing::to_topic(fixture.name("nobody"), Message::new("one"));
+    let error = fixture.publisher.publish(&fixture.ctx, outgoing).await.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::Returned);
+}
+
+/// Not before its time; and a short delay does not wait behind a long one.
+pub async fn a_delayed_message_comes_later<H: Harness>(fixture: Fixture<H>) {
+    if !fixture.harness.capabilities().delay {
+        println!("SKIPPED a_delayed_message_comes_later: no delay");
+        return;
+    }
+    let mut seen = Seen::default();
+    let record = seen.recorder();
+    let see = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        async {}
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("q"), see)).await;
+    let sent = Instant::now();
+    for (id, delay) in [("later", 1_500), ("sooner", 100)] {
+        let message = Message::new("").with_id(id);
+        let delayed = Outgoing::to_queue(fixture.name("q"), message);
+        let delayed = delayed.after(Duration::from_millis(delay));
+        fixture.publisher.publish(&fixture.ctx, delayed).await.unwrap();
+    }
+    assert_eq!(seen.take(1).await, ["sooner"]);
+    assert!(sent.elapsed() >= Duration::from_millis(100));
+    assert_eq!(seen.take(1).await, ["later"]);
+    assert!(sent.elapsed() >= Duration::from_millis(1_500));
+}
+
+/// One id, from the publisher's context to the handler's and into the dead letter.
+pub async fn the_request_id_travels_from_publisher_to_dead_letter<H: Harness>(fixture: Fixture<H>) {
+    let (sender, mut ids) = mpsc::unbounded_channel();
+    let refuse = move |ctx: Context, _message: Incoming<Message>| {
+        let _ = sender.send(ctx.value::<RequestId>().cloned());
+        async { Err::<(), _>(Failure::permanent("refused")) }
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("q"), refuse)).await;
+    let id = RequestId::generate();
+    let ctx = fixture.ctx.with_value(id.clone());
+    let outgoing = Outgoing::to_topic(fixture.name("q"), Message::new("one"));
+    fixture.publisher.publish(&ctx, outgoing).await.unwrap();
+    assert_eq!(ids.recv().await, Some(Some(id.clone())));
+    let (message, _) = fixture.dead_letter("q").await;
+    assert_eq!(message.headers().get(REQUEST_ID), Some(id.as_str()));
+}
+
+/// Sends follow each other without waiting for answers.
+pub async fn many_receipts_under_way_resolve_once_each<H: Harness>(fixture: Fixture<H>) {
+    const COUNT: usize = 2_000;
+    let mut seen = Seen::default();
+    let record = seen.recorder();
+    let see = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        async {}
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("q"), see)).await;
+    let mut receipts = Vec::with_capacity(COUNT);
+    for number in 0..COUNT {
+        let message = Message::new("").with_id(number.to_string());
+        let outgoing = Outgoing::to_topic(fixture.name("q"), message);
+        receipts.push(fixture.publisher.send(&fixture.ctx, outgoing).await.unwrap());
+    }
+    for receipt in receipts {
+        assert!(matches!(receipt.await, PublishOutcome::Confirmed));
+    }
+    let mut ids = seen.take(COUNT).await;
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), COUNT);
+}
+
+/// A source never holds more than it may, and goes on when it has settled.
+pub async fn prefetch_bounds_what_is_unsettled<H: Harness>(fixture: Fixture<H>) {
+    let subscription = fixture.subscription("q").with_prefetch(4);
+    let mut source = fixture.broker().source(&fixture.ctx, &subscription).await.unwrap();
+    fixture.publish_numbers("q", 10).await;
+    let mut deliveries = Vec::new();
+    while deliveries.len() < 4 {
+        source.next(&mut deliveries).await.unwrap();
+    }
+    assert_eq!(deliveries.len(), 4);
+    let more = tokio::time::timeout(Duration::from_millis(200), source.next(&mut deliveries)).await;
+    assert!(more.is_err(), "a fifth came while four were unsettled");
+    let token = deliveries[0].token;
+    source.settle(&[(token, downhaul_consumer::Verdict::Ack)]).await.unwrap();
+    source.next(&mut deliveries).await.unwrap();
+    assert_eq!(deliveries.len(), 5);
+}

@@ -1,0 +1,153 @@
+//! What becomes of a message.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use downhaul_consumer::headers::{ATTEMPT, ORIGIN_QUEUE};
+use downhaul_consumer::{
+    Consumer, Failure, Incoming, Json, Message, Outcome, Outgoing, RetryPolicy, Settlement,
+};
+use downhaul_context::Context;
+
+use super::fixture::quick_retries;
+use super::{Fixture, Harness, Seen};
+
+/// Releasing does not count as an attempt.
+pub async fn a_released_message_comes_again<H: Harness>(fixture: Fixture<H>) {
+    let mut seen = Seen::default();
+    let (record, first) = (seen.recorder(), Arc::new(AtomicBool::new(true)));
+    let release_once = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        let settlement =
+            if first.swap(false, Ordering::SeqCst) { Settlement::Release } else { Settlement::Ack };
+        async move { settlement }
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("q"), release_once)).await;
+    fixture.publish("q", "one").await;
+    assert_eq!(seen.next().await, ("one".to_owned(), 1));
+    assert_eq!(seen.next().await, ("one".to_owned(), 1));
+}
+
+/// Attempts are counted, and the last error is the reason.
+pub async fn a_message_that_keeps_failing_is_a_dead_letter_after_its_attempts<H: Harness>(
+    fixture: Fixture<H>,
+) {
+    let mut seen = Seen::default();
+    let record = seen.recorder();
+    let fail = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        async { Err::<(), _>(Failure::from(std::io::Error::other("out of stock"))) }
+    };
+    let consumer = Consumer::new(fixture.subscription("q"), fail).retry(quick_retries());
+    fixture.spawn(consumer).await;
+    fixture.publish("q", "one").await;
+    for attempt in 1..=3 {
+        assert_eq!(seen.next().await, ("one".to_owned(), attempt));
+    }
+    let (message, reason) = fixture.dead_letter("q").await;
+    assert_eq!(message.id(), "one");
+    assert_eq!(message.headers().get(ATTEMPT), Some("3"));
+    assert_eq!(message.headers().get(ORIGIN_QUEUE), Some(&*fixture.name("q")));
+    assert!(reason.contains("failed 3 times") && reason.contains("out of stock"), "{reason}");
+    assert!(seen.is_empty());
+}
+
+/// The reason says what is wrong with the body, and where.
+pub async fn a_message_that_cannot_be_decoded_is_a_dead_letter<H: Harness>(fixture: Fixture<H>) {
+    async fn never(_ctx: Context, _message: Incoming<Json<u32>>) {}
+    fixture.spawn(Consumer::new(fixture.subscription("q"), never)).await;
+    fixture.publish("q", "{broken").await;
+    let (message, reason) = fixture.dead_letter("q").await;
+    assert_eq!(message.payload(), "{broken");
+    assert!(reason.starts_with("not the JSON expected"), "{reason}");
+}
+
+/// And the consumer goes on.
+pub async fn a_panic_is_a_dead_letter<H: Harness>(fixture: Fixture<H>) {
+    let mut seen = Seen::default();
+    let record = seen.recorder();
+    let panic_at_one = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        async move { assert_ne!(message.id(), "one", "planted") }
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("q"), panic_at_one).concurrency(1)).await;
+    fixture.publish("q", "one").await;
+    fixture.publish("q", "two").await;
+    assert_eq!(seen.take(2).await, ["one", "two"]);
+    let (_, reason) = fixture.dead_letter("q").await;
+    assert!(reason.contains("panicked") && reason.contains("planted"), "{reason}");
+}
+
+/// No second attempt is made.
+pub async fn a_permanent_failure_is_a_dead_letter_at_once<H: Harness>(fixture: Fixture<H>) {
+    let mut seen = Seen::default();
+    let record = seen.recorder();
+    let refuse = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        async { Err::<(), _>(Failure::permanent("no such product")) }
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("q"), refuse)).await;
+    fixture.publish("q", "one").await;
+    let (message, reason) = fixture.dead_letter("q").await;
+    assert_eq!((message.id(), reason.as_str()), ("one", "no such product"));
+    assert_eq!(seen.take(1).await, ["one"]);
+    assert!(seen.is_empty());
+}
+
+/// A delay too long to wait for in place goes by way of the broker; other queues of the topic do
+/// not see it.
+pub async fn a_parked_retry_comes_back_to_its_own_queue_alone<H: Harness>(fixture: Fixture<H>) {
+    if !fixture.harness.capabilities().delay {
+        println!("SKIPPED a_parked_retry_comes_back_to_its_own_queue_alone: no delay");
+        return;
+    }
+    let (mut failing, mut other) = (Seen::default(), Seen::default());
+    let (record, record_other) = (failing.recorder(), other.recorder());
+    let fail_once = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        let first = message.attempt() == 1;
+        async move {
+            let again = Failure::retry_after(Duration::from_millis(50), "not yet");
+            if first { Err(again) } else { Ok(()) }
+        }
+    };
+    let see = move |_ctx: Context, message: Incoming<Message>| {
+        record_other(&message);
+        async {}
+    };
+    let parked = RetryPolicy::default().in_place_up_to(Duration::ZERO);
+    fixture.spawn(Consumer::new(fixture.subscription("q"), fail_once).retry(parked)).await;
+    let neighbour = fixture.subscription("neighbour").topic(fixture.name("q"));
+    fixture.spawn(Consumer::new(neighbour, see)).await;
+    fixture.publish("q", "one").await;
+    assert_eq!(failing.next().await, ("one".to_owned(), 1));
+    assert_eq!(failing.next().await, ("one".to_owned(), 2));
+    assert_eq!(other.take(1).await, ["one"]);
+    assert!(other.is_empty());
+}
+
+/// A message whose emitted one cannot be confirmed is not acknowledged.
+pub async fn what_a_handler_emits_is_confirmed_before_the_ack<H: Harness>(fixture: Fixture<H>) {
+    let mut seen = Seen::default();
+    let record = seen.recorder();
+    let see = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        async {}
+    };
+    let (wanted, unwanted) = (fixture.name("wanted"), fixture.name("unwanted"));
+    let emit = move |_ctx: Context, message: Incoming<Message>| {
+        let topic = if message.id() == "good" { wanted.clone() } else { unwanted.clone() };
+        let emitted = Message::new("").with_id(format!("{}.emitted", message.id()));
+        async move { Outcome::new(Settlement::Ack).emit(Outgoing::to_topic(topic, emitted)) }
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("wanted"), see)).await;
+    let emitter = Consumer::new(fixture.subscription("q"), emit).retry(quick_retries());
+    fixture.spawn(emitter).await;
+    fixture.publish("q", "good").await;
+    fixture.publish("q", "bad").await;
+    assert_eq!(seen.take(1).await, ["good.emitted"]);
+    let (message, reason) = fixture.dead_letter("q").await;
+    assert_eq!(message.id(), "bad");
+    assert!(reason.contains("no queue"), "{reason}");
+}

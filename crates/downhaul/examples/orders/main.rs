@@ -1,0 +1,115 @@
+//! A shop that takes orders over HTTP and settles them over a queue, as one service.
+//!
+//! `POST /orders` publishes `order.created`. The consumer `inventory` reserves stock and publishes
+//! `order.confirmed` or `order.rejected`; the consumer `orders` applies these to the order. All of
+//! it lives under one tree of contexts: on SIGTERM intake stops, what is begun is finished, and a
+//! report says so.
+
+mod cli;
+mod inventory;
+mod messages;
+mod orders;
+mod shop;
+mod web;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use downhaul::consumer::{Broker, Consumer, MemoryBroker, Publisher, Subscription};
+use downhaul::rabbitmq::RabbitMq;
+use downhaul::{App, BrokerLink, ConsumerWorker, Control, HttpServer, MessageSpans, Telemetry};
+
+use crate::cli::{BrokerUrl, Cli};
+use crate::shop::Shop;
+use crate::web::Web;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let telemetry = match Telemetry::install("orders", cli.log.into()) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error),
+    };
+    let app = match service(&cli) {
+        Ok(app) => app.telemetry(telemetry),
+        Err(error) => return fail(error.as_ref()),
+    };
+    let report = app.run().await;
+    println!("{report}");
+    report.exit()
+}
+
+/// Puts the service together: what is needed first, what needs it after.
+fn service(cli: &Cli) -> Result<App, Box<dyn std::error::Error>> {
+    let shop = Arc::new(Shop::new(cli.stock));
+    let (broker, last_words) = broker(&cli.broker)?;
+    let publisher = Publisher::with_observer(Arc::clone(&broker), Arc::new(MessageSpans));
+
+    let mut app = App::new("orders").grace(cli.grace.into()).control(control(cli));
+    let link = BrokerLink::new(Arc::clone(&broker), publisher.clone()).last_words(last_words);
+    let link = app.add("broker", link, []);
+
+    let applied = Subscription::new("orders").topic(messages::CONFIRMED).topic(messages::REJECTED);
+    let apply = Consumer::new(applied, orders::handler(Arc::clone(&shop))).concurrency(8);
+    let orders = app.add("orders", ConsumerWorker::new(apply, Arc::clone(&broker)), [link]);
+
+    let created = Subscription::new("inventory").topic(messages::CREATED);
+    let reserve = inventory::handler(Arc::clone(&shop), publisher.clone(), cli.work());
+    let reserve = Consumer::new(created, reserve).concurrency(32);
+    let inventory =
+        app.add("inventory", ConsumerWorker::new(reserve, Arc::clone(&broker)), [link, orders]);
+
+    let web = HttpServer::new(&cli.listen, web::router(Web { shop, publisher }))
+        .configure(|server| server.timeout(web::DEADLINE));
+    app.add("http", web, [link, inventory]);
+    Ok(app)
+}
+
+type LastWords = Box<dyn Fn() -> String + Send + Sync>;
+
+/// The broker by its URL, and what to say of it in the end.
+fn broker(url: &BrokerUrl) -> Result<(Arc<dyn Broker>, LastWords), Box<dyn std::error::Error>> {
+    match url {
+        BrokerUrl::Memory => {
+            let broker = MemoryBroker::new();
+            let left = broker.clone();
+            Ok((Arc::new(broker), Box::new(move || left_in_memory(&left))))
+        }
+        BrokerUrl::Amqp(url) => Ok((Arc::new(RabbitMq::new(url)?), Box::new(String::new))),
+    }
+}
+
+/// What goes with the process: a queue in memory is for trying things out.
+fn left_in_memory(broker: &MemoryBroker) -> String {
+    let queues = broker.queues().into_iter().map(|queue| (broker.depth(&queue), queue));
+    let left = queues.map(|(depth, queue)| (depth.ready + depth.delayed + depth.unsettled, queue));
+    let left: Vec<_> = left
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, queue)| format!("{count} in `{queue}`"))
+        .collect();
+    if left.is_empty() {
+        return "all queues empty".to_owned();
+    }
+    format!("left in queues, and lost with the memory: {}", left.join(", "))
+}
+
+fn control(cli: &Cli) -> Control {
+    let control = Control::new(&cli.control);
+    match std::env::var("ORDERS_CONTROL_TOKEN") {
+        Ok(token) => control.token(token),
+        Err(_) => control,
+    }
+}
+
+/// One line that says why.
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("orders cannot start: {error}");
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    eprintln!("{text}");
+    ExitCode::FAILURE
+}

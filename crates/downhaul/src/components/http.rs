@@ -1,0 +1,126 @@
+//! [`HttpServer`]: a server as a component.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use downhaul_context::{Context, Instant};
+use downhaul_http::{Body, DrainPlan, DrainReport, RequestInfo, Running, Server};
+use http_body::Body as HttpBody;
+use tower_service::Service;
+
+use crate::component::Component;
+use crate::error::BoxError;
+use crate::telemetry::HttpSpans;
+
+/// The part of the grace, at most, in which requests that did not finish are answered with 503.
+const LAST_PART: Duration = Duration::from_secs(1);
+
+type Configure = Box<dyn FnOnce(Server) -> Server + Send>;
+type Serve = Box<dyn FnOnce(Server, Context) -> Running + Send>;
+
+/// Serves HTTP on an address. Stopping waits for the requests in flight.
+pub struct HttpServer {
+    address: String,
+    /// Taken when started.
+    making: Mutex<Option<(Configure, Serve)>>,
+    lame_duck: Duration,
+    running: OnceLock<Running>,
+}
+
+impl HttpServer {
+    /// Makes a component of an address and a service: a [`Router`](downhaul_http::Router), an
+    /// `axum::Router`, or any other tower service. The address is bound when the app starts.
+    pub fn new<S, B>(address: impl Into<String>, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let serve: Serve = Box::new(move |server, ctx| server.serve(ctx, service));
+        let making = Mutex::new(Some((Box::new(|server| server) as Configure, serve)));
+        let address = address.into();
+        Self { address, making, lame_duck: Duration::ZERO, running: OnceLock::new() }
+    }
+
+    /// Sets limits and timeouts of the server.
+    #[must_use]
+    pub fn configure(self, configure: impl FnOnce(Server) -> Server + Send + 'static) -> Self {
+        if let Some((set, _)) = self.making.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        {
+            *set = Box::new(configure);
+        }
+        self
+    }
+
+    /// How long the server goes on to accept when it is told to stop, so that load balancers see
+    /// that it is not ready and look elsewhere. Default: not at all. At most half of its share of
+    /// the grace.
+    #[must_use]
+    pub fn lame_duck(mut self, lame_duck: Duration) -> Self {
+        self.lame_duck = lame_duck;
+        self
+    }
+
+    /// The address that the server listens on, once it has started.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.running.get().map(Running::local_addr)
+    }
+}
+
+#[async_trait]
+impl Component for HttpServer {
+    async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
+        let server = Server::bind(&self.address).await?.observer(HttpSpans);
+        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((configure, serve)) = making else { return Ok(()) };
+        let running = self.running.get_or_init(|| serve(configure(server), ctx.clone()));
+        tracing::info!("listening on http://{}", running.local_addr());
+        Ok(())
+    }
+
+    async fn stop(&self, ctx: &Context) -> String {
+        let Some(running) = self.running.get() else { return String::new() };
+        let DrainReport { finished, cancelled, forced, .. } =
+            running.drain(plan(ctx, self.lame_duck)).await;
+        let cut_short = cancelled + u64::try_from(forced.len()).unwrap_or(u64::MAX);
+        match cut_short {
+            0 => format!("{finished} requests finished while stopping"),
+            _ => format!("{finished} requests finished while stopping, {cut_short} cut short"),
+        }
+    }
+
+    fn in_flight(&self) -> Vec<String> {
+        let running = self.running.get();
+        running.map(|running| running.snapshot().iter().map(line).collect()).unwrap_or_default()
+    }
+}
+
+/// Finishing may take what is left of the grace, but for a last part in which clients still read
+/// that they were cut short.
+fn plan(ctx: &Context, lame_duck: Duration) -> DrainPlan {
+    let left = ctx.ends_at().map(|at| at.saturating_duration_since(Instant::now()));
+    let left = left.unwrap_or_else(|| DrainPlan::default().finish);
+    let (lame_duck, last_part) = (lame_duck.min(left / 2), LAST_PART.min(left / 4));
+    DrainPlan::default()
+        .lame_duck(lame_duck)
+        .finish(left - lame_duck - last_part)
+        .cancel_grace(last_part / 2)
+        .force(last_part / 2)
+}
+
+fn line(request: &RequestInfo) -> String {
+    let RequestInfo { method, path, id, age, .. } = request;
+    format!("{method} {path}, request_id={id}, after {:.2} s", age.as_secs_f64())
+}
+
+impl fmt::Debug for HttpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpServer").field("address", &self.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! [`Line`]: one event as one line, whatever is in it.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::LogFormat;
+use super::fields::Fields;
+
+pub(super) struct Line {
+    pub(super) format: LogFormat,
+}
+
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        cx: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (mut own, mut around) = (Fields::default(), Map::new());
+        event.record(&mut own);
+        // From the root inwards: the nearest span, and then the event itself, has the last word.
+        for span in cx.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(fields) = span.extensions().get::<Fields>() {
+                around.extend(fields.0.clone());
+            }
+        }
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        match self.format {
+            LogFormat::Text => text(&mut writer, level, target, own.0, around),
+            LogFormat::Json => json(&mut writer, level, target, own.0, around),
+        }
+    }
+}
+
+fn text(
+    writer: &mut Writer<'_>,
+    level: Level,
+    target: &str,
+    mut own: Map<String, Value>,
+    around: Map<String, Value>,
+) -> fmt::Result {
+    SystemTime.format_time(writer)?;
+    write!(writer, " {level:>5} {target}:")?;
+    if let Some(message) = own.remove("message") {
+        writer.write_char(' ')?;
+        one_line(writer, &plain(&message))?;
+    }
+    let id = around.get("request_id").map(|id| ("request_id", id));
+    let own = own.iter().map(|(name, value)| (name.as_str(), value));
+    for (name, value) in id.into_iter().chain(own) {
+        write!(writer, " {name}=")?;
+        one_line(writer, &quoted(&plain(value)))?;
+    }
+    writeln!(writer)
+}
+
+fn json(
+    writer: &mut Writer<'_>,
+    level: Level,
+    target: &str,
+    own: Map<String, Value>,
+    around: Map<String, Value>,
+) -> fmt::Result {
+    let mut time = String::new();
+    SystemTime.format_time(&mut Writer::new(&mut time))?;
+    let mut object = around;
+    object.extend(own);
+    object.insert("timestamp".to_owned(), time.into());
+    object.insert("level".to_owned(), level.as_str().into());
+    object.insert("target".to_owned(), target.into());
+    writeln!(writer, "{}", Value::Object(object))
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// As it is where it is one word, else in quotes.
+fn quoted(text: &str) -> String {
+    let needs_quotes = |c: char| c.is_whitespace() || c == '"' || c == '=';
+    if text.is_empty() || text.contains(needs_quotes) {
+        format!("{text:?}")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Control characters are escaped, so that no text from outside begins a line of its own.
+fn one_line(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
+    for c in text.chars() {
+        if c.is_control() {
+            write!(writer, "{}", c.escape_default())?
+        } else {
+            writer.write_char(c)?
+        }
+    }
+    Ok(())
+}

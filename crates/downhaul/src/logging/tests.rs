@@ -1,0 +1,63 @@
+//! What stands on a line.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::{LogFormat, layer};
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logged(format: LogFormat, log: impl FnOnce()) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::registry().with(layer(format, move || writer.clone()));
+    tracing::subscriber::with_default(subscriber, log);
+    String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+}
+
+fn inside_a_request() {
+    let outer = tracing::info_span!("http.request", request_id = "id-1", otel.kind = "server");
+    let _outer = outer.enter();
+    let inner = tracing::info_span!("inner", step = 2);
+    let _inner = inner.enter();
+    tracing::info!(order = 7, "placed\nINFO forged");
+}
+
+#[test]
+fn a_text_line_bears_the_request_id_of_the_spans_around_it() {
+    let line = logged(LogFormat::Text, inside_a_request);
+    assert!(line.contains("placed\\nINFO forged request_id=id-1 order=7"), "{line}");
+}
+
+#[test]
+fn an_event_is_one_line_whatever_is_in_it() {
+    for format in [LogFormat::Text, LogFormat::Json] {
+        let lines = logged(format, inside_a_request);
+        assert_eq!(lines.matches('\n').count(), 1, "{lines}");
+    }
+}
+
+#[test]
+fn a_json_line_has_all_fields_at_the_top_level() {
+    let line = logged(LogFormat::Json, inside_a_request);
+    let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(object["request_id"], "id-1");
+    assert_eq!(object["step"], 2);
+    assert_eq!(object["order"], 7);
+    assert_eq!(object["message"], "placed\nINFO forged");
+    assert!(object.get("otel.kind").is_none());
+}

@@ -1,0 +1,74 @@
+//! Between the trace context that we carry and OpenTelemetry's.
+
+use std::str::FromStr;
+
+use downhaul_context::{Context, TraceContext};
+use opentelemetry::Context as OtelContext;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// Makes `span` a child of the position that `ctx` carries, if it carries one.
+pub(super) fn set_remote_parent(span: &Span, ctx: &Context) {
+    if let Some(parent) = ctx.value::<TraceContext>().and_then(span_context) {
+        // Fails where no tracer is installed: then there is nothing to be a child.
+        let _ = span.set_parent(OtelContext::new().with_remote_span_context(parent));
+    }
+}
+
+/// Links `span` to the position that `ctx` carries, if it carries one.
+pub(super) fn add_link(span: &Span, ctx: &Context) {
+    if let Some(position) = ctx.value::<TraceContext>().and_then(span_context) {
+        span.add_link(position);
+    }
+}
+
+/// Binds the position of `span` in place of the one that `ctx` carries. Without a tracer, `ctx` as
+/// it is.
+pub(super) fn at_span(ctx: Context, span: &Span) -> Context {
+    let position = span.context().span().span_context().clone();
+    if !position.is_valid() {
+        return ctx;
+    }
+    let (trace, id, flags) = (position.trace_id(), position.span_id(), position.trace_flags());
+    let parent = format!("00-{trace}-{id}-{:02x}", flags.to_u8());
+    let state = position.trace_state().header();
+    match TraceContext::parse(&parent, Some(&state)) {
+        Ok(trace) => ctx.with_value(trace),
+        Err(_) => ctx,
+    }
+}
+
+fn span_context(trace: &TraceContext) -> Option<SpanContext> {
+    let mut fields = trace.traceparent().split('-').skip(1);
+    let trace_id = TraceId::from_hex(fields.next()?).ok()?;
+    let span_id = SpanId::from_hex(fields.next()?).ok()?;
+    let flags = TraceFlags::new(u8::from_str_radix(fields.next()?, 16).ok()?);
+    let state = trace.tracestate().and_then(|state| TraceState::from_str(state).ok());
+    Some(SpanContext::new(trace_id, span_id, flags, true, state.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_position_keeps_its_ids_and_flags() {
+        let trace = TraceContext::parse(PARENT, Some("vendor=1")).unwrap();
+        let position = span_context(&trace).unwrap();
+        assert!(position.is_valid() && position.is_remote() && position.is_sampled());
+        assert_eq!(position.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(position.span_id().to_string(), "00f067aa0ba902b7");
+        assert_eq!(position.trace_state().header(), "vendor=1");
+    }
+
+    #[test]
+    fn without_a_tracer_the_inbound_position_passes_through() {
+        let trace = TraceContext::parse(PARENT, None).unwrap();
+        let ctx = Context::background().with_value(trace.clone());
+        let ctx = at_span(ctx, &Span::none());
+        assert_eq!(ctx.value::<TraceContext>(), Some(&trace));
+    }
+}
