@@ -82,10 +82,12 @@
 //! - TLS.
 //! - Keep lapin quiet: it logs each returned message with its payload at `WARN`, under the target
 //!   `lapin::returned_messages`. Filter that target out where payloads must not be logged.
-//! - Reclaim at once what an attempt to connect to a frozen broker has begun: lapin keeps a thread
-//!   and a socket for each until the broker goes on or its machine drops the link.
+//! - Give up on a frozen broker without a trace: lapin keeps a thread and a socket for an attempt
+//!   to connect until the broker goes on, or its machine drops the link. There are at most four of
+//!   them (`attempts_at_a_frozen_broker_do_not_pile_up`).
 
 mod address;
+mod attempts;
 mod error;
 mod letter;
 mod link;

@@ -75,6 +75,26 @@ async fn a_host_that_does_not_answer_costs_the_connect_timeout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attempts_at_a_frozen_broker_do_not_pile_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("amqp://{}", silent.local_addr().unwrap());
+    let broker = RabbitMq::new(&url).unwrap().connect_timeout(Duration::from_millis(50));
+    for _ in 0..12 {
+        soon("giving up", broker.sink(&Context::background())).await.unwrap_err();
+    }
+    silent.set_nonblocking(true).unwrap();
+    let connections: Vec<_> = std::iter::from_fn(|| silent.accept().ok()).collect();
+    assert!((1..=4).contains(&connections.len()), "{} connections", connections.len());
+
+    // Once they are dropped, there is room for new ones.
+    drop((connections, silent));
+    let refused = async {
+        while !broker.sink(&Context::background()).await.unwrap_err().chain().contains("refused") {}
+    };
+    soon("the port refuses", refused).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_context_that_ends_is_waited_for_no_longer() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let broker = RabbitMq::new(&format!("amqp://{}", silent.local_addr().unwrap())).unwrap();
