@@ -27,8 +27,8 @@ impl Address {
         Ok(Self(uri))
     }
 
-    pub(crate) fn uri(&self) -> AMQPUri {
-        self.0.clone()
+    pub(crate) fn uri(&self) -> &AMQPUri {
+        &self.0
     }
 
     pub(crate) fn vhost(&self) -> &str {

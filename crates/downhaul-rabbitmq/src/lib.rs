@@ -1,5 +1,93 @@
-//! RabbitMQ.
+//! RabbitMQ as a [`Broker`](downhaul_consumer::Broker): AMQP 0.9.1, on lapin.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use downhaul_consumer::{Consumer, Failure, Incoming, Json, Message, Outgoing, Publisher};
+//! use downhaul_consumer::Subscription;
+//! use downhaul_context::Context;
+//! use downhaul_rabbitmq::RabbitMq;
+//!
+//! async fn reserve(_ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failure> {
+//!     println!("reserving {}", order.body.0);
+//!     Ok(())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let broker = Arc::new(RabbitMq::new("amqp://guest:guest@localhost:5672")?);
+//!     let (service, _canceller) = Context::root();
+//!     let subscription = Subscription::new("inventory").topic("order.created");
+//!     let inventory = Consumer::new(subscription, reserve).spawn(&service, broker.clone());
+//!     inventory.settled().await;
+//!     let order = Outgoing::to_topic("order.created", Message::json(&7)?);
+//!     Publisher::new(broker).publish(&service, order).await?;
+//!     inventory.ended().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What it declares
+//!
+//! All of it durable, and all messages persistent:
+//!
+//! - a topic exchange, `downhaul`, by which topics are routed; a topic is a routing key, and a
+//!   consumer may bind with `*` and `#`;
+//! - for each consumer its queue, bound to its topics, and its dead-letter queue, `<queue>.dead`;
+//! - for each delay in use a queue `<queue>.retry.<milliseconds>`, out of which messages expire
+//!   into the queue that they are for. A delay is rounded up to one of 100, 250 and 500 ms, 1, 2,
+//!   5, 10 and 30 s, 1, 2, 5 and 15 min, 1, 6 and 24 h. Such a queue goes away when it was idle for
+//!   an hour longer than its delay.
+//!
+//! It needs no plugin. The user needs the permission to configure, write and read these.
+//!
+//! # What it promises
+//!
+//! Each by a test in `tests/it`, on a real node that is killed, frozen and starved:
+//!
+//! 1. A confirmed message is in every queue of its topic
+//!    (`a_confirmed_message_is_in_each_queue_of_its_topic_and_in_no_other`), and outlives a power
+//!    cut (`a_consumer_goes_on_after_a_power_cut_and_no_confirmed_message_is_lost`).
+//! 2. A message that no queue takes comes back to its own publisher, also among others that are
+//!    under way (`what_no_queue_takes_comes_back_to_its_own_publisher`).
+//! 3. When the broker dies, receipts resolve as unknown and sources end at once, paused ones too
+//!    (`a_broker_that_dies_leaves_receipts_unknown_and_ends_every_source`). When it freezes, the
+//!    heartbeat tells
+//!    (`a_frozen_broker_is_given_up_on_after_the_heartbeat_and_the_connect_timeout`).
+//! 4. Connections that an operator closes and queues that he deletes are opened and declared again
+//!    (`a_consumer_goes_on_after_its_connections_were_closed_or_its_queue_was_deleted`).
+//! 5. While the broker is short of memory or disk, publishes wait and acknowledgements pass
+//!    (`a_broker_that_runs_short_lets_publishes_wait_and_acknowledgements_pass`).
+//! 6. What trying again cannot mend is a configuration error, and says what to change
+//!    (`a_wrong_password_or_vhost_is_a_wrong_configuration`,
+//!    `a_queue_that_exists_with_other_properties_is_named`).
+//! 7. A delay holds a message back for at least that long, leads to its own queue alone, and never
+//!    waits behind a longer one
+//!    (`a_delayed_message_comes_to_its_own_queue_alone_and_never_behind_a_longer_one`).
+//! 8. An acknowledgement never covers an unfinished message
+//!    (`each_tag_gets_its_verdict_and_no_other_tag_gets_any`).
+//! 9. No password is shown in an error or a debug print (`no_password_is_shown`,
+//!    `a_url_that_is_not_valid_is_refused_and_never_repeated`).
+//!
+//! # What it does not do
+//!
+//! - Acknowledge with an answer: AMQP 0.9.1 has none. A settlement is written, and known to have
+//!   arrived once the source is closed.
+//! - Carry over the end of a delay with a confirm on classic queues: a node that is killed in that
+//!   instant may lose the message. With [`QueueType::Quorum`] that hop is confirmed too.
+//! - Tell a duplicate of a message without an id: each delivery of it gets a fresh one.
+//! - Delay a message to a topic, send a header in `x-` (RabbitMQ's own, and skipped when read), or
+//!   send a body above 128 MiB. Where `max_message_size` is lower, a body above that costs the
+//!   channel: the receipts under way resolve as unknown.
+//! - TLS.
+//! - Keep lapin quiet: it logs each returned message with its payload at `WARN`, under the target
+//!   `lapin::returned_messages`. Filter that target out where payloads must not be logged.
+//! - Give up on a frozen broker without a trace: lapin keeps a thread and a socket for an attempt
+//!   to connect until the broker goes on, or its machine drops the link. There are at most four of
+//!   them (`attempts_at_a_frozen_broker_do_not_pile_up`).
+
 mod address;
+mod attempts;
 mod error;
 mod letter;
 mod link;

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
+use crate::attempts::Attempts;
 use crate::error::{cannot, closed, code, gone};
 use crate::options::Options;
 
@@ -38,13 +39,14 @@ pub(crate) struct Link {
 
 #[derive(Debug)]
 enum State {
-    Open(Option<Arc<Connection>>),
+    Open { connection: Option<Arc<Connection>>, attempts: Attempts },
     Closed,
 }
 
 impl Link {
     pub(crate) fn new(role: Role) -> Self {
-        Self { role, state: Mutex::new(State::Open(None)) }
+        let state = State::Open { connection: None, attempts: Attempts::default() };
+        Self { role, state: Mutex::new(state) }
     }
 
     /// A new channel, on a new connection if there is none that lives.
@@ -65,21 +67,23 @@ impl Link {
         options: &Options,
     ) -> Result<Arc<Connection>, BrokerError> {
         let mut state = self.state.lock().await;
-        let State::Open(slot) = &mut *state else { return Err(closed("the broker")) };
-        if let Some(connection) = slot.as_ref().filter(|open| open.status().connected()) {
+        let State::Open { connection, attempts } = &mut *state else {
+            return Err(closed("the broker"));
+        };
+        if let Some(connection) = connection.as_ref().filter(|open| open.status().connected()) {
             return Ok(Arc::clone(connection));
         }
-        let connection = Arc::new(connect(self.role, address, options).await?);
-        *slot = Some(Arc::clone(&connection));
-        Ok(connection)
+        let fresh = Arc::new(connect(attempts, self.role, address, options).await?);
+        *connection = Some(Arc::clone(&fresh));
+        Ok(fresh)
     }
 
     /// Closes the connection for good.
     pub(crate) async fn close(&self) {
         let mut state = self.state.lock().await;
-        let State::Open(connection) = std::mem::replace(&mut *state, State::Closed) else { return };
+        let before = std::mem::replace(&mut *state, State::Closed);
         drop(state);
-        if let Some(connection) = connection {
+        if let State::Open { connection: Some(connection), .. } = before {
             // A connection that is dead already is closed as well.
             let _ = connection.close(200, "OK".into()).await;
         }
@@ -87,6 +91,7 @@ impl Link {
 }
 
 async fn connect(
+    attempts: &mut Attempts,
     role: Role,
     address: &Address,
     options: &Options,
@@ -98,7 +103,7 @@ async fn connect(
     let properties = ConnectionProperties::default().with_connection_name(name.as_str().into());
     let limit = address.connect_timeout().unwrap_or(options.connect_timeout);
     // The handshake as well, which lapin itself waits for without an end.
-    match timeout(limit, Connection::connect_uri(address.uri(), properties)).await {
+    match timeout(limit, attempts.connect(address.uri(), &properties)).await {
         Ok(Ok(connection)) => {
             tracing::info!(%address, connection = name, "connected to RabbitMQ");
             Ok(connection)

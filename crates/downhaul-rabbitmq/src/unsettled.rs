@@ -86,16 +86,20 @@ mod tests {
         assert_eq!(unsettled.settle(&batch), [], "nothing is settled twice");
     }
 
+    /// Tags that are out and tags that are not, with whether each is acknowledged.
+    fn batch() -> impl Strategy<Value = BTreeMap<u64, bool>> {
+        prop::collection::btree_map(1..40_u64, any::<bool>(), 0..20)
+    }
+
     proptest! {
         #[test]
         fn each_tag_gets_its_verdict_and_no_other_tag_gets_any(
-            batches in prop::collection::vec(prop::collection::vec((1..40_u64, any::<bool>()), 0..20), 1..12),
+            batches in prop::collection::vec(batch(), 1..12),
         ) {
             let mut unsettled = Unsettled((1..=30).collect());
             let mut out: BTreeSet<u64> = (1..=30).collect();
             for batch in batches {
                 let verdict = |ack| if ack { Verdict::Ack } else { Verdict::Release };
-                let batch: BTreeMap<_, _> = batch.into_iter().collect();
                 let batch: Vec<_> =
                     batch.into_iter().map(|(tag, ack)| (Token::new(tag), verdict(ack))).collect();
                 let wanted: BTreeMap<_, _> = batch

@@ -1,0 +1,125 @@
+//! Consuming: what is out, what comes back, what the intake does.
+
+use downhaul_consumer::{BrokerErrorKind, Settled, Verdict};
+use downhaul_context::Context;
+use downhaul_testkit::rabbitmq::shared;
+
+use crate::support::{
+    Foreigner, all, fill, shared_broker, sink, soon, source, subscription, take, texts,
+};
+
+fn numbers(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
+    range.map(|number| number.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_intake_lets_through_what_was_sent_and_nothing_else() {
+    let (broker, subscription) = (shared_broker(), subscription("paused"));
+    let queue = subscription.queue();
+    let mut source = source(&broker, &subscription).await;
+    let (sink, foreigner) = (sink(&broker).await, Foreigner::at(&shared()).await);
+    fill(&*sink, queue, numbers(0..10)).await;
+    // On their way to us, or here already.
+    while foreigner.look(queue).await.0 > 0 {}
+
+    soon("closing the intake", source.set_intake(false)).await.unwrap();
+    fill(&*sink, queue, numbers(10..15)).await;
+    assert_eq!(foreigner.look(queue).await, (5, 0), "the broker sends nothing more");
+    let mut deliveries = take(&mut *source, 10).await;
+    source.settle(&all(&deliveries, Verdict::Ack)).await.unwrap();
+
+    soon("opening it", source.set_intake(true)).await.unwrap();
+    while deliveries.len() < 15 {
+        soon("a delivery", source.next(&mut deliveries)).await.unwrap();
+    }
+    assert_eq!(texts(&deliveries), numbers(0..15).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intake_that_opens_again_keeps_to_the_prefetch() {
+    let (broker, subscription) = (shared_broker(), subscription("reopened"));
+    let prefetch = usize::from(subscription.prefetch());
+    let mut source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    fill(&*sink, subscription.queue(), numbers(0..40)).await;
+    let first = take(&mut *source, prefetch).await;
+    source.set_intake(false).await.unwrap();
+    source.set_intake(true).await.unwrap();
+    source.settle(&all(&first[..3], Verdict::Ack)).await.unwrap();
+    let mut more = Vec::new();
+    while more.len() < 3 {
+        soon("a delivery", source.next(&mut more)).await.unwrap();
+    }
+    assert_eq!(more.len(), 3, "13 of the first are still out");
+    let another = futures_util::FutureExt::now_or_never(source.next(&mut more));
+    assert!(another.is_none() && more.len() == 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_settled_before_closing_has_reached_the_broker() {
+    let (broker, subscription) = (shared_broker(), subscription("settled"));
+    let queue = subscription.queue();
+    let (sink, foreigner) = (sink(&broker).await, Foreigner::at(&shared()).await);
+    for _ in 0..20 {
+        let mut source = source(&broker, &subscription).await;
+        fill(&*sink, queue, numbers(0..16)).await;
+        let deliveries = take(&mut *source, 16).await;
+        let (odd, even): (Vec<_>, Vec<_>) =
+            deliveries.into_iter().partition(|delivery| delivery.token.number() % 2 == 1);
+        let settled = source.settle(&all(&odd, Verdict::Ack)).await.unwrap();
+        assert_eq!(settled, Settled::Written);
+        source.settle(&all(&even, Verdict::Ack)).await.unwrap();
+        soon("closing", source.close(&Context::background())).await.unwrap();
+        assert_eq!(foreigner.look(queue).await, (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_released_or_left_comes_again_and_is_marked() {
+    let (broker, subscription) = (shared_broker(), subscription("again"));
+    let mut first = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    fill(&*sink, subscription.queue(), numbers(0..6)).await;
+    let deliveries = take(&mut *first, 6).await;
+    first.settle(&all(&deliveries[..2], Verdict::Release)).await.unwrap();
+    first.settle(&all(&deliveries[3..4], Verdict::Ack)).await.unwrap();
+    let released = take(&mut *first, 2).await;
+    assert_eq!(texts(&released), ["0", "1"]);
+    assert!(released.iter().all(|delivery| delivery.redelivered));
+    assert_eq!(released[0].message.id(), deliveries[0].message.id());
+    drop(first);
+
+    let mut second = source(&broker, &subscription).await;
+    let mut left = texts(&take(&mut *second, 5).await);
+    left.sort_unstable();
+    assert_eq!(left, ["0", "1", "2", "4", "5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settling_twice_is_settling_once() {
+    let (broker, subscription) = (shared_broker(), subscription("twice"));
+    let mut source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    fill(&*sink, subscription.queue(), numbers(0..2)).await;
+    let deliveries = take(&mut *source, 2).await;
+    for _ in 0..3 {
+        source.settle(&all(&deliveries, Verdict::Ack)).await.unwrap();
+    }
+    fill(&*sink, subscription.queue(), numbers(2..3)).await;
+    assert_eq!(texts(&take(&mut *source, 1).await), ["2"], "the channel lives");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_queue_is_the_end_of_a_source_and_the_next_declares_it_again() {
+    let (broker, subscription) = (shared_broker(), subscription("deleted"));
+    let mut first = source(&broker, &subscription).await;
+    let foreigner = Foreigner::at(&shared()).await;
+    foreigner.delete(subscription.queue()).await;
+    let error = soon("the end", first.next(&mut Vec::new())).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::Unreachable);
+    assert!(error.to_string().contains(subscription.queue()), "{error}");
+
+    let mut second = source(&broker, &subscription).await;
+    fill(&*sink(&broker).await, subscription.queue(), numbers(0..1)).await;
+    assert_eq!(texts(&take(&mut *second, 1).await), ["0"]);
+}

@@ -1,0 +1,11 @@
+//! What is RabbitMQ's own, against real nodes. What all brokers share is in the conformance suite.
+
+#![allow(clippy::unwrap_used, reason = "what the tests share is test code as well")]
+
+mod consume;
+mod delay;
+mod failure;
+mod message;
+mod opening;
+mod publish;
+mod support;

@@ -1,0 +1,81 @@
+//! Messages on the way there and back, and those of others.
+
+use downhaul_consumer::{Message, Outgoing, PublishOutcome, headers};
+use downhaul_testkit::rabbitmq::shared;
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable};
+
+use crate::support::{Foreigner, publish, shared_broker, sink, source, subscription, take, texts};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_arrives_as_it_was_sent() {
+    let (broker, subscription) = (shared_broker(), subscription("round-trip"));
+    let mut source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    let message = Message::json(&serde_json::json!({ "order": "ü" }))
+        .unwrap()
+        .with_id("order-7.created")
+        .with_header(headers::REQUEST_ID, "request-7")
+        .with_header("tenant", "Ünal & Söhne")
+        .with_header("empty", "");
+    let outgoing = Outgoing::to_topic(subscription.queue(), message.clone());
+    let outcome = publish(&*sink, &outgoing).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    let arrived = take(&mut *source, 1).await.remove(0).message;
+    assert_eq!(arrived.id(), message.id());
+    assert_eq!(arrived.content_type(), "application/json");
+    assert_eq!(arrived.payload(), message.payload());
+    let sorted = |message: &Message| {
+        let mut pairs: Vec<_> = message.headers().iter().collect();
+        pairs.sort_unstable();
+        format!("{pairs:?}")
+    };
+    assert_eq!(sorted(&arrived), sorted(&message));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_message_and_a_large_one_arrive() {
+    let (broker, subscription) = (shared_broker(), subscription("sizes"));
+    let mut source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    for size in [0, 1, 131_064, 3_000_000] {
+        let outgoing = Outgoing::to_queue(subscription.queue(), Message::new(vec![7; size]));
+        publish(&*sink, &outgoing).await;
+        let arrived = take(&mut *source, 1).await.remove(0).message;
+        assert!(arrived.payload().len() == size && arrived.payload().iter().all(|byte| *byte == 7));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_others_are_read_as_far_as_they_go() {
+    let (broker, subscription) = (shared_broker(), subscription("foreign"));
+    let mut source = source(&broker, &subscription).await;
+    let foreigner = Foreigner::at(&shared()).await;
+    let mut table = FieldTable::default();
+    for (name, value) in [
+        ("count", AMQPValue::LongInt(-7)),
+        ("bytes", AMQPValue::ByteArray(b"raw".to_vec().into())),
+        ("flag", AMQPValue::Boolean(true)),
+        ("nothing", AMQPValue::Void),
+        ("table", AMQPValue::FieldTable(FieldTable::default())),
+        ("x-reserved", AMQPValue::LongString("theirs".into())),
+    ] {
+        table.insert(name.into(), value);
+    }
+    let rich = BasicProperties::default().with_headers(table).with_correlation_id("call-7".into());
+    for (properties, text) in [(rich, "rich"), (BasicProperties::default(), "poor")] {
+        let (queue, options) = (subscription.queue().into(), BasicPublishOptions::default());
+        let sent =
+            foreigner.channel.basic_publish("".into(), queue, options, text.as_bytes(), properties);
+        sent.await.unwrap().await.unwrap();
+    }
+    let deliveries = take(&mut *source, 2).await;
+    assert_eq!(texts(&deliveries), ["rich", "poor"]);
+    let rich: Vec<_> = deliveries[0].message.headers().iter().collect();
+    let expected = [("bytes", "raw"), ("count", "-7"), ("flag", "true"), ("request-id", "call-7")];
+    assert_eq!(rich, expected);
+    let poor = &deliveries[1].message;
+    assert!(!poor.id().is_empty() && poor.headers().iter().next().is_none());
+    assert_eq!(poor.content_type(), "application/octet-stream");
+}

@@ -1,0 +1,174 @@
+//! Publishing: what a receipt says is so.
+
+use downhaul_consumer::{
+    Broker, BrokerErrorKind, Message, Outgoing, PublishOutcome, Sink, Verdict,
+};
+use downhaul_context::Context;
+use downhaul_testkit::rabbitmq::{shared, unique};
+
+use crate::support::{
+    Foreigner, all, fill, publish, shared_broker, sink, soon, source, subscription, take, texts,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_message_is_in_each_queue_of_its_topic_and_in_no_other() {
+    let (broker, topic) = (shared_broker(), unique("topic"));
+    let queues = [unique("first"), unique("second"), unique("other")];
+    for (queue, topic) in queues.iter().zip([&*topic, &*topic, "another"]) {
+        drop(source(&broker, &downhaul_consumer::Subscription::new(queue).topic(topic)).await);
+    }
+    let sink = sink(&broker).await;
+    let outcome = publish(&*sink, &Outgoing::to_topic(topic, Message::new("7"))).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    let foreigner = Foreigner::at(&shared()).await;
+    for (queue, count) in queues.iter().zip([1, 1, 0]) {
+        assert_eq!(foreigner.look(queue).await.0, count);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_queue_takes_comes_back_to_its_own_publisher() {
+    let (broker, subscription) = (shared_broker(), subscription("routable"));
+    let _source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    let is_lost = |number: u32| number.is_multiple_of(7) || number % 50 > 42;
+    for _ in 0..5 {
+        let mut receipts = Vec::new();
+        for number in 0..500 {
+            let queue = if is_lost(number) { "no such queue" } else { subscription.queue() };
+            let outgoing = Outgoing::to_queue(queue, Message::new(number.to_string()));
+            receipts.push(soon("a send", sink.send(&outgoing)).await.unwrap());
+        }
+        for (number, receipt) in (0..).zip(receipts) {
+            match soon("an answer", receipt).await {
+                PublishOutcome::Returned(words) => {
+                    assert!(is_lost(number), "{number} has a queue");
+                    assert_eq!(words, "312 NO_ROUTE");
+                }
+                PublishOutcome::Confirmed => assert!(!is_lost(number), "{number} has no queue"),
+                outcome => panic!("{number}: {outcome:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_receipts_resolve_and_the_queue_keeps_the_order() {
+    const COUNT: usize = 10_000;
+    let (broker, subscription) = (shared_broker(), subscription("many"));
+    let mut source = source(&broker, &subscription).await;
+    source.set_intake(false).await.unwrap();
+    let sink = sink(&broker).await;
+    let begun = tokio::time::Instant::now();
+    let sending = async {
+        let mut receipts = Vec::with_capacity(COUNT);
+        for number in 0..COUNT {
+            let message = Message::new(number.to_string());
+            let outgoing = Outgoing::to_queue(subscription.queue(), message);
+            receipts.push(sink.send(&outgoing).await.unwrap());
+        }
+        receipts
+    };
+    for receipt in soon("all sends", sending).await {
+        let outcome = soon("an answer", receipt).await;
+        assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    }
+    println!("published {COUNT} in {:?}", begun.elapsed());
+    assert_eq!(Foreigner::at(&shared()).await.look(subscription.queue()).await.0, 10_000);
+
+    let begun = tokio::time::Instant::now();
+    source.set_intake(true).await.unwrap();
+    let (mut arrived, mut batch) = (Vec::new(), Vec::new());
+    while arrived.len() < COUNT {
+        soon("a delivery", source.next(&mut batch)).await.unwrap();
+        source.settle(&all(&batch, Verdict::Ack)).await.unwrap();
+        arrived.extend(texts(&batch));
+        batch.clear();
+    }
+    println!("consumed {COUNT} in {:?}", begun.elapsed());
+    assert!(arrived.iter().enumerate().all(|(number, text)| *text == number.to_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_sent_costs_only_itself() {
+    let (broker, subscription) = (shared_broker(), subscription("strict"));
+    let mut source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    let unfit = [
+        Message::new("long id").with_id("i".repeat(256)),
+        Message::new("long name").with_header("n".repeat(256), "v"),
+        Message::new("long value").with_header("name", "v".repeat(140_000)),
+        Message::new("reserved").with_header("x-death", "v"),
+        Message::new(vec![0; (128 << 20) + 1]),
+    ];
+    for message in unfit {
+        let outgoing = Outgoing::to_queue(subscription.queue(), message);
+        let error = sink.send(&outgoing).await.unwrap_err();
+        assert_eq!(error.kind(), BrokerErrorKind::Message, "{error}");
+    }
+    let outgoing = Outgoing::to_queue("q".repeat(256), Message::new("long queue"));
+    assert_eq!(sink.send(&outgoing).await.unwrap_err().kind(), BrokerErrorKind::Message);
+
+    fill(&*sink, subscription.queue(), ["fits".to_owned()]).await;
+    assert_eq!(texts(&take(&mut *source, 1).await), ["fits"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_just_fit_into_a_frame_arrive() {
+    let (broker, subscription) = (shared_broker(), subscription("wide"));
+    let mut source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    let value = "v".repeat(130_900);
+    let message = Message::new("wide").with_header("name", value.clone());
+    let outcome = publish(&*sink, &Outgoing::to_queue(subscription.queue(), message)).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    let delivery = take(&mut *source, 1).await.remove(0);
+    assert_eq!(delivery.message.headers().get("name"), Some(&*value));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_a_sink_resolves_every_receipt_and_ends_it() {
+    let (broker, subscription) = (shared_broker(), subscription("closing"));
+    let _source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    let outgoing = Outgoing::to_queue(subscription.queue(), Message::new("under way"));
+    let mut receipts = Vec::new();
+    for _ in 0..100 {
+        receipts.push(sink.send(&outgoing).await.unwrap());
+    }
+    soon("closing", sink.close(&Context::background())).await;
+    for receipt in receipts {
+        let outcome = soon("an answer", receipt).await;
+        let known = matches!(outcome, PublishOutcome::Confirmed | PublishOutcome::Unknown(_));
+        assert!(known, "{outcome:?}");
+    }
+    assert!(!soon("a late send", sink.send(&outgoing)).await.unwrap_err().is_permanent());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_opens_after_the_broker_was_closed() {
+    let (broker, subscription) = (shared_broker(), subscription("closed"));
+    let ctx = Context::background();
+    let mut source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    soon("closing", broker.close(&ctx)).await;
+    soon("the end of the source", source.next(&mut Vec::new())).await.unwrap_err();
+    sink.send(&Outgoing::to_topic("t", Message::new(""))).await.unwrap_err();
+    assert_eq!(broker.sink(&ctx).await.unwrap_err().kind(), BrokerErrorKind::Closed);
+    let Err(error) = broker.source(&ctx, &subscription).await else { panic!("it opened") };
+    assert_eq!(error.kind(), BrokerErrorKind::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_window_slows_down_and_loses_nothing() {
+    let broker = shared_broker().publish_window(2);
+    let subscription = subscription("narrow");
+    let _source = source(&broker, &subscription).await;
+    let sink: std::sync::Arc<dyn Sink> = sink(&broker).await;
+    let sends = (0..50).map(|_| async {
+        let outgoing = Outgoing::to_topic(subscription.queue(), Message::new(""));
+        sink.send(&outgoing).await.unwrap().await
+    });
+    let outcomes = soon("all answers", futures_util::future::join_all(sends)).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, PublishOutcome::Confirmed)));
+}
