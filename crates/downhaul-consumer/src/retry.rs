@@ -10,8 +10,9 @@ use std::time::Duration;
 /// use downhaul_consumer::RetryPolicy;
 /// use std::time::Duration;
 ///
-/// let policy = RetryPolicy::default().attempts(3).backoff(Duration::from_millis(50), Duration::from_secs(5));
-/// assert!(policy.delay_after(1) <= Duration::from_millis(50));
+/// let (first, longest) = (Duration::from_millis(50), Duration::from_secs(5));
+/// let policy = RetryPolicy::default().attempts(3).backoff(first, longest);
+/// assert!(policy.delay_after(1) <= first);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {

@@ -26,7 +26,9 @@ const FOLLOW: Duration = Duration::from_secs(10);
 /// | `GET /health/live` | 200 while the process can answer |
 /// | `GET /health/ready` | 200, or 503 with the reason |
 /// | `GET /consumers` | all consumers: name, state, link, in flight |
-/// | `POST /consumers/{name}/start`, `stop`, `pause`, `resume`, `drain` | the resulting state; 404 with the known names |
+/// | `POST /consumers/{name}/{verb}` | the resulting state; 404 with the known names |
+///
+/// The verbs are `start`, `stop`, `pause`, `resume` and `drain`.
 ///
 /// Reading is open to whoever reaches the address. Changing things is too on a loopback address,
 /// where no browser is let in: requests with an `Origin`, or with a `Host` that is not this

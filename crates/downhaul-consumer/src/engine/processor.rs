@@ -189,8 +189,8 @@ impl Processor {
         }
     }
 
-    /// Publishes the message elsewhere, which is its end here. If that fails it comes again: nothing
-    /// is lost.
+    /// Publishes the message elsewhere, which is its end here. If that fails it comes again, so that
+    /// nothing is lost.
     async fn moved(&self, ctx: &Context, outgoing: Outgoing, end: End) -> Next {
         match self.hand_over(ctx, outgoing).await {
             Ok(()) => Next::End(end),

@@ -1,0 +1,72 @@
+//! The memory broker's own promises.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_consumer::{
+    Broker, MemoryBroker, Message, Outgoing, Publisher, Subscription, Verdict,
+};
+use downhaul_context::Context;
+use tokio::time::Instant;
+
+async fn filled(count: u32) -> (MemoryBroker, Subscription) {
+    let broker = MemoryBroker::new();
+    let subscription = Subscription::new("q").topic("t").with_prefetch(100);
+    let ctx = Context::background();
+    drop(broker.source(&ctx, &subscription).await.unwrap());
+    let publisher = Publisher::new(Arc::new(broker.clone()));
+    for number in 0..count {
+        let message = Message::new("").with_id(number.to_string());
+        publisher.publish(&ctx, Outgoing::to_topic("t", message)).await.unwrap();
+    }
+    (broker, subscription)
+}
+
+fn ids(broker: &MemoryBroker) -> Vec<String> {
+    broker.ready("q").iter().map(|message| message.id().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn what_a_dropped_source_held_comes_again_in_its_old_order() {
+    let (broker, subscription) = filled(4).await;
+    let mut source = broker.source(&Context::background(), &subscription).await.unwrap();
+    let mut deliveries = Vec::new();
+    source.next(&mut deliveries).await.unwrap();
+    assert_eq!((deliveries.len(), broker.depth("q").unsettled), (4, 4));
+    source.settle(&[(deliveries[1].token, Verdict::Ack)]).await.unwrap();
+    drop(source);
+    assert_eq!(ids(&broker), ["0", "2", "3"]);
+    assert_eq!(broker.depth("q").unsettled, 0);
+}
+
+#[tokio::test]
+async fn released_messages_go_back_to_the_front_in_their_old_order() {
+    let (broker, subscription) = filled(4).await;
+    let mut source =
+        broker.source(&Context::background(), &subscription.with_prefetch(3)).await.unwrap();
+    let mut deliveries = Vec::new();
+    source.next(&mut deliveries).await.unwrap();
+    let batch: Vec<_> = deliveries.iter().map(|one| (one.token, Verdict::Release)).collect();
+    source.settle(&batch).await.unwrap();
+    assert_eq!(ids(&broker), ["0", "1", "2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delayed_messages_come_when_they_are_due() {
+    let (broker, subscription) = filled(0).await;
+    let (ctx, begun) = (Context::background(), Instant::now());
+    let mut source = broker.source(&ctx, &subscription).await.unwrap();
+    let sink = broker.sink(&ctx).await.unwrap();
+    for seconds in [30, 10, 20] {
+        let message = Message::new("").with_id(seconds.to_string());
+        let delayed = Outgoing::to_queue("q", message).after(Duration::from_secs(seconds));
+        sink.send(&delayed).await.unwrap().await;
+    }
+    assert_eq!(broker.depth("q").delayed, 3);
+    let mut deliveries = Vec::new();
+    for seconds in [10, 20, 30] {
+        source.next(&mut deliveries).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_secs(seconds));
+        assert_eq!(deliveries.last().unwrap().message.id(), seconds.to_string());
+    }
+}
