@@ -78,7 +78,7 @@ async fn a_message_that_is_not_json_is_a_dead_letter_with_its_reason_and_the_ser
 
 /// Starts a service that cannot start, and returns the one line that says why.
 async fn refusal(arguments: &[&str]) -> String {
-    let ended = Service::spawn(arguments).await.ended().await;
+    let ended = Service::spawn(arguments, &[]).await.ended().await;
     assert!(!ended.status.success() && ended.status.code().is_some(), "{ended:?}");
     ended.output.lines().last().unwrap_or_default().to_owned()
 }

@@ -8,3 +8,4 @@ mod control;
 mod one_id;
 mod service;
 mod signals;
+mod telemetry;

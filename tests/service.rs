@@ -41,15 +41,21 @@ pub(crate) struct Ended {
 impl Service {
     /// Starts a service on ports of its own, and waits until it is ready.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
-        let service = Self::spawn(arguments).await;
+        Self::start_with(arguments, &[]).await
+    }
+
+    /// Starts a service with these further variables in its environment.
+    pub(crate) async fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let service = Self::spawn(arguments, environment).await;
         service.until("the service is ready", async || service.ready().await == 200).await;
         service
     }
 
     /// Starts a service on ports of its own.
-    pub(crate) async fn spawn(arguments: &[&str]) -> Self {
+    pub(crate) async fn spawn(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let (listen, control) = (free_address(), free_address());
         let mut command = Command::new(orders().await);
+        command.envs(environment.iter().copied());
         command.args(["--control", &control]).args(arguments);
         if !arguments.contains(&"--listen") {
             command.args(["--listen", &listen]);

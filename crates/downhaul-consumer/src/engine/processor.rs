@@ -189,7 +189,7 @@ impl Processor {
         }
     }
 
-    /// Publishes the message elsewhere, which is its end here. If that fails it comes again, so that
+    /// Publishes the message elsewhere, which is its end here. If that fails it comes again, and
     /// nothing is lost.
     async fn moved(&self, ctx: &Context, outgoing: Outgoing, end: End) -> Next {
         match self.hand_over(ctx, outgoing).await {

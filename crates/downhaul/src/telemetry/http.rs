@@ -5,7 +5,7 @@ use downhaul_http::observe::{Outcome, RequestHead};
 use downhaul_http::{AccessLog, RequestObserver};
 use tracing::{Span, field, info_span};
 
-use super::trace::{at_span, set_remote_parent};
+use super::trace::{at_span, rename, set_remote_parent};
 
 /// Makes a server span of each request by OpenTelemetry's conventions, a child of the caller's if
 /// one was sent.
@@ -37,7 +37,7 @@ impl RequestObserver for HttpSpans {
         span.record("http.response.status_code", status);
         if let Some(route) = outcome.route {
             span.record("http.route", route);
-            span.record("otel.name", format!("{} {route}", outcome.method));
+            rename(span, format!("{} {route}", outcome.method));
         }
         if outcome.status.is_server_error() {
             span.record("otel.status_code", "ERROR");

@@ -39,6 +39,11 @@ pub(super) fn at_span(ctx: Context, span: &Span) -> Context {
     }
 }
 
+/// Names a span that has begun. Its field `otel.name` counts only before that.
+pub(super) fn rename(span: &Span, name: String) {
+    span.context().span().update_name(name);
+}
+
 fn span_context(trace: &TraceContext) -> Option<SpanContext> {
     let mut fields = trace.traceparent().split('-').skip(1);
     let trace_id = TraceId::from_hex(fields.next()?).ok()?;
