@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::lifecycle::{State, Status, Wanted, Wish};
-use crate::shared::{InFlight, Shared, Tally};
+use crate::shared::{InFlight, Shared};
+use crate::tally::Tally;
 
 /// A running consumer, seen from outside.
 ///

@@ -57,6 +57,7 @@ mod retry;
 mod settlement;
 mod shared;
 mod subscription;
+mod tally;
 
 pub use crate::broker::{Broker, Delivery, Settled, Sink, Source, Token, Verdict};
 pub use crate::consumer::Consumer;
@@ -73,5 +74,6 @@ pub use crate::publish::{Destination, Outgoing, PublishOutcome, Receipt, Receipt
 pub use crate::publisher::Publisher;
 pub use crate::retry::RetryPolicy;
 pub use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
-pub use crate::shared::{InFlight, Tally};
+pub use crate::shared::InFlight;
 pub use crate::subscription::Subscription;
+pub use crate::tally::Tally;

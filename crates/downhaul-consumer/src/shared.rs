@@ -8,8 +8,8 @@ use std::time::Duration;
 use downhaul_context::{Instant, RequestId};
 use tokio::sync::watch;
 
-use crate::engine::End;
 use crate::lifecycle::{Link, State, Status, Wanted, Wish};
+use crate::tally::{Counters, Tally};
 
 /// Written by the engine, read by handles; the wish goes the other way.
 #[derive(Debug)]
@@ -57,17 +57,7 @@ impl Shared {
     }
 
     pub(crate) fn tally(&self) -> Tally {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.counters;
-        Tally {
-            acked: read(&counters.acked),
-            retried: read(&counters.retried),
-            dead_lettered: read(&counters.dead_lettered),
-            dropped: read(&counters.dropped),
-            released: read(&counters.released),
-            lost: read(&counters.lost),
-            abandoned: read(&counters.abandoned),
-        }
+        self.counters.read()
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<u64, InFlight>> {
@@ -103,55 +93,5 @@ pub struct InFlight {
 impl InFlight {
     pub(crate) fn new(message_id: &str, request_id: RequestId) -> Self {
         Self { message_id: message_id.to_owned(), request_id, since: Instant::now() }
-    }
-}
-
-/// How many messages went which way, since the consumer was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Tally {
-    /// Processed, and acknowledged.
-    pub acked: u64,
-    /// Failed attempts that were or will be followed by another.
-    pub retried: u64,
-    /// Given up, and put into the dead-letter queue.
-    pub dead_lettered: u64,
-    /// Given up, and thrown away on the handler's word.
-    pub dropped: u64,
-    /// Given back unprocessed.
-    pub released: u64,
-    /// Settled too late: the link was lost, so they come again.
-    pub lost: u64,
-    /// Still being handled when the last budget was over; they come again.
-    pub abandoned: u64,
-}
-
-/// The tally as the engine counts it.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) acked: AtomicU64,
-    pub(crate) retried: AtomicU64,
-    pub(crate) dead_lettered: AtomicU64,
-    pub(crate) dropped: AtomicU64,
-    pub(crate) released: AtomicU64,
-    pub(crate) lost: AtomicU64,
-    pub(crate) abandoned: AtomicU64,
-}
-
-impl Counters {
-    /// Counts a message whose verdict the broker has taken.
-    pub(crate) fn count(&self, end: End) {
-        let counter = match end {
-            End::Acked => &self.acked,
-            End::DeadLettered => &self.dead_lettered,
-            End::Dropped => &self.dropped,
-            End::Parked => &self.retried,
-            End::Released => &self.released,
-        };
-        Self::add(counter, 1);
-    }
-
-    pub(crate) fn add(counter: &AtomicU64, count: usize) {
-        counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }

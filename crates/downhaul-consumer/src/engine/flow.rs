@@ -12,9 +12,9 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::broker::{Delivery, Source, Token};
 use crate::engine::limits::Limits;
-use crate::engine::processor::{End, Processor};
+use crate::engine::processor::Processor;
 use crate::error::BrokerError;
-use crate::shared::Counters;
+use crate::tally::{Counters, End};
 
 /// Holds the source, what has arrived, and what is being handled.
 pub(crate) struct Flow {

@@ -20,12 +20,13 @@ use tokio::time::sleep;
 use crate::broker::{Broker, Source};
 use crate::engine::flow::Flow;
 pub(crate) use crate::engine::limits::Limits;
-pub(crate) use crate::engine::processor::{End, Processor};
+pub(crate) use crate::engine::processor::Processor;
 use crate::error::BrokerError;
 use crate::lifecycle::{Link, State, Wanted, Wish};
 use crate::retry::backoff;
-use crate::shared::{Counters, Shared};
+use crate::shared::Shared;
 use crate::subscription::Subscription;
+use crate::tally::Counters;
 
 /// The delays between attempts to open a source: from the first to the longest.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));

@@ -12,7 +12,7 @@ use tokio::pin;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
-use crate::broker::{Delivery, Verdict};
+use crate::broker::Delivery;
 use crate::engine::limits::SETTLE;
 use crate::error::{BoxError, PublishError, chain};
 use crate::handler::{Handler, Meta};
@@ -23,7 +23,8 @@ use crate::publish::Outgoing;
 use crate::publisher::Publisher;
 use crate::retry::RetryPolicy;
 use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
-use crate::shared::{Counters, InFlight, Shared};
+use crate::shared::{InFlight, Shared};
+use crate::tally::{Counters, End};
 
 /// The longest reason that is written into a dead letter, in bytes.
 const LONGEST_REASON: usize = 1024;
@@ -39,25 +40,6 @@ pub(crate) struct Processor {
     pub(crate) dead_letter_queue: String,
     pub(crate) system: &'static str,
     pub(crate) shared: Arc<Shared>,
-}
-
-/// How the handling of a message ended, to be counted once the broker has taken the verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Acked,
-    DeadLettered,
-    Dropped,
-    Parked,
-    Released,
-}
-
-impl End {
-    pub(crate) fn verdict(self) -> Verdict {
-        match self {
-            Self::Acked | Self::DeadLettered | Self::Dropped | Self::Parked => Verdict::Ack,
-            Self::Released => Verdict::Release,
-        }
-    }
 }
 
 /// What comes after an attempt.

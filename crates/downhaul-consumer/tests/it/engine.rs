@@ -32,6 +32,12 @@ async fn spawn(consumer: Consumer, ctx: &Context, broker: &MemoryBroker) -> Cons
     handle
 }
 
+async fn until_in_flight(handle: &ConsumerHandle) {
+    while handle.in_flight().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// A handler that tells of each message and of how its context ended.
 fn waiting(told: mpsc::UnboundedSender<CauseKind>) -> Consumer {
     Consumer::new(subscription(), move |ctx: Context, _message: Incoming<Message>| {
@@ -114,9 +120,7 @@ async fn draining_lets_handlers_finish_until_the_grace_is_over() {
     let broker = MemoryBroker::new();
     let handle = spawn(waiting(told), &ctx, &broker).await;
     publish(&broker, Message::new("")).await;
-    while handle.in_flight().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until_in_flight(&handle).await;
     let asked = Instant::now();
     canceller.drain(10 * SECOND);
     handle.ended().await;
@@ -132,9 +136,7 @@ async fn the_end_of_its_context_ends_a_consumer_and_gives_back_what_it_holds() {
     let broker = MemoryBroker::new();
     let handle = spawn(waiting(told), &ctx, &broker).await;
     publish(&broker, Message::new("")).await;
-    while handle.in_flight().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until_in_flight(&handle).await;
     canceller.cancel();
     handle.ended().await;
     assert_eq!(ends.recv().await, Some(CauseKind::Cancelled));
