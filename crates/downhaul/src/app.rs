@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use downhaul_context::{Context, Instant, Reason};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::board::{Board, Stage};
 use crate::component::{Component, Handle};
@@ -25,6 +25,9 @@ const START: Duration = Duration::from_secs(10);
 /// The part of the grace that is kept for what comes after the components: the control server and
 /// telemetry.
 const RESERVE: Duration = Duration::from_secs(1);
+
+/// How long a forced stop may take.
+const FORCED: Duration = Duration::from_secs(1);
 
 /// A service: components that start in order, work under one tree of contexts, and stop in reverse
 /// order.
@@ -254,6 +257,8 @@ impl App {
             biased;
             () = stopping.finished() => None,
             signal = next(&mut signals) => Some(signal),
+            // A part that blocks its thread keeps its own task, and not the app.
+            () = sleep_until(until) => None,
         };
         if let Some(signal) = forced {
             tracing::warn!(app = self.name, "{signal} again: stopping at once");
@@ -262,6 +267,7 @@ impl App {
                 biased;
                 () = stopping.finished() => {}
                 third = next(&mut signals) => std::process::exit(i32::from(third.exit_code())),
+                () = sleep(FORCED) => {}
             }
         }
         let components = stopping.into_reports();

@@ -25,6 +25,7 @@ pub(crate) struct Part {
 
 /// The stop of an app under way: a task for each part, which waits for those that need it.
 pub(crate) struct Stopping {
+    parts: Vec<Arc<Part>>,
     reports: Arc<Mutex<Vec<ComponentReport>>>,
     left: watch::Receiver<Vec<usize>>,
     force: watch::Sender<bool>,
@@ -44,13 +45,14 @@ impl Stopping {
     pub(crate) fn new(plan: Plan, parts: Vec<Part>, until: Instant, reason: Reason) -> Self {
         let (force, forced) = watch::channel(false);
         let left = watch::Sender::new(parts.iter().map(|part| part.index).collect());
+        let parts: Vec<Arc<Part>> = parts.into_iter().map(Arc::new).collect();
         let reports = Arc::default();
-        let stopping = Self { reports: Arc::clone(&reports), left: left.subscribe(), force };
-        let shared = Arc::new(Shared { plan, until, reason, reports, left });
-        for part in parts {
-            tokio::spawn(stop(part, Arc::clone(&shared), forced.clone()));
+        let subscribed = left.subscribe();
+        let shared = Arc::new(Shared { plan, until, reason, reports: Arc::clone(&reports), left });
+        for part in &parts {
+            tokio::spawn(stop(Arc::clone(part), Arc::clone(&shared), forced.clone()));
         }
-        stopping
+        Self { parts, reports, left: subscribed, force }
     }
 
     /// Waits until every part has stopped or was left behind. Cancel safe.
@@ -64,12 +66,17 @@ impl Stopping {
         self.force.send_replace(true);
     }
 
+    /// What there is to say of each part; those that have not come back are left behind.
     pub(crate) fn into_reports(self) -> Vec<ComponentReport> {
-        std::mem::take(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner))
+        let left = self.left.borrow().clone();
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = self.parts.iter().filter(|part| left.contains(&part.index));
+        reports.extend(lost.map(|part| left_behind(part, "it did not come back")));
+        std::mem::take(&mut reports)
     }
 }
 
-async fn stop(part: Part, shared: Arc<Shared>, mut forced: watch::Receiver<bool>) {
+async fn stop(part: Arc<Part>, shared: Arc<Shared>, mut forced: watch::Receiver<bool>) {
     let dependents = shared.plan.dependents(part.index);
     let mut left = shared.left.subscribe();
     let free = |left: &Vec<usize>| dependents.iter().all(|other| !left.contains(other));
@@ -78,18 +85,31 @@ async fn stop(part: Part, shared: Arc<Shared>, mut forced: watch::Receiver<bool>
         _ = forced.wait_for(|force| *force) => {}
         _ = left.wait_for(free) => {}
     }
-    let report = stop_now(&part, &shared, &mut forced).await;
+    // In a task of its own, so that a panic costs this part alone.
+    let stopping = tokio::spawn(stop_now(Arc::clone(&part), Arc::clone(&shared), forced));
+    let report = stopping.await.unwrap_or_else(|_| left_behind(&part, "it panicked"));
     let words = &*report.words;
     tracing::info!(component = part.name, outcome = ?report.outcome, words, "stopped");
     shared.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
     shared.left.send_modify(|left| left.retain(|other| *other != part.index));
 }
 
+fn left_behind(part: &Part, words: &str) -> ComponentReport {
+    ComponentReport {
+        name: part.name.clone(),
+        outcome: Outcome::Abandoned,
+        words: words.to_owned(),
+        took: Duration::ZERO,
+        allowed: Duration::ZERO,
+        unfinished: part.component.in_flight(),
+    }
+}
+
 /// Drains a part within its share, then ends its context, then leaves it behind.
 async fn stop_now(
-    part: &Part,
-    shared: &Shared,
-    forced: &mut watch::Receiver<bool>,
+    part: Arc<Part>,
+    shared: Arc<Shared>,
+    mut forced: watch::Receiver<bool>,
 ) -> ComponentReport {
     let began = Instant::now();
     let allowed = shared.plan.share(part.index, shared.until.saturating_duration_since(began));
@@ -104,7 +124,7 @@ async fn stop_now(
     };
     let (outcome, words, unfinished) = match drained {
         Some(words) => (Outcome::Stopped, words, Vec::new()),
-        None => cut_short(part, shared).await,
+        None => cut_short(&part, &shared).await,
     };
     let (name, took) = (part.name.clone(), began.elapsed());
     ComponentReport { name, outcome, words, took, allowed, unfinished }

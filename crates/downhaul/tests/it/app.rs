@@ -1,6 +1,6 @@
 //! Start in order, stop in order, and say so.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use downhaul::{App, Context, Ending, Handle, Outcome, Signal};
@@ -92,6 +92,53 @@ async fn a_component_that_hangs_is_named() {
     assert!(worker.took <= worker.allowed);
     assert!(diary.read().contains(&"store stopped".to_owned()), "the rest stopped in order");
     assert!(report.took <= GRACE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_panics_while_it_stops_is_named_and_the_rest_stops() {
+    let diary = Diary::default();
+    let (sender, receiver) = mpsc::channel(1);
+    let manners = [Manner::Good, Manner::Panics, Manner::Good];
+    let running = tokio::spawn(app(&diary, manners).run_with(receiver));
+    tokio::task::yield_now().await;
+    sender.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    assert_eq!(report.exit_code(), 1);
+    assert!(report.to_string().contains("it panicked"), "{report}");
+    assert!(diary.read().contains(&"store stopped".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_component_that_blocks_its_thread_does_not_keep_the_app() {
+    struct Blocks {
+        started: mpsc::Sender<()>,
+        until: Mutex<std::sync::mpsc::Receiver<()>>,
+    }
+
+    #[async_trait::async_trait]
+    impl downhaul::Component for Blocks {
+        async fn start(&self, _ctx: &Context) -> Result<(), downhaul::BoxError> {
+            Ok(self.started.send(()).await?)
+        }
+
+        async fn stop(&self, _ctx: &Context) -> String {
+            let _ = self.until.lock().unwrap().recv();
+            String::new()
+        }
+    }
+
+    let (_blocked, until) = std::sync::mpsc::channel();
+    let (started, mut starts) = mpsc::channel(1);
+    let mut app = App::new("shop").grace(Duration::from_millis(1_300));
+    app.add("blocks", Blocks { started, until: Mutex::new(until) }, []);
+    let (sender, signals) = mpsc::channel(1);
+    let running = tokio::spawn(app.run_with(signals));
+    starts.recv().await.unwrap();
+    sender.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    assert_eq!(report.exit_code(), 1);
+    assert!(report.to_string().contains("it did not come back"), "{report}");
+    // The blocked thread is let go here, when its sender is dropped.
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,6 +31,8 @@ pub(crate) enum Manner {
     Stubborn,
     /// Does not stop at all.
     Hangs,
+    /// Panics when it is told to stop.
+    Panics,
 }
 
 pub(crate) struct Part {
@@ -62,6 +64,7 @@ impl Component for Part {
             Manner::Stubborn => {
                 ctx.done().await;
             }
+            Manner::Panics => panic!("planted"),
             Manner::Good | Manner::NeverStarts => {}
         }
         self.diary.write(format!("{} stopped", self.name));
