@@ -30,9 +30,15 @@ fn a_node_keeps_its_data_over_kill_and_stop_and_leaves_nothing_when_dropped() {
     assert!(!runs(beam) && !runs(epmd) && !dir.exists());
 }
 
+/// Set in the second run of this program, which is the process to be killed.
+const VICTIM: &str = "DOWNHAUL_TESTKIT_VICTIM";
+
 #[test]
 fn a_node_of_a_killed_process_is_gone_soon_after() {
-    let mut program = this_program("be_killed_while_a_node_runs");
+    if std::env::var_os(VICTIM).is_some() {
+        return be_killed_while_a_node_runs();
+    }
+    let mut program = this_program("a_node_of_a_killed_process_is_gone_soon_after");
     let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
     let line = lines.find_map(|line| line.unwrap().strip_prefix("node ").map(str::to_owned));
     let words: Vec<_> = line.as_deref().unwrap().split(' ').collect();
@@ -44,15 +50,12 @@ fn a_node_of_a_killed_process_is_gone_soon_after() {
     until(|| !runs(beam) && !runs(epmd) && !Path::new(dir).exists());
 }
 
-/// Not a test of its own: the process that the test above kills.
-#[test]
-#[ignore = "started by another test"]
 fn be_killed_while_a_node_runs() {
-    let node = Node::start().unwrap();
+    let node = Node::start().expect("a node");
     let (beam, epmd, dir) = processes(&node);
     println!("\nnode {beam} {epmd} {}", dir.display());
     // Until the other end is closed: never, the killer comes first.
-    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).expect("an open end");
 }
 
 #[test]
@@ -78,7 +81,7 @@ fn tests_share_one_node_and_keep_apart_by_names() {
 fn this_program(test: &str) -> std::process::Child {
     let program = std::env::current_exe().expect("the test harness has a path");
     let mut command = Command::new(program);
-    command.args(["--ignored", "--exact", "--nocapture", test]);
+    command.args(["--exact", "--nocapture", test]).env(VICTIM, "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs a second time")
 }
 
