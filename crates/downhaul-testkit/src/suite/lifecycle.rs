@@ -46,21 +46,28 @@ async fn stopped(handle: &ConsumerHandle) {
     assert_eq!(handle.settled().await, State::Stopped);
 }
 
+async fn until_buffered(handle: &ConsumerHandle) {
+    while handle.buffered() < 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Once paused, nothing begins; what was begun goes on.
 pub async fn a_paused_consumer_starts_nothing<H: Harness>(fixture: Fixture<H>) {
     let mut gate = Gate::new();
     let consumer = fixture.spawn(gate.consumer(&fixture).concurrency(1)).await;
     fixture.publish("q", "begun").await;
     assert_eq!(gate.seen.take(1).await, ["begun"]);
+    fixture.publish("q", "arrived").await;
+    until_buffered(&consumer).await;
     consumer.pause();
     assert_eq!(consumer.settled().await, State::Paused);
     fixture.publish_numbers("q", 3).await;
     gate.let_through(10);
-    let mut tally = consumer.tally();
-    while tally.acked < 1 {
+    while consumer.tally().acked + consumer.tally().released < 2 {
         tokio::task::yield_now().await;
-        tally = consumer.tally();
     }
+    assert_eq!(consumer.tally().acked, 1, "what had arrived was not begun");
     assert!(gate.seen.is_empty());
     assert_eq!(consumer.status().state, State::Paused);
 }
@@ -123,9 +130,7 @@ pub async fn draining_finishes_all_that_has_arrived<H: Harness>(fixture: Fixture
     let consumer = fixture.spawn(gate.consumer(&fixture).concurrency(1)).await;
     fixture.publish_numbers("q", 2).await;
     assert_eq!(gate.seen.take(1).await, ["0"]);
-    while consumer.buffered() < 1 {
-        tokio::task::yield_now().await;
-    }
+    until_buffered(&consumer).await;
     consumer.drain();
     gate.let_through(2);
     stopped(&consumer).await;
