@@ -107,6 +107,11 @@ impl Exchange {
         &self.ctx
     }
 
+    /// The context has ended and the handler has not.
+    pub(crate) fn cancelled(&self) {
+        self.request.cancelled();
+    }
+
     pub(crate) fn finish<B: HttpBody<Data = Bytes>>(
         self,
         response: http::Response<B>,

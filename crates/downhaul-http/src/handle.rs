@@ -9,12 +9,14 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
-use downhaul_context::Context;
+use downhaul_context::CauseKind;
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::answer_body::AnswerBody;
@@ -44,7 +46,8 @@ where
     let handler = call(service, exchange.equip(request));
     let mut task = exchange.spawn(handler);
     // Dropped here, the exchange finds that its client is gone.
-    let joined = joined_in_time(exchange.ctx(), &mut task).await;
+    let grace = link.hub.limits.cancel_grace;
+    let joined = joined_in_time(&exchange, &mut task, grace).await;
     Ok(match joined {
         Some(Ok(Ok(response))) => exchange.finish(response),
         Some(Ok(Err(source))) => exchange.refuse(Error::internal(source), Ending::Failed, false),
@@ -65,19 +68,26 @@ where
     service.call(request).await.map_err(Into::into)
 }
 
-/// Waits for the task, as long as the context lasts.
+/// Waits for the task, as long as the context lasts; and `grace` longer if that was not ended by
+/// its deadline. The handler then has something to say that the server does not know, such as that
+/// the work was done.
 async fn joined_in_time<T>(
-    ctx: &Context,
+    exchange: &Exchange,
     task: &mut JoinHandle<T>,
+    grace: Duration,
 ) -> Option<Result<T, JoinError>> {
     // Most handlers are ready after one turn; for them no timer is armed.
     if let Some(joined) = joined_in_a_turn(task).await {
         return Some(joined);
     }
-    tokio::select! {
+    let cause = tokio::select! {
         biased;
         joined = &mut *task => return Some(joined),
-        _ = ctx.done() => {}
+        cause = exchange.ctx().done() => cause,
+    };
+    if cause.kind() != CauseKind::Deadline {
+        exchange.cancelled();
+        return timeout(grace, task).await.ok();
     }
     // An answer that is ready at the deadline wins, also where the handler is woken by the same
     // tick and has not run yet.

@@ -58,7 +58,7 @@ impl Letter {
 /// A message without an id gets a fresh one at every delivery: RabbitMQ has none for it, and one
 /// made of the content would make two equal messages the same.
 pub(crate) fn read(delivery: Delivery) -> Message {
-    let Delivery { properties, data, .. } = delivery;
+    let Delivery { properties, data, exchange, routing_key, .. } = delivery;
     let mut message = Message::new(data);
     if let Some(id) = properties.message_id() {
         message = message.with_id(id.as_str());
@@ -71,6 +71,10 @@ pub(crate) fn read(delivery: Delivery) -> Message {
         if let Some(text) = text(value).filter(|_| !is_reserved(name.as_str())) {
             headers.set(name.to_string(), text);
         }
+    }
+    // Without an exchange the key is the name of a queue, and the topic is not known.
+    if headers.get(headers::TOPIC).is_none() && !exchange.as_str().is_empty() {
+        headers.set(headers::TOPIC, routing_key.as_str());
     }
     if let Some(id) = properties.correlation_id()
         && headers.get(headers::REQUEST_ID).is_none()

@@ -23,8 +23,11 @@ use crate::telemetry::Telemetry;
 const START: Duration = Duration::from_secs(10);
 
 /// The part of the grace that is kept for what comes after the components: the control server and
-/// telemetry.
+/// telemetry. At most a tenth of it.
 const RESERVE: Duration = Duration::from_secs(1);
+
+/// The longest grace, so that a moment can be reckoned with it: a year.
+const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long a forced stop may take.
 const FORCED: Duration = Duration::from_secs(1);
@@ -95,11 +98,13 @@ impl App {
         }
     }
 
-    /// How long stopping may take in all. Default 30 s, which is what Kubernetes allows. Each
-    /// component gets an equal share of what is left when it begins, and leaves what it does not
-    /// use to those after it.
+    /// How long stopping may take in all. Default 30 s, which is what Kubernetes allows; at most a
+    /// year.
+    ///
+    /// A component may use what is left when it begins, but for a tenth of the grace for each step
+    /// that comes after it.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.grace = grace.min(LONGEST_GRACE);
         self
     }
 
@@ -251,7 +256,8 @@ impl App {
         let cause = told.words();
         tracing::info!(app = self.name, cause, "stopping");
         board.set_stage(Stage::Draining(cause.clone()));
-        let until = began + self.grace.saturating_sub(RESERVE);
+        let reserve = RESERVE.min(self.grace / 10);
+        let until = began + self.grace.saturating_sub(reserve);
         let stopping = Stopping::new(self.plan.clone(), parts, until, told.reason());
         let forced = tokio::select! {
             biased;

@@ -38,10 +38,17 @@ impl Board {
     /// Why the service is not ready, if it is not.
     pub(crate) fn not_ready(&self) -> Option<String> {
         match &*self.stage.read().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Starting => Some("starting".to_owned()),
+            Stage::Starting => Some(match self.held_up() {
+                Some(why) => format!("starting: {why}"),
+                None => "starting".to_owned(),
+            }),
             Stage::Draining(why) => Some(format!("draining: {why}")),
-            Stage::Running => self.parts().iter().find_map(|part| part.not_ready()),
+            Stage::Running => self.held_up(),
         }
+    }
+
+    fn held_up(&self) -> Option<String> {
+        self.parts().iter().find_map(|part| part.not_ready())
     }
 
     /// All consumers that have started.

@@ -40,7 +40,7 @@ pub trait Component: Send + Sync + 'static {
         None
     }
 
-    /// What is in flight, one line each.
+    /// What is in flight, one line each; after [`stop`](Self::stop), what was not finished.
     fn in_flight(&self) -> Vec<String> {
         Vec::new()
     }

@@ -28,10 +28,15 @@ impl Plan {
         1 + self.needs[part].iter().map(|need| self.steps(*need)).max().unwrap_or_default()
     }
 
-    /// The share of `left` that `part` may use: an equal one for each step still to come. What one
-    /// does not use is there for those after it.
-    pub(crate) fn share(&self, part: usize, left: Duration) -> Duration {
-        left / self.steps(part)
+    /// The share of `left` that `part` may use: all but a tenth of `total` for each step after it,
+    /// or but an equal part where there is not so much left.
+    ///
+    /// Those who stop early are those with work in hand, and those after them mostly have little to
+    /// do once the work has stopped coming. What one does not use is there for the next.
+    pub(crate) fn share(&self, part: usize, left: Duration, total: Duration) -> Duration {
+        let steps = self.steps(part);
+        let kept = (total / 10).min(left / steps);
+        left - kept * (steps - 1)
     }
 }
 
@@ -59,16 +64,23 @@ mod tests {
     }
 
     #[test]
-    fn each_step_of_the_longest_way_gets_an_equal_share() {
-        assert_eq!(chain().share(3, TOTAL), TOTAL / 4);
-        assert_eq!(chain().share(0, TOTAL), TOTAL);
+    fn a_part_gets_all_but_a_tenth_for_each_step_after_it() {
+        assert_eq!(chain().share(3, TOTAL, TOTAL), TOTAL * 7 / 10);
+        assert_eq!(chain().share(0, TOTAL, TOTAL), TOTAL);
+    }
+
+    #[test]
+    fn where_little_is_left_the_steps_get_equal_parts() {
+        let left = TOTAL / 10;
+        assert_eq!(chain().share(3, left, TOTAL), left / 4);
     }
 
     #[test]
     fn all_shares_used_in_full_make_the_total() {
         let plan = chain();
-        let used =
-            (0..4).rev().fold(Duration::ZERO, |used, part| used + plan.share(part, TOTAL - used));
+        let used = (0..4)
+            .rev()
+            .fold(Duration::ZERO, |used, part| used + plan.share(part, TOTAL - used, TOTAL));
         assert_eq!(used, TOTAL);
     }
 }

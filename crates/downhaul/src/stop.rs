@@ -35,6 +35,8 @@ pub(crate) struct Stopping {
 struct Shared {
     plan: Plan,
     until: Instant,
+    /// From the beginning of the stop until then.
+    total: Duration,
     reason: Reason,
     reports: Arc<Mutex<Vec<ComponentReport>>>,
     left: watch::Sender<Vec<usize>>,
@@ -48,7 +50,9 @@ impl Stopping {
         let parts: Vec<Arc<Part>> = parts.into_iter().map(Arc::new).collect();
         let reports = Arc::default();
         let subscribed = left.subscribe();
-        let shared = Arc::new(Shared { plan, until, reason, reports: Arc::clone(&reports), left });
+        let total = until.saturating_duration_since(Instant::now());
+        let shared = Shared { plan, until, total, reason, reports: Arc::clone(&reports), left };
+        let shared = Arc::new(shared);
         for part in &parts {
             tokio::spawn(stop(Arc::clone(part), Arc::clone(&shared), forced.clone()));
         }
@@ -112,10 +116,12 @@ async fn stop_now(
     mut forced: watch::Receiver<bool>,
 ) -> ComponentReport {
     let began = Instant::now();
-    let allowed = shared.plan.share(part.index, shared.until.saturating_duration_since(began));
-    // The last part of the share is for those who stop only when told that they must.
-    let grace = allowed.saturating_sub(ABORT.min(allowed / 2));
-    part.canceller.drain_with(grace, shared.reason.clone());
+    let left = shared.until.saturating_duration_since(began);
+    let allowed = shared.plan.share(part.index, left, shared.total);
+    // The context would end with the share. It is ended a little before, so that what is in flight
+    // then can be named first.
+    let grace = allowed.saturating_sub(ABORT.min(allowed / 4));
+    part.canceller.drain_with(allowed, shared.reason.clone());
     let drained = tokio::select! {
         biased;
         words = part.component.stop(&part.ctx) => Some(words),
@@ -123,7 +129,7 @@ async fn stop_now(
         () = sleep_until(began + grace) => None,
     };
     let (outcome, words, unfinished) = match drained {
-        Some(words) => (Outcome::Stopped, words, Vec::new()),
+        Some(words) => (Outcome::Stopped, words, part.component.in_flight()),
         None => cut_short(&part, &shared).await,
     };
     let (name, took) = (part.name.clone(), began.elapsed());

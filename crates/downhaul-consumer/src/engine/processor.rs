@@ -1,6 +1,7 @@
 //! [`Processor`]: one message, from its delivery through its attempts to a verdict.
 
 use std::any::Any;
+use std::error::Error;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tracing::Instrument;
 
 use crate::broker::Delivery;
 use crate::engine::limits::SETTLE;
-use crate::error::{BoxError, PublishError, chain};
+use crate::error::{BoxError, PublishError, PublishErrorKind, chain};
 use crate::handler::{Handler, Meta};
 use crate::headers;
 use crate::message::Message;
@@ -141,6 +142,8 @@ impl Processor {
             if session.is_done() {
                 // It failed because we cancelled it: that is not the message's fault.
                 settlement = Settlement::Release;
+            } else if let Some(refused) = error.as_deref().and_then(refused) {
+                settlement = Settlement::DeadLetter { reason: chain(refused) };
             } else if self.retry.is_last(meta.attempt) {
                 let last = error.as_deref().map_or_else(String::new, |error| chain(error));
                 let reason = format!("failed {} times, the last time: {last}", meta.attempt);
@@ -225,6 +228,12 @@ fn identified(session: &Context, message: &Message) -> Context {
         Some(Ok(trace)) => ctx.with_value(trace),
         Some(Err(_)) | None => ctx,
     }
+}
+
+/// The error of a publish that no further attempt can mend, if that is why the handler failed.
+fn refused<'a>(error: &'a (dyn Error + Send + Sync + 'static)) -> Option<&'a PublishError> {
+    let publish = error.downcast_ref::<PublishError>();
+    publish.filter(|error| error.kind() == PublishErrorKind::Refused)
 }
 
 fn next_attempt(meta: &Meta) -> Message {

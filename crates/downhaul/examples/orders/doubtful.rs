@@ -78,11 +78,15 @@ async fn settle(
     ids: Arc<watch::Sender<Vec<String>>>,
 ) {
     while let Ok(Some(order)) = ctx.run(orders.recv()).await {
+        let (id, request_id) = (&order.id, &order.request_id);
         let Ok(message) = about(CREATED, &order) else { continue };
         match publisher.publish_until_known(&ctx, message).await {
-            Ok(()) => tracing::info!(order = order.id, "order is out of doubt"),
-            Err(error) => tracing::error!(order = order.id, %error, "order stays in doubt"),
+            Ok(()) => {
+                tracing::info!(request_id, order = id, "order is out of doubt");
+                ids.send_modify(|ids| ids.retain(|doubtful| doubtful != id));
+            }
+            // It stays on the list, and the report names it.
+            Err(error) => tracing::error!(request_id, order = id, %error, "order stays in doubt"),
         }
-        ids.send_modify(|ids| ids.retain(|id| *id != order.id));
     }
 }

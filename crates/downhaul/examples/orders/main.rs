@@ -13,6 +13,7 @@ mod orders;
 mod shop;
 mod web;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -40,10 +41,11 @@ async fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let report = app.run().await;
-    match report.ending {
-        Ending::NotStarted(_) => eprintln!("{report}"),
-        _ => println!("{report}"),
-    }
+    // Nobody may be there to read it, which changes nothing.
+    let _ = match report.ending {
+        Ending::NotStarted(_) => writeln!(io::stderr(), "{report}"),
+        _ => writeln!(io::stdout(), "{report}"),
+    };
     report.exit()
 }
 
@@ -89,12 +91,12 @@ fn broker(url: &BrokerUrl) -> Result<(Arc<dyn Broker>, Option<MemoryBroker>), Br
     }
 }
 
-/// Accounts for every order that was accepted. What is pending is in a queue, or was never placed.
+/// Accounts for every order that was accepted. What is pending is in a queue of the broker, or in
+/// doubt, and then the report names it.
 fn account(shop: &Shop, memory: Option<&MemoryBroker>) -> String {
     let Stats { pending, confirmed, rejected, .. } = shop.stats();
     let orders = format!("{confirmed} orders confirmed, {rejected} rejected, {pending} pending");
     match memory {
-        None if pending > 0 => format!("{orders}: their messages stay with the broker"),
         None => orders,
         Some(memory) => format!("{orders}; {}", left_in(memory)),
     }

@@ -15,6 +15,9 @@ use crate::error::BoxError;
 /// How long to wait before a broker that could not be reached is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long to wait for the broker to say goodbye.
+const CLOSE: Duration = Duration::from_secs(2);
+
 /// Reaches a broker when the app starts, and closes it when nothing needs it any more.
 pub struct BrokerLink {
     broker: Arc<dyn Broker>,
@@ -73,8 +76,10 @@ impl Component for BrokerLink {
 
     async fn stop(&self, ctx: &Context) -> String {
         let words = (self.last_words)();
-        self.publisher.close(ctx).await;
-        self.broker.close(ctx).await;
+        // A broker that does not answer is left: all that mattered was confirmed or settled before.
+        let (closing, _canceller) = ctx.derive().label("close").timeout(CLOSE).build();
+        self.publisher.close(&closing).await;
+        self.broker.close(&closing).await;
         words
     }
 

@@ -19,6 +19,9 @@ use crate::telemetry::HttpSpans;
 /// The part of the grace, at most, in which requests that did not finish are answered with 503.
 const LAST_PART: Duration = Duration::from_secs(1);
 
+/// How long a server goes on to accept, unless it is told otherwise.
+const LAME_DUCK: Duration = Duration::from_millis(250);
+
 type Configure = Box<dyn FnOnce(Server) -> Server + Send>;
 type Serve = Box<dyn FnOnce(Server, Context) -> Running + Send>;
 
@@ -29,6 +32,8 @@ pub struct HttpServer {
     making: Mutex<Option<(Configure, Serve)>>,
     lame_duck: Duration,
     running: OnceLock<Running>,
+    /// What did not finish when the server stopped.
+    cut_short: Mutex<Vec<String>>,
 }
 
 impl HttpServer {
@@ -45,7 +50,8 @@ impl HttpServer {
         let serve: Serve = Box::new(move |server, ctx| server.serve(ctx, service));
         let making = Mutex::new(Some((Box::new(|server| server) as Configure, serve)));
         let address = address.into();
-        Self { address, making, lame_duck: Duration::ZERO, running: OnceLock::new() }
+        let (running, cut_short) = (OnceLock::new(), Mutex::default());
+        Self { address, making, lame_duck: LAME_DUCK, running, cut_short }
     }
 
     /// Sets limits and timeouts of the server.
@@ -58,9 +64,13 @@ impl HttpServer {
         self
     }
 
-    /// How long the server goes on to accept when it is told to stop, so that load balancers see
-    /// that it is not ready and look elsewhere. Default: not at all. At most half of its share of
+    /// How long the server goes on to accept when it is told to stop. At most half of its share of
     /// the grace.
+    ///
+    /// In this time clients that are at it are told with their answers to come no more on this
+    /// connection, so that none of them sends a request into a socket that closes: that is what the
+    /// default of a quarter of a second is for. Behind a load balancer, make it as long as that
+    /// takes to see that the service is not ready.
     #[must_use]
     pub fn lame_duck(mut self, lame_duck: Duration) -> Self {
         self.lame_duck = lame_duck;
@@ -88,16 +98,20 @@ impl Component for HttpServer {
         let Some(running) = self.running.get() else { return String::new() };
         let DrainReport { finished, cancelled, forced, .. } =
             running.drain(plan(ctx, self.lame_duck)).await;
-        let cut_short = cancelled + u64::try_from(forced.len()).unwrap_or(u64::MAX);
-        match cut_short {
-            0 => format!("{finished} requests finished while stopping"),
-            _ => format!("{finished} requests finished while stopping, {cut_short} cut short"),
+        let mut lines: Vec<String> = forced.iter().map(line).collect();
+        if cancelled > 0 {
+            lines.push(format!("{cancelled} requests were answered that they were cut short"));
         }
+        *self.cut_short.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+        format!("{finished} requests finished while stopping")
     }
 
     fn in_flight(&self) -> Vec<String> {
-        let running = self.running.get();
-        running.map(|running| running.snapshot().iter().map(line).collect()).unwrap_or_default()
+        let mut lines = self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        lines.extend(
+            self.running.get().iter().flat_map(|running| running.snapshot()).map(|one| line(&one)),
+        );
+        lines
     }
 }
 

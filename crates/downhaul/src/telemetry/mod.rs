@@ -11,6 +11,7 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -20,13 +21,16 @@ use crate::logging::{self, LogFormat};
 
 /// The log lines of a process and, when the environment names a collector, its spans.
 ///
-/// Lines go to standard error. They are filtered by `RUST_LOG`, and by `info` without it. Spans are
+/// Lines go to standard error, by way of a thread of their own: where nobody reads them, they are
+/// dropped once 128,000 wait. They are filtered by `RUST_LOG`, and by `info` without it. Spans are
 /// exported over OTLP when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is
 /// set, as OpenTelemetry's specification has it; otherwise W3C trace context passes through from
 /// requests to messages as it is.
 #[derive(Debug)]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    /// Writes the last lines when dropped.
+    _lines: WorkerGuard,
 }
 
 /// Why telemetry could not be set up.
@@ -62,15 +66,17 @@ impl Telemetry {
                 .with_error_events_to_status(false)
                 .with_filter(LevelFilter::INFO)
         });
-        let lines = logging::layer(format, io::stderr);
-        tracing_subscriber::registry().with(spans).with(lines).try_init()?;
-        Ok(Self { provider })
+        // On a thread of its own: nobody who does not read our lines can hold the service up.
+        let (writer, lines) = tracing_appender::non_blocking(io::stderr());
+        let layer = logging::layer(format, writer);
+        tracing_subscriber::registry().with(spans).with(layer).try_init()?;
+        Ok(Self { provider, _lines: lines })
     }
 
     /// Exports what is left and shuts down, off the async threads and within `budget`. A failure is
     /// logged.
-    pub(crate) async fn shut_down(self, budget: Duration) {
-        let Some(provider) = self.provider else { return };
+    pub(crate) async fn shut_down(mut self, budget: Duration) {
+        let Some(provider) = self.provider.take() else { return };
         let flushing = tokio::task::spawn_blocking(move || {
             // The shutdown does not tell of a failed export, the flush does.
             let flushed = provider.force_flush();

@@ -87,8 +87,8 @@ async fn a_component_that_hangs_is_named() {
     let worker = report.components.iter().find(|part| part.name == "worker").unwrap();
     assert_eq!(worker.outcome, Outcome::Abandoned);
     assert_eq!(worker.unfinished, ["the work of worker"]);
-    // Web took nothing of the 30 s, so worker had half of them, and the store what was left.
-    assert_eq!(worker.allowed, Duration::from_secs(15));
+    // Web took nothing of the 30 s, so worker had all of them but a tenth for the store.
+    assert_eq!(worker.allowed, Duration::from_secs(27));
     assert!(worker.took <= worker.allowed);
     assert!(diary.read().contains(&"store stopped".to_owned()), "the rest stopped in order");
     assert!(report.took <= GRACE);
@@ -189,6 +189,28 @@ async fn independent_components_stop_at_the_same_time() {
     let allowed: Vec<_> = report.components.iter().map(|part| part.allowed).collect();
     assert_eq!(allowed, [Duration::from_secs(30); 2]);
     assert!(report.took <= GRACE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_gave_up_on_work_is_no_clean_end_though_it_stopped() {
+    let diary = Diary::default();
+    let (sender, receiver) = mpsc::channel(1);
+    let manners = [Manner::Good, Manner::Stubborn, Manner::Good];
+    let running = tokio::spawn(app(&diary, manners).run_with(receiver));
+    tokio::task::yield_now().await;
+    sender.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    assert_eq!((report.ending.clone(), report.exit_code()), (Ending::CutShort, 1), "{report}");
+    assert!(report.to_string().contains("not finished: the work of worker"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_without_end_is_a_year() {
+    let (sender, receiver) = mpsc::channel(1);
+    let app = App::new("shop").grace(Duration::MAX);
+    let running = tokio::spawn(app.run_with(receiver));
+    sender.send(Signal::Terminate).await.unwrap();
+    assert_eq!(running.await.unwrap().exit_code(), 0);
 }
 
 #[test]

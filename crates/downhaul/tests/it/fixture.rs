@@ -1,5 +1,6 @@
 //! Components that write down what happens to them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -40,11 +41,13 @@ pub(crate) struct Part {
     pub(crate) manner: Manner,
     pub(crate) diary: Diary,
     pub(crate) failure: Arc<Notify>,
+    stopped: AtomicBool,
 }
 
 impl Part {
     pub(crate) fn new(name: &'static str, manner: Manner, diary: &Diary) -> Self {
-        Self { name, manner, diary: diary.clone(), failure: Arc::default() }
+        let stopped = AtomicBool::new(false);
+        Self { name, manner, diary: diary.clone(), failure: Arc::default(), stopped }
     }
 }
 
@@ -68,6 +71,7 @@ impl Component for Part {
             Manner::Good | Manner::NeverStarts => {}
         }
         self.diary.write(format!("{} stopped", self.name));
+        self.stopped.store(true, Ordering::SeqCst);
         format!("{} is done", self.name)
     }
 
@@ -77,7 +81,10 @@ impl Component for Part {
     }
 
     fn in_flight(&self) -> Vec<String> {
-        vec![format!("the work of {}", self.name)]
+        match self.stopped.load(Ordering::SeqCst) {
+            true => Vec::new(),
+            false => vec![format!("the work of {}", self.name)],
+        }
     }
 }
 
