@@ -1,6 +1,6 @@
 //! A service of several parts, two of them its own, from start to report.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use downhaul::consumer::{
 use downhaul::http::{Error, Request, Router};
 use downhaul::{App, BoxError, BrokerLink, Component, ConsumerWorker, Context, Control};
 use downhaul::{Ending, HttpServer, LogFormat, MessageSpans, Signal, Telemetry};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -35,15 +35,15 @@ struct Stocktaker {
 impl Component for Stocktaker {
     /// Returns once it is ready. What goes on in the background belongs to `ctx`.
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
-        let first = lock(&self.first).take();
-        *lock(&self.looking) = Some(tokio::spawn(look(ctx.clone(), first)));
+        let first = self.first.lock().await.take();
+        *self.looking.lock().await = Some(tokio::spawn(look(ctx.clone(), first)));
         Ok(())
     }
 
     /// Called when `ctx` drains. The words stand in the report.
     async fn stop(&self, _ctx: &Context) -> String {
-        let looking = lock(&self.looking).take();
-        match looking {
+        // Left in its place: if this future is dropped, the next call goes on waiting.
+        match self.looking.lock().await.as_mut() {
             Some(looking) => format!("looked {} times", looking.await.unwrap_or_default()),
             None => String::new(),
         }
@@ -63,10 +63,6 @@ async fn look(ctx: Context, mut first: Option<oneshot::Sender<()>>) -> u32 {
     looks
 }
 // ANCHOR_END: component
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 // ANCHOR: service
 fn service(stocktaker: Stocktaker) -> App {
