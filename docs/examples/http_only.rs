@@ -1,0 +1,76 @@
+//! A server without an app: routes, limits, middleware, and a drain of one's own.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use downhaul_context::Context;
+use downhaul_http::{DrainPlan, Error, Json, Next, Request, Router, Server};
+use tokio::time::sleep;
+
+struct Shop {
+    open: bool,
+}
+
+// ANCHOR: handlers
+async fn price(_ctx: Context, req: Request<Shop>) -> Result<Json<u64>, Error> {
+    let (quantity, each): (u64, u64) = (req.param("quantity")?, 250);
+    if quantity == 0 {
+        return Err(Error::bad_request("want a quantity of at least 1"));
+    }
+    Ok(Json(quantity * each))
+}
+
+async fn slow(ctx: Context, _req: Request<Shop>) -> Result<&'static str, Error> {
+    // Ends when the request does: at its deadline, with its client, or with the server.
+    ctx.run(sleep(Duration::from_secs(60))).await?;
+    Ok("done")
+}
+// ANCHOR_END: handlers
+
+// ANCHOR: middleware
+async fn only_when_open(
+    ctx: Context,
+    req: Request<Shop>,
+    next: Next<Shop>,
+) -> Result<Response, Error> {
+    if !req.state().open {
+        return Err(Error::unavailable("the shop is closed; come back tomorrow"));
+    }
+    Ok(next.run(ctx, req).await)
+}
+// ANCHOR_END: middleware
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // ANCHOR: serve
+    let (ctx, _canceller) = Context::root();
+    let router = Router::with_state(Shop { open: true })
+        .get("/price/{quantity}", price)
+        .get("/slow", slow)
+        .middleware(only_when_open);
+
+    let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_millis(200));
+    let running = server.serve(ctx, router);
+    let url = format!("http://{}", running.local_addr());
+    // ANCHOR_END: serve
+
+    assert_eq!(reqwest::get(format!("{url}/price/3")).await?.text().await?, "750");
+
+    // ANCHOR: errors
+    let refused = reqwest::get(format!("{url}/price/0")).await?;
+    assert_eq!(refused.status(), 400);
+    // {"error":"bad request","message":"want a quantity of at least 1","request_id":"01…"}
+    println!("{}", refused.text().await?);
+
+    let late = reqwest::get(format!("{url}/slow")).await?;
+    assert_eq!(late.status(), 504);
+    // ANCHOR_END: errors
+
+    // ANCHOR: drain
+    let plan = DrainPlan::within(Duration::from_secs(30)).at_once();
+    let report = running.drain(plan).await;
+    assert!(report.is_clean());
+    println!("{report}"); // drained in 0 ms: 0 finished, 0 cancelled, 0 forced
+    // ANCHOR_END: drain
+    Ok(())
+}
