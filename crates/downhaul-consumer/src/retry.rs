@@ -22,7 +22,7 @@ pub struct RetryPolicy {
     in_place_up_to: Duration,
 }
 
-/// Five attempts over about a minute and a half; delays up to one second are waited for in place.
+/// Five attempts over 8 to 17 seconds; delays up to one second are waited for in place.
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {

@@ -81,7 +81,8 @@ struct Words(Tally);
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tally = self.0;
-        write!(f, "{} messages processed", tally.acked)?;
+        let plural = if tally.acked == 1 { "" } else { "s" };
+        write!(f, "{} message{plural} processed", tally.acked)?;
         let others = [
             (tally.released, "given back"),
             (tally.retried, "tried again"),
