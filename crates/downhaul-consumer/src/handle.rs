@@ -42,8 +42,8 @@ impl ConsumerHandle {
         self.wish(Wanted::Run);
     }
 
-    /// Asks it to take nothing new, to finish all that has arrived at it, and to stop. What is still
-    /// in the queue stays there.
+    /// Asks it to take nothing new, to finish all that has arrived at it, and to stop. What is
+    /// still in the queue stays there.
     pub fn drain(&self) {
         self.wish(Wanted::Drain);
     }

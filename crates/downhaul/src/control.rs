@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use downhaul_consumer::{ConsumerHandle, Link};
 use downhaul_context::Context;
-use downhaul_http::{DrainPlan, Error, Json, Next, Request, Router, Running, Server};
+use downhaul_http::observe::{Outcome, RequestHead};
+use downhaul_http::{
+    AccessLog, DrainPlan, Error, Json, Next, Request, RequestObserver, Router, Running, Server,
+};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tracing::Span;
 
 use crate::board::Board;
 use crate::error::BoxError;
@@ -55,6 +59,7 @@ impl Control {
 
     pub(crate) async fn open(self, ctx: &Context, board: Arc<Board>) -> Result<Open, BoxError> {
         let server = Server::bind(&self.address).await?.timeout(FOLLOW + Duration::from_secs(5));
+        let server = server.observer(QuietAccess);
         let guard = Guard { address: server.local_addr(), token: self.token };
         tracing::info!("control on http://{}", guard.address);
         let running = server.serve(ctx.clone(), router(board, guard));
@@ -72,6 +77,21 @@ impl Open {
         let short = DrainPlan::within(Duration::from_millis(500)).at_once();
         // What is cut short here is a probe or a verb of an operator, who sees it.
         let _ = self.running.drain(short).await;
+    }
+}
+
+/// Probes come every few seconds: their lines are for those who look for them. What changes
+/// something has a line of its own.
+struct QuietAccess;
+
+impl RequestObserver for QuietAccess {
+    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+        AccessLog::default().open(ctx, head)
+    }
+
+    fn close(&self, span: &Span, outcome: &Outcome<'_>) {
+        let (path, status) = (outcome.path, outcome.status.as_u16());
+        span.in_scope(|| tracing::debug!(method = %outcome.method, path, status, "asked"));
     }
 }
 

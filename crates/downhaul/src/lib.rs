@@ -19,7 +19,7 @@
 //!
 //! # What it guarantees
 //!
-//! 1. A component stops only after all that need it
+//! 1. Unless a second signal forces it, a component stops only after all that need it
 //!    (`app::components_stop_after_those_that_need_them`).
 //! 2. A failed start stops exactly what was started, in reverse order
 //!    (`app::a_failed_start_stops_what_was_started`).
