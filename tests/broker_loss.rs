@@ -89,3 +89,20 @@ async fn an_order_placed_while_the_broker_is_away_is_a_503_that_says_to_try_agai
     let ended = service.stop().await;
     assert_eq!(ended.status.code(), Some(0), "{}", ended.output);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_stays_in_doubt_is_named_and_the_end_is_not_clean() {
+    let node = tokio::task::block_in_place(|| Node::start().unwrap());
+    let arguments = ["--broker", &node.url(), "--grace", "5s"];
+    let service = Service::start(&arguments).await;
+    // With the first order the way to the broker is open. Then it takes nothing any more, and does
+    // not say so.
+    service.place_many(1).await;
+    node.pause();
+    let placed = service.place("p-1", 1).await.unwrap();
+    assert_eq!(placed.status(), 504);
+    let ended = service.stop().await;
+    node.resume();
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.output);
+    assert!(ended.output.contains("not finished: order "), "{}", ended.output);
+}

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -23,8 +23,9 @@ pub(crate) struct Service {
     listen: String,
     control: String,
     lines: Lines,
-    stdout: JoinHandle<()>,
-    stderr: JoinHandle<()>,
+    readers: Vec<JoinHandle<()>>,
+    /// Held open and not read, where there is no reader for it.
+    unread: Option<ChildStderr>,
 }
 
 /// What the process has written, line by line.
@@ -51,8 +52,23 @@ impl Service {
         service
     }
 
+    /// Starts a service whose log lines nobody reads, and waits until it is ready.
+    pub(crate) async fn start_unread() -> Self {
+        let (mut child, listen, control) = Self::launch(&[], &[("RUST_LOG", "debug")]).await;
+        let stderr = child.stderr.take();
+        let mut service = Self::watch(child, listen, control);
+        service.unread = stderr;
+        service.until("the service is ready", async || service.ready().await == 200).await;
+        service
+    }
+
     /// Starts a service on ports of its own.
     pub(crate) async fn spawn(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let (child, listen, control) = Self::launch(arguments, environment).await;
+        Self::watch(child, listen, control)
+    }
+
+    async fn launch(arguments: &[&str], environment: &[(&str, &str)]) -> (Child, String, String) {
         let (listen, control) = (free_address(), free_address());
         let mut command = Command::new(orders().await);
         command.envs(environment.iter().copied());
@@ -61,11 +77,15 @@ impl Service {
             command.args(["--listen", &listen]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn().unwrap();
+        (command.kill_on_drop(true).spawn().unwrap(), listen, control)
+    }
+
+    fn watch(mut child: Child, listen: String, control: String) -> Self {
         let lines = Lines::default();
-        let stdout = tokio::spawn(lines.clone().read(child.stdout.take().unwrap()));
-        let stderr = tokio::spawn(lines.clone().read(child.stderr.take().unwrap()));
-        Self { child, client: Client::new(), listen, control, lines, stdout, stderr }
+        let stdout = child.stdout.take().map(|stdout| tokio::spawn(lines.clone().read(stdout)));
+        let stderr = child.stderr.take().map(|stderr| tokio::spawn(lines.clone().read(stderr)));
+        let readers = stdout.into_iter().chain(stderr).collect();
+        Self { child, client: Client::new(), listen, control, lines, readers, unread: None }
     }
 
     pub(crate) fn listen(&self) -> &str {
@@ -162,8 +182,9 @@ impl Service {
         let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
             panic!("it did not end\n{:#?}", self.last_lines());
         };
-        (&mut self.stdout).await.unwrap();
-        (&mut self.stderr).await.unwrap();
+        for reader in std::mem::take(&mut self.readers) {
+            reader.await.unwrap();
+        }
         Ended { status: status.unwrap(), output: self.lines().join("\n") }
     }
 

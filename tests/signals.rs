@@ -109,3 +109,13 @@ async fn ctrl_c_stops_it_cleanly_too() {
     assert_eq!(code(&ended), Some(0));
     assert!(ended.output.contains("stopped cleanly, after SIGINT"), "{}", ended.output);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_lines_that_nobody_reads_hold_neither_the_service_nor_its_stop_up() {
+    let service = Service::start_unread().await;
+    // Some hundred kilobytes of lines, into a pipe that takes 64.
+    service.place_many(400).await;
+    service.until_settled(1000).await;
+    let ended = service.stop().await;
+    assert_eq!(code(&ended), Some(0), "{}", ended.output);
+}
