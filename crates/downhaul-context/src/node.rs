@@ -149,8 +149,7 @@ impl Node {
         if self.ended().is_some() {
             return false;
         }
-        let won =
-            self.ended.set(Cause::told(reason, Instant::now(), site, self.shared_path())).is_ok();
+        let won = self.ended.set(Cause::told(reason, Instant::now(), site, self.path())).is_ok();
         if won {
             self.notify();
         }
@@ -172,7 +171,7 @@ impl Node {
         let mut began = false;
         let drain = self.drain.get_or_init(|| {
             began = true;
-            let cause = Cause::told(reason, now, site, self.shared_path());
+            let cause = Cause::told(reason, now, site, self.path());
             Drain { cause, grace_ns: AtomicU64::new(u64::MAX) }
         });
         let since_began = now.saturating_duration_since(drain.cause.at);
@@ -187,11 +186,6 @@ impl Node {
             self.lineage().filter_map(|node| node.label.as_deref()).collect();
         labels.reverse();
         labels.join(" > ")
-    }
-
-    fn shared_path(&self) -> Option<Arc<str>> {
-        let path = self.path();
-        (!path.is_empty()).then(|| Arc::from(path))
     }
 
     /// This node and its ancestors, nearest first.
@@ -228,7 +222,7 @@ impl Node {
         let since = owner.own_deadline.map_or(due, |own| own.since);
         let budget = due.saturating_duration_since(since);
         let elapsed = now.saturating_duration_since(since);
-        Cause::deadline(due, budget, elapsed, owner.site, owner.shared_path())
+        Cause::deadline(due, budget, elapsed, owner.site, owner.path())
     }
 
     /// Wakes all who wait on this node or below it: parents first, in the order in which they came.
