@@ -141,9 +141,11 @@ impl Cause {
         path: String,
     ) -> Self {
         let kind = reason.kind;
-        let silent = path.is_empty() && reason.is_silent();
-        let more = (!silent).then(|| Arc::new(More { path, what: What::Told(reason) }));
-        Self { at, site, kind, more }
+        if path.is_empty() && reason.is_silent() {
+            return Self { at, site, kind, more: None };
+        }
+        let what = What::Told(reason);
+        Self { at, site, kind, more: Some(Arc::new(More { path, what })) }
     }
 
     pub(crate) fn deadline(
