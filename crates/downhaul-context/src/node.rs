@@ -174,7 +174,7 @@ impl Node {
 
     /// The next moment at which time alone ends the node.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.drains().filter_map(Drain::ends_at).chain(self.origin.deadline).min()
+        self.timed_end().map(|(at, _)| at)
     }
 
     /// Ends the node and wakes all who wait on it or below it. Returns whether this call did it.
@@ -243,22 +243,28 @@ impl Node {
         // The nearest record is the earliest: it was written after a look at all above it
         // (invariant 1).
         let inherited = self.lineage().find_map(|node| node.own_end());
-        let Some(due) = self.due() else { return inherited.cloned() };
-        match inherited {
-            Some(cause) if cause.at <= due => Some(cause.clone()),
-            Some(_) => Some(self.timed_end(due, Instant::now())),
-            None => {
-                let now = Instant::now();
-                (now >= due).then(|| self.timed_end(due, now))
-            }
+        let Some((due, drain)) = self.timed_end() else { return inherited.cloned() };
+        if let Some(cause) = inherited.filter(|cause| cause.at <= due) {
+            return Some(cause.clone());
         }
+        let now = Instant::now();
+        let over = inherited.is_some() || now >= due;
+        over.then(|| match drain {
+            Some(drain) => drain.cause_of_end(due),
+            None => self.cause_of_deadline(due, now),
+        })
     }
 
-    /// The cause of an end that time alone brought at `due`.
-    fn timed_end(&self, due: Instant, now: Instant) -> Cause {
-        if let Some(drain) = self.drains().find(|drain| drain.ends_at() == Some(due)) {
-            return Cause::drain_grace_over(due, drain.grace(), drain.cause.clone());
-        }
+    /// The earliest end that time alone brings, with the drain that does or None for the deadline.
+    ///
+    /// Both at once, since a grace may shrink between two looks.
+    fn timed_end(&self) -> Option<(Instant, Option<&Drain>)> {
+        let graces = self.drains().filter_map(|drain| Some((drain.ends_at()?, Some(drain))));
+        let deadline = self.origin.deadline.map(|at| (at, None));
+        graces.chain(deadline).min_by_key(|(at, _)| *at)
+    }
+
+    fn cause_of_deadline(&self, due: Instant, now: Instant) -> Cause {
         let owner = self.lineage().find(|node| node.origin.since.is_some()).unwrap_or(self);
         let since = owner.origin.since.unwrap_or(due);
         let budget = due.saturating_duration_since(since);
@@ -317,12 +323,13 @@ impl Drop for Node {
 }
 
 impl Drain {
-    fn grace(&self) -> Duration {
-        Duration::from_nanos(self.grace_ns.load(Ordering::Acquire))
+    fn ends_at(&self) -> Option<Instant> {
+        self.cause.at.checked_add(Duration::from_nanos(self.grace_ns.load(Ordering::Acquire)))
     }
 
-    fn ends_at(&self) -> Option<Instant> {
-        self.cause.at.checked_add(self.grace())
+    fn cause_of_end(&self, due: Instant) -> Cause {
+        let grace = due.saturating_duration_since(self.cause.at);
+        Cause::drain_grace_over(due, grace, self.cause.clone())
     }
 
     fn shorten(&self, grace: Duration) {
