@@ -17,6 +17,8 @@
 //! 5. No waker is run, cloned or dropped and no node is dropped while a lock is held. At most one
 //!    lock is held at a time.
 //! 6. Ending and dropping walk with a queue or a loop, never by recursion.
+//!
+//! `tests/it/model.rs` checks the first of them, `tests/loom.rs` the fourth.
 
 mod links;
 mod wake;
@@ -25,8 +27,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::iter;
 use std::panic::Location;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 use crate::cause::{Cause, Reason};
 use crate::context::Level;
 use crate::node::links::Links;
+use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering};
 
 /// Draining has begun.
 const DRAINING: u8 = 1;

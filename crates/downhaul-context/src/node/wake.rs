@@ -1,12 +1,12 @@
 //! Who waits, and how all of them hear of a change: the node's invariants 3 to 6.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use super::links::Links;
 use super::{Node, UNLINKED, WATCHED};
+use crate::sync::{MutexGuard, Ordering};
 
 impl Node {
     /// Wakes all who wait on this node or below it: parents first, in the order in which they came.
@@ -86,5 +86,30 @@ impl Node {
     fn links(&self) -> MutexGuard<'_, Links> {
         // Nothing that can panic runs under the lock, so a poisoned one is still whole.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+    use std::sync::Weak;
+
+    use super::*;
+
+    #[test]
+    fn a_branch_that_goes_frees_its_places_in_the_links() {
+        let site = Location::caller();
+        let root = Node::root(site);
+        let middle = Node::child(&root, None, None, site);
+        let leaf = Node::child(&middle, None, None, site);
+        let key = leaf.register(None, Waker::noop());
+        leaf.unregister(key);
+        assert_eq!(leaf.links().add_waiter(Waker::noop().clone()), key);
+        drop(leaf);
+        assert_eq!(middle.links().add_child(Weak::new()), 0);
+        // The middle one goes with its last child, not with its handle.
+        let leaf = Node::child(&middle, None, None, site);
+        drop((middle, leaf));
+        assert_eq!(root.links().add_child(Weak::new()), 0);
     }
 }
