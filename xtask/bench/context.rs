@@ -80,6 +80,8 @@ fn parents() -> ((Context, Canceller), CancellationToken) {
     (Context::root(), CancellationToken::new())
 }
 
+/// Inlined, so that the future is polled where it was made, as `await` does.
+#[inline(always)]
 fn poll_once(future: impl Future) {
     let mut task = TaskContext::from_waker(Waker::noop());
     let pending = pin!(future).as_mut().poll(&mut task).is_pending();

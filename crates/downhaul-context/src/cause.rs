@@ -100,6 +100,11 @@ impl Reason {
     fn new(kind: CauseKind, words: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, words: words.into(), source: None }
     }
+
+    /// Says nothing but its kind.
+    fn is_silent(&self) -> bool {
+        self.words.is_empty() && self.source.is_none()
+    }
 }
 
 /// Why a context ended, or why it began to drain.
@@ -111,15 +116,21 @@ impl Reason {
 pub struct Cause {
     pub(crate) at: Instant,
     site: &'static Location<'static>,
-    what: What,
-    path: Option<Arc<str>>,
+    kind: CauseKind,
+    /// What there is to say besides; shared by all who inherit the cause. A cancel without words
+    /// and labels has nothing, and so costs no allocation.
+    more: Option<Arc<More>>,
 }
 
-#[derive(Clone)]
+struct More {
+    path: String,
+    what: What,
+}
+
 enum What {
     Told(Reason),
     Deadline { budget: Duration, elapsed: Duration },
-    DrainGraceOver { grace: Duration, drained: Arc<Cause> },
+    DrainGraceOver { grace: Duration, drained: Cause },
 }
 
 impl Cause {
@@ -127,9 +138,14 @@ impl Cause {
         reason: Reason,
         at: Instant,
         site: &'static Location<'static>,
-        path: Option<Arc<str>>,
+        path: String,
     ) -> Self {
-        Self { at, site, what: What::Told(reason), path }
+        let kind = reason.kind;
+        if path.is_empty() && reason.is_silent() {
+            return Self { at, site, kind, more: None };
+        }
+        let what = What::Told(reason);
+        Self { at, site, kind, more: Some(Arc::new(More { path, what })) }
     }
 
     pub(crate) fn deadline(
@@ -137,23 +153,23 @@ impl Cause {
         budget: Duration,
         elapsed: Duration,
         site: &'static Location<'static>,
-        path: Option<Arc<str>>,
+        path: String,
     ) -> Self {
-        Self { at, site, what: What::Deadline { budget, elapsed }, path }
+        let what = What::Deadline { budget, elapsed };
+        let more = Some(Arc::new(More { path, what }));
+        Self { at, site, kind: CauseKind::Deadline, more }
     }
 
     pub(crate) fn drain_grace_over(at: Instant, grace: Duration, drained: Self) -> Self {
-        let (site, path) = (drained.site, drained.path.clone());
-        Self { at, site, what: What::DrainGraceOver { grace, drained: Arc::new(drained) }, path }
+        let (site, path) = (drained.site, drained.path().to_owned());
+        let what = What::DrainGraceOver { grace, drained };
+        let more = Some(Arc::new(More { path, what }));
+        Self { at, site, kind: CauseKind::DrainGraceOver, more }
     }
 
     /// What kind of thing ended the context.
     pub fn kind(&self) -> CauseKind {
-        match &self.what {
-            What::Told(reason) => reason.kind,
-            What::Deadline { .. } => CauseKind::Deadline,
-            What::DrainGraceOver { .. } => CauseKind::DrainGraceOver,
-        }
+        self.kind
     }
 
     /// When it ended. For a deadline, when it was due, which may be before anyone looked.
@@ -170,12 +186,12 @@ impl Cause {
     /// The labels from the root to the context that ended first, joined by ` > `; empty where
     /// nothing is labelled.
     pub fn path(&self) -> &str {
-        self.path.as_deref().unwrap_or_default()
+        self.more.as_ref().map_or("", |more| &more.path)
     }
 
     /// The budget of a deadline, or the grace of a drain that was not enough.
     pub fn budget(&self) -> Option<Duration> {
-        match self.what {
+        match *self.what()? {
             What::Told(_) => None,
             What::Deadline { budget, .. } => Some(budget),
             What::DrainGraceOver { grace, .. } => Some(grace),
@@ -184,30 +200,38 @@ impl Cause {
 
     /// The time that really passed under a deadline until someone first saw that it was over.
     pub fn elapsed(&self) -> Option<Duration> {
-        match self.what {
+        match *self.what()? {
             What::Deadline { elapsed, .. } => Some(elapsed),
             What::Told(_) | What::DrainGraceOver { .. } => None,
         }
     }
 
+    fn what(&self) -> Option<&What> {
+        self.more.as_ref().map(|more| &more.what)
+    }
+
     fn quoted_label(&self) -> String {
-        self.path.as_deref().map(|path| format!(" \"{path}\"")).unwrap_or_default()
+        match self.path() {
+            "" => String::new(),
+            path => format!(" \"{path}\""),
+        }
     }
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (label, site) = (self.quoted_label(), self.site);
-        match &self.what {
-            What::Told(reason) => fmt_told(f, reason, &label, site),
-            What::Deadline { budget, elapsed } => {
+        match self.what() {
+            None => fmt_told(f, self.kind, "", &label, site),
+            Some(What::Told(reason)) => fmt_told(f, self.kind, &reason.words, &label, site),
+            Some(What::Deadline { budget, elapsed }) => {
                 let (budget, elapsed) = (Rounded(*budget), Rounded(*elapsed));
                 write!(
                     f,
                     "deadline exceeded:{label} budget {budget} set at {site}, elapsed {elapsed}"
                 )
             }
-            What::DrainGraceOver { grace, drained } => {
+            Some(What::DrainGraceOver { grace, drained }) => {
                 write!(f, "drain grace over:{label} {} after {drained}", Rounded(*grace))
             }
         }
@@ -216,12 +240,12 @@ impl fmt::Display for Cause {
 
 fn fmt_told(
     f: &mut fmt::Formatter<'_>,
-    reason: &Reason,
+    kind: CauseKind,
+    words: &str,
     label: &str,
     site: &Location<'_>,
 ) -> fmt::Result {
-    let words = &reason.words;
-    match reason.kind {
+    match kind {
         CauseKind::ClientGone => write!(f, "client gone:{label} seen at {site}"),
         CauseKind::ComponentFailed => write!(f, "component failed: {words}, seen at {site}"),
         CauseKind::Dropped => {
@@ -254,7 +278,7 @@ impl fmt::Debug for Cause {
 
 impl Error for Cause {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.what {
+        match self.what()? {
             What::Told(reason) => {
                 reason.source.as_deref().map(|error| error as &(dyn Error + 'static))
             }

@@ -64,14 +64,20 @@ impl Context {
     /// Starts a new tree and returns its root with the canceller that ends it.
     #[track_caller]
     pub fn root() -> (Self, Canceller) {
-        Self::background().child()
+        Self::with_canceller(Node::root(Location::caller()), Values::default())
+    }
+
+    pub(crate) fn with_canceller(node: Arc<Node>, values: Values) -> (Self, Canceller) {
+        let ctx = Self { node, values };
+        let canceller = Canceller::new(Arc::clone(&ctx.node));
+        (ctx, canceller)
     }
 
     /// Returns a context that never ends: no canceller, no deadline, no values.
     ///
     /// Meant for tests and for the outermost callers of functions that want a context.
     pub fn background() -> Self {
-        Self { node: Arc::new(Node::root()), values: Values::default() }
+        Self { node: Node::eternal(), values: Values::default() }
     }
 
     /// Derives a child with a canceller of its own.
@@ -144,7 +150,7 @@ impl Context {
     /// once: `ctx.detached().with_timeout(budget)`.
     #[must_use]
     pub fn detached(&self) -> Self {
-        Self { node: Arc::new(Node::root()), values: self.values.clone() }
+        Self { node: Node::eternal(), values: self.values.clone() }
     }
 
     /// Returns the level of this context now.
@@ -153,6 +159,7 @@ impl Context {
     }
 
     /// Says whether this context has ended.
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.node.ended().is_some()
     }

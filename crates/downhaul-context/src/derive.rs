@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::panic::Location;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -52,8 +51,6 @@ impl<'a> Derive<'a> {
     /// the same cause.
     pub fn build(self) -> (Context, Canceller) {
         let node = Node::child(&self.parent.node, self.label, self.deadline, self.site);
-        let ctx = Context { node: Arc::new(node), values: self.parent.values.clone() };
-        let canceller = Canceller::new(Arc::clone(&ctx.node));
-        (ctx, canceller)
+        Context::with_canceller(node, self.parent.values.clone())
     }
 }

@@ -65,6 +65,7 @@ mod context;
 mod derive;
 mod node;
 mod request_id;
+mod sync;
 mod trace_context;
 mod values;
 mod wait;

@@ -5,51 +5,79 @@
 //! 1. `ended` is written once. Whoever writes it has first looked for an earlier end: an
 //!    ancestor's, a deadline's or that of a drain's grace. So the first cause wins, also where
 //!    nobody was waiting when it came.
-//! 2. A node links to its parent when somebody first waits on it, or on a descendant. A node on
+//! 2. `marks` are what others may know of a node, and none is ever taken back. ENDED is raised when
+//!    `ended` is written, DRAINING when `drain` is; neither field is read before its mark is seen.
+//!    So all who look agree, and a lineage without marks is live.
+//! 3. A node links to its parent when somebody first waits on it, or on a descendant. A node on
 //!    which nobody waits takes no lock, its ancestors' ends are found by walking up.
-//! 3. A waiter registers, links the whole way up, and only then looks at the level. A canceller
-//!    writes the level and only then collects the links. Both go through the same locks, so one of
+//! 4. A waiter raises WATCHED, registers, does the same for each link the whole way up, and only
+//!    then looks at the level. A canceller raises its mark and only then, if it found WATCHED,
+//!    collects the links. The marks of a node are one atomic and its links have one lock, so one of
 //!    them sees the other.
-//! 4. No waker runs and no node is dropped while a lock is held. At most one lock is held at a
-//!    time.
-//! 5. Ending and dropping walk with a queue or a loop, never by recursion.
+//! 5. No waker is run, cloned or dropped and no node is dropped while a lock is held. At most one
+//!    lock is held at a time.
+//! 6. Ending and dropping walk with a queue or a loop, never by recursion.
+//!
+//! `tests/it/model.rs` checks the first of them, `tests/loom.rs` the fourth.
+
+mod links;
+mod wake;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::fmt;
 use std::iter;
 use std::panic::Location;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::Waker;
+use std::sync::Arc;
 use std::time::Duration;
 
-use slab::Slab;
 use tokio::time::Instant;
 
 use crate::cause::{Cause, Reason};
 use crate::context::Level;
+use crate::node::links::Links;
+use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering};
 
-/// A deadline that a node set itself.
+/// Draining has begun.
+const DRAINING: u8 = 1;
+/// The end has come.
+const ENDED: u8 = 2;
+/// Somebody waits, or has waited, on this node or below it.
+const WATCHED: u8 = 4;
+/// A deadline is set, here or above. Unlike the others, it is there from the start or never.
+const TIMED: u8 = 8;
+
+/// Instead of the key of a node that its parent does not know.
+const UNLINKED: usize = usize::MAX;
+
+/// A deadline that a node sets itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnDeadline {
     pub(crate) at: Instant,
     pub(crate) since: Instant,
 }
 
-/// One lifetime; see the invariants above.
-pub(crate) struct Node {
-    parent: Option<Arc<Self>>,
+/// What is fixed when a node is made.
+struct Origin {
     label: Option<Cow<'static, str>>,
     site: &'static Location<'static>,
-    /// The earliest of the own deadline and the ancestors'. Fixed when the node is made.
+    /// The earliest of the own deadline and the ancestors'.
     deadline: Option<Instant>,
-    /// Set only where this node's own deadline is the effective one.
-    own_deadline: Option<OwnDeadline>,
+    /// When the deadline was set. Only where this node's own is the effective one.
+    since: Option<Instant>,
+}
+
+/// One lifetime; see the invariants above.
+pub(crate) struct Node {
+    /// None also below a node that never ends: there is nothing to inherit from it.
+    parent: Option<Arc<Self>>,
+    origin: Origin,
+    /// Whether it has no canceller, no deadline and no parent.
+    eternal: bool,
+    marks: AtomicU8,
     ended: OnceLock<Cause>,
-    drain: OnceLock<Drain>,
-    /// The key of this node in its parent's links; set once, when linked.
-    link: OnceLock<usize>,
+    drain: OnceLock<Box<Drain>>,
+    /// The key of this node in its parent's links. Set once, under the parent's lock.
+    link: AtomicUsize,
     links: Mutex<Links>,
 }
 
@@ -59,19 +87,16 @@ struct Drain {
     grace_ns: AtomicU64,
 }
 
-/// Who wants to hear of a change of level.
-#[derive(Default)]
-struct Links {
-    /// A slot a waiter; empty between a wake and the next poll. Kept, so that keys stay the
-    /// waiters' own.
-    waiters: Slab<Option<Waker>>,
-    children: Slab<Weak<Node>>,
-}
-
 impl Node {
+    /// A node that never ends.
     #[track_caller]
-    pub(crate) fn root() -> Self {
-        Self::new(None, None, Location::caller())
+    pub(crate) fn eternal() -> Arc<Self> {
+        let origin = Origin { label: None, site: Location::caller(), deadline: None, since: None };
+        Self::new(None, origin, true)
+    }
+
+    pub(crate) fn root(site: &'static Location<'static>) -> Arc<Self> {
+        Self::new(None, Origin { label: None, site, deadline: None, since: None }, false)
     }
 
     pub(crate) fn child(
@@ -79,68 +104,79 @@ impl Node {
         label: Option<Cow<'static, str>>,
         own: Option<OwnDeadline>,
         site: &'static Location<'static>,
-    ) -> Self {
-        let own_deadline = own.filter(|own| parent.deadline.is_none_or(|at| own.at < at));
-        let mut node = Self::new(Some(Arc::clone(parent)), label, site);
-        node.deadline = own_deadline.map(|own| own.at).or(parent.deadline);
-        node.own_deadline = own_deadline;
-        node
+    ) -> Arc<Self> {
+        let own = own.filter(|own| parent.origin.deadline.is_none_or(|at| own.at < at));
+        let deadline = own.map(|own| own.at).or(parent.origin.deadline);
+        let origin = Origin { label, site, deadline, since: own.map(|own| own.since) };
+        Self::new((!parent.eternal).then(|| Arc::clone(parent)), origin, false)
     }
 
-    fn new(
-        parent: Option<Arc<Self>>,
-        label: Option<Cow<'static, str>>,
-        site: &'static Location<'static>,
-    ) -> Self {
-        Self {
+    fn new(parent: Option<Arc<Self>>, origin: Origin, eternal: bool) -> Arc<Self> {
+        let marks = AtomicU8::new(if origin.deadline.is_some() { TIMED } else { 0 });
+        // Not `Arc::new`: this way the node is made in its place, not on the stack to be copied.
+        Arc::new_cyclic(|_| Self {
             parent,
-            label,
-            site,
-            deadline: None,
-            own_deadline: None,
+            origin,
+            eternal,
+            marks,
             ended: OnceLock::new(),
             drain: OnceLock::new(),
-            link: OnceLock::new(),
+            link: AtomicUsize::new(UNLINKED),
             links: Mutex::default(),
-        }
+        })
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {
-        self.site
+        self.origin.site
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.origin.deadline
     }
 
+    /// How far the node has come.
+    #[inline]
     pub(crate) fn level(&self) -> Level {
-        if self.ended().is_some() {
+        if self.is_untouched() { Level::Live } else { self.level_now() }
+    }
+
+    /// The level of a node that time or somebody has touched, or may have.
+    fn level_now(&self) -> Level {
+        if self.recorded_end().is_some() {
             Level::Done
-        } else if self.lineage().any(|node| node.drain.get().is_some()) {
+        } else if self.drains().next().is_some() {
             Level::Draining
         } else {
             Level::Live
         }
     }
 
+    /// The level, and the next moment at which time alone changes it.
+    #[inline]
+    pub(crate) fn outlook(&self) -> (Level, Option<Instant>) {
+        if self.is_untouched() { (Level::Live, None) } else { (self.level_now(), self.due()) }
+    }
+
     /// Why the node has ended, if it has: by its own canceller, an ancestor's, a deadline or a
     /// drain's grace.
+    #[inline]
     pub(crate) fn ended(&self) -> Option<&Cause> {
-        if let Some(cause) = self.ended.get() {
-            return Some(cause);
-        }
-        let cause = self.find_end()?;
-        Some(self.ended.get_or_init(|| cause))
+        if self.is_untouched() { None } else { self.recorded_end() }
+    }
+
+    /// The end, recorded in this node if it was found above it.
+    #[inline(never)]
+    fn recorded_end(&self) -> Option<&Cause> {
+        self.own_end().or_else(|| self.find_end().map(|cause| self.record(cause)))
     }
 
     pub(crate) fn drain_cause(&self) -> Option<Cause> {
-        self.lineage().find_map(|node| node.drain.get()).map(|drain| drain.cause.clone())
+        self.drains().next().map(|drain| drain.cause.clone())
     }
 
     /// The next moment at which time alone ends the node.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let graces = self.lineage().filter_map(|node| node.drain.get()).filter_map(Drain::ends_at);
-        graces.chain(self.deadline).min()
+        self.timed_end().map(|(at, _)| at)
     }
 
     /// Ends the node and wakes all who wait on it or below it. Returns whether this call did it.
@@ -149,9 +185,12 @@ impl Node {
         if self.ended().is_some() {
             return false;
         }
-        let won =
-            self.ended.set(Cause::told(reason, Instant::now(), site, self.shared_path())).is_ok();
-        if won {
+        let cause = Cause::told(reason, Instant::now(), site, self.path());
+        let won = self.ended.set(cause).is_ok();
+        // Also where another call won, which may not have come to its mark yet: after this one
+        // returns, the node has ended.
+        let watched = self.raise(ENDED) & WATCHED != 0;
+        if won && watched {
             self.notify();
         }
         won
@@ -172,26 +211,23 @@ impl Node {
         let mut began = false;
         let drain = self.drain.get_or_init(|| {
             began = true;
-            let cause = Cause::told(reason, now, site, self.shared_path());
-            Drain { cause, grace_ns: AtomicU64::new(u64::MAX) }
+            let cause = Cause::told(reason, now, site, self.path());
+            Box::new(Drain { cause, grace_ns: AtomicU64::new(u64::MAX) })
         });
         let since_began = now.saturating_duration_since(drain.cause.at);
         drain.shorten(since_began.saturating_add(grace));
-        self.notify();
+        if self.raise(DRAINING) & WATCHED != 0 {
+            self.notify();
+        }
         began
     }
 
     /// The labels from the root to here.
     pub(crate) fn path(&self) -> String {
         let mut labels: Vec<&str> =
-            self.lineage().filter_map(|node| node.label.as_deref()).collect();
+            self.lineage().filter_map(|node| node.origin.label.as_deref()).collect();
         labels.reverse();
         labels.join(" > ")
-    }
-
-    fn shared_path(&self) -> Option<Arc<str>> {
-        let path = self.path();
-        (!path.is_empty()).then(|| Arc::from(path))
     }
 
     /// This node and its ancestors, nearest first.
@@ -199,125 +235,108 @@ impl Node {
         iter::successors(Some(self), |node| node.parent.as_deref())
     }
 
+    /// The drains that reach this node, nearest first.
+    fn drains(&self) -> impl Iterator<Item = &Drain> {
+        self.lineage().filter_map(Self::own_drain)
+    }
+
     /// The earliest end that is not yet recorded in this node.
     fn find_end(&self) -> Option<Cause> {
         // The nearest record is the earliest: it was written after a look at all above it
         // (invariant 1).
-        let inherited = self.lineage().find_map(|node| node.ended.get());
-        let Some(due) = self.due() else { return inherited.cloned() };
-        match inherited {
-            Some(cause) if cause.at <= due => Some(cause.clone()),
-            Some(_) => Some(self.timed_end(due, Instant::now())),
-            None => {
-                let now = Instant::now();
-                (now >= due).then(|| self.timed_end(due, now))
-            }
+        let inherited = self.lineage().find_map(|node| node.own_end());
+        let Some((due, drain)) = self.timed_end() else { return inherited.cloned() };
+        if let Some(cause) = inherited.filter(|cause| cause.at <= due) {
+            return Some(cause.clone());
         }
+        let now = Instant::now();
+        let over = inherited.is_some() || now >= due;
+        over.then(|| match drain {
+            Some(drain) => drain.cause_of_end(due),
+            None => self.cause_of_deadline(due, now),
+        })
     }
 
-    /// The cause of an end that time alone brought at `due`.
-    fn timed_end(&self, due: Instant, now: Instant) -> Cause {
-        let drained = self
-            .lineage()
-            .filter_map(|node| node.drain.get())
-            .find(|drain| drain.ends_at() == Some(due));
-        if let Some(drain) = drained {
-            return Cause::drain_grace_over(due, drain.grace(), drain.cause.clone());
-        }
-        let owner = self.lineage().find(|node| node.own_deadline.is_some()).unwrap_or(self);
-        let since = owner.own_deadline.map_or(due, |own| own.since);
+    /// The earliest end that time alone brings, with the drain that does or None for the deadline.
+    ///
+    /// Both at once, since a grace may shrink between two looks.
+    fn timed_end(&self) -> Option<(Instant, Option<&Drain>)> {
+        let graces = self.drains().filter_map(|drain| Some((drain.ends_at()?, Some(drain))));
+        let deadline = self.origin.deadline.map(|at| (at, None));
+        graces.chain(deadline).min_by_key(|(at, _)| *at)
+    }
+
+    fn cause_of_deadline(&self, due: Instant, now: Instant) -> Cause {
+        let owner = self.lineage().find(|node| node.origin.since.is_some()).unwrap_or(self);
+        let since = owner.origin.since.unwrap_or(due);
         let budget = due.saturating_duration_since(since);
         let elapsed = now.saturating_duration_since(since);
-        Cause::deadline(due, budget, elapsed, owner.site, owner.shared_path())
+        Cause::deadline(due, budget, elapsed, owner.origin.site, owner.path())
     }
 
-    /// Wakes all who wait on this node or below it: parents first, in the order in which they came.
-    fn notify(self: &Arc<Self>) {
-        let mut queue = VecDeque::from([Arc::clone(self)]);
-        while let Some(node) = queue.pop_front() {
-            let waiters: Vec<Waker> = {
-                let mut links = node.links();
-                queue.extend(links.children.iter().filter_map(|(_, child)| child.upgrade()));
-                links.waiters.iter_mut().filter_map(|(_, slot)| slot.take()).collect()
-            };
-            // Invariant 4: outside the lock.
-            waiters.into_iter().for_each(Waker::wake);
+    /// Whether nothing has come over this node and nothing will unless somebody is told: the
+    /// common case, found in one short walk and without a look at the clock.
+    #[inline]
+    fn is_untouched(&self) -> bool {
+        let mut node = self;
+        loop {
+            if node.has(TIMED | DRAINING | ENDED) {
+                return false;
+            }
+            let Some(parent) = &node.parent else { return true };
+            node = parent;
         }
     }
 
-    /// Registers `waker` to be woken once at the next change of level. The caller looks at the
-    /// level afterwards.
-    pub(crate) fn register(self: &Arc<Self>, key: Option<usize>, waker: &Waker) -> usize {
-        let key = self.links().put_waiter(key, waker);
-        // Invariant 3: the whole way up, even where a node is linked already, since whoever linked
-        // it may not have come to its ancestors yet.
-        for node in iter::successors(Some(self), |node| node.parent.as_ref()) {
-            let Some(parent) = &node.parent else { break };
-            node.link.get_or_init(|| parent.links().children.insert(Arc::downgrade(node)));
-        }
-        key
+    fn own_end(&self) -> Option<&Cause> {
+        self.has(ENDED).then(|| self.ended.get()).flatten()
     }
 
-    pub(crate) fn unregister(&self, key: usize) {
-        let waker = self.links().waiters.try_remove(key);
-        drop(waker);
+    fn own_drain(&self) -> Option<&Drain> {
+        self.has(DRAINING).then(|| self.drain.get()).flatten().map(Box::as_ref)
     }
 
-    fn links(&self) -> MutexGuard<'_, Links> {
-        // Nothing that can panic runs under the lock, so a poisoned one is still whole.
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps an end that was found, not told; or the one that somebody else has kept meanwhile.
+    fn record(&self, cause: Cause) -> &Cause {
+        let cause = self.ended.get_or_init(|| cause);
+        self.raise(ENDED);
+        cause
+    }
+
+    #[inline]
+    fn has(&self, mark: u8) -> bool {
+        self.marks.load(Ordering::Acquire) & mark != 0
+    }
+
+    /// Adds `mark` and returns the marks that were there.
+    fn raise(&self, mark: u8) -> u8 {
+        self.marks.fetch_or(mark, Ordering::AcqRel)
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Invariant 5: a long chain is taken apart link by link.
-        self.unlink();
-        let mut next = self.parent.take();
+        // Invariant 6: a long chain is taken apart link by link.
+        let mut next = self.leave();
         while let Some(parent) = next {
-            next = Arc::into_inner(parent).and_then(|mut node| {
-                node.unlink();
-                node.parent.take()
-            });
-        }
-    }
-}
-
-impl Node {
-    fn unlink(&mut self) {
-        if let (Some(key), Some(parent)) = (self.link.take(), &self.parent) {
-            parent.links().children.try_remove(key);
+            next = Arc::into_inner(parent).and_then(|mut node| node.leave());
         }
     }
 }
 
 impl Drain {
-    fn grace(&self) -> Duration {
-        Duration::from_nanos(self.grace_ns.load(Ordering::Acquire))
+    fn ends_at(&self) -> Option<Instant> {
+        self.cause.at.checked_add(Duration::from_nanos(self.grace_ns.load(Ordering::Acquire)))
     }
 
-    fn ends_at(&self) -> Option<Instant> {
-        self.cause.at.checked_add(self.grace())
+    fn cause_of_end(&self, due: Instant) -> Cause {
+        let grace = due.saturating_duration_since(self.cause.at);
+        Cause::drain_grace_over(due, grace, self.cause.clone())
     }
 
     fn shorten(&self, grace: Duration) {
         let nanos = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
         self.grace_ns.fetch_min(nanos, Ordering::AcqRel);
-    }
-}
-
-impl Links {
-    fn put_waiter(&mut self, key: Option<usize>, waker: &Waker) -> usize {
-        match key.and_then(|key| self.waiters.get_mut(key).map(|slot| (key, slot))) {
-            Some((key, slot)) => {
-                match slot {
-                    Some(known) => known.clone_from(waker),
-                    None => *slot = Some(waker.clone()),
-                }
-                key
-            }
-            None => self.waiters.insert(Some(waker.clone())),
-        }
     }
 }
 

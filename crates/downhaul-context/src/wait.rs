@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::context::Level;
 use crate::node::Node;
@@ -26,28 +26,22 @@ impl<'a> Wait<'a> {
 
     pub(crate) fn poll_reached(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
-            if self.reached() {
+            if self.node.level() >= self.level {
                 return Poll::Ready(());
             }
             self.key = Some(self.node.register(self.key, cx.waker()));
-            // The tree's invariant 3: register first, look again afterwards.
-            if self.reached() {
+            // The tree's invariant 4: register first, look again afterwards.
+            let (level, due) = self.node.outlook();
+            if level >= self.level {
                 return Poll::Ready(());
             }
-            match self.poll_timer(cx) {
-                // The clock has come to the due time, or it was moved: look again.
-                Poll::Ready(()) => {}
-                Poll::Pending => return Poll::Pending,
-            }
+            let Some(due) = due else { return Poll::Pending };
+            // The clock has come to the due time, or it was moved: look again.
+            ready!(self.poll_timer(due, cx));
         }
     }
 
-    fn reached(&self) -> bool {
-        self.node.level() >= self.level
-    }
-
-    fn poll_timer(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let Some(due) = self.node.due() else { return Poll::Pending };
+    fn poll_timer(&mut self, due: Instant, cx: &mut TaskContext<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if timer.deadline() != due {
             timer.as_mut().reset(due);

@@ -1,26 +1,39 @@
-//! Random trees against a naive model: levels and causes are what the order of calls says.
+//! Random trees against a naive model: levels, causes and wakes are what the order of calls says.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::Duration;
 
 use downhaul_context::{Canceller, CauseKind, Context, Level};
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Derive { parent: prop::sample::Index },
-    DeriveTimed { parent: prop::sample::Index, millis: u64 },
-    Cancel { node: prop::sample::Index },
-    Drain { node: prop::sample::Index, millis: u64 },
+    Derive { parent: Index },
+    DeriveTimed { parent: Index, millis: u64 },
+    Detach { node: Index },
+    Cancel { node: Index },
+    Drain { node: Index, millis: u64 },
+    Disarm { node: Index },
+    DropCanceller { node: Index },
+    DropContext { node: Index },
+    Wait { node: Index, level: Level },
+    DropWaiter { waiter: Index },
     Advance { millis: u64 },
 }
 
 /// What the model knows of a node: everything, in milliseconds since the start, without links or
 /// laziness.
+#[derive(Default)]
 struct Modelled {
     parent: Option<usize>,
     deadline: Option<u64>,
     drained: Option<(u64, u64)>,
-    cancelled: Option<u64>,
+    told: Option<(u64, CauseKind)>,
 }
 
 #[derive(Default)]
@@ -39,7 +52,7 @@ impl Model {
         let ends = self.lineage(node).flat_map(|node| {
             let grace = node.drained.map(|(at, grace)| (at + grace, CauseKind::DrainGraceOver));
             let deadline = node.deadline.map(|at| (at, CauseKind::Deadline));
-            [node.cancelled.map(|at| (at, CauseKind::Cancelled)), grace, deadline]
+            [node.told, grace, deadline]
         });
         ends.flatten().filter(|(at, _)| *at <= self.now).min_by_key(|(at, _)| *at)
     }
@@ -53,95 +66,205 @@ impl Model {
             Level::Live
         }
     }
+
+    /// Ends a node by its canceller. Returns whether it was live.
+    fn tell(&mut self, node: usize, kind: CauseKind) -> bool {
+        let live = self.end(node).is_none();
+        if live {
+            self.nodes[node].told = Some((self.now, kind));
+        }
+        live
+    }
+
+    fn drain(&mut self, node: usize, millis: u64) {
+        if self.end(node).is_none() {
+            let (at, grace) = self.nodes[node].drained.unwrap_or((self.now, u64::MAX / 2));
+            self.nodes[node].drained = Some((at, grace.min(self.now - at + millis)));
+        }
+    }
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let node = any::<prop::sample::Index>;
+    let node = any::<Index>;
     // Calls at multiples of four, deadlines one later, graces three: no two kinds of end at one
     // moment.
     let at = |offset: u64| (0..100_u64).prop_map(move |n| 4 * n + offset);
+    let level = prop_oneof![Just(Level::Draining), Just(Level::Done)];
     prop_oneof![
-        3 => node().prop_map(|parent| Step::Derive { parent }),
-        2 => (node(), at(1)).prop_map(|(parent, millis)| Step::DeriveTimed { parent, millis }),
-        1 => node().prop_map(|node| Step::Cancel { node }),
-        1 => (node(), at(3)).prop_map(|(node, millis)| Step::Drain { node, millis }),
-        2 => (1..20_u64).prop_map(|n| Step::Advance { millis: 4 * n }),
+        6 => node().prop_map(|parent| Step::Derive { parent }),
+        3 => (node(), at(1)).prop_map(|(parent, millis)| Step::DeriveTimed { parent, millis }),
+        1 => node().prop_map(|node| Step::Detach { node }),
+        2 => node().prop_map(|node| Step::Cancel { node }),
+        2 => (node(), at(3)).prop_map(|(node, millis)| Step::Drain { node, millis }),
+        1 => node().prop_map(|node| Step::Disarm { node }),
+        1 => node().prop_map(|node| Step::DropCanceller { node }),
+        2 => node().prop_map(|node| Step::DropContext { node }),
+        6 => (node(), level).prop_map(|(node, level)| Step::Wait { node, level }),
+        1 => node().prop_map(|waiter| Step::DropWaiter { waiter }),
+        3 => (1..20_u64).prop_map(|n| Step::Advance { millis: 4 * n }),
     ]
+}
+
+/// Who waits on a node of the real tree, with a handle of its own.
+struct Waiter {
+    node: usize,
+    level: Level,
+    future: Pin<Box<dyn Future<Output = Option<CauseKind>>>>,
+    woken: Arc<Flag>,
+}
+
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Waiter {
+    fn new(node: usize, ctx: Context, level: Level) -> Self {
+        let future = async move {
+            if level == Level::Done {
+                return Some(ctx.done().await.kind());
+            }
+            ctx.draining().await;
+            None
+        };
+        // Nobody has polled it: the first poll is due.
+        let woken = Arc::new(Flag(AtomicBool::new(true)));
+        Self { node, level, future: Box::pin(future), woken }
+    }
+
+    /// Polls the future if its waker was run, as a task would. Returns whether it still waits.
+    fn turn(&mut self, model: &Model) -> bool {
+        let node = self.node;
+        let reached = model.level(node) >= self.level;
+        if !self.woken.0.swap(false, Ordering::Relaxed) {
+            assert!(!reached, "nobody woke who waits for {:?} of node {node}", self.level);
+            return true;
+        }
+        let waker = Waker::from(Arc::clone(&self.woken));
+        match self.future.as_mut().poll(&mut TaskContext::from_waker(&waker)) {
+            Poll::Pending => assert!(!reached, "node {node} is {:?}, but pending", self.level),
+            Poll::Ready(None) => assert!(reached, "node {node} is not draining"),
+            Poll::Ready(kind) => assert_eq!(kind, model.end(node).map(|(_, kind)| kind)),
+        }
+        !reached
+    }
 }
 
 /// The real tree and the model side by side.
 struct Pair {
     model: Model,
-    real: Vec<(Context, Canceller)>,
+    contexts: Vec<Option<Context>>,
+    cancellers: Vec<Option<Canceller>>,
+    waiters: Vec<Waiter>,
 }
 
 impl Pair {
     fn new() -> Self {
-        let root = Modelled { parent: None, deadline: None, drained: None, cancelled: None };
-        let model = Model { nodes: vec![root], now: 0 };
-        Self { model, real: vec![Context::root()] }
+        let model = Model { nodes: vec![Modelled::default()], now: 0 };
+        let (ctx, canceller) = Context::root();
+        let (contexts, cancellers) = (vec![Some(ctx)], vec![Some(canceller)]);
+        Self { model, contexts, cancellers, waiters: Vec::new() }
+    }
+
+    fn add(&mut self, modelled: Modelled, ctx: Context, canceller: Option<Canceller>) {
+        self.model.nodes.push(modelled);
+        self.contexts.push(Some(ctx));
+        self.cancellers.push(canceller);
     }
 
     fn derive(&mut self, parent: usize, millis: Option<u64>) {
-        let ctx = &self.real[parent].0;
-        let child =
+        let Some(ctx) = &self.contexts[parent] else { return };
+        let (child, canceller) =
             millis.map_or_else(|| ctx.child(), |ms| ctx.with_timeout(Duration::from_millis(ms)));
-        self.real.push(child);
         let deadline = millis.map(|millis| self.model.now + millis);
-        let parent = Some(parent);
-        self.model.nodes.push(Modelled { parent, deadline, drained: None, cancelled: None });
+        let modelled = Modelled { parent: Some(parent), deadline, ..Modelled::default() };
+        self.add(modelled, child, Some(canceller));
     }
 
     async fn apply(&mut self, step: Step) {
-        let (now, len) = (self.model.now, self.real.len());
+        let len = self.model.nodes.len();
         match step {
             Step::Derive { parent } => self.derive(parent.index(len), None),
             Step::DeriveTimed { parent, millis } => self.derive(parent.index(len), Some(millis)),
-            Step::Cancel { node } => {
-                let node = node.index(len);
-                let was_live = self.model.end(node).is_none();
-                assert_eq!(self.real[node].1.cancel(), was_live);
-                self.model.nodes[node].cancelled.get_or_insert(now);
-            }
-            Step::Drain { node, millis } => {
-                let node = node.index(len);
-                self.real[node].1.drain(Duration::from_millis(millis));
-                if self.model.end(node).is_none() {
-                    let (at, grace) = self.model.nodes[node].drained.unwrap_or((now, u64::MAX / 2));
-                    self.model.nodes[node].drained = Some((at, grace.min(now - at + millis)));
+            Step::Detach { node } => {
+                if let Some(ctx) = &self.contexts[node.index(len)] {
+                    let detached = ctx.detached();
+                    self.add(Modelled::default(), detached, None);
                 }
             }
-            Step::Advance { millis } => {
-                tokio::time::advance(Duration::from_millis(millis)).await;
-                self.model.now += millis;
+            Step::DropContext { node } => self.contexts[node.index(len)] = None,
+            Step::Wait { node, level } => {
+                let node = node.index(len);
+                let ctx = self.contexts[node].clone();
+                self.waiters.extend(ctx.map(|ctx| Waiter::new(node, ctx, level)));
             }
+            Step::DropWaiter { waiter } if !self.waiters.is_empty() => {
+                self.waiters.swap_remove(waiter.index(self.waiters.len()));
+            }
+            Step::DropWaiter { .. } => {}
+            Step::Advance { millis } => {
+                self.model.now += millis;
+                tokio::time::advance(Duration::from_millis(millis)).await;
+            }
+            Step::Cancel { node }
+            | Step::Drain { node, .. }
+            | Step::Disarm { node }
+            | Step::DropCanceller { node } => self.tell(node.index(len), &step),
         }
     }
 
+    /// What takes a canceller, if the node has one still.
+    fn tell(&mut self, node: usize, step: &Step) {
+        let Some(canceller) = self.cancellers[node].take() else { return };
+        match *step {
+            Step::Disarm { .. } => return canceller.disarm(),
+            Step::DropCanceller { .. } => {
+                self.model.tell(node, CauseKind::Dropped);
+                return drop(canceller);
+            }
+            Step::Drain { millis, .. } => {
+                canceller.drain(Duration::from_millis(millis));
+                self.model.drain(node, millis);
+            }
+            _ => assert_eq!(canceller.cancel(), self.model.tell(node, CauseKind::Cancelled)),
+        }
+        self.cancellers[node] = Some(canceller);
+    }
+
+    fn turn(&mut self) {
+        self.waiters.retain_mut(|waiter| waiter.turn(&self.model));
+    }
+
     fn check(&self, node: usize) {
-        let (ctx, model) = (&self.real[node].0, &self.model);
+        let (Some(ctx), model) = (&self.contexts[node], &self.model) else { return };
         assert_eq!(ctx.level(), model.level(node), "level of node {node}");
+        assert_eq!(ctx.is_done(), model.end(node).is_some(), "end of node {node}");
         let kind = ctx.cause().map(|cause| cause.kind());
         assert_eq!(kind, model.end(node).map(|(_, kind)| kind), "cause of node {node}");
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn levels_and_causes_are_the_models(steps in prop::collection::vec(step(), 1..60)) {
+    fn levels_causes_and_wakes_are_the_models(steps in prop::collection::vec(step(), 1..80)) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let mut pair = Pair::new();
             for step in steps {
                 pair.apply(step).await;
+                pair.turn();
                 // Only some nodes are looked at after each step: most ends are found late, and must
                 // still be right.
-                pair.check(pair.real.len() / 2);
+                pair.check(pair.contexts.len() / 2);
             }
-            (0..pair.real.len()).for_each(|node| pair.check(node));
+            (0..pair.contexts.len()).for_each(|node| pair.check(node));
         });
     }
 }

@@ -1,0 +1,220 @@
+//! Small races in every order that the threads can take.
+//!
+//! `RUSTFLAGS="--cfg downhaul_loom" cargo test -p downhaul-context --test loom --release`
+
+#![cfg(downhaul_loom)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as TaskContext, Wake, Waker};
+use std::time::Duration;
+
+use downhaul_context::{Canceller, Cause, Context, Level};
+use loom::thread;
+
+/// A task that waits: polled once, then only if it was woken.
+struct Task<T> {
+    future: Pin<Box<dyn Future<Output = T> + Send>>,
+    woken: Arc<Flag>,
+    ready: bool,
+}
+
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl<T> Task<T> {
+    fn polled_once(future: impl Future<Output = T> + Send + 'static) -> Self {
+        let mut task = Self { future: Box::pin(future), woken: Arc::default(), ready: false };
+        task.poll();
+        task
+    }
+
+    fn poll(&mut self) {
+        let waker = Waker::from(Arc::clone(&self.woken));
+        self.ready = self.future.as_mut().poll(&mut TaskContext::from_waker(&waker)).is_ready();
+    }
+
+    /// What it waits for has come.
+    fn must_finish(mut self) {
+        if !self.ready {
+            assert!(self.woken.0.load(Ordering::SeqCst), "a wake was lost");
+            self.poll();
+            assert!(self.ready, "woken, and yet pending");
+        }
+    }
+}
+
+fn done(ctx: &Context) -> Task<Cause> {
+    let ctx = ctx.clone();
+    Task::polled_once(async move { ctx.done().await })
+}
+
+fn draining(ctx: &Context) -> Task<()> {
+    let ctx = ctx.clone();
+    Task::polled_once(async move { ctx.draining().await })
+}
+
+fn cancel(canceller: Canceller) -> thread::JoinHandle<()> {
+    thread::spawn(move || assert!(canceller.cancel()))
+}
+
+/// Children of children of `ctx`, and what keeps them live.
+fn chain(ctx: &Context, depth: usize) -> (Context, Vec<Canceller>) {
+    let mut cancellers = Vec::new();
+    let mut leaf = ctx.clone();
+    for _ in 0..depth {
+        let (child, canceller) = leaf.child();
+        cancellers.push(canceller);
+        leaf = child;
+    }
+    (leaf, cancellers)
+}
+
+/// Orders with at most three preemptions where there are too many to try them all.
+fn model(preemptions: impl Into<Option<usize>>, check: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions.into();
+    builder.check(check);
+}
+
+#[test]
+fn a_wait_and_a_cancel() {
+    model(None, || {
+        let (ctx, canceller) = Context::root();
+        let killer = cancel(canceller);
+        let task = done(&ctx);
+        killer.join().unwrap();
+        task.must_finish();
+    });
+}
+
+#[test]
+fn a_derivation_and_a_cancel() {
+    model(None, || {
+        let (root, canceller) = Context::root();
+        let killer = cancel(canceller);
+        let (child, _child) = root.child();
+        let task = done(&child);
+        killer.join().unwrap();
+        assert!(child.is_done());
+        task.must_finish();
+    });
+}
+
+#[test]
+fn a_first_wait_that_links_and_an_ancestors_cancel() {
+    model(3, || {
+        let (root, canceller) = Context::root();
+        let (leaf, _cancellers) = chain(&root, 2);
+        let killer = cancel(canceller);
+        let task = done(&leaf);
+        killer.join().unwrap();
+        task.must_finish();
+    });
+}
+
+#[test]
+fn two_waits_on_one_unlinked_chain_and_a_cancel_of_the_root() {
+    model(3, || {
+        let (root, canceller) = Context::root();
+        let (leaf, _cancellers) = chain(&root, 1);
+        let other = thread::spawn({
+            let leaf = leaf.clone();
+            move || done(&leaf)
+        });
+        let killer = cancel(canceller);
+        let task = done(&leaf);
+        killer.join().unwrap();
+        other.join().unwrap().must_finish();
+        task.must_finish();
+    });
+}
+
+#[test]
+fn a_wait_that_is_dropped_and_a_cancel() {
+    model(None, || {
+        let (ctx, canceller) = Context::root();
+        let (first, second) = (done(&ctx), done(&ctx));
+        let killer = cancel(canceller);
+        drop(first);
+        killer.join().unwrap();
+        second.must_finish();
+    });
+}
+
+#[test]
+fn a_branch_that_is_dropped_and_a_cancel_of_the_root() {
+    model(3, || {
+        let (root, canceller) = Context::root();
+        let (leaf, cancellers) = chain(&root, 2);
+        drop(done(&leaf));
+        let task = done(&root);
+        let killer = cancel(canceller);
+        cancellers.into_iter().for_each(Canceller::disarm);
+        drop(leaf);
+        killer.join().unwrap();
+        task.must_finish();
+    });
+}
+
+#[test]
+fn a_wait_for_draining_and_a_drain() {
+    model(3, || {
+        let (root, canceller) = Context::root();
+        let (child, _child) = root.child();
+        let host = thread::spawn(move || {
+            assert!(canceller.drain(Duration::from_secs(60)));
+            canceller
+        });
+        let task = draining(&child);
+        let _canceller = host.join().unwrap();
+        assert_eq!(child.level(), Level::Draining);
+        task.must_finish();
+    });
+}
+
+#[test]
+fn of_two_cancels_one_ends_and_both_find_it_ended() {
+    model(None, || {
+        let (ctx, canceller) = Context::root();
+        let canceller = Arc::new(canceller);
+        let cancel = {
+            let ctx = ctx.clone();
+            move |canceller: Arc<Canceller>| {
+                let won = canceller.cancel();
+                assert!(ctx.is_done(), "it returned, so the context has ended");
+                won
+            }
+        };
+        let task = done(&ctx);
+        let other = thread::spawn({
+            let (cancel, canceller) = (cancel.clone(), Arc::clone(&canceller));
+            move || cancel(canceller)
+        });
+        let won = cancel(canceller);
+        assert!(won != other.join().unwrap(), "exactly one ended it");
+        task.must_finish();
+    });
+}
+
+#[test]
+fn a_context_is_never_behind_its_parent() {
+    model(3, || {
+        let (root, canceller) = Context::root();
+        let (child, _child) = root.child();
+        let killer = cancel(canceller);
+        if root.is_done() {
+            assert!(child.is_done() && child.cause().is_some());
+        }
+        killer.join().unwrap();
+        assert!(child.is_done());
+    });
+}
