@@ -78,7 +78,7 @@ fn chain(ctx: &Context, depth: usize) -> (Context, Vec<Canceller>) {
     (leaf, cancellers)
 }
 
-/// Orders with at most three preemptions where there are too many to try them all.
+/// Only orders with so many preemptions, where there are too many to try them all.
 fn model(preemptions: impl Into<Option<usize>>, check: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions.into();
@@ -124,6 +124,23 @@ fn a_first_wait_that_links_and_an_ancestors_cancel() {
 #[test]
 fn two_waits_on_one_unlinked_chain_and_a_cancel_of_the_root() {
     model(3, || {
+        let (root, canceller) = Context::root();
+        let (leaf, _cancellers) = chain(&root, 2);
+        let other = thread::spawn({
+            let leaf = leaf.clone();
+            move || done(&leaf)
+        });
+        // It may find the lower links made by the other, which has not come to the upper ones yet.
+        let task = done(&leaf);
+        assert!(canceller.cancel());
+        task.must_finish();
+        other.join().unwrap().must_finish();
+    });
+}
+
+#[test]
+fn two_waits_and_a_cancel_of_the_parent_all_at_once() {
+    model(2, || {
         let (root, canceller) = Context::root();
         let (leaf, _cancellers) = chain(&root, 1);
         let other = thread::spawn({
