@@ -9,7 +9,7 @@ use downhaul_consumer::{
     Consumer, ConsumerHandle, Failure, Incoming, Link, MemoryBroker, Message, Outgoing, Publisher,
     RetryPolicy, State, Subscription,
 };
-use downhaul_context::{CauseKind, Context, RequestId};
+use downhaul_context::{Canceller, CauseKind, Context, RequestId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -113,14 +113,21 @@ async fn a_handler_that_takes_too_long_is_cancelled_by_its_own_deadline_and_trie
     assert_eq!(dead.headers().get(ATTEMPT), Some("2"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn draining_lets_handlers_finish_until_the_grace_is_over() {
+/// A consumer in the middle of a message, the end of its context, and what its handler tells.
+async fn one_in_flight()
+-> (Canceller, ConsumerHandle, MemoryBroker, mpsc::UnboundedReceiver<CauseKind>) {
     let (ctx, canceller) = Context::root();
-    let (told, mut ends) = mpsc::unbounded_channel();
+    let (told, ends) = mpsc::unbounded_channel();
     let broker = MemoryBroker::new();
     let handle = spawn(waiting(told), &ctx, &broker).await;
     publish(&broker, Message::new("")).await;
     until_in_flight(&handle).await;
+    (canceller, handle, broker, ends)
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_lets_handlers_finish_until_the_grace_is_over() {
+    let (canceller, handle, broker, mut ends) = one_in_flight().await;
     let asked = Instant::now();
     canceller.drain(10 * SECOND);
     handle.ended().await;
@@ -131,12 +138,7 @@ async fn draining_lets_handlers_finish_until_the_grace_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_its_context_ends_a_consumer_and_gives_back_what_it_holds() {
-    let (ctx, canceller) = Context::root();
-    let (told, mut ends) = mpsc::unbounded_channel();
-    let broker = MemoryBroker::new();
-    let handle = spawn(waiting(told), &ctx, &broker).await;
-    publish(&broker, Message::new("")).await;
-    until_in_flight(&handle).await;
+    let (canceller, handle, broker, mut ends) = one_in_flight().await;
     canceller.cancel();
     handle.ended().await;
     assert_eq!(ends.recv().await, Some(CauseKind::Cancelled));
