@@ -145,7 +145,7 @@ impl Consumer {
     ///
     /// If called outside a tokio runtime.
     pub fn spawn(self, ctx: &Context, broker: Arc<dyn Broker>) -> ConsumerHandle {
-        let shared = Arc::new(Shared::new(Arc::clone(&self.name), self.limits.total()));
+        let shared = Arc::new(Shared::new(Arc::clone(&self.name)));
         let processor = Processor {
             handler: self.handler,
             retry: self.retry,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -106,11 +105,6 @@ impl ConsumerHandle {
     pub async fn ended(&self) {
         let mut over = self.shared.over.subscribe();
         let _ = over.wait_for(|over| *over).await;
-    }
-
-    /// The longest that stopping can take, by the consumer's own budgets.
-    pub fn stop_budget(&self) -> Duration {
-        self.shared.stop_budget
     }
 
     fn wish(&self, wanted: Wanted) {

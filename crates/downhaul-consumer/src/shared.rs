@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use downhaul_context::{Instant, RequestId};
 use tokio::sync::watch;
@@ -18,7 +17,6 @@ pub(crate) struct Shared {
     pub(crate) wish: watch::Sender<Wish>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) over: watch::Sender<bool>,
-    pub(crate) stop_budget: Duration,
     pub(crate) counters: Counters,
     /// How many have arrived and were not begun.
     pub(crate) buffered: AtomicUsize,
@@ -27,7 +25,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>, stop_budget: Duration) -> Self {
+    pub(crate) fn new(name: Arc<str>) -> Self {
         let status =
             Status { state: State::Starting, link: Link::Closed, failure: None, answers: 0 };
         Self {
@@ -35,7 +33,6 @@ impl Shared {
             wish: watch::Sender::new(Wish { wanted: Wanted::Run, version: 0 }),
             status: watch::Sender::new(status),
             over: watch::Sender::new(false),
-            stop_budget,
             counters: Counters::default(),
             buffered: AtomicUsize::new(0),
             in_flight: Mutex::default(),

@@ -33,9 +33,4 @@ impl Limits {
     pub(crate) fn after_cancel(&self) -> Duration {
         self.cancel_grace + SETTLE
     }
-
-    /// The longest that stopping can take.
-    pub(crate) fn total(&self) -> Duration {
-        self.drain + self.after_cancel() + self.close
-    }
 }
