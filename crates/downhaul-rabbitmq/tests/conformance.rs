@@ -1,5 +1,7 @@
 //! RabbitMQ passes the suite that every broker passes, on a real node, with both kinds of queues.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -39,10 +41,10 @@ impl Harness for Rabbit {
     /// The broker closes our connections, and those of no other test.
     async fn cut(&self) {
         let ours = format!(
-            "[rabbit_networking:close_connection(Pid, \"cut\") || \
+            "[catch rabbit_networking:close_connection(Pid, \"cut\") || \
              [{{pid, Pid}}, {{client_properties, Properties}}] <- \
              rabbit_networking:connection_info_all([pid, client_properties]), \
-             {{_, _, Name}} <- Properties, is_binary(Name), \
+             is_list(Properties), {{_, _, Name}} <- Properties, is_binary(Name), \
              binary:match(Name, <<\"{}\">>) =/= nomatch].",
             self.connections
         );
@@ -61,4 +63,21 @@ mod quorum {
     use super::*;
 
     downhaul_testkit::conformance!(Rabbit::new(QueueType::Quorum));
+}
+
+/// Some other test may be connecting while this one cuts its own links.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_passes_over_a_connection_that_has_not_said_who_it_is() {
+    let rabbit = Rabbit::new(QueueType::Classic);
+    if !rabbit.capabilities().cut {
+        println!("SKIPPED: the harness cannot cut links");
+        return;
+    }
+    let url = shared();
+    let address = url.rsplit('@').next().and_then(|rest| rest.split('/').next()).unwrap();
+    let mut stranger = TcpStream::connect(address).unwrap();
+    stranger.write_all(b"AMQP\0\0\x09\x01").unwrap();
+    // The broker waits for an answer to its `connection.start`, and so knows no properties yet.
+    stranger.read_exact(&mut [0; 7]).unwrap();
+    rabbit.cut().await;
 }
