@@ -100,8 +100,8 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// As [`publish`](Self::publish). If `ctx` ends after a try whose outcome is unknown, the
-    /// error is [`Unknown`](PublishErrorKind::Unknown).
+    /// As [`publish`](Self::publish). After a try whose outcome is unknown, every error is
+    /// [`Unknown`](PublishErrorKind::Unknown), with what was said of the last try as its source.
     ///
     /// # Cancel safety
     ///
@@ -117,7 +117,8 @@ impl Publisher {
                 Err(error) if error.kind() == PublishErrorKind::Unknown && !ctx.is_done() => {
                     in_doubt = true;
                 }
-                Err(error) if in_doubt && error.kind() == PublishErrorKind::NotSent => {
+                // It tells of the last try. An earlier one may have come through.
+                Err(error) if in_doubt => {
                     return Err(PublishError::caused(PublishErrorKind::Unknown, error));
                 }
                 known => return known,

@@ -67,10 +67,13 @@ async fn an_unknown_message_is_sent_again_with_the_same_id_if_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn once_in_doubt_a_message_stays_unknown() {
-    let sends = [Send::Unanswered].into_iter().chain(std::iter::repeat_n(Send::Dead, 1000));
-    let publisher = Publisher::new(Scripted::new(sends));
-    let (ctx, _canceller) = Context::background().with_timeout(SECOND);
-    let error = publisher.publish_until_known(&ctx, message()).await.unwrap_err();
-    assert_eq!(error.kind(), PublishErrorKind::Unknown);
+async fn once_in_doubt_a_message_stays_unknown_whatever_is_said_of_a_later_try() {
+    let never_sent = vec![Send::Dead; 1000];
+    for later in [never_sent, vec![Send::Nacked], vec![Send::Refused]] {
+        let said = format!("{:?}", later[0]);
+        let publisher = Publisher::new(Scripted::new([vec![Send::Unanswered], later].concat()));
+        let (ctx, _canceller) = Context::background().with_timeout(SECOND);
+        let error = publisher.publish_until_known(&ctx, message()).await.unwrap_err();
+        assert_eq!(error.kind(), PublishErrorKind::Unknown, "{said}");
+    }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Send {
     Unanswered,
     /// The sink is dead.
     Dead,
+    /// The broker would not take it, however often it was asked.
+    Refused,
     /// The call does not return.
     Stuck,
 }
@@ -71,6 +73,9 @@ impl Sink for Scripted {
             Send::Nacked => Ok(Receipt::resolved(PublishOutcome::Nacked)),
             Send::Unanswered => Ok(Receipt::pending().1),
             Send::Dead => Err(BrokerError::new(BrokerErrorKind::Unreachable, "the link is lost")),
+            Send::Refused => {
+                Err(BrokerError::new(BrokerErrorKind::Configuration, "no such exchange"))
+            }
             Send::Stuck => std::future::pending().await,
         }
     }
