@@ -126,7 +126,8 @@ fn not_connected(address: &Address, error: &lapin::Error) -> BrokerError {
     BrokerError::new(BrokerErrorKind::Configuration, words).with_source(error.to_string())
 }
 
-/// A channel with the connection that it is on.
+/// A channel with the connection that it is on. Clones are of the same channel.
+#[derive(Clone)]
 pub(crate) struct Line {
     connection: Arc<Connection>,
     pub(crate) channel: Channel,

@@ -51,7 +51,7 @@ impl RabbitSink {
         let exchange = short("the exchange", &options.exchange, BrokerErrorKind::Configuration)?;
         let window = Arc::new(Semaphore::new(options.window));
         let (commands, inbox) = mpsc::unbounded_channel();
-        tokio::spawn(task::run(line.channel.clone(), inbox, Arc::clone(&window)));
+        tokio::spawn(task::run(line.clone(), inbox, Arc::clone(&window)));
         tracing::debug!(exchange = options.exchange, "publishing");
         Ok(Self { line, exchange, parking: Parking::new(options.queue_type), window, commands })
     }

@@ -1,6 +1,7 @@
 //! The task of a sink: publishes orders in their sequence and resolves their receipts.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -15,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::error::{closed, lost};
 use crate::letter::Letter;
+use crate::link::Line;
 use crate::sink::ledger::{Answer, Fate, Ledger, Returned};
 
 pub(super) enum Command {
@@ -38,12 +40,12 @@ type Answers = Vec<lapin::Result<Answer>>;
 /// Runs until the sink is dropped and all receipts are resolved, or until it is closed or the
 /// channel dies: then what is open resolves as unknown.
 pub(super) async fn run(
-    channel: Channel,
+    line: Line,
     mut inbox: mpsc::UnboundedReceiver<Command>,
     window: Arc<Semaphore>,
 ) {
     let mut ledger = Ledger::new();
-    let error = publish_all(&channel, &mut inbox, &mut ledger).await;
+    let error = publish_all(&line, &mut inbox, &mut ledger).await;
     window.close();
     inbox.close();
     let Some(error) = error.map(Arc::new) else { return };
@@ -60,11 +62,14 @@ pub(super) async fn run(
 
 /// Returns why it ended, or `None` when nothing is left to do.
 async fn publish_all(
-    channel: &Channel,
+    line: &Line,
     inbox: &mut mpsc::UnboundedReceiver<Command>,
     ledger: &mut Ledger<Waiting>,
 ) -> Option<BrokerError> {
     let mut under_way = FuturesUnordered::new();
+    // lapin answers all that it knows of when a link is lost, and a publish of that very moment is
+    // not always among them.
+    let mut broken = pin!(line.broken());
     let (mut number, mut more) = (0_u64, true);
     while more || !under_way.is_empty() {
         tokio::select! {
@@ -75,12 +80,13 @@ async fn publish_all(
                     return Some(lost("the channel", &error));
                 }
             }
+            error = &mut broken => return Some(error),
             command = inbox.recv(), if more => match command {
                 Some(Command::Publish(order)) => {
                     let Order { exchange, key, letter, sender, room } = *order;
                     number += 1;
                     ledger.insert(number, (sender, room));
-                    under_way.push(publish(channel, exchange, key, letter, number));
+                    under_way.push(publish(&line.channel, exchange, key, letter, number));
                 }
                 Some(Command::Close) => return Some(closed("the sink")),
                 None => more = false,
