@@ -151,7 +151,8 @@ impl Service {
         let stats = self.stats().await;
         // Every order of these tests is of one piece of `p-1`.
         let left = stats["stock_left"]["p-1"].as_i64().unwrap_or(stock);
-        assert_eq!(left + stats["confirmed"].as_i64().unwrap(), stock, "{stats}");
+        let confirmed = stats["confirmed"].as_i64().unwrap();
+        assert_eq!(left + confirmed, stock, "{stats}\n{:#?}", self.last_lines());
         stats
     }
 
