@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::clock::Moment;
 
 /// What kind of thing ended a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,17 +113,23 @@ impl Reason {
 /// deadline, the budget and the time that really passed. The text is for people and may change;
 /// match on [`kind`](Self::kind).
 #[derive(Clone)]
-pub struct Cause {
-    pub(crate) at: Instant,
-    site: &'static Location<'static>,
-    kind: CauseKind,
-    /// What there is to say besides; shared by all who inherit the cause. A cancel without words
-    /// and labels has nothing, and so costs no allocation.
-    more: Option<Arc<More>>,
+pub struct Cause(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    /// A canceller was told to, or dropped, where there are no labels and nobody compares the time:
+    /// it costs no allocation.
+    Cancelled(&'static Location<'static>),
+    Dropped(&'static Location<'static>),
+    /// Shared by all who inherit it.
+    Full(Arc<Full>),
 }
 
-struct More {
-    path: String,
+struct Full {
+    kind: CauseKind,
+    at: Moment,
+    site: &'static Location<'static>,
+    path: Box<str>,
     what: What,
 }
 
@@ -134,64 +140,82 @@ enum What {
 }
 
 impl Cause {
+    /// What a canceller said. `at` is the start of time where nobody compares it.
     pub(crate) fn told(
         reason: Reason,
-        at: Instant,
+        at: Moment,
         site: &'static Location<'static>,
         path: String,
     ) -> Self {
-        let kind = reason.kind;
-        if path.is_empty() && reason.is_silent() {
-            return Self { at, site, kind, more: None };
+        if at == Moment::START && path.is_empty() && reason.is_silent() {
+            match reason.kind {
+                CauseKind::Cancelled => return Self(Repr::Cancelled(site)),
+                CauseKind::Dropped => return Self(Repr::Dropped(site)),
+                _ => {}
+            }
         }
-        let what = What::Told(reason);
-        Self { at, site, kind, more: Some(Arc::new(More { path, what })) }
+        Self::full(reason.kind, at, site, path, What::Told(reason))
     }
 
     pub(crate) fn deadline(
-        at: Instant,
+        at: Moment,
         budget: Duration,
         elapsed: Duration,
         site: &'static Location<'static>,
         path: String,
     ) -> Self {
-        let what = What::Deadline { budget, elapsed };
-        let more = Some(Arc::new(More { path, what }));
-        Self { at, site, kind: CauseKind::Deadline, more }
+        Self::full(CauseKind::Deadline, at, site, path, What::Deadline { budget, elapsed })
     }
 
-    pub(crate) fn drain_grace_over(at: Instant, grace: Duration, drained: Self) -> Self {
-        let (site, path) = (drained.site, drained.path().to_owned());
+    pub(crate) fn drain_grace_over(at: Moment, grace: Duration, drained: Self) -> Self {
+        let (site, path) = (drained.location(), drained.path().to_owned());
         let what = What::DrainGraceOver { grace, drained };
-        let more = Some(Arc::new(More { path, what }));
-        Self { at, site, kind: CauseKind::DrainGraceOver, more }
+        Self::full(CauseKind::DrainGraceOver, at, site, path, what)
+    }
+
+    fn full(
+        kind: CauseKind,
+        at: Moment,
+        site: &'static Location<'static>,
+        path: String,
+        what: What,
+    ) -> Self {
+        Self(Repr::Full(Arc::new(Full { kind, at, site, path: path.into(), what })))
     }
 
     /// What kind of thing ended the context.
     pub fn kind(&self) -> CauseKind {
-        self.kind
+        match &self.0 {
+            Repr::Cancelled(_) => CauseKind::Cancelled,
+            Repr::Dropped(_) => CauseKind::Dropped,
+            Repr::Full(full) => full.kind,
+        }
     }
 
-    /// When it ended. For a deadline, when it was due, which may be before anyone looked.
-    pub fn at(&self) -> Instant {
-        self.at
+    /// When it ended. For a deadline, when it was due, which may be before anyone looked. The start
+    /// of time where nothing depends on it.
+    pub(crate) fn at(&self) -> Moment {
+        self.as_full().map_or(Moment::START, |full| full.at)
     }
 
     /// The place in the code: of the call that ended the context or, for a deadline, of the call
     /// that set it.
     pub fn location(&self) -> &'static Location<'static> {
-        self.site
+        match &self.0 {
+            Repr::Cancelled(site) | Repr::Dropped(site) => site,
+            Repr::Full(full) => full.site,
+        }
     }
 
     /// The labels from the root to the context that ended first, joined by ` > `; empty where
     /// nothing is labelled.
     pub fn path(&self) -> &str {
-        self.more.as_ref().map_or("", |more| &more.path)
+        self.as_full().map_or("", |full| &full.path)
     }
 
     /// The budget of a deadline, or the grace of a drain that was not enough.
     pub fn budget(&self) -> Option<Duration> {
-        match *self.what()? {
+        match self.as_full()?.what {
             What::Told(_) => None,
             What::Deadline { budget, .. } => Some(budget),
             What::DrainGraceOver { grace, .. } => Some(grace),
@@ -200,14 +224,17 @@ impl Cause {
 
     /// The time that really passed under a deadline until someone first saw that it was over.
     pub fn elapsed(&self) -> Option<Duration> {
-        match *self.what()? {
+        match self.as_full()?.what {
             What::Deadline { elapsed, .. } => Some(elapsed),
             What::Told(_) | What::DrainGraceOver { .. } => None,
         }
     }
 
-    fn what(&self) -> Option<&What> {
-        self.more.as_ref().map(|more| &more.what)
+    fn as_full(&self) -> Option<&Full> {
+        match &self.0 {
+            Repr::Full(full) => Some(full),
+            Repr::Cancelled(_) | Repr::Dropped(_) => None,
+        }
     }
 
     fn quoted_label(&self) -> String {
@@ -220,10 +247,10 @@ impl Cause {
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (label, site) = (self.quoted_label(), self.site);
-        match self.what() {
-            None => fmt_told(f, self.kind, "", &label, site),
-            Some(What::Told(reason)) => fmt_told(f, self.kind, &reason.words, &label, site),
+        let (kind, label, site) = (self.kind(), self.quoted_label(), self.location());
+        match self.as_full().map(|full| &full.what) {
+            None => fmt_told(f, kind, "", &label, site),
+            Some(What::Told(reason)) => fmt_told(f, kind, &reason.words, &label, site),
             Some(What::Deadline { budget, elapsed }) => {
                 let (budget, elapsed) = (Rounded(*budget), Rounded(*elapsed));
                 write!(
@@ -278,7 +305,7 @@ impl fmt::Debug for Cause {
 
 impl Error for Cause {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self.what()? {
+        match &self.as_full()?.what {
             What::Told(reason) => {
                 reason.source.as_deref().map(|error| error as &(dyn Error + 'static))
             }

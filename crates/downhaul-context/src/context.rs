@@ -12,9 +12,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::canceller::Canceller;
-use crate::cause::Cause;
+use crate::cause::{Cause, Reason};
 use crate::derive::Derive;
+use crate::listener::{Ending, Foreign, Listener};
 use crate::node::Node;
+use crate::registration::Registration;
+use crate::snapshot::Snapshot;
 use crate::values::Values;
 use crate::wait::Wait;
 
@@ -64,7 +67,7 @@ impl Context {
     /// Starts a new tree and returns its root with the canceller that ends it.
     #[track_caller]
     pub fn root() -> (Self, Canceller) {
-        Self::with_canceller(Node::root(Location::caller()), Values::default())
+        Self::with_canceller(Node::tree(Location::caller()), Values::default())
     }
 
     pub(crate) fn with_canceller(node: Arc<Node>, values: Values) -> (Self, Canceller) {
@@ -153,6 +156,158 @@ impl Context {
         Self { node: Node::eternal(), values: self.values.clone() }
     }
 
+    /// Derives a child that also ends, drains and runs out of time with `other`: whichever of its
+    /// two parents is first.
+    ///
+    /// Its values are those of this context. Nothing of it is left behind in `other` when it is
+    /// dropped, and no task is spawned. When a cancel of `other` returns, the child has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_context::{CauseKind, Context, Reason};
+    /// let (service, stop) = Context::root();
+    /// let (request, _request) = Context::root();
+    /// let (both, _both) = request.merged(&service);
+    /// stop.cancel_with(Reason::signal("SIGTERM"));
+    /// assert_eq!(both.cause().unwrap().kind(), CauseKind::Signal);
+    /// assert!(!request.is_done());
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> (Self, Canceller) {
+        let node = Node::merged(&self.node, &other.node, Location::caller());
+        Self::with_canceller(node, self.values.clone())
+    }
+
+    /// Derives a context with the same values that outlives this one by `slack` at most: when this
+    /// one ends, it drains, and it ends `slack` later.
+    ///
+    /// For work that must be finished properly, such as settling or compensation: it is not cut off
+    /// by what ends the request, and still cannot go on for ever. Its own canceller ends it at any
+    /// time. Where this context has ended already, `slack` counts from now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_context::{Context, Level};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let (request, canceller) = Context::root();
+    /// let (cleanup, _cleanup) = request.shielded(Duration::from_secs(5));
+    /// canceller.cancel();
+    /// assert_eq!(cleanup.level(), Level::Draining);
+    /// let cause = cleanup.done().await;                  // 5 s later
+    /// assert!(cause.to_string().starts_with("drain grace over: 5s after cancelled"));
+    /// # }
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn shielded(&self, slack: Duration) -> (Self, Canceller) {
+        let node = Node::shielded(&self.node, slack, Location::caller());
+        Self::with_canceller(node, self.values.clone())
+    }
+
+    /// Derives a child that also ends when `foreign` is ready, for the reason that it returns: how
+    /// something of another library becomes a parent.
+    ///
+    /// No task is spawned. `foreign` is polled now, and then by whoever wakes it, on their thread:
+    /// it ought to do no more than to wait, as a channel's receiver does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_context::{Context, Reason};
+    /// let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+    /// let (ctx, _canceller) = Context::background().child_until(async {
+    ///     let _ = receiver.await;
+    ///     Reason::cancelled("the other side hung up")
+    /// });
+    /// assert!(!ctx.is_done());
+    /// drop(sender);
+    /// assert!(ctx.cause().unwrap().to_string().contains("hung up"));
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn child_until<F>(&self, foreign: F) -> (Self, Canceller)
+    where
+        F: Future<Output = Reason> + Send + 'static,
+    {
+        let node = Node::foreign(&self.node, Foreign(Box::pin(foreign)), Location::caller());
+        Self::with_canceller(node, self.values.clone())
+    }
+
+    /// Calls `callback` with the cause when this context ends; at once if it has ended already.
+    ///
+    /// It is called once at most, on the thread that ends the context, before the call that ends it
+    /// returns: keep it short, and spawn a task for more. A panic in it is caught, and goes no
+    /// further than the panic hook. Dropping the registration stops it.
+    ///
+    /// # Panics
+    ///
+    /// As [`done`](Self::done).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_context::Context;
+    /// # use std::sync::mpsc;
+    /// let (ctx, canceller) = Context::root();
+    /// let (tell, told) = mpsc::channel();
+    /// let registration = ctx.on_done(move |cause| tell.send(cause.kind()).unwrap());
+    /// canceller.cancel();
+    /// assert!(told.try_recv().is_ok());
+    /// assert!(!registration.stop(), "it has run");
+    /// ```
+    pub fn on_done(&self, callback: impl FnOnce(Cause) + Send + 'static) -> Registration {
+        let mut callback = Some(callback);
+        let react = move |node: Arc<Node>| {
+            if let (Some(callback), Some(cause)) = (callback.take(), node.cause()) {
+                callback(cause);
+            }
+            false
+        };
+        Registration::new(Listener::start(Ending::of(&self.node), react))
+    }
+
+    /// Returns a future that waits until this context ends and then runs `future` to its end: what
+    /// to spawn where a callback is too short.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as `future` is.
+    pub fn after<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        let done = self.done_owned();
+        async move {
+            done.await;
+            future.await
+        }
+    }
+
+    /// Lists this context and what is known below it, at this moment: everything below a context
+    /// that is [observed](Derive::observed), and else what somebody waits on.
+    ///
+    /// Takes the lock of each listed context once, one at a time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_context::Context;
+    /// let (service, _service) = Context::background().derive().label("orders").observed().build();
+    /// let (request, _request) = service.derive().label("GET /orders").build();
+    /// let text = request.snapshot().to_string();
+    /// assert!(text.starts_with("GET /orders: live, "), "{text}");
+    /// assert_eq!(service.snapshot().entries().len(), 2);
+    /// ```
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.node)
+    }
+
+    /// Says whether both are handles to the same lifetime.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.node, &other.node)
+    }
+
     /// Returns the level of this context now.
     pub fn level(&self) -> Level {
         self.node.level()
@@ -161,7 +316,7 @@ impl Context {
     /// Says whether this context has ended.
     #[inline]
     pub fn is_done(&self) -> bool {
-        self.node.ended().is_some()
+        self.node.is_done()
     }
 
     /// Says whether this context drains or has ended.
@@ -171,7 +326,7 @@ impl Context {
 
     /// Returns why this context ended, or `None` while it has not.
     pub fn cause(&self) -> Option<Cause> {
-        self.node.ended().cloned()
+        self.node.cause()
     }
 
     /// Returns why this context began to drain, or `None` if it never did.
@@ -192,7 +347,7 @@ impl Context {
 
     /// Returns when this context ends by its deadline: the earliest of its own and its ancestors'.
     pub fn deadline(&self) -> Option<Instant> {
-        self.node.deadline()
+        self.node.deadline().instant()
     }
 
     /// Returns the time left until the deadline, zero when it has passed, `None` without one.
@@ -214,7 +369,7 @@ impl Context {
     /// assert!(ctx.ends_at().is_some());
     /// ```
     pub fn ends_at(&self) -> Option<Instant> {
-        self.node.due()
+        self.node.due().instant()
     }
 
     /// Waits until this context ends and returns why.
@@ -236,6 +391,16 @@ impl Context {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    /// [`done`](Self::done) as a future that can be spawned: it has a handle of its own.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`done`](Self::done).
+    pub fn done_owned(&self) -> impl Future<Output = Cause> + Send + Sync + use<> {
+        let ctx = self.clone();
+        async move { ctx.done().await }
     }
 
     /// Waits until this context drains or ends.
@@ -296,6 +461,23 @@ impl Context {
             }
         })
         .await
+    }
+
+    /// [`run`](Self::run) as a future that can be spawned: it has a handle of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as `future` is.
+    pub fn run_owned<F: Future>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = Result<F::Output, Cause>> + use<F> {
+        let ctx = self.clone();
+        async move { ctx.run(future).await }
     }
 
     /// Returns the labels from the root to here, joined by ` > `; empty where nothing is labelled.

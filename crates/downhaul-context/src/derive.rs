@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::canceller::Canceller;
+use crate::clock::Moment;
 use crate::context::Context;
-use crate::node::{Node, OwnDeadline};
+use crate::node::{Extras, Node, OwnDeadline};
 
 /// A child in the making; see [`Context::derive`].
 #[derive(Debug)]
@@ -17,12 +18,13 @@ pub struct Derive<'a> {
     parent: &'a Context,
     label: Option<Cow<'static, str>>,
     deadline: Option<OwnDeadline>,
+    observed: bool,
     site: &'static Location<'static>,
 }
 
 impl<'a> Derive<'a> {
     pub(crate) fn new(parent: &'a Context, site: &'static Location<'static>) -> Self {
-        Self { parent, label: None, deadline: None, site }
+        Self { parent, label: None, deadline: None, observed: false, site }
     }
 
     /// Names the child in causes, in [`Context::path`] and in reports. Use low cardinality:
@@ -34,14 +36,23 @@ impl<'a> Derive<'a> {
 
     /// Ends the child after `budget`, or at the parent's deadline if that is sooner.
     pub fn timeout(mut self, budget: Duration) -> Self {
-        let now = Instant::now();
-        self.deadline = now.checked_add(budget).map(|at| OwnDeadline { at, since: now });
+        let since = Moment::now();
+        self.deadline = Some(OwnDeadline { at: since.after(budget), since });
         self
     }
 
     /// Ends the child at `at`, or at the parent's deadline if that is sooner.
     pub fn deadline(mut self, at: Instant) -> Self {
-        self.deadline = Some(OwnDeadline { at, since: Instant::now() });
+        self.deadline = Some(OwnDeadline { at: Moment::from(at), since: Moment::now() });
+        self
+    }
+
+    /// Lists the child and all that is derived from it in [snapshots](Context::snapshot), from
+    /// birth and with their ages.
+    ///
+    /// Each derivation below it then takes its parent's lock and reads the clock.
+    pub fn observed(mut self) -> Self {
+        self.observed = true;
         self
     }
 
@@ -50,7 +61,13 @@ impl<'a> Derive<'a> {
     /// Takes no lock. A child of a parent that drains or has ended is born draining or ended, with
     /// the same cause.
     pub fn build(self) -> (Context, Canceller) {
-        let node = Node::child(&self.parent.node, self.label, self.deadline, self.site);
+        let labelled = self.label.map(Extras::labelled);
+        let extras = match self.observed {
+            true => Some(labelled.unwrap_or_default().observed()),
+            false => labelled,
+        };
+        let extras = extras.map(Box::new);
+        let node = Node::child(&self.parent.node, extras, self.deadline, self.site);
         Context::with_canceller(node, self.parent.values.clone())
     }
 }

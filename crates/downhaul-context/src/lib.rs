@@ -61,10 +61,14 @@
 
 mod canceller;
 mod cause;
+mod clock;
 mod context;
 mod derive;
+mod listener;
 mod node;
+mod registration;
 mod request_id;
+mod snapshot;
 mod sync;
 mod trace_context;
 mod values;
@@ -74,6 +78,8 @@ pub use crate::canceller::Canceller;
 pub use crate::cause::{Cause, CauseKind, Reason};
 pub use crate::context::{Context, Level};
 pub use crate::derive::Derive;
+pub use crate::registration::Registration;
 pub use crate::request_id::{InvalidRequestId, RequestId};
+pub use crate::snapshot::{Snapshot, SnapshotEntry};
 pub use crate::trace_context::{InvalidTraceContext, TraceContext};
 pub use tokio::time::Instant;

@@ -1,18 +1,12 @@
 //! What the tree shares between threads: the standard library's or, under `--cfg downhaul_loom`,
 //! loom's, which runs a test in every order that the threads can take.
 
-#[cfg(downhaul_loom)]
-mod once;
-
 #[cfg(not(downhaul_loom))]
-pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 #[cfg(not(downhaul_loom))]
-pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
+pub(crate) use std::sync::{Mutex, MutexGuard};
 
 #[cfg(downhaul_loom)]
-pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 #[cfg(downhaul_loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard};
-
-#[cfg(downhaul_loom)]
-pub(crate) use self::once::OnceLock;

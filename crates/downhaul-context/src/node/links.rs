@@ -9,7 +9,9 @@ use slab::Slab;
 
 use crate::node::Node;
 
-/// The key of the waiter that is kept in [`Links`] itself.
+pub(super) type Queue = VecDeque<Arc<Node>>;
+
+/// The key of the first waiter.
 const FIRST: usize = 0;
 
 /// Wakers are never cloned, run or dropped in here, since all of this happens under a lock: they
@@ -17,27 +19,38 @@ const FIRST: usize = 0;
 ///
 /// A waiter that was woken keeps its key until it goes. In its place stands a waker that does
 /// nothing.
-#[derive(Default)]
-pub(super) struct Links {
+pub(super) enum Links {
     /// In place, so that the only waiter on a request allocates nothing.
-    first: Option<Waker>,
-    others: Option<Box<Others>>,
+    One(Waker),
+    Other(Option<Box<Many>>),
 }
 
 #[derive(Default)]
-struct Others {
+pub(super) struct Many {
+    first: Option<Waker>,
     /// Their keys are one less than those given out.
     waiters: Slab<Waker>,
     children: Slab<Weak<Node>>,
 }
 
+impl Default for Links {
+    fn default() -> Self {
+        Self::Other(None)
+    }
+}
+
 impl Links {
     pub(super) fn add_waiter(&mut self, waker: Waker) -> usize {
-        if self.first.is_none() {
-            self.first = Some(waker);
+        if let Self::Other(None) = self {
+            *self = Self::One(waker);
             return FIRST;
         }
-        self.others().waiters.insert(waker) + 1
+        let many = self.many();
+        if many.first.is_none() {
+            many.first = Some(waker);
+            return FIRST;
+        }
+        many.waiters.insert(waker) + 1
     }
 
     /// Whether a change would wake `waker` by this key.
@@ -50,38 +63,90 @@ impl Links {
     }
 
     pub(super) fn remove_waiter(&mut self, key: usize) -> Option<Waker> {
-        match key {
-            FIRST => self.first.take(),
-            _ => self.others.as_mut()?.waiters.try_remove(key - 1),
+        match self {
+            Self::One(_) => match mem::take(self) {
+                Self::One(waker) => Some(waker),
+                Self::Other(_) => None,
+            },
+            Self::Other(None) => None,
+            Self::Other(Some(many)) => match key {
+                FIRST => many.first.take(),
+                _ => many.waiters.try_remove(key - 1),
+            },
         }
     }
 
-    pub(super) fn add_child(&mut self, child: Weak<Node>) -> usize {
-        self.others().children.insert(child)
+    pub(super) fn add_child(&mut self, child: Weak<Node>) -> u32 {
+        let key = self.many().children.insert(child);
+        u32::try_from(key).expect("fewer children than memory for them")
     }
 
-    pub(super) fn remove_child(&mut self, key: usize) -> Option<Weak<Node>> {
-        self.others.as_mut()?.children.try_remove(key)
+    pub(super) fn remove_child(&mut self, key: u32) -> Option<Weak<Node>> {
+        match self {
+            Self::Other(Some(many)) => many.children.try_remove(key as usize),
+            Self::One(_) | Self::Other(None) => None,
+        }
     }
 
-    /// Takes all wakers and a handle to each child.
-    pub(super) fn collect(&mut self, wakers: &mut Vec<Waker>, nodes: &mut VecDeque<Arc<Node>>) {
-        let mut take = |waker| wakers.push(mem::replace(waker, Waker::noop().clone()));
-        self.first.iter_mut().for_each(&mut take);
-        if let Some(others) = &mut self.others {
-            others.waiters.iter_mut().for_each(|(_, waker)| take(waker));
-            nodes.extend(others.children.iter().filter_map(|(_, child)| child.upgrade()));
+    /// Takes the first waker, which mostly is the only one.
+    #[inline]
+    pub(super) fn take_first(&mut self) -> Option<Waker> {
+        match self {
+            Self::One(waker) => Some(taken(waker)),
+            Self::Other(None) => None,
+            Self::Other(Some(many)) => many.first.as_mut().map(taken),
+        }
+    }
+
+    /// Takes the other wakers, and a handle to each child.
+    #[inline]
+    pub(super) fn take_others(&mut self, wakers: &mut Vec<Waker>, nodes: &mut Queue) {
+        let Self::Other(Some(many)) = self else { return };
+        wakers.extend(many.waiters.iter_mut().map(|(_, waker)| taken(waker)));
+        nodes.extend(many.children.iter().filter_map(|(_, child)| child.upgrade()));
+    }
+
+    pub(super) fn has_others(&self) -> bool {
+        matches!(self, Self::Other(Some(_)))
+    }
+
+    pub(super) fn children(&self) -> Vec<Arc<Node>> {
+        let Self::Other(Some(many)) = self else { return Vec::new() };
+        many.children.iter().filter_map(|(_, child)| child.upgrade()).collect()
+    }
+
+    pub(super) fn waiters(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Other(None) => 0,
+            Self::Other(Some(many)) => many.waiters.len() + usize::from(many.first.is_some()),
         }
     }
 
     fn waiter(&mut self, key: usize) -> Option<&mut Waker> {
-        match key {
-            FIRST => self.first.as_mut(),
-            _ => self.others.as_mut()?.waiters.get_mut(key - 1),
+        match self {
+            Self::One(waker) => Some(waker),
+            Self::Other(None) => None,
+            Self::Other(Some(many)) => match key {
+                FIRST => many.first.as_mut(),
+                _ => many.waiters.get_mut(key - 1),
+            },
         }
     }
 
-    fn others(&mut self) -> &mut Others {
-        self.others.get_or_insert_default()
+    fn many(&mut self) -> &mut Many {
+        if let Self::One(_) = self
+            && let Self::One(first) = mem::take(self)
+        {
+            *self = Self::Other(Some(Box::new(Many { first: Some(first), ..Many::default() })));
+        }
+        match self {
+            Self::Other(many) => many.get_or_insert_default(),
+            Self::One(_) => unreachable!("it was made one of many above"),
+        }
     }
+}
+
+fn taken(waker: &mut Waker) -> Waker {
+    mem::replace(waker, Waker::noop().clone())
 }

@@ -1,0 +1,208 @@
+//! [`Listener`]: hears of something and reacts, on the thread that brings the news and without a
+//! task.
+//!
+//! # Invariants
+//!
+//! 1. `turn` tells who listens: whoever finds it idle does, and whoever does not leaves a note that
+//!    makes the one who listens do so again. So the news that a waker brings is never lost, and it
+//!    never waits for another thread or for itself.
+//! 2. The ear is behind a lock, in which nobody else's code runs but a foreign future's `poll`.
+//!    Reactions run outside it, so a reaction may stop its own listener.
+//! 3. Who takes the ear out has stopped the listener: no reaction begins after that.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, Weak};
+use std::task::{Context as TaskContext, Poll, Wake, Waker, ready};
+
+use crate::cause::Reason;
+use crate::clock::Moment;
+use crate::context::Level;
+use crate::node::Node;
+use crate::sync::{AtomicU8, Mutex, MutexGuard, Ordering};
+use crate::wait::Place;
+
+const IDLE: u8 = 0;
+const LISTENING: u8 = 1;
+const AGAIN: u8 = 2;
+
+/// What is listened to.
+pub(crate) trait Ear: Send + 'static {
+    type News;
+
+    /// As a future's `poll`, but it may have news more than once.
+    fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Self::News>;
+}
+
+/// What comes of it. It is called once for each news, never twice at a time.
+pub(crate) trait React<N>: Send + 'static {
+    /// Returns whether to listen on.
+    fn react(&mut self, news: N) -> bool;
+}
+
+impl<N, F: FnMut(N) -> bool + Send + 'static> React<N> for F {
+    fn react(&mut self, news: N) -> bool {
+        self(news)
+    }
+}
+
+/// See the invariants above.
+pub(crate) struct Listener<E, R> {
+    turn: AtomicU8,
+    ear: Mutex<Option<E>>,
+    reaction: Mutex<R>,
+}
+
+impl<E: Ear, R: React<E::News>> Listener<E, R> {
+    /// Listens from now on. What is to be heard already is reacted to before this returns.
+    pub(crate) fn start(ear: E, reaction: R) -> Arc<Self> {
+        let (ear, reaction) = (Mutex::new(Some(ear)), Mutex::new(reaction));
+        let listener = Arc::new(Self { turn: AtomicU8::new(IDLE), ear, reaction });
+        listener.listen();
+        listener
+    }
+
+    fn listen(self: &Arc<Self>) {
+        // Invariant 1.
+        if self.turn.swap(AGAIN, Ordering::AcqRel) != IDLE {
+            return;
+        }
+        let waker = Waker::from(Arc::clone(self));
+        let mut cx = TaskContext::from_waker(&waker);
+        loop {
+            self.turn.swap(LISTENING, Ordering::AcqRel);
+            let news = match self.lock_ear().as_mut() {
+                Some(ear) => ear.poll_news(&mut cx),
+                None => return,
+            };
+            let listen_on = match news {
+                Poll::Ready(news) => self.react(news),
+                Poll::Pending => {
+                    let idle = (LISTENING, IDLE);
+                    let order = (Ordering::AcqRel, Ordering::Acquire);
+                    if self.turn.compare_exchange(idle.0, idle.1, order.0, order.1).is_ok() {
+                        return;
+                    }
+                    true
+                }
+            };
+            if !listen_on {
+                self.stop();
+                return;
+            }
+        }
+    }
+
+    /// A reaction that panics has reacted: what called the waker must not hear of it.
+    fn react(&self, news: E::News) -> bool {
+        let mut reaction = self.reaction.lock().unwrap_or_else(PoisonError::into_inner);
+        catch_unwind(AssertUnwindSafe(|| reaction.react(news))).unwrap_or(false)
+    }
+
+    fn lock_ear(&self) -> MutexGuard<'_, Option<E>> {
+        self.ear.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Ear, R: React<E::News>> Wake for Listener<E, R> {
+    fn wake(self: Arc<Self>) {
+        self.listen();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.listen();
+    }
+}
+
+/// What can be stopped.
+pub(crate) trait Stop: Send + Sync {
+    /// Returns whether this call stopped it.
+    fn stop(&self) -> bool;
+}
+
+impl<E: Ear, R: React<E::News>> Stop for Listener<E, R> {
+    fn stop(&self) -> bool {
+        let ear = self.lock_ear().take();
+        ear.is_some()
+    }
+}
+
+/// The end of a node, by its time too.
+pub(crate) struct Ending {
+    node: Weak<Node>,
+    place: Place,
+}
+
+impl Ending {
+    pub(crate) fn of(node: &Arc<Node>) -> Self {
+        Self { node: Arc::downgrade(node), place: Place::new(Level::Done) }
+    }
+}
+
+impl Ear for Ending {
+    type News = Arc<Node>;
+
+    fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Arc<Node>> {
+        // A node that is gone never ends.
+        let Some(node) = self.node.upgrade() else { return Poll::Pending };
+        ready!(self.place.poll_reached(&node, cx));
+        Poll::Ready(node)
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.upgrade() {
+            self.place.leave(&node);
+        }
+    }
+}
+
+/// Whatever becomes of a node by others; not what time does.
+pub(crate) struct Course {
+    node: Arc<Node>,
+    key: Option<usize>,
+    seen: (Level, Moment),
+}
+
+impl Course {
+    pub(crate) fn of(node: &Arc<Node>) -> Self {
+        let seen = (Level::Live, Moment::NEVER);
+        Self { node: Arc::clone(node), key: None, seen }
+    }
+}
+
+impl Ear for Course {
+    type News = Arc<Node>;
+
+    fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Arc<Node>> {
+        self.key = Some(self.node.register(self.key, cx.waker()));
+        let grace = self.node.grace_ends();
+        let now = (self.node.told_level(), grace);
+        if now == self.seen {
+            return Poll::Pending;
+        }
+        self.seen = now;
+        Poll::Ready(Arc::clone(&self.node))
+    }
+}
+
+impl Drop for Course {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.node.unregister(key);
+        }
+    }
+}
+
+/// Something of another library that ends.
+pub(crate) struct Foreign(pub(crate) Pin<Box<dyn Future<Output = Reason> + Send>>);
+
+impl Ear for Foreign {
+    type News = Reason;
+
+    fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Reason> {
+        self.0.as_mut().poll(cx)
+    }
+}

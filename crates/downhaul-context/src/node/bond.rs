@@ -1,0 +1,109 @@
+//! How a node ends with something that is not its parent: another node, or a future.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::context::Level;
+use crate::listener::{Course, Foreign, Listener};
+use crate::node::{ENDED, Node, OwnDeadline};
+use crate::registration::Registration;
+
+/// What else than its parent ends a node.
+pub(super) struct Bond {
+    /// Another parent, whose deadline is the node's too.
+    merged: Option<Arc<Node>>,
+    _registration: Registration,
+}
+
+impl Node {
+    /// A child of `parent` that is also one of `other`.
+    pub(crate) fn merged(
+        parent: &Arc<Self>,
+        other: &Arc<Self>,
+        site: &'static Location<'static>,
+    ) -> Arc<Self> {
+        let own = OwnDeadline { at: other.deadline, since: Moment::now() };
+        let node = Self::child(parent, Some(Box::default()), Some(own), site);
+        node.follow(other, Duration::ZERO);
+        node
+    }
+
+    /// The other parent, if there is one.
+    pub(super) fn merged_with(&self) -> Option<&Arc<Self>> {
+        self.extras.as_ref()?.bond.get()?.merged.as_ref()
+    }
+
+    /// A node that ends `slack` after `other`, and drains meanwhile.
+    pub(crate) fn shielded(
+        other: &Arc<Self>,
+        slack: Duration,
+        site: &'static Location<'static>,
+    ) -> Arc<Self> {
+        let since = Moment::now();
+        let at = match other.deadline {
+            Moment::NEVER => Moment::NEVER,
+            deadline => deadline.max(since).after(slack),
+        };
+        let own = (at != Moment::NEVER).then_some(OwnDeadline { at, since });
+        let node = Self::new(None, site, Some(Box::default()), own, 0);
+        node.follow(other, slack);
+        node
+    }
+
+    /// A child of `parent` that also ends when `foreign` says so.
+    pub(crate) fn foreign(
+        parent: &Arc<Self>,
+        foreign: Foreign,
+        site: &'static Location<'static>,
+    ) -> Arc<Self> {
+        let node = Self::child(parent, Some(Box::default()), None, site);
+        let bound = Arc::downgrade(&node);
+        let listener = Listener::start(foreign, move |reason| {
+            if let Some(node) = bound.upgrade() {
+                node.end(reason, site);
+            }
+            false
+        });
+        node.bind(None, Registration::new(listener));
+        node
+    }
+
+    fn follow(self: &Arc<Self>, other: &Arc<Self>, slack: Duration) {
+        let bound = Arc::downgrade(self);
+        let listener = Listener::start(Course::of(other), move |other: Arc<Self>| {
+            let Some(node) = bound.upgrade() else { return false };
+            node.come_after(&other, slack);
+            !node.has(ENDED)
+        });
+        let merged = slack.is_zero().then(|| Arc::clone(other));
+        self.bind(merged, Registration::new(listener));
+    }
+
+    /// Does what `other` has done.
+    fn come_after(self: &Arc<Self>, other: &Self, slack: Duration) {
+        let now = Moment::now();
+        // The tree's invariant 1.
+        if self.cause_at(|| now).is_some() {
+            return;
+        }
+        match (other.told_level(), other.cause()) {
+            (Level::Done, Some(cause)) if slack.is_zero() => drop(self.end_with(cause)),
+            (Level::Done, Some(cause)) => drop(self.drain_until(now.after(slack), now, cause)),
+            _ => {
+                let until = other.grace_ends().after(slack);
+                if let Some(cause) = other.drain_cause() {
+                    self.drain_until(until, now, cause);
+                }
+            }
+        }
+    }
+
+    /// A node is bound once, by whoever makes it.
+    fn bind(&self, merged: Option<Arc<Self>>, registration: Registration) {
+        if let Some(extras) = &self.extras {
+            let _ = extras.bond.set(Bond { merged, _registration: registration });
+        }
+    }
+}

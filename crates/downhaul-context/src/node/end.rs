@@ -1,0 +1,162 @@
+//! How a node ends or begins to drain, and how its end is found.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cause::{Cause, Reason};
+use crate::clock::Moment;
+use crate::node::state::{Drain, Fate};
+use crate::node::wake::notify;
+use crate::node::{DRAINING, ENDED, Node, TIMED_BELOW};
+
+type Site = &'static Location<'static>;
+
+impl Node {
+    /// Ends the node and wakes all who wait on it or below it. Returns whether this call did it.
+    pub(crate) fn end(self: &Arc<Self>, reason: Reason, site: Site) -> bool {
+        let mut at = Moment::START;
+        // Invariant 7.
+        if !self.is_untouched() || self.has(TIMED_BELOW) {
+            at = Moment::now();
+            // Invariant 1: an end that came before this one is recorded first.
+            if self.cause_at(|| at).is_some() {
+                return false;
+            }
+        }
+        self.end_with(Cause::told(reason, at, site, self.path()))
+    }
+
+    /// As [`end`](Self::end), for one that has looked for an earlier end.
+    pub(super) fn end_with(self: &Arc<Self>, cause: Cause) -> bool {
+        let mut state = self.lock();
+        if state.fate.end().is_some() {
+            return false;
+        }
+        state.fate.set_end(cause);
+        self.raise(ENDED);
+        notify(state);
+        true
+    }
+
+    /// Begins to drain, or shortens the grace of a drain that has begun. Returns whether this call
+    /// began it.
+    pub(crate) fn drain(self: &Arc<Self>, grace: Duration, reason: Reason, site: Site) -> bool {
+        // Invariant 7: before the clock is read.
+        self.raise_timed_below();
+        let now = Moment::now();
+        if self.cause_at(|| now).is_some() {
+            return false;
+        }
+        self.drain_until(now.after(grace), now, Cause::told(reason, now, site, self.path()))
+    }
+
+    /// As [`drain`](Self::drain), for one that has looked for an earlier end.
+    pub(super) fn drain_until(
+        self: &Arc<Self>,
+        until: Moment,
+        began: Moment,
+        cause: Cause,
+    ) -> bool {
+        self.raise_timed_below();
+        let mut state = self.lock();
+        let began = match &mut state.fate {
+            Fate::Ended(_) => return false,
+            Fate::Draining(drain) => {
+                drain.until = drain.until.min(until);
+                false
+            }
+            Fate::Open { since } => {
+                let drain = Drain { cause, began, until, since: *since, end: None };
+                state.fate = Fate::Draining(Box::new(drain));
+                true
+            }
+        };
+        self.raise(DRAINING);
+        notify(state);
+        began
+    }
+
+    /// Why the node has ended, if it has: by its own canceller, an ancestor's, a deadline or a
+    /// drain's grace.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.cause_at(Moment::now)
+    }
+
+    pub(super) fn cause_at(&self, now: impl FnOnce() -> Moment) -> Option<Cause> {
+        if self.is_untouched() {
+            return None;
+        }
+        if self.has(ENDED)
+            && let Some(cause) = self.lock().fate.end()
+        {
+            return Some(cause.clone());
+        }
+        self.find_end(now).map(|cause| self.record(cause))
+    }
+
+    /// Keeps an end that was found, not told; or the one that somebody else has kept meanwhile.
+    fn record(&self, found: Cause) -> Cause {
+        let mut state = self.lock();
+        if let Some(cause) = state.fate.end() {
+            return cause.clone();
+        }
+        state.fate.set_end(found.clone());
+        self.raise(ENDED);
+        found
+    }
+
+    /// Why the node began to drain, or the nearest of its ancestors that did.
+    pub(crate) fn drain_cause(&self) -> Option<Cause> {
+        let drains = |node: &Self| node.lock().fate.drain().map(|drain| drain.cause.clone());
+        self.lineage().filter(|node| node.has(DRAINING)).find_map(drains)
+    }
+
+    /// The next moment at which time alone ends the node.
+    pub(crate) fn due(&self) -> Moment {
+        self.deadline.min(self.grace_ends())
+    }
+
+    /// When the first grace of those that reach the node is over.
+    pub(crate) fn grace_ends(&self) -> Moment {
+        let draining = self.lineage().filter(|node| node.has(DRAINING));
+        let graces = draining.filter_map(|node| node.lock().fate.drain().map(|drain| drain.until));
+        graces.fold(Moment::NEVER, Moment::min)
+    }
+
+    /// The earliest end that is not yet recorded in this node, if it has come.
+    fn find_end(&self, now: impl FnOnce() -> Moment) -> Option<Cause> {
+        let (mut due, mut drained, mut over) = (self.deadline, None, false);
+        for node in self.lineage().filter(|node| node.has(DRAINING | ENDED)) {
+            let state = node.lock();
+            if let Some(cause) = state.fate.end() {
+                if cause.at() <= due {
+                    return Some(cause.clone());
+                }
+                // What time alone brought came before it. By invariant 1, no earlier record is
+                // further up.
+                over = true;
+                break;
+            }
+            if let Some(drain) = state.fate.drain().filter(|drain| drain.until < due) {
+                (due, drained) = (drain.until, Some(drain.cause_of_end()));
+            }
+        }
+        // The clock is read last, and not for what is recorded.
+        let now = now();
+        let over = over || due.has_come(now);
+        over.then(|| drained.unwrap_or_else(|| self.cause_of_deadline(now)))
+    }
+
+    fn cause_of_deadline(&self, now: Moment) -> Cause {
+        let due = self.deadline;
+        let owner = self.lineage().take_while(|node| node.deadline == due).last().unwrap_or(self);
+        if let Some(other) = owner.merged_with().filter(|other| other.deadline == due)
+            && let Some(cause) = other.cause_at(|| now)
+        {
+            return cause;
+        }
+        let since = owner.lock().fate.since().filter(|since| *since <= due).unwrap_or(due);
+        Cause::deadline(due, due.since(since), now.since(since), owner.site, owner.path())
+    }
+}
