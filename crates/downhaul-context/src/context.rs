@@ -265,7 +265,6 @@ impl Context {
             if let (Some(callback), Some(cause)) = (callback.take(), node.cause()) {
                 callback(cause);
             }
-            false
         };
         Registration::new(Listener::start(Ending::of(&self.node), react))
     }

@@ -8,7 +8,8 @@
 //!    never waits for another thread or for itself.
 //! 2. The ear is behind a lock, in which nobody else's code runs but a foreign future's `poll`.
 //!    Reactions run outside it, so a reaction may stop its own listener.
-//! 3. Who takes the ear out has stopped the listener: no reaction begins after that.
+//! 3. Who takes the ear out has stopped the listener: no reaction begins after that. The last
+//!    reaction begins by taking it out.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,22 +30,32 @@ const AGAIN: u8 = 2;
 
 /// What is listened to.
 pub(crate) trait Ear: Send + 'static {
+    /// Whether there is news once at most.
+    const ONCE: bool;
+
     type News;
 
-    /// As a future's `poll`, but it may have news more than once.
+    /// As a future's `poll`, but for [`ONCE`](Self::ONCE).
     fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Self::News>;
 }
 
-/// What comes of it. It is called once for each news, never twice at a time.
+/// What is done about it. It is called once for each news, never twice at a time.
 pub(crate) trait React<N>: Send + 'static {
-    /// Returns whether to listen on.
-    fn react(&mut self, news: N) -> bool;
+    fn react(&mut self, news: N);
 }
 
-impl<N, F: FnMut(N) -> bool + Send + 'static> React<N> for F {
-    fn react(&mut self, news: N) -> bool {
-        self(news)
+impl<N, F: FnMut(N) + Send + 'static> React<N> for F {
+    fn react(&mut self, news: N) {
+        self(news);
     }
+}
+
+enum Heard<E: Ear> {
+    Nothing,
+    News(E::News),
+    /// The ear is dropped outside the lock.
+    Last(E::News, Option<E>),
+    Stopped,
 }
 
 /// See the invariants above.
@@ -70,34 +81,43 @@ impl<E: Ear, R: React<E::News>> Listener<E, R> {
         }
         let waker = Waker::from(Arc::clone(self));
         let mut cx = TaskContext::from_waker(&waker);
+        // Whoever returns in the middle leaves the turn taken: there will be no other.
         loop {
             self.turn.swap(LISTENING, Ordering::AcqRel);
-            let news = match self.lock_ear().as_mut() {
-                Some(ear) => ear.poll_news(&mut cx),
-                None => return,
-            };
-            let listen_on = match news {
-                Poll::Ready(news) => self.react(news),
-                Poll::Pending => {
-                    let idle = (LISTENING, IDLE);
-                    let order = (Ordering::AcqRel, Ordering::Acquire);
-                    if self.turn.compare_exchange(idle.0, idle.1, order.0, order.1).is_ok() {
-                        return;
-                    }
-                    true
+            match self.hear(&mut cx) {
+                Heard::News(news) => self.react(news),
+                Heard::Last(news, ear) => {
+                    drop(ear);
+                    return self.react(news);
                 }
-            };
-            if !listen_on {
-                self.stop();
-                return;
+                Heard::Nothing if self.rest() => return,
+                Heard::Nothing => {}
+                Heard::Stopped => return,
             }
         }
     }
 
-    /// A reaction that panics has reacted: what called the waker must not hear of it.
-    fn react(&self, news: E::News) -> bool {
+    fn hear(&self, cx: &mut TaskContext<'_>) -> Heard<E> {
+        let mut ear = self.lock_ear();
+        let Some(listening) = ear.as_mut() else { return Heard::Stopped };
+        match listening.poll_news(cx) {
+            Poll::Pending => Heard::Nothing,
+            // Invariant 3: before anyone else can stop it.
+            Poll::Ready(news) if E::ONCE => Heard::Last(news, ear.take()),
+            Poll::Ready(news) => Heard::News(news),
+        }
+    }
+
+    /// Returns whether there is nothing more to hear for now.
+    fn rest(&self) -> bool {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        self.turn.compare_exchange(LISTENING, IDLE, order.0, order.1).is_ok()
+    }
+
+    fn react(&self, news: E::News) {
         let mut reaction = self.reaction.lock().unwrap_or_else(PoisonError::into_inner);
-        catch_unwind(AssertUnwindSafe(|| reaction.react(news))).unwrap_or(false)
+        // What called the waker must not hear of a panic, which the panic hook has told of.
+        let _ = catch_unwind(AssertUnwindSafe(|| reaction.react(news)));
     }
 
     fn lock_ear(&self) -> MutexGuard<'_, Option<E>> {
@@ -141,6 +161,8 @@ impl Ending {
 }
 
 impl Ear for Ending {
+    const ONCE: bool = true;
+
     type News = Arc<Node>;
 
     fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Arc<Node>> {
@@ -174,6 +196,8 @@ impl Course {
 }
 
 impl Ear for Course {
+    const ONCE: bool = false;
+
     type News = Arc<Node>;
 
     fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Arc<Node>> {
@@ -200,6 +224,8 @@ impl Drop for Course {
 pub(crate) struct Foreign(pub(crate) Pin<Box<dyn Future<Output = Reason> + Send>>);
 
 impl Ear for Foreign {
+    const ONCE: bool = true;
+
     type News = Reason;
 
     fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Reason> {

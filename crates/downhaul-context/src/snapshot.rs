@@ -44,11 +44,12 @@ impl Snapshot {
         let now = Moment::now();
         let mut entries = Vec::new();
         // A stack, since a tree may be deeper than the thread's.
-        let mut to_see = vec![(0, Arc::clone(node))];
-        while let Some((depth, node)) = to_see.pop() {
-            let (entry, children) = node.look(depth, now);
+        let mut to_see = vec![(0, node.overview(), Arc::clone(node))];
+        while let Some((depth, above, node)) = to_see.pop() {
+            let (mut entry, seen, children) = node.look(&above, now);
+            entry.depth = depth;
             entries.push(entry);
-            to_see.extend(children.into_iter().rev().map(|child| (depth + 1, child)));
+            to_see.extend(children.into_iter().rev().map(|child| (depth + 1, seen.clone(), child)));
         }
         Self { entries }
     }
@@ -61,7 +62,8 @@ impl Snapshot {
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.entries.iter().try_for_each(|entry| writeln!(f, "{:1$}{entry}", "", 2 * entry.depth))
+        let indent = |entry: &SnapshotEntry| "  ".repeat(entry.depth);
+        self.entries.iter().try_for_each(|entry| writeln!(f, "{}{entry}", indent(entry)))
     }
 }
 

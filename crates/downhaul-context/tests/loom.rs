@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Duration;
 
@@ -233,5 +233,96 @@ fn a_context_is_never_behind_its_parent() {
         }
         killer.join().unwrap();
         assert!(child.is_done());
+    });
+}
+
+/// How often a callback ran.
+fn counter() -> (Arc<AtomicUsize>, impl FnOnce(Cause) + Send + 'static) {
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ran);
+    (ran, move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    })
+}
+
+#[test]
+fn a_callback_that_is_registered_while_its_context_ends_runs_once() {
+    model(3, || {
+        let (ctx, canceller) = Context::root();
+        let killer = cancel(canceller);
+        let (ran, callback) = counter();
+        let registration = ctx.on_done(callback);
+        killer.join().unwrap();
+        assert_eq!(ran.load(Ordering::SeqCst), 1);
+        assert!(!registration.stop());
+    });
+}
+
+#[test]
+fn a_callback_is_stopped_or_runs_and_never_both() {
+    model(3, || {
+        let (ctx, canceller) = Context::root();
+        let (ran, callback) = counter();
+        let registration = ctx.on_done(callback);
+        let killer = cancel(canceller);
+        let stopped = registration.stop();
+        killer.join().unwrap();
+        assert_eq!(ran.load(Ordering::SeqCst), usize::from(!stopped));
+    });
+}
+
+#[test]
+fn a_callback_hears_of_an_end_while_it_hears_of_a_drain() {
+    model(2, || {
+        let (root, canceller) = Context::root();
+        let (child, child_canceller) = root.child();
+        let (ran, callback) = counter();
+        let _registration = child.on_done(callback);
+        let killer = cancel(canceller);
+        child_canceller.drain(Duration::MAX);
+        killer.join().unwrap();
+        assert_eq!(ran.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_merged_context_ends_with_whichever_parent_is_first() {
+    model(2, || {
+        let (first, first_canceller) = Context::root();
+        let (second, second_canceller) = Context::root();
+        let (both, _both) = first.merged(&second);
+        let task = done(&both);
+        let killers = (cancel(first_canceller), cancel(second_canceller));
+        killers.0.join().unwrap();
+        killers.1.join().unwrap();
+        assert!(both.is_done());
+        task.must_finish();
+    });
+}
+
+#[test]
+fn a_merge_and_a_cancel_of_the_second_parent() {
+    model(3, || {
+        let (first, _first) = Context::root();
+        let (second, canceller) = Context::root();
+        let killer = cancel(canceller);
+        let (both, _both) = first.merged(&second);
+        let task = done(&both);
+        killer.join().unwrap();
+        assert!(both.is_done());
+        task.must_finish();
+    });
+}
+
+#[test]
+fn a_merged_context_that_is_dropped_and_a_cancel_of_the_second_parent() {
+    model(3, || {
+        let (first, _first) = Context::root();
+        let (second, canceller) = Context::root();
+        let (both, both_canceller) = first.merged(&second);
+        let killer = cancel(canceller);
+        both_canceller.disarm();
+        drop(both);
+        killer.join().unwrap();
     });
 }

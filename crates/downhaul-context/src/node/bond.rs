@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::context::Level;
 use crate::listener::{Course, Foreign, Listener};
-use crate::node::{ENDED, Node, OwnDeadline};
+use crate::node::{Node, OwnDeadline};
 use crate::registration::Registration;
 
 /// What else than its parent ends a node.
@@ -64,18 +64,19 @@ impl Node {
             if let Some(node) = bound.upgrade() {
                 node.end(reason, site);
             }
-            false
         });
         node.bind(None, Registration::new(listener));
         node
     }
 
     fn follow(self: &Arc<Self>, other: &Arc<Self>, slack: Duration) {
+        // What time has ended is not told by itself.
+        other.cause();
         let bound = Arc::downgrade(self);
         let listener = Listener::start(Course::of(other), move |other: Arc<Self>| {
-            let Some(node) = bound.upgrade() else { return false };
-            node.come_after(&other, slack);
-            !node.has(ENDED)
+            if let Some(node) = bound.upgrade() {
+                node.come_after(&other, slack);
+            }
         });
         let merged = slack.is_zero().then(|| Arc::clone(other));
         self.bind(merged, Registration::new(listener));

@@ -1,10 +1,13 @@
 //! The behaviour of a context, seen from outside.
 
+mod callbacks;
 mod causes;
 mod deadlines;
 mod ids;
 mod levels;
+mod merging;
 mod model;
+mod snapshots;
 mod tree;
 mod values;
 mod waiting;
