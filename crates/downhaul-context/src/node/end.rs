@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::cause::{Cause, Reason};
 use crate::clock::Moment;
 use crate::node::state::{Drain, Fate};
-use crate::node::wake::notify;
 use crate::node::{DRAINING, ENDED, Node, TIMED_BELOW};
 
 type Site = &'static Location<'static>;
@@ -35,7 +34,7 @@ impl Node {
         }
         state.fate.set_end(cause);
         self.raise(ENDED);
-        notify(state);
+        self.notify(state);
         true
     }
 
@@ -73,7 +72,7 @@ impl Node {
             }
         };
         self.raise(DRAINING);
-        notify(state);
+        self.notify(state);
         began
     }
 

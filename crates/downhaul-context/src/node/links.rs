@@ -1,6 +1,5 @@
 //! Who wants to hear of a node's change of level: waiters on it, and children that are waited on.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -9,10 +8,12 @@ use slab::Slab;
 
 use crate::node::Node;
 
-pub(super) type Queue = VecDeque<Arc<Node>>;
-
 /// The key of the first waiter.
 const FIRST: usize = 0;
+
+/// How many children are looked up under one lock: few enough that all of them are still in the
+/// processor's cache when their turn comes.
+const BATCH: usize = 32;
 
 /// Wakers are never cloned, run or dropped in here, since all of this happens under a lock: they
 /// come in and go out.
@@ -98,12 +99,21 @@ impl Links {
         }
     }
 
-    /// Takes the other wakers, and a handle to each child.
-    #[inline]
-    pub(super) fn take_others(&mut self, wakers: &mut Vec<Waker>, nodes: &mut Queue) {
+    /// Takes the other wakers.
+    pub(super) fn take_others(&mut self, wakers: &mut Vec<Waker>) {
         let Self::Other(Some(many)) = self else { return };
         wakers.extend(many.waiters.iter_mut().map(|(_, waker)| taken(waker)));
-        nodes.extend(many.children.iter().filter_map(|(_, child)| child.upgrade()));
+    }
+
+    /// Appends handles to the next children, a [`BATCH`] at most. `from` is where to go on, 0 at
+    /// first. Returns whether there may be more.
+    pub(super) fn next_children(&self, from: &mut usize, batch: &mut Vec<Arc<Node>>) -> bool {
+        let Self::Other(Some(many)) = self else { return false };
+        let end = many.children.capacity().min(*from + BATCH);
+        let keys = *from..end;
+        batch.extend(keys.filter_map(|key| many.children.get(key).and_then(Weak::upgrade)));
+        *from = end;
+        end < many.children.capacity()
     }
 
     pub(super) fn has_others(&self) -> bool {

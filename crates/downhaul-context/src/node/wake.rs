@@ -1,48 +1,61 @@
 //! Who waits, and how all of them hear of a change: the node's invariants 3 to 6.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::links::Queue;
 use super::state::State;
 use super::{Node, ROOTED, UNLINKED};
 use crate::sync::{MutexGuard, Ordering};
 
-/// Wakes all who wait on a node that has changed, or below it: parents first, in the order in which
-/// they came. Gives its lock back first.
-pub(super) fn notify(mut state: MutexGuard<'_, State>) {
-    let first = state.links.take_first();
-    let (mut others, mut queue) = (Vec::new(), Queue::new());
-    let has_others = state.links.has_others();
-    if has_others {
-        state.links.take_others(&mut others, &mut queue);
+impl Node {
+    /// Wakes all who wait on this node, which has changed, or below it: parents first, in the order
+    /// in which they came. Gives its lock back first.
+    pub(super) fn notify(&self, state: MutexGuard<'_, State>) {
+        if Self::wake_first(state) {
+            self.notify_others();
+        }
     }
-    // Invariant 5.
-    drop(state);
-    if let Some(waker) = first {
-        waker.wake();
-    }
-    if has_others {
-        notify_others(others, queue);
-    }
-}
 
-#[cold]
-fn notify_others(mut others: Vec<Waker>, mut queue: Queue) {
-    others.drain(..).for_each(Waker::wake);
-    while let Some(node) = queue.pop_front() {
-        let mut state = node.lock();
+    /// Returns whether there are others.
+    #[inline]
+    fn wake_first(mut state: MutexGuard<'_, State>) -> bool {
         let first = state.links.take_first();
-        state.links.take_others(&mut others, &mut queue);
+        let has_others = state.links.has_others();
+        // Invariant 5.
         drop(state);
         if let Some(waker) = first {
             waker.wake();
         }
-        others.drain(..).for_each(Waker::wake);
+        has_others
     }
-}
 
-impl Node {
+    #[cold]
+    fn notify_others(&self) {
+        // Invariant 6.
+        let mut queue = VecDeque::new();
+        self.notify_one_level(&mut queue);
+        while let Some(node) = queue.pop_front() {
+            node.notify_one_level(&mut queue);
+        }
+    }
+
+    /// Wakes all but the first who wait on this node, and the first of each child's. The children
+    /// that have others too go into the queue.
+    fn notify_one_level(&self, queue: &mut VecDeque<Arc<Self>>) {
+        let (mut others, mut children) = (Vec::new(), Vec::new());
+        self.lock().links.take_others(&mut others);
+        others.into_iter().for_each(Waker::wake);
+        let (mut from, mut more) = (0, true);
+        while more {
+            // Who comes while the lock is free finds that the node has changed.
+            more = self.lock().links.next_children(&mut from, &mut children);
+            queue.extend(
+                children.drain(..).filter(|child: &Arc<Self>| Self::wake_first(child.lock())),
+            );
+        }
+    }
+
     /// Registers `waker` to be woken once at the next change of level. The caller looks at the
     /// level afterwards.
     pub(crate) fn register(self: &Arc<Self>, key: Option<usize>, waker: &Waker) -> usize {
