@@ -69,21 +69,24 @@ impl<E: Ear, R: React<E::News>> Listener<E, R> {
     /// Listens from now on. What is to be heard already is reacted to before this returns.
     pub(crate) fn start(ear: E, reaction: R) -> Arc<Self> {
         let (ear, reaction) = (Mutex::new(Some(ear)), Mutex::new(reaction));
-        let listener = Arc::new(Self { turn: AtomicU8::new(IDLE), ear, reaction });
-        listener.listen();
+        let listener = Arc::new(Self { turn: AtomicU8::new(LISTENING), ear, reaction });
+        listener.take_turn();
         listener
     }
 
     fn listen(self: &Arc<Self>) {
         // Invariant 1.
-        if self.turn.swap(AGAIN, Ordering::AcqRel) != IDLE {
-            return;
+        if self.turn.swap(AGAIN, Ordering::AcqRel) == IDLE {
+            self.turn.swap(LISTENING, Ordering::AcqRel);
+            self.take_turn();
         }
+    }
+
+    fn take_turn(self: &Arc<Self>) {
         let waker = Waker::from(Arc::clone(self));
         let mut cx = TaskContext::from_waker(&waker);
         // Whoever returns in the middle leaves the turn taken: there will be no other.
         loop {
-            self.turn.swap(LISTENING, Ordering::AcqRel);
             match self.hear(&mut cx) {
                 Heard::News(news) => self.react(news),
                 Heard::Last(news, ear) => {
@@ -91,7 +94,9 @@ impl<E: Ear, R: React<E::News>> Listener<E, R> {
                     return self.react(news);
                 }
                 Heard::Nothing if self.rest() => return,
-                Heard::Nothing => {}
+                Heard::Nothing => {
+                    self.turn.swap(LISTENING, Ordering::AcqRel);
+                }
                 Heard::Stopped => return,
             }
         }

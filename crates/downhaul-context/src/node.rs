@@ -232,7 +232,7 @@ impl Node {
     /// Whether nothing has come over this node and nothing will unless somebody is told: the
     /// common case, found in one short walk and without a look at the clock.
     #[inline]
-    fn is_untouched(&self) -> bool {
+    pub(crate) fn is_untouched(&self) -> bool {
         let mut node = self;
         loop {
             if node.has(TIMED | DRAINING | ENDED) {

@@ -32,8 +32,12 @@ impl Place {
         }
         loop {
             self.key = Some(node.register(self.key, cx.waker()));
-            // The tree's invariant 4: register first, look again afterwards. At the level last: a
-            // drain that sets a time is the end of a wait for it, and wakes all others.
+            // The tree's invariant 4: register first, look again afterwards.
+            if node.is_untouched() {
+                return Poll::Pending;
+            }
+            // At the level last: a drain that sets a time is the end of a wait for it, and wakes all
+            // others.
             let due = node.due();
             if node.told_level() >= self.level {
                 return Poll::Ready(());
