@@ -39,8 +39,8 @@ use std::sync::{Arc, OnceLock, PoisonError};
 
 use crate::clock::Moment;
 use crate::context::Level;
-use crate::node::bond::Bond;
 use crate::node::state::State;
+use crate::registration::Registration;
 use crate::sync::{AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// Draining has begun.
@@ -75,8 +75,11 @@ pub(crate) struct OwnDeadline {
 #[derive(Default)]
 pub(crate) struct Extras {
     pub(crate) label: Option<Cow<'static, str>>,
-    /// What else ends the node. Set once, right after it was made.
-    bond: OnceLock<Bond>,
+    /// Another parent, whose deadline is the node's too.
+    merged: Option<Arc<Node>>,
+    /// What tells the node of an end that does not come from its parent. Set once, right after the
+    /// node was made.
+    bond: OnceLock<Registration>,
     /// When it was made, where snapshots are to tell its age.
     born: Option<Moment>,
 }

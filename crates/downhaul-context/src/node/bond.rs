@@ -7,15 +7,8 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::context::Level;
 use crate::listener::{Course, Foreign, Listener};
-use crate::node::{Node, OwnDeadline};
+use crate::node::{Extras, Node, OwnDeadline};
 use crate::registration::Registration;
-
-/// What else than its parent ends a node.
-pub(super) struct Bond {
-    /// Another parent, whose deadline is the node's too.
-    merged: Option<Arc<Node>>,
-    _registration: Registration,
-}
 
 impl Node {
     /// A child of `parent` that is also one of `other`.
@@ -25,14 +18,15 @@ impl Node {
         site: &'static Location<'static>,
     ) -> Arc<Self> {
         let own = OwnDeadline { at: other.deadline, since: Moment::now() };
-        let node = Self::child(parent, Some(Box::default()), Some(own), site);
+        let extras = Extras { merged: Some(Arc::clone(other)), ..Extras::default() };
+        let node = Self::child(parent, Some(Box::new(extras)), Some(own), site);
         node.follow(other, Duration::ZERO);
         node
     }
 
     /// The other parent, if there is one.
     pub(super) fn merged_with(&self) -> Option<&Arc<Self>> {
-        self.extras.as_ref()?.bond.get()?.merged.as_ref()
+        self.extras.as_ref()?.merged.as_ref()
     }
 
     /// A node that ends `slack` after `other`, and drains meanwhile.
@@ -65,7 +59,7 @@ impl Node {
                 node.end(reason, site);
             }
         });
-        node.bind(None, Registration::new(listener));
+        node.bind(Registration::new(listener));
         node
     }
 
@@ -78,8 +72,7 @@ impl Node {
                 node.come_after(&other, slack);
             }
         });
-        let merged = slack.is_zero().then(|| Arc::clone(other));
-        self.bind(merged, Registration::new(listener));
+        self.bind(Registration::new(listener));
     }
 
     /// Does what `other` has done.
@@ -102,9 +95,9 @@ impl Node {
     }
 
     /// A node is bound once, by whoever makes it.
-    fn bind(&self, merged: Option<Arc<Self>>, registration: Registration) {
+    fn bind(&self, bond: Registration) {
         if let Some(extras) = &self.extras {
-            let _ = extras.bond.set(Bond { merged, _registration: registration });
+            let _ = extras.bond.set(bond);
         }
     }
 }

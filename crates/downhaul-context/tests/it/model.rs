@@ -1,5 +1,6 @@
 //! Random trees against a naive model: levels, causes and wakes are what the order of calls says.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ enum Step {
     Derive { parent: Index },
     DeriveTimed { parent: Index, millis: u64 },
     Detach { node: Index },
+    Merge { first: Index, second: Index },
     Cancel { node: Index },
     Drain { node: Index, millis: u64 },
     Disarm { node: Index },
@@ -31,30 +33,43 @@ enum Step {
 #[derive(Default)]
 struct Modelled {
     parent: Option<usize>,
+    second_parent: Option<usize>,
     deadline: Option<u64>,
     drained: Option<(u64, u64)>,
-    told: Option<(u64, CauseKind)>,
+    /// When, as which of all calls that ended a node, and why.
+    told: Option<(u64, u64, CauseKind)>,
 }
 
 #[derive(Default)]
 struct Model {
     nodes: Vec<Modelled>,
     now: u64,
+    /// How many calls ended a node.
+    ends: u64,
 }
 
 impl Model {
+    /// The node and all its ancestors.
     fn lineage(&self, node: usize) -> impl Iterator<Item = &Modelled> {
-        std::iter::successors(Some(&self.nodes[node]), |node| node.parent.map(|up| &self.nodes[up]))
+        let mut numbers = BTreeSet::from([node]);
+        // Parents are older, and so have smaller numbers.
+        std::iter::from_fn(move || {
+            let node = &self.nodes[numbers.pop_last()?];
+            numbers.extend(node.parent);
+            numbers.extend(node.second_parent);
+            Some(node)
+        })
     }
 
     /// The earliest end among all that can end the node, if it has come.
     fn end(&self, node: usize) -> Option<(u64, CauseKind)> {
         let ends = self.lineage(node).flat_map(|node| {
-            let grace = node.drained.map(|(at, grace)| (at + grace, CauseKind::DrainGraceOver));
-            let deadline = node.deadline.map(|at| (at, CauseKind::Deadline));
+            let grace = node.drained.map(|(at, grace)| (at + grace, 0, CauseKind::DrainGraceOver));
+            let deadline = node.deadline.map(|at| (at, 0, CauseKind::Deadline));
             [node.told, grace, deadline]
         });
-        ends.flatten().filter(|(at, _)| *at <= self.now).min_by_key(|(at, _)| *at)
+        let first = ends.flatten().min_by_key(|(at, number, _)| (*at, *number));
+        first.map(|(at, _, kind)| (at, kind)).filter(|(at, _)| *at <= self.now)
     }
 
     fn level(&self, node: usize) -> Level {
@@ -71,7 +86,8 @@ impl Model {
     fn tell(&mut self, node: usize, kind: CauseKind) -> bool {
         let live = self.end(node).is_none();
         if live {
-            self.nodes[node].told = Some((self.now, kind));
+            self.ends += 1;
+            self.nodes[node].told = Some((self.now, self.ends, kind));
         }
         live
     }
@@ -94,6 +110,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => node().prop_map(|parent| Step::Derive { parent }),
         3 => (node(), at(1)).prop_map(|(parent, millis)| Step::DeriveTimed { parent, millis }),
         1 => node().prop_map(|node| Step::Detach { node }),
+        2 => (node(), node()).prop_map(|(first, second)| Step::Merge { first, second }),
         2 => node().prop_map(|node| Step::Cancel { node }),
         2 => (node(), at(3)).prop_map(|(node, millis)| Step::Drain { node, millis }),
         1 => node().prop_map(|node| Step::Disarm { node }),
@@ -164,7 +181,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let model = Model { nodes: vec![Modelled::default()], now: 0 };
+        let model = Model { nodes: vec![Modelled::default()], now: 0, ends: 0 };
         let (ctx, canceller) = Context::root();
         let (contexts, cancellers) = (vec![Some(ctx)], vec![Some(canceller)]);
         Self { model, contexts, cancellers, waiters: Vec::new() }
@@ -185,6 +202,20 @@ impl Pair {
         self.add(modelled, child, Some(canceller));
     }
 
+    fn merge(&mut self, first: usize, second: usize) {
+        let (Some(ctx), Some(other)) = (&self.contexts[first], &self.contexts[second]) else {
+            return;
+        };
+        // Which of two ends counts that came before there was a node is nobody's promise.
+        if self.model.end(first).is_some() && self.model.end(second).is_some() {
+            return;
+        }
+        let (child, canceller) = ctx.merged(other);
+        let (parent, second_parent) = (Some(first), Some(second));
+        let modelled = Modelled { parent, second_parent, ..Modelled::default() };
+        self.add(modelled, child, Some(canceller));
+    }
+
     async fn apply(&mut self, step: Step) {
         let len = self.model.nodes.len();
         match step {
@@ -196,6 +227,7 @@ impl Pair {
                     self.add(Modelled::default(), detached, None);
                 }
             }
+            Step::Merge { first, second } => self.merge(first.index(len), second.index(len)),
             Step::DropContext { node } => self.contexts[node.index(len)] = None,
             Step::Wait { node, level } => {
                 let node = node.index(len);
