@@ -70,6 +70,8 @@ mod registration;
 mod request_id;
 mod snapshot;
 mod sync;
+#[cfg(feature = "tokio-util")]
+mod token;
 mod trace_context;
 mod values;
 mod wait;

@@ -36,8 +36,8 @@ impl Place {
             if node.is_untouched() {
                 return Poll::Pending;
             }
-            // At the level last: a drain that sets a time is the end of a wait for it, and wakes all
-            // others.
+            // The level comes last: a drain that sets a time is the end of a wait for it, and wakes
+            // all others.
             let due = node.due();
             if node.told_level() >= self.level {
                 return Poll::Ready(());

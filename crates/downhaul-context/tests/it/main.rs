@@ -8,6 +8,8 @@ mod levels;
 mod merging;
 mod model;
 mod snapshots;
+#[cfg(feature = "tokio-util")]
+mod token;
 mod tree;
 mod values;
 mod waiting;
