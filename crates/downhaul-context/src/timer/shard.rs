@@ -1,0 +1,266 @@
+//! The timers of one thread in one runtime.
+//!
+//! # Invariants
+//!
+//! 1. `timers` is locked for a few steps at a time. While it is, no waker is run, cloned or dropped
+//!    and no other lock is taken, tokio's neither.
+//! 2. Only who raised `calls` from zero touches the alarm, until it has brought `calls` back to
+//!    zero. Whoever finds it raised adds to it and goes: the other one will then look once more.
+//!    So the bell may ring at any time, also within a call to the alarm, and waits for nobody.
+//! 3. While something waits in the wheel, the alarm is set for `alarm_at`, at or before the first
+//!    due moment, or there is a call to set it. Disarming leaves the alarm alone: it rings once in
+//!    vain, which is cheaper than to move it each time. A clock that a test has paused leaps to its
+//!    next timer, though, and must not leap to one that is gone. There the alarm follows at once.
+//! 4. A wheel whose time is `u64::MAX` is given up: its runtime is shut down. All that waited were
+//!    woken, to arm themselves elsewhere, and it takes in nothing new.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use tokio::runtime::{self, Handle};
+use tokio::time::{Instant, sleep_until};
+
+use super::alarm::Alarm;
+use super::wheel::{Key, Wheel};
+
+pub(super) struct Shard {
+    runtime: runtime::Id,
+    epoch: Instant,
+    timers: Mutex<Timers>,
+    calls: AtomicUsize,
+    alarm: Mutex<Alarm>,
+}
+
+struct Timers {
+    /// Its moments are nanoseconds since the epoch.
+    wheel: Wheel<Waker>,
+    alarm_at: u64,
+    /// Whether the clock was other than the system's when the alarm was set.
+    clock_is_artificial: bool,
+    /// None while nothing waits, since it would keep parts of a runtime that is gone.
+    runtime: Option<Handle>,
+}
+
+impl Shard {
+    /// # Panics
+    ///
+    /// In tokio's words, if the current runtime has no timer.
+    pub(super) fn new(runtime: &Handle) -> Arc<Self> {
+        let epoch = Instant::now();
+        drop(sleep_until(epoch));
+        Arc::new_cyclic(|shard| Self {
+            runtime: runtime.id(),
+            epoch,
+            timers: Mutex::new(Timers::new()),
+            calls: AtomicUsize::new(0),
+            alarm: Mutex::new(Alarm::new(Bell::of(shard))),
+        })
+    }
+
+    pub(super) fn belongs_to(&self, runtime: &Handle) -> bool {
+        self.runtime == runtime.id()
+    }
+
+    /// Wakes `waker` when `due` has come. None if that is in the past already or if the shard is
+    /// given up: the clock tells which. `runtime` is the one the shard belongs to.
+    pub(super) fn arm(&self, due: Instant, waker: Waker, runtime: &Handle) -> Option<Key> {
+        let due = self.ticks(due);
+        let mut timers = self.timers();
+        let key = timers.wheel.insert(due, waker);
+        let is_first = key.is_ok() && due < timers.alarm_at;
+        if is_first {
+            timers.runtime.get_or_insert_with(|| runtime.clone());
+        }
+        drop(timers);
+        if is_first {
+            self.tend();
+        }
+        key.ok()
+    }
+
+    /// Makes `waker` the one to wake. False if it is not armed for `due` any more, or never was.
+    pub(super) fn renew(&self, key: Key, due: Instant, waker: &Waker) -> bool {
+        let due = self.ticks(due);
+        let is_known = self.timers().wheel.waiting(key, due).map(|known| known.will_wake(waker));
+        if is_known != Some(false) {
+            return is_known.is_some();
+        }
+        let mut waker = waker.clone();
+        let is_waiting = match self.timers().wheel.waiting(key, due) {
+            Some(known) => {
+                std::mem::swap(known, &mut waker);
+                true
+            }
+            None => false,
+        };
+        drop(waker);
+        is_waiting
+    }
+
+    pub(super) fn disarm(&self, key: Key) {
+        let mut timers = self.timers();
+        let (due, waker) = timers.wheel.remove(key);
+        let is_alarm = timers.clock_is_artificial && due == timers.alarm_at;
+        drop(timers);
+        drop(waker);
+        if is_alarm {
+            self.tend();
+        }
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.timers().wheel.elapsed() == u64::MAX
+    }
+
+    /// Wakes what is due and sets the alarm for what comes next. Leaves it to whoever is at it.
+    fn tend(&self) {
+        if self.calls.fetch_add(1, Ordering::AcqRel) > 0 {
+            return;
+        }
+        let mut seen = 1;
+        loop {
+            if catch_unwind(AssertUnwindSafe(|| self.wake_and_set())).is_err() {
+                // Tokio panics where its timer is shut down at this very moment.
+                self.give_up();
+            }
+            match self.calls.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(calls) => seen = calls,
+            }
+        }
+    }
+
+    fn wake_and_set(&self) {
+        let Some(runtime) = self.timers().runtime.clone() else { return };
+        // Who tends may be in another runtime, or in none: it would read another clock.
+        let _current = runtime.enter();
+        loop {
+            let Some(next) = self.wake_due() else { return self.alarm().clear() };
+            if self.alarm().set(self.epoch + Duration::from_nanos(next)).is_pending() {
+                return;
+            }
+            if self.ticks(Instant::now()) < next {
+                return self.give_up();
+            }
+        }
+    }
+
+    /// Returns what the alarm is to be set for.
+    fn wake_due(&self) -> Option<u64> {
+        let (now, clock_is_artificial) = read_clock();
+        self.expire(self.ticks(now));
+        let mut timers = self.timers();
+        timers.clock_is_artificial = clock_is_artificial;
+        let (next, unneeded) = timers.settle();
+        drop(timers);
+        drop(unneeded);
+        next
+    }
+
+    fn give_up(&self) {
+        self.expire(u64::MAX);
+        let unneeded = self.timers().runtime.take();
+        drop(unneeded);
+        self.alarm().clear();
+    }
+
+    fn expire(&self, now: u64) {
+        let mut due = Vec::new();
+        loop {
+            let more = self.timers().wheel.expire(now, &mut due);
+            due.drain(..).for_each(wake);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn ticks(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.epoch);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn timers(&self) -> MutexGuard<'_, Timers> {
+        // Nothing that can panic runs under the lock, so a poisoned one is still whole.
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alarm(&self) -> MutexGuard<'_, Alarm> {
+        // Invariant 2: this never waits. Where the alarm panics, it is cleared next.
+        self.alarm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.timers().wheel.len()
+    }
+
+    /// Whether it keeps parts of its runtime.
+    #[cfg(test)]
+    pub(super) fn keeps_its_runtime(&self) -> bool {
+        self.timers().runtime.is_some() || self.alarm().moment().is_some()
+    }
+
+    /// Invariant 3, when nobody is at it.
+    #[cfg(test)]
+    pub(super) fn alarm_is_in_time(&self) -> bool {
+        let next = self.timers().wheel.next_due();
+        let alarm = self.alarm().moment().map(|moment| self.ticks(moment));
+        next.is_none_or(|next| alarm.is_some_and(|alarm| alarm <= next))
+    }
+}
+
+impl Timers {
+    fn new() -> Self {
+        Self { wheel: Wheel::new(), alarm_at: u64::MAX, clock_is_artificial: false, runtime: None }
+    }
+
+    /// Returns what comes next, or else the runtime that is not needed any more.
+    fn settle(&mut self) -> (Option<u64>, Option<Handle>) {
+        if self.clock_is_artificial {
+            self.wheel.tighten();
+        }
+        let next = self.wheel.next_due();
+        self.alarm_at = next.unwrap_or(u64::MAX);
+        let unneeded = if next.is_none() { self.runtime.take() } else { None };
+        (next, unneeded)
+    }
+}
+
+/// The alarm's waker. It does not keep the shard, which keeps the alarm.
+struct Bell(Weak<Shard>);
+
+impl Bell {
+    fn of(shard: &Weak<Shard>) -> Waker {
+        Waker::from(Arc::new(Self(Weak::clone(shard))))
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(shard) = self.0.upgrade() {
+            shard.tend();
+        }
+    }
+}
+
+/// A stranger's waker that panics must not keep the others from being woken.
+fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+}
+
+/// The time, and whether a test has paused or moved the clock.
+#[expect(clippy::disallowed_methods, reason = "compares tokio's clock with the system's")]
+fn read_clock() -> (Instant, bool) {
+    let before = std::time::Instant::now();
+    let now = Instant::now();
+    let after = std::time::Instant::now();
+    (now, !(before..=after).contains(&now.into_std()))
+}
