@@ -1,15 +1,11 @@
 //! Waiting for a level: one waker in the tree and, where time alone can end the node, one timer.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
-use tokio::time::{Sleep, sleep_until};
-
-use crate::clock::Moment;
 use crate::context::Level;
 use crate::node::Node;
+use crate::timer::Timer;
 
 /// A place in the line of those who wait for a level of one node, which is handed in at each call.
 /// Nothing is registered and no timer is armed before the first pending poll. Whoever had one
@@ -17,12 +13,12 @@ use crate::node::Node;
 pub(crate) struct Place {
     level: Level,
     key: Option<usize>,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 impl Place {
     pub(crate) fn new(level: Level) -> Self {
-        Self { level, key: None, timer: None }
+        Self { level, key: None, timer: Timer::new() }
     }
 
     pub(crate) fn poll_reached(&mut self, node: &Arc<Node>, cx: &mut TaskContext<'_>) -> Poll<()> {
@@ -42,10 +38,8 @@ impl Place {
             if node.told_level() >= self.level {
                 return Poll::Ready(());
             }
-            if due == Moment::NEVER {
-                return Poll::Pending;
-            }
-            ready!(self.poll_timer(due, cx));
+            let Some(due) = due.instant() else { return Poll::Pending };
+            ready!(self.timer.poll(due, cx));
             if node.level() >= self.level {
                 return Poll::Ready(());
             }
@@ -56,15 +50,6 @@ impl Place {
         if let Some(key) = self.key {
             node.unregister(key);
         }
-    }
-
-    fn poll_timer(&mut self, due: Moment, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let Some(due) = due.instant() else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        timer.as_mut().poll(cx)
     }
 }
 
