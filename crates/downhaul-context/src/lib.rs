@@ -68,6 +68,7 @@ mod listener;
 mod node;
 mod registration;
 mod request_id;
+pub mod scope;
 mod snapshot;
 mod sync;
 #[cfg(feature = "tokio-util")]
@@ -82,6 +83,7 @@ pub use crate::context::{Context, Level};
 pub use crate::derive::Derive;
 pub use crate::registration::Registration;
 pub use crate::request_id::{InvalidRequestId, RequestId};
+pub use crate::scope::Scope;
 pub use crate::snapshot::{Snapshot, SnapshotEntry};
 pub use crate::trace_context::{InvalidTraceContext, TraceContext};
 pub use tokio::time::Instant;
