@@ -80,9 +80,9 @@ impl Canceller {
 
 impl Drop for Canceller {
     fn drop(&mut self) {
-        // When no context and no child is left, and nobody ever waited, there is nobody to tell. A
-        // handle cannot appear in between: new ones are cloned from contexts or children, and both
-        // hold a reference.
+        // When no context, no child and no callback is left, there is nobody to tell. A handle
+        // cannot appear in between: new ones are cloned from contexts or children, and both hold a
+        // reference.
         if self.armed && (Arc::strong_count(&self.node) > 1 || self.node.is_watched()) {
             self.node.end(Reason::dropped(), self.node.site());
         }

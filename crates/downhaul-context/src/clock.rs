@@ -15,7 +15,7 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(|| {
 /// Nanoseconds since [`EPOCH`]. What is before it counts as it, and what is more than 584 years
 /// after it never comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
+pub(crate) struct Moment(pub(crate) u64);
 
 impl Moment {
     /// Before all others.

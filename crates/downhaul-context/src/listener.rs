@@ -207,8 +207,7 @@ impl Ear for Course {
 
     fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Arc<Node>> {
         self.key = Some(self.node.register(self.key, cx.waker()));
-        let grace = self.node.grace_ends();
-        let now = (self.node.told_level(), grace);
+        let now = (self.node.outlook().0, self.node.grace_ends());
         if now == self.seen {
             return Poll::Pending;
         }

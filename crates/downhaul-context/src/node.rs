@@ -20,7 +20,8 @@
 //! 6. Ending and dropping walk with a queue or a loop, never by recursion.
 //! 7. Who cancels reads the clock only where a time is compared with it: below a deadline or a
 //!    drain (TIMED, DRAINING), or above one (TIMED_BELOW, which is raised before it can matter).
-//!    An end without a time is before all times.
+//!    Only above one is the time written down. An end without a time is before all times: when it
+//!    came, none of those that could be compared with it had.
 //!
 //! `tests/it/model.rs` checks the first of them, `tests/loom.rs` the fourth.
 
@@ -191,20 +192,20 @@ impl Node {
         if self.is_untouched() { Level::Live } else { self.level_now() }
     }
 
-    /// How far it has come by what others did, whatever the time.
-    pub(crate) fn told_level(&self) -> Level {
+    /// How far it has come by what others did, whatever the time; and when time alone ends it.
+    pub(crate) fn outlook(&self) -> (Level, Moment) {
         match self.lineage().fold(0, |marks, node| marks | node.marks()) {
-            marks if marks & ENDED != 0 => Level::Done,
-            marks if marks & DRAINING != 0 => Level::Draining,
-            _ => Level::Live,
+            marks if marks & ENDED != 0 => (Level::Done, self.deadline),
+            marks if marks & DRAINING != 0 => (Level::Draining, self.due()),
+            _ => (Level::Live, self.deadline),
         }
     }
 
     fn level_now(&self) -> Level {
-        match self.told_level() {
-            Level::Done => Level::Done,
-            _ if self.due().has_come(Moment::now()) => Level::Done,
-            level => level,
+        match self.outlook() {
+            (Level::Done, _) => Level::Done,
+            (_, due) if due.has_come(Moment::now()) => Level::Done,
+            (level, _) => level,
         }
     }
 

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use self::shard::Shard;
 use self::wheel::Key;
+use crate::clock::Moment;
 
 thread_local! {
     /// The shard of the runtime that this thread last worked for.
@@ -50,14 +50,14 @@ impl Timer {
     ///
     /// If it has to be armed and there is no current tokio runtime whose timer is enabled, or that
     /// is shut down.
-    pub(crate) fn poll(&mut self, due: Instant, cx: &mut TaskContext<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, due: Moment, cx: &mut TaskContext<'_>) -> Poll<()> {
         if let Some(Armed { shard, key }) = &self.0 {
             if shard.renew(*key, due, cx.waker()) {
                 return Poll::Pending;
             }
             // It has fired, is to be moved, or its runtime is shut down.
             self.0 = None;
-            if due <= Instant::now() {
+            if due.has_come(Moment::now()) {
                 return Poll::Ready(());
             }
         }
@@ -68,7 +68,7 @@ impl Timer {
 
 impl Armed {
     /// None if `due` has come.
-    fn new(due: Instant, waker: &Waker) -> Option<Self> {
+    fn new(due: Moment, waker: &Waker) -> Option<Self> {
         let Ok(runtime) = Handle::try_current() else {
             panic!("waiting for a deadline needs a tokio runtime with its timer enabled");
         };
@@ -76,7 +76,7 @@ impl Armed {
         if let Some(key) = shard.arm(due, waker.clone(), &runtime) {
             return Some(Self { shard, key });
         }
-        if due <= Instant::now() {
+        if due.has_come(Moment::now()) {
             return None;
         }
         // The shard was given up.

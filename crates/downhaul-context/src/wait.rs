@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
+use crate::clock::Moment;
 use crate::context::Level;
 use crate::node::Node;
 use crate::timer::Timer;
@@ -32,13 +33,13 @@ impl Place {
             if node.is_untouched() {
                 return Poll::Pending;
             }
-            // The level comes last: a drain that sets a time is the end of a wait for it, and wakes
-            // all others.
-            let due = node.due();
-            if node.told_level() >= self.level {
+            let (level, due) = node.outlook();
+            if level >= self.level {
                 return Poll::Ready(());
             }
-            let Some(due) = due.instant() else { return Poll::Pending };
+            if due == Moment::NEVER {
+                return Poll::Pending;
+            }
             ready!(self.timer.poll(due, cx));
             if node.level() >= self.level {
                 return Poll::Ready(());

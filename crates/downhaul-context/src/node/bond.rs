@@ -82,7 +82,7 @@ impl Node {
         if self.cause_at(|| now).is_some() {
             return;
         }
-        match (other.told_level(), other.cause()) {
+        match (other.outlook().0, other.cause()) {
             (Level::Done, Some(cause)) if slack.is_zero() => drop(self.end_with(cause)),
             (Level::Done, Some(cause)) => drop(self.drain_until(now.after(slack), now, cause)),
             _ => {

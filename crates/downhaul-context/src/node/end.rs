@@ -14,14 +14,16 @@ type Site = &'static Location<'static>;
 impl Node {
     /// Ends the node and wakes all who wait on it or below it. Returns whether this call did it.
     pub(crate) fn end(self: &Arc<Self>, reason: Reason, site: Site) -> bool {
+        let is_timed_below = self.has(TIMED_BELOW);
         let mut at = Moment::START;
-        // Invariant 7.
-        if !self.is_untouched() || self.has(TIMED_BELOW) {
-            at = Moment::now();
+        if is_timed_below || !self.is_untouched() {
+            let now = Moment::now();
             // Invariant 1: an end that came before this one is recorded first.
-            if self.cause_at(|| at).is_some() {
+            if self.cause_at(|| now).is_some() {
                 return false;
             }
+            // Invariant 7: what is below compares only with times of its own.
+            at = if is_timed_below { now } else { at };
         }
         self.end_with(Cause::told(reason, at, site, self.path()))
     }

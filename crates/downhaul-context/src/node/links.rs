@@ -125,6 +125,16 @@ impl Links {
         many.children.iter().filter_map(|(_, child)| child.upgrade()).collect()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::One(_) => false,
+            Self::Other(None) => true,
+            Self::Other(Some(many)) => {
+                many.first.is_none() && many.waiters.is_empty() && many.children.is_empty()
+            }
+        }
+    }
+
     pub(super) fn waiters(&self) -> usize {
         match self {
             Self::One(_) => 1,

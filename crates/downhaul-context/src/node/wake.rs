@@ -69,9 +69,9 @@ impl Node {
         self.all_the_way_up(ROOTED, Self::link_to_parent);
     }
 
-    /// Whether somebody waits, or has waited, on this node or below it.
+    /// Whether somebody waits on this node or below it.
     pub(crate) fn is_watched(&self) -> bool {
-        self.has(ROOTED)
+        self.has(ROOTED) && !self.lock().links.is_empty()
     }
 
     fn link_to_parent(self: &Arc<Self>) {

@@ -18,24 +18,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Wake, Waker};
-use std::time::Duration;
 
 use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, sleep_until};
 
 use super::alarm::Alarm;
 use super::wheel::{Key, Wheel};
+use crate::clock::Moment;
 
 pub(super) struct Shard {
     runtime: runtime::Id,
-    epoch: Instant,
     timers: Mutex<Timers>,
     calls: AtomicUsize,
     alarm: Mutex<Alarm>,
 }
 
 struct Timers {
-    /// Its moments are nanoseconds since the epoch.
+    /// Its numbers are those of [`Moment`]s.
     wheel: Wheel<Waker>,
     alarm_at: u64,
     /// Whether the clock was other than the system's when the alarm was set.
@@ -49,12 +48,11 @@ impl Shard {
     ///
     /// In tokio's words, if the current runtime has no timer.
     pub(super) fn new(runtime: &Handle) -> Arc<Self> {
-        let epoch = Instant::now();
-        drop(sleep_until(epoch));
+        let now = Instant::now();
+        drop(sleep_until(now));
         Arc::new_cyclic(|shard| Self {
             runtime: runtime.id(),
-            epoch,
-            timers: Mutex::new(Timers::new()),
+            timers: Mutex::new(Timers::new(Moment::from(now))),
             calls: AtomicUsize::new(0),
             alarm: Mutex::new(Alarm::new(Bell::of(shard))),
         })
@@ -66,11 +64,10 @@ impl Shard {
 
     /// Wakes `waker` when `due` has come. None if that is in the past already or if the shard is
     /// given up: the clock tells which. `runtime` is the one the shard belongs to.
-    pub(super) fn arm(&self, due: Instant, waker: Waker, runtime: &Handle) -> Option<Key> {
-        let due = self.ticks(due);
+    pub(super) fn arm(&self, due: Moment, waker: Waker, runtime: &Handle) -> Option<Key> {
         let mut timers = self.timers();
-        let key = timers.wheel.insert(due, waker);
-        let is_first = key.is_ok() && due < timers.alarm_at;
+        let key = timers.wheel.insert(due.0, waker);
+        let is_first = key.is_ok() && due.0 < timers.alarm_at;
         if is_first {
             timers.runtime.get_or_insert_with(|| runtime.clone());
         }
@@ -82,14 +79,13 @@ impl Shard {
     }
 
     /// Makes `waker` the one to wake. False if it is not armed for `due` any more, or never was.
-    pub(super) fn renew(&self, key: Key, due: Instant, waker: &Waker) -> bool {
-        let due = self.ticks(due);
-        let is_known = self.timers().wheel.waiting(key, due).map(|known| known.will_wake(waker));
+    pub(super) fn renew(&self, key: Key, due: Moment, waker: &Waker) -> bool {
+        let is_known = self.timers().wheel.waiting(key, due.0).map(|known| known.will_wake(waker));
         if is_known != Some(false) {
             return is_known.is_some();
         }
         let mut waker = waker.clone();
-        let is_waiting = match self.timers().wheel.waiting(key, due) {
+        let is_waiting = match self.timers().wheel.waiting(key, due.0) {
             Some(known) => {
                 std::mem::swap(known, &mut waker);
                 true
@@ -139,25 +135,26 @@ impl Shard {
         let _current = runtime.enter();
         loop {
             let Some(next) = self.wake_due() else { return self.alarm().clear() };
-            if self.alarm().set(self.epoch + Duration::from_nanos(next)).is_pending() {
+            let Some(at) = next.instant() else { return self.alarm().clear() };
+            if self.alarm().set(at).is_pending() {
                 return;
             }
-            if self.ticks(Instant::now()) < next {
+            if Moment::now() < next {
                 return self.give_up();
             }
         }
     }
 
     /// Returns what the alarm is to be set for.
-    fn wake_due(&self) -> Option<u64> {
+    fn wake_due(&self) -> Option<Moment> {
         let (now, clock_is_artificial) = read_clock();
-        self.expire(self.ticks(now));
+        self.expire(Moment::from(now).0);
         let mut timers = self.timers();
         timers.clock_is_artificial = clock_is_artificial;
         let (next, unneeded) = timers.settle();
         drop(timers);
         drop(unneeded);
-        next
+        next.map(Moment)
     }
 
     fn give_up(&self) {
@@ -176,11 +173,6 @@ impl Shard {
                 return;
             }
         }
-    }
-
-    fn ticks(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.epoch);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn timers(&self) -> MutexGuard<'_, Timers> {
@@ -208,14 +200,19 @@ impl Shard {
     #[cfg(test)]
     pub(super) fn alarm_is_in_time(&self) -> bool {
         let next = self.timers().wheel.next_due();
-        let alarm = self.alarm().moment().map(|moment| self.ticks(moment));
+        let alarm = self.alarm().moment().map(|moment| Moment::from(moment).0);
         next.is_none_or(|next| alarm.is_some_and(|alarm| alarm <= next))
     }
 }
 
 impl Timers {
-    fn new() -> Self {
-        Self { wheel: Wheel::new(), alarm_at: u64::MAX, clock_is_artificial: false, runtime: None }
+    fn new(now: Moment) -> Self {
+        Self {
+            wheel: Wheel::new(now.0),
+            alarm_at: u64::MAX,
+            clock_is_artificial: false,
+            runtime: None,
+        }
     }
 
     /// Returns what comes next, or else the runtime that is not needed any more.

@@ -7,6 +7,7 @@ mod ids;
 mod levels;
 mod merging;
 mod model;
+mod scope;
 mod snapshots;
 #[cfg(feature = "tokio-util")]
 mod token;

@@ -111,8 +111,8 @@ fn nobody_waits_for_whoever_is_waking() {
     let handle = runtime.handle().clone();
     let other = thread::spawn(move || {
         is_woken.recv().unwrap();
-        let gone = shard.arm(start + 4 * SECOND, waker.clone(), &handle).unwrap();
-        let key = shard.arm(start + 3 * SECOND, waker, &handle).unwrap();
+        let gone = shard.arm((start + 4 * SECOND).into(), waker.clone(), &handle).unwrap();
+        let key = shard.arm((start + 3 * SECOND).into(), waker, &handle).unwrap();
         shard.disarm(gone);
         go_on.send(()).unwrap();
         (shard, key)

@@ -46,7 +46,7 @@ struct Model {
 impl Model {
     fn new() -> Self {
         Self {
-            wheel: Wheel::new(),
+            wheel: Wheel::new(0),
             now: 0,
             waiting: BTreeMap::new(),
             fired: Vec::new(),
@@ -144,7 +144,7 @@ proptest! {
 
 #[test]
 fn what_is_inserted_and_removed_takes_no_more_room_than_one() {
-    let mut wheel = Wheel::new();
+    let mut wheel = Wheel::new(0);
     for due in 1..1_000 {
         let key = wheel.insert(due, due).unwrap();
         assert_eq!(key, 0);
@@ -155,7 +155,7 @@ fn what_is_inserted_and_removed_takes_no_more_room_than_one() {
 
 #[test]
 fn those_of_one_moment_fire_in_the_order_in_which_they_came() {
-    let mut wheel = Wheel::new();
+    let mut wheel = Wheel::new(0);
     let due = 5_000_000_000;
     let (mut out, mut at) = (Vec::new(), [0, 4_000_000_000, 4_999_999_000, due].into_iter());
     for number in 0..6 {
@@ -172,7 +172,7 @@ fn those_of_one_moment_fire_in_the_order_in_which_they_came() {
 
 #[test]
 fn a_clock_that_runs_backwards_does_not_turn_time_back() {
-    let (mut wheel, mut out) = (Wheel::new(), Vec::new());
+    let (mut wheel, mut out) = (Wheel::new(0), Vec::new());
     wheel.insert(2_000, ()).unwrap();
     for now in [1_000, 10] {
         assert!(!wheel.expire(now, &mut out));
