@@ -157,6 +157,19 @@ impl Cause {
         Self::full(reason.kind, at, site, path, What::Told(reason))
     }
 
+    /// The same cause with a time, where it has none.
+    pub(crate) fn stamped(self, now: Moment) -> Self {
+        if self.at() != Moment::START {
+            return self;
+        }
+        let (site, path) = (self.location(), self.path().to_owned());
+        let reason = match self.as_full().map(|full| &full.what) {
+            Some(What::Told(reason)) => reason.clone(),
+            _ => Reason::new(self.kind(), ""),
+        };
+        Self::full(self.kind(), now, site, path, What::Told(reason))
+    }
+
     pub(crate) fn deadline(
         at: Moment,
         budget: Duration,

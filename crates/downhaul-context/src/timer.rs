@@ -4,6 +4,7 @@
 //! [`Shard`], and tokio has to know of one moment a shard: the next.
 
 mod alarm;
+mod errand;
 mod shard;
 mod wheel;
 
@@ -50,7 +51,8 @@ impl Timer {
     ///
     /// If it has to be armed and there is no current tokio runtime whose timer is enabled, or that
     /// is shut down.
-    pub(crate) fn poll(&mut self, due: Moment, cx: &mut TaskContext<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, due: impl Into<Moment>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let due = due.into();
         if let Some(Armed { shard, key }) = &self.0 {
             if shard.renew(*key, due, cx.waker()) {
                 return Poll::Pending;

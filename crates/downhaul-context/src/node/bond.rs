@@ -83,8 +83,13 @@ impl Node {
             return;
         }
         match (other.outlook().0, other.cause()) {
-            (Level::Done, Some(cause)) if slack.is_zero() => drop(self.end_with(cause)),
-            (Level::Done, Some(cause)) => drop(self.drain_until(now.after(slack), now, cause)),
+            // Invariant 7: what is timed below this node is not below the other.
+            (Level::Done, Some(cause)) if slack.is_zero() => {
+                self.end_with(cause.stamped(now));
+            }
+            (Level::Done, Some(cause)) => {
+                self.drain_until(now.after(slack), now, cause);
+            }
             _ => {
                 let until = other.grace_ends().after(slack);
                 if let Some(cause) = other.drain_cause() {

@@ -4,18 +4,17 @@
 //!
 //! 1. `timers` is locked for a few steps at a time. While it is, no waker is run, cloned or dropped
 //!    and no other lock is taken, tokio's neither.
-//! 2. Only who raised `calls` from zero touches the alarm, until it has brought `calls` back to
-//!    zero. Whoever finds it raised adds to it and goes: the other one will then look once more.
-//!    So the bell may ring at any time, also within a call to the alarm, and waits for nobody.
+//! 2. Only who is on the `errand` touches the alarm. Whoever finds somebody at it goes: the other
+//!    one will look once more. So the bell may ring at any time, also within a call to the alarm,
+//!    and waits for nobody.
 //! 3. While something waits in the wheel, the alarm is set for `alarm_at`, at or before the first
 //!    due moment, or there is a call to set it. Disarming leaves the alarm alone: it rings once in
 //!    vain, which is cheaper than to move it each time. A clock that a test has paused leaps to its
 //!    next timer, though, and must not leap to one that is gone. There the alarm follows at once.
-//! 4. A wheel whose time is `u64::MAX` is given up: its runtime is shut down. All that waited were
-//!    woken, to arm themselves elsewhere, and it takes in nothing new.
+//! 4. A wheel whose time is `Moment::NEVER` is given up: its runtime is shut down. All that waited
+//!    were woken, to arm themselves elsewhere, and it takes in nothing new.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
@@ -23,20 +22,22 @@ use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, sleep_until};
 
 use super::alarm::Alarm;
+use super::errand::Errand;
 use super::wheel::{Key, Wheel};
 use crate::clock::Moment;
 
 pub(super) struct Shard {
     runtime: runtime::Id,
     timers: Mutex<Timers>,
-    calls: AtomicUsize,
+    errand: Errand,
     alarm: Mutex<Alarm>,
 }
 
 struct Timers {
-    /// Its numbers are those of [`Moment`]s.
+    /// Its moments are our [`Moment`]s.
     wheel: Wheel<Waker>,
-    alarm_at: u64,
+    /// Never, while nothing waits.
+    alarm_at: Moment,
     /// Whether the clock was other than the system's when the alarm was set.
     clock_is_artificial: bool,
     /// None while nothing waits, since it would keep parts of a runtime that is gone.
@@ -52,8 +53,8 @@ impl Shard {
         drop(sleep_until(now));
         Arc::new_cyclic(|shard| Self {
             runtime: runtime.id(),
-            timers: Mutex::new(Timers::new(Moment::from(now))),
-            calls: AtomicUsize::new(0),
+            timers: Mutex::new(Timers::new(now.into())),
+            errand: Errand::default(),
             alarm: Mutex::new(Alarm::new(Bell::of(shard))),
         })
     }
@@ -66,8 +67,8 @@ impl Shard {
     /// given up: the clock tells which. `runtime` is the one the shard belongs to.
     pub(super) fn arm(&self, due: Moment, waker: Waker, runtime: &Handle) -> Option<Key> {
         let mut timers = self.timers();
-        let key = timers.wheel.insert(due.0, waker);
-        let is_first = key.is_ok() && due.0 < timers.alarm_at;
+        let key = timers.wheel.insert(due.as_nanos(), waker);
+        let is_first = key.is_ok() && due < timers.alarm_at;
         if is_first {
             timers.runtime.get_or_insert_with(|| runtime.clone());
         }
@@ -80,12 +81,13 @@ impl Shard {
 
     /// Makes `waker` the one to wake. False if it is not armed for `due` any more, or never was.
     pub(super) fn renew(&self, key: Key, due: Moment, waker: &Waker) -> bool {
-        let is_known = self.timers().wheel.waiting(key, due.0).map(|known| known.will_wake(waker));
+        let due = due.as_nanos();
+        let is_known = self.timers().wheel.waiting(key, due).map(|known| known.will_wake(waker));
         if is_known != Some(false) {
             return is_known.is_some();
         }
         let mut waker = waker.clone();
-        let is_waiting = match self.timers().wheel.waiting(key, due.0) {
+        let is_waiting = match self.timers().wheel.waiting(key, due) {
             Some(known) => {
                 std::mem::swap(known, &mut waker);
                 true
@@ -99,7 +101,7 @@ impl Shard {
     pub(super) fn disarm(&self, key: Key) {
         let mut timers = self.timers();
         let (due, waker) = timers.wheel.remove(key);
-        let is_alarm = timers.clock_is_artificial && due == timers.alarm_at;
+        let is_alarm = timers.clock_is_artificial && due == timers.alarm_at.as_nanos();
         drop(timers);
         drop(waker);
         if is_alarm {
@@ -108,25 +110,17 @@ impl Shard {
     }
 
     pub(super) fn is_given_up(&self) -> bool {
-        self.timers().wheel.elapsed() == u64::MAX
+        self.timers().wheel.elapsed() == Moment::NEVER.as_nanos()
     }
 
     /// Wakes what is due and sets the alarm for what comes next. Leaves it to whoever is at it.
     fn tend(&self) {
-        if self.calls.fetch_add(1, Ordering::AcqRel) > 0 {
-            return;
-        }
-        let mut seen = 1;
-        loop {
+        self.errand.run(|| {
             if catch_unwind(AssertUnwindSafe(|| self.wake_and_set())).is_err() {
                 // Tokio panics where its timer is shut down at this very moment.
                 self.give_up();
             }
-            match self.calls.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return,
-                Err(calls) => seen = calls,
-            }
-        }
+        });
     }
 
     fn wake_and_set(&self) {
@@ -134,7 +128,7 @@ impl Shard {
         // Who tends may be in another runtime, or in none: it would read another clock.
         let _current = runtime.enter();
         loop {
-            let Some(next) = self.wake_due() else { return self.alarm().clear() };
+            let next = self.wake_due();
             let Some(at) = next.instant() else { return self.alarm().clear() };
             if self.alarm().set(at).is_pending() {
                 return;
@@ -146,28 +140,29 @@ impl Shard {
     }
 
     /// Returns what the alarm is to be set for.
-    fn wake_due(&self) -> Option<Moment> {
+    fn wake_due(&self) -> Moment {
         let (now, clock_is_artificial) = read_clock();
-        self.expire(Moment::from(now).0);
+        self.expire(now);
         let mut timers = self.timers();
         timers.clock_is_artificial = clock_is_artificial;
-        let (next, unneeded) = timers.settle();
+        let unneeded = timers.settle();
+        let next = timers.alarm_at;
         drop(timers);
         drop(unneeded);
-        next.map(Moment)
+        next
     }
 
     fn give_up(&self) {
-        self.expire(u64::MAX);
+        self.expire(Moment::NEVER);
         let unneeded = self.timers().runtime.take();
         drop(unneeded);
         self.alarm().clear();
     }
 
-    fn expire(&self, now: u64) {
+    fn expire(&self, now: Moment) {
         let mut due = Vec::new();
         loop {
-            let more = self.timers().wheel.expire(now, &mut due);
+            let more = self.timers().wheel.expire(now.as_nanos(), &mut due);
             due.drain(..).for_each(wake);
             if !more {
                 return;
@@ -199,31 +194,26 @@ impl Shard {
     /// Invariant 3, when nobody is at it.
     #[cfg(test)]
     pub(super) fn alarm_is_in_time(&self) -> bool {
-        let next = self.timers().wheel.next_due();
-        let alarm = self.alarm().moment().map(|moment| Moment::from(moment).0);
+        let next = self.timers().wheel.next_due().map(Moment::from_nanos);
+        let alarm = self.alarm().moment().map(Moment::from);
         next.is_none_or(|next| alarm.is_some_and(|alarm| alarm <= next))
     }
 }
 
 impl Timers {
     fn new(now: Moment) -> Self {
-        Self {
-            wheel: Wheel::new(now.0),
-            alarm_at: u64::MAX,
-            clock_is_artificial: false,
-            runtime: None,
-        }
+        let wheel = Wheel::new(now.as_nanos());
+        Self { wheel, alarm_at: Moment::NEVER, clock_is_artificial: false, runtime: None }
     }
 
-    /// Returns what comes next, or else the runtime that is not needed any more.
-    fn settle(&mut self) -> (Option<u64>, Option<Handle>) {
+    /// Sees what comes next. Returns the runtime if nothing does.
+    fn settle(&mut self) -> Option<Handle> {
         if self.clock_is_artificial {
             self.wheel.tighten();
         }
         let next = self.wheel.next_due();
-        self.alarm_at = next.unwrap_or(u64::MAX);
-        let unneeded = if next.is_none() { self.runtime.take() } else { None };
-        (next, unneeded)
+        self.alarm_at = next.map_or(Moment::NEVER, Moment::from_nanos);
+        if next.is_none() { self.runtime.take() } else { None }
     }
 }
 
@@ -255,9 +245,9 @@ fn wake(waker: Waker) {
 
 /// The time, and whether a test has paused or moved the clock.
 #[expect(clippy::disallowed_methods, reason = "compares tokio's clock with the system's")]
-fn read_clock() -> (Instant, bool) {
+fn read_clock() -> (Moment, bool) {
     let before = std::time::Instant::now();
     let now = Instant::now();
     let after = std::time::Instant::now();
-    (now, !(before..=after).contains(&now.into_std()))
+    (now.into(), !(before..=after).contains(&now.into_std()))
 }

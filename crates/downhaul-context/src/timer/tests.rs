@@ -55,7 +55,7 @@ fn on_wake(act: impl Fn() + Send + Sync + 'static) -> Waker {
 }
 
 fn poll(timer: &mut Timer, due: Instant, waker: &Waker) -> Poll<()> {
-    timer.poll(due.into(), &mut Context::from_waker(waker))
+    timer.poll(due, &mut Context::from_waker(waker))
 }
 
 fn armed(due: Instant, waker: &Waker) -> Timer {
@@ -66,7 +66,7 @@ fn armed(due: Instant, waker: &Waker) -> Timer {
 
 async fn until(due: Instant) {
     let mut timer = Timer::new();
-    poll_fn(|cx| timer.poll(due.into(), cx)).await;
+    poll_fn(|cx| timer.poll(due, cx)).await;
 }
 
 /// This thread's shard.

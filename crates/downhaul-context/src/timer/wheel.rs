@@ -64,7 +64,6 @@ struct Links {
 }
 
 impl<T> Wheel<T> {
-    /// An empty wheel, to which time has come as far as `elapsed`.
     pub(super) fn new(elapsed: u64) -> Self {
         let empty = |list| List { links: Links::of_empty(list), earliest: 0 };
         Self { elapsed, occupied: [0; LEVELS], lists: array::from_fn(empty), entries: Slab::new() }

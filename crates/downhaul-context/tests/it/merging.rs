@@ -74,6 +74,17 @@ fn nothing_of_a_merged_context_is_left_behind_in_its_parents() {
     assert_eq!(first.snapshot().entries().len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_deadline_below_a_merged_context_that_passed_unseen_is_before_the_end_of_its_parents() {
+    let (second, canceller) = Context::root();
+    let (both, _both) = Context::background().merged(&second);
+    let (timed, _timed) = both.with_timeout(SECOND);
+    tokio::time::advance(2 * SECOND).await;
+    canceller.cancel();
+    assert_eq!(timed.cause().unwrap().kind(), CauseKind::Deadline);
+    assert_eq!(both.cause().unwrap().kind(), CauseKind::Cancelled);
+}
+
 #[test]
 fn merged_contexts_can_be_merged_again() {
     let (first, canceller) = Context::root();

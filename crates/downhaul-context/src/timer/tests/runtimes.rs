@@ -47,7 +47,7 @@ fn a_runtime_that_is_dropped_wakes_its_timers_and_another_one_serves_them() {
         paused().block_on(async {
             assert!(poll(&mut timer, due, &waker).is_pending());
             assert_eq!(wakes.count(), 2);
-            poll_fn(|cx| timer.poll(due.into(), cx)).await;
+            poll_fn(|cx| timer.poll(due, cx)).await;
             assert!(Instant::now() >= due);
         });
         drop(unpolled);
@@ -103,9 +103,9 @@ fn runtimes_that_take_turns_on_one_thread_keep_to_their_own_timers() {
     other.block_on(async { until(Instant::now() + 2 * SECOND).await });
     assert_eq!(wakes.count(), 0);
     one.block_on(async {
-        poll_fn(|cx| first.poll((start + SECOND).into(), cx)).await;
+        poll_fn(|cx| first.poll(start + SECOND, cx)).await;
         assert_eq!(Instant::now(), start + SECOND);
-        poll_fn(|cx| second.poll((start + 3 * SECOND).into(), cx)).await;
+        poll_fn(|cx| second.poll(start + 3 * SECOND, cx)).await;
         assert_eq!(Instant::now(), start + 3 * SECOND);
     });
 }

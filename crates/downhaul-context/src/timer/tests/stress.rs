@@ -47,7 +47,7 @@ impl Player {
         match self.random(6) {
             0 | 1 => {
                 let (mut timer, due) = (Timer::new(), self.soon());
-                poll_fn(|cx| Poll::Ready(timer.poll(due.into(), cx))).await.is_ready();
+                poll_fn(|cx| Poll::Ready(timer.poll(due, cx))).await.is_ready();
                 self.note_shard();
                 self.held.push((timer, due));
             }
@@ -55,7 +55,7 @@ impl Player {
             3 => {
                 let due = self.soon();
                 if let Some((timer, known)) = self.held.last_mut() {
-                    poll_fn(|cx| Poll::Ready(timer.poll(due.into(), cx))).await.is_ready();
+                    poll_fn(|cx| Poll::Ready(timer.poll(due, cx))).await.is_ready();
                     *known = due;
                     self.note_shard();
                 }
@@ -82,7 +82,7 @@ impl Player {
 
 async fn await_one(held: Option<Passed>) {
     if let Some((mut timer, due)) = held {
-        poll_fn(|cx| timer.poll(due.into(), cx)).await;
+        poll_fn(|cx| timer.poll(due, cx)).await;
         assert!(Instant::now() >= due);
     }
 }
@@ -154,7 +154,8 @@ fn a_shutdown_wakes_also_those_that_are_just_being_armed() {
             let _current = handle.enter();
             let shard = Shard::new(&handle);
             let arm = |earlier: u32| {
-                shard.arm((due - earlier * SECOND / 1_000).into(), waker.clone(), &handle)
+                let due = due - earlier * SECOND / 1_000;
+                shard.arm(due.into(), waker.clone(), &handle)
             };
             let count = (1..1_000_000).take_while(|&earlier| {
                 let _ = begun.send(());
