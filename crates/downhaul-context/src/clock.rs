@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What moments are counted from: a day before the first look at the clock, so that deadlines of
-/// the recent past have a moment too.
-static EPOCH: LazyLock<Instant> = LazyLock::new(|| {
-    let now = Instant::now();
-    now.checked_sub(Duration::from_secs(86_400)).unwrap_or(now)
-});
+/// What moments are counted from.
+static EPOCH: LazyLock<Instant> = LazyLock::new(epoch);
+
+/// A day ago, so that deadlines of the recent past have a moment too. By the system's clock: all
+/// clocks count from here, and a test may have moved this one far ahead.
+#[expect(clippy::disallowed_methods, reason = "tokio's clock can be one that a test has moved")]
+fn epoch() -> Instant {
+    let now = std::time::Instant::now();
+    now.checked_sub(Duration::from_secs(86_400)).unwrap_or(now).into()
+}
 
 /// Nanoseconds since [`EPOCH`]. What is before it counts as it, and what is more than 584 years
 /// after it never comes.
@@ -70,6 +74,13 @@ mod tests {
         assert_eq!(Moment::from(now).instant(), Some(now));
         let long_ago = now - Duration::from_secs(3600);
         assert_eq!(Moment::from(long_ago).instant(), Some(long_ago));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_epoch_is_in_the_past_of_all_clocks_whichever_looks_first() {
+        let start = Instant::now();
+        tokio::time::advance(Duration::from_secs(10 * 86_400)).await;
+        assert!(epoch() <= start);
     }
 
     #[test]
