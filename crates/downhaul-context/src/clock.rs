@@ -45,6 +45,15 @@ impl Moment {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// Since the moments' epoch.
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
     /// `None` for [`NEVER`](Self::NEVER).
     pub(crate) fn instant(self) -> Option<Instant> {
         if self == Self::NEVER {

@@ -70,6 +70,8 @@ mod registration;
 mod request_id;
 mod snapshot;
 mod sync;
+#[cfg_attr(not(test), expect(dead_code, reason = "the waits are about to use it"))]
+mod timer;
 #[cfg(feature = "tokio-util")]
 mod token;
 mod trace_context;
