@@ -16,6 +16,7 @@ use crate::cause::{Cause, Reason};
 use crate::derive::Derive;
 use crate::listener::{Ending, Foreign, Listener};
 use crate::node::Node;
+use crate::opted_in::WireValue;
 use crate::registration::Registration;
 use crate::snapshot::Snapshot;
 use crate::values::Values;
@@ -140,6 +141,13 @@ impl Context {
     #[must_use]
     pub fn with_value<T: Any + Send + Sync>(&self, value: T) -> Self {
         Self { node: Arc::clone(&self.node), values: self.values.with(value) }
+    }
+
+    /// As [`with_value`](Self::with_value), for a value that may cross to another process and be
+    /// printed with the context.
+    #[must_use]
+    pub fn with_wire_value<T: WireValue>(&self, value: T) -> Self {
+        Self { node: Arc::clone(&self.node), values: self.values.with_opted_in(value) }
     }
 
     /// Returns the nearest value of type `T` bound on the way from here to the root.
@@ -485,13 +493,31 @@ impl Context {
     }
 }
 
-/// Prints the path, the level and the time left; never a value, which may be a secret.
+/// Prints the path, the level, the time left, and the values that opted in; never another value,
+/// which may be a secret.
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("path", &self.path())
             .field("level", &self.level())
             .field("remaining", &self.remaining())
+            .field("values", &Printable(&self.values))
             .finish()
+    }
+}
+
+struct Printable<'a>(&'a Values);
+
+impl fmt::Debug for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut map = f.debug_map();
+        self.0.each_opted_in(|opted| {
+            match opted.redacted {
+                true => map.entry(&opted.name, &format_args!("<redacted>")),
+                // As a string, so that control characters are escaped.
+                false => map.entry(&opted.name, &opted.text),
+            };
+        });
+        map.finish()
     }
 }

@@ -14,3 +14,4 @@ mod token;
 mod tree;
 mod values;
 mod waiting;
+mod wire;
