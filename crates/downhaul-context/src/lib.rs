@@ -1,29 +1,57 @@
 //! One lifetime for a request or a message: cancellation in two levels, deadlines and typed values.
 //!
-//! A [`Context`] is passed explicitly, as the first parameter, to everything that works on behalf
-//! of a request, a message or a service. Contexts form a tree: what ends the parent ends all its
-//! descendants.
+//! A [`Context`] says when work has to stop and why, and carries what belongs to it. It is passed
+//! explicitly, as the first parameter, and contexts form a tree: what ends the parent ends all its
+//! descendants. Its [`Canceller`] is what ends it.
 //!
 //! ```
-//! use downhaul_context::{Context, Level, RequestId};
 //! use std::time::Duration;
 //!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! let (service, canceller) = Context::root();
+//! use downhaul_context::{Cause, Context};
 //!
-//! let (request, _cancel_on_drop) = service.with_timeout(Duration::from_secs(5));
-//! let request = request.with_value(RequestId::generate());
-//! assert!(request.value::<RequestId>().is_some());
+//! async fn price(ctx: &Context, product: u32) -> Result<u32, Cause> {
+//!     // A tenth of a second, or what the caller has left if that is less.
+//!     let limit = Duration::from_millis(100);
+//!     let (query, _canceller) = ctx.derive().label("db.price").timeout(limit).build();
+//!     query.run(async { product * 2 }).await
+//! }
 //!
-//! canceller.drain(Duration::from_secs(30));          // take nothing new, finish what is begun
-//! assert_eq!(request.level(), Level::Draining);
-//! assert!(request.check().is_ok());                  // nothing is cancelled yet
+//! #[tokio::main]
+//! async fn main() -> Result<(), Cause> {
+//!     let (service, stop) = Context::root();
+//!     let (request, _canceller) = service.with_timeout(Duration::from_secs(2));
+//!     assert_eq!(price(&request, 21).await?, 42);
 //!
-//! canceller.cancel();                                // stop now
-//! let cause = request.done().await;
-//! println!("{cause}");                               // cancelled at src/main.rs:20
-//! # }
+//!     stop.drain(Duration::from_secs(30));               // take nothing new, finish what is begun
+//!     assert!(request.is_draining());
+//!     assert_eq!(price(&request, 21).await?, 42);
+//!
+//!     stop.cancel();                                     // stop now
+//!     let cause = price(&request, 21).await.unwrap_err();
+//!     println!("{cause}");                               // cancelled: at src/main.rs:23:10
+//!     Ok(())
+//! }
 //! ```
+//!
+//! # What to reach for
+//!
+//! | I want to | with |
+//! |---|---|
+//! | begin a tree; begin a test | [`Context::root`]; [`Context::background`] |
+//! | give a part a life or a limit of its own | [`Context::child`], [`Context::with_timeout`] |
+//! | and a name | [`Context::derive`] |
+//! | stop a future at the end | [`Context::run`]; [`Context::run_owned`] to spawn |
+//! | stop a loop or a thread | [`Context::check`], [`Context::is_done`] |
+//! | take nothing new | [`Context::draining`], [`Context::is_draining`] |
+//! | end it, now or when it is finished | [`Canceller::cancel_with`], [`Canceller::drain`] |
+//! | know why it ended | [`Context::cause`], [`Context::done`] |
+//! | know how long it may take | [`Context::remaining`], [`Context::ends_at`] |
+//! | do something at the end, or after it | [`Context::on_done`], [`Context::after`] |
+//! | clean up; outlive the request | [`Context::shielded`]; [`Context::detached`] |
+//! | end with the first of two | [`Context::merged`], [`Context::child_until`] |
+//! | carry an id everywhere | [`Context::with_value`], [`Context::value`] |
+//! | see what is alive | [`Context::snapshot`], [`Derive::observed`] |
+//! | go on using `CancellationToken` | `child_until_token`, `to_token`: feature `tokio-util` |
 //!
 //! # Rules of use
 //!
@@ -32,32 +60,49 @@
 //! 2. Who holds a [`Context`] can wait and derive; who holds the [`Canceller`] can end it. Hand out
 //!    contexts.
 //! 3. Dropping a [`Canceller`] ends its context, as Go's `defer cancel()` does. Keep it as long as
-//!    the work.
-//! 4. Values are for what belongs to the request (ids, the principal), not for parameters a
+//!    the work: `let (ctx, _canceller)`, and never `let (ctx, _)`, which drops it at once.
+//! 4. Draining asks, done tells. Loops that fetch new work look at [`draining`](Context::draining);
+//!    work in progress looks at [`done`](Context::done), through [`run`](Context::run).
+//! 5. Clean up on a context that is [`shielded`](Context::shielded), not on the one that has ended.
+//! 6. Values are for what belongs to the request (ids, the principal), not for parameters a
 //!    function needs.
-//! 5. Draining asks, Done tells. Loops that fetch new work look at [`Context::draining`]; work in
-//!    progress looks at [`Context::done`].
 //!
 //! # What it guarantees
 //!
 //! 1. Levels only rise, `Live < Draining < Done`, for a context and all its descendants at once
 //!    (`levels::draining_reaches_every_descendant_and_cancels_nothing`).
-//! 2. The first cause wins and never changes, also where a deadline passed and nobody was waiting
+//! 2. When a cancel returns, all descendants have ended
+//!    (`levels::cancel_ends_descendants_before_it_returns`), and no waiter misses it
+//!    (`tree::deriving_waiting_and_cancelling_race_without_a_lost_wake`).
+//! 3. The first cause wins and never changes, also where a deadline passed and nobody was waiting
 //!    (`causes::a_deadline_nobody_watched_still_wins_over_a_later_cancel`).
-//! 3. A child's deadline is never later than its parent's
+//! 4. A child's deadline is never later than its parent's
 //!    (`deadlines::a_child_never_outlives_its_parents_deadline`).
-//! 4. Ending or dropping a chain of 100,000 contexts does not recurse
+//! 5. A future that is ready wins over an end, and one whose context had ended is not polled
+//!    (`waiting::run_prefers_a_ready_future_over_a_fresh_end`,
+//!    `waiting::run_does_not_poll_the_future_of_a_context_that_has_ended`).
+//! 6. What is dropped leaves nothing behind in its parents
+//!    (`merging::nothing_of_a_merged_context_is_left_behind_in_its_parents`).
+//! 7. Printing a context prints no value (`values::printing_a_context_does_not_print_its_values`).
+//! 8. Ending or dropping a chain of 100,000 contexts does not recurse
 //!    (`tree::a_very_deep_chain_is_ended_and_dropped`).
 //!
 //! # What it does not do
 //!
-//! It cancels by asking: a future that never looks at its context is not stopped by it.
-//! [`Context::run`] drops the future it wraps. There is no ambient "current" context.
+//! It cancels by asking: a future that never looks at its context is not stopped by it, unless
+//! [`Context::run`] drops it, and a thread has to look. It spawns no task and starts no thread.
+//! There is no ambient "current" context, and no list of all of them.
 //!
 //! # Clock
 //!
 //! Deadlines are instants of tokio's clock, which tests can pause. Deriving and checking need no
-//! runtime; waiting on a context that has a deadline needs a tokio runtime with its timer enabled.
+//! runtime; waiting on a context that has a deadline or drains needs a tokio runtime with its timer
+//! enabled.
+//!
+//! # Read on
+//!
+//! The book's part on contexts, `docs/src/contexts.md`, has a page on each of these, with what goes
+//! wrong beside what is right, and pages for who comes from Go or from `CancellationToken`.
 
 mod canceller;
 mod cause;
