@@ -4,7 +4,9 @@ use std::any::Any;
 use std::borrow::Cow;
 
 /// A type of values that may cross to another process, by [`wire`](crate::wire), and be printed
-/// with their context. Bind them with [`Context::with_wire_value`](crate::Context::with_wire_value).
+/// with their context.
+///
+/// Bind them with [`Context::with_wire_value`](crate::Context::with_wire_value).
 ///
 /// # Examples
 ///
