@@ -48,6 +48,7 @@
 //! | know how long it may take | [`Context::remaining`], [`Context::ends_at`] |
 //! | do something at the end, or after it | [`Context::on_done`], [`Context::after`] |
 //! | clean up; outlive the request | [`Context::shielded`]; [`Context::detached`] |
+//! | start tasks, wait, and name what does not stop | [`Scope`] |
 //! | end with the first of two | [`Context::merged`], [`Context::child_until`] |
 //! | carry an id everywhere | [`Context::with_value`], [`Context::value`] |
 //! | see what is alive | [`Context::snapshot`], [`Derive::observed`] |
@@ -90,8 +91,9 @@
 //! # What it does not do
 //!
 //! It cancels by asking: a future that never looks at its context is not stopped by it, unless
-//! [`Context::run`] drops it, and a thread has to look. It spawns no task and starts no thread.
-//! There is no ambient "current" context, and no list of all of them.
+//! [`Context::run`] drops it, and a thread has to look. It starts no thread, and no tasks but those
+//! that a [`Scope`] is asked for. There is no ambient "current" context, and no list of all of
+//! them.
 //!
 //! # Clock
 //!
