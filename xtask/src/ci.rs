@@ -8,21 +8,24 @@ use crate::deny::Deny;
 use crate::docs::Docs;
 use crate::failure::Failure;
 use crate::layers::Layers;
+use crate::loom::{self, Loom};
+use crate::miri::{self, Miri};
 use crate::run::{cargo, run};
 use crate::test::Test;
 use crate::tidy::Tidy;
 
-/// Runs fmt, clippy, layers, tidy, deny, docs and test, and stops at the first that fails.
+/// Runs fmt, clippy, layers, tidy, deny, docs, loom, miri and test, and stops at the first that
+/// fails. Without Miri on this machine, miri says so and is left out.
 #[derive(Args)]
 pub(crate) struct Ci {
-    /// Leaves the tests out.
+    /// Leaves loom, miri and the tests out.
     #[arg(long)]
     quick: bool,
 }
 
 type Section = (&'static str, fn() -> Result<(), Failure>);
 
-const SECTIONS: [Section; 6] = [
+const CHECKS: [Section; 6] = [
     ("fmt", || run(&mut cargo(&["fmt", "--all", "--check"]))),
     ("clippy", clippy),
     ("layers", || Layers {}.run()),
@@ -31,11 +34,13 @@ const SECTIONS: [Section; 6] = [
     ("docs", || Docs {}.run()),
 ];
 
+const TESTS: [Section; 3] =
+    [("loom", || Loom::bounded().run()), ("miri", miri), ("test", || Test::all().run())];
+
 impl Ci {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let test: Section = ("test", || Test::all().run());
-        let sections = SECTIONS.into_iter().chain((!self.quick).then_some(test));
-        sections.into_iter().try_for_each(|(name, section)| timed(name, section))
+        let tests = TESTS.into_iter().filter(|_| !self.quick);
+        CHECKS.into_iter().chain(tests).try_for_each(|(name, section)| timed(name, section))
     }
 }
 
@@ -44,11 +49,23 @@ fn timed(name: &str, section: fn() -> Result<(), Failure>) -> Result<(), Failure
     eprintln!("==> {name}");
     let start = Instant::now();
     section().map_err(|failure| Failure::new(format!("ci stopped at `{name}`: {failure}")))?;
-    eprintln!("==> {name}: ok, {:.1} s", start.elapsed().as_secs_f64());
+    eprintln!("==> {name}: {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
 }
 
 fn clippy() -> Result<(), Failure> {
     let scope = ["clippy", "--workspace", "--all-targets", "--all-features", "--locked"];
-    run(cargo(&scope).args(["--", "-D", "warnings"]))
+    run(cargo(&scope).args(["--", "-D", "warnings"]))?;
+    loom::clippy()
+}
+
+/// Not every machine has Miri, and it cannot be had everywhere.
+fn miri() -> Result<(), Failure> {
+    match miri::find_here() {
+        Ok(()) => Miri::bounded().run(),
+        Err(missing) => {
+            eprintln!("==> miri: skipped, {missing}");
+            Ok(())
+        }
+    }
 }

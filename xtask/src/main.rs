@@ -8,7 +8,11 @@ mod deny;
 mod docs;
 mod failure;
 mod layers;
+mod loom;
+mod miri;
 mod run;
+mod soak;
+mod tally;
 mod test;
 mod tidy;
 mod tools;
@@ -33,6 +37,9 @@ enum Command {
     Deny(deny::Deny),
     Docs(docs::Docs),
     Layers(layers::Layers),
+    Loom(loom::Loom),
+    Miri(miri::Miri),
+    Soak(soak::Soak),
     Test(test::Test),
     Tidy(tidy::Tidy),
 }
@@ -45,6 +52,9 @@ fn main() -> ExitCode {
         Command::Deny(deny) => deny.run(),
         Command::Docs(docs) => docs.run(),
         Command::Layers(layers) => layers.run(),
+        Command::Loom(loom) => loom.run(),
+        Command::Miri(miri) => miri.run(),
+        Command::Soak(soak) => soak.run(),
         Command::Test(test) => test.run(),
         Command::Tidy(tidy) => tidy.run(),
     };

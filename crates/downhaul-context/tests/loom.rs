@@ -1,6 +1,6 @@
 //! Small races in every order that the threads can take.
 //!
-//! `RUSTFLAGS="--cfg downhaul_loom" cargo test -p downhaul-context --test loom --release`
+//! `cargo xtask loom` runs them.
 
 #![cfg(downhaul_loom)]
 
@@ -78,11 +78,20 @@ fn chain(ctx: &Context, depth: usize) -> (Context, Vec<Canceller>) {
     (leaf, cancellers)
 }
 
-/// Only orders with so many preemptions, where there are too many to try them all.
+/// Runs `check` in every order of its threads or, where they are too many, in those with so many
+/// preemptions at most. `LOOM_MAX_PREEMPTIONS` sets another bound, `DOWNHAUL_LOOM_LONG` lifts it.
 fn model(preemptions: impl Into<Option<usize>>, check: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions.into();
-    builder.check(check);
+    if builder.preemption_bound.is_none() && std::env::var_os("DOWNHAUL_LOOM_LONG").is_none() {
+        builder.preemption_bound = preemptions.into();
+    }
+    let orders = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&orders);
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        check();
+    });
+    println!("orders: {}", orders.load(Ordering::Relaxed));
 }
 
 #[test]

@@ -44,7 +44,12 @@ fn an_empty_tracestate_is_left_out() {
     assert_eq!(TraceContext::parse(PARENT, Some("a=1")).unwrap().tracestate(), Some("a=1"));
 }
 
+// A case takes Miri a second.
+const CASES: u32 = if cfg!(miri) { 8 } else { 256 };
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
     #[test]
     fn no_text_makes_the_parsers_panic(text in ".*", state in ".*") {
         let _ = TraceContext::parse(&text, Some(&state));

@@ -9,6 +9,7 @@ mod merging;
 mod model;
 mod scope;
 mod snapshots;
+mod stress;
 #[cfg(feature = "tokio-util")]
 mod token;
 mod tree;

@@ -280,8 +280,11 @@ impl Pair {
     }
 }
 
+// A case takes Miri some seconds.
+const CASES: u32 = if cfg!(miri) { 4 } else { 600 };
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn levels_causes_and_wakes_are_the_models(steps in prop::collection::vec(step(), 1..80)) {

@@ -2,17 +2,22 @@
 
 use downhaul_context::{Canceller, Context};
 
+// Miri interprets each step, and as many as these would take it an hour.
+const DEPTH: usize = if cfg!(miri) { 1000 } else { 100_000 };
+const WIDTH: usize = if cfg!(miri) { 200 } else { 10_000 };
+const RACES: usize = if cfg!(miri) { 20 } else { 300 };
+
 #[tokio::test]
 async fn a_very_deep_chain_is_ended_and_dropped() {
     let (root, canceller) = Context::root();
     let mut cancellers: Vec<Canceller> = Vec::new();
     let mut leaf = root;
-    for _ in 0..100_000 {
+    for _ in 0..DEPTH {
         let (child, canceller) = leaf.child();
         cancellers.push(canceller);
         leaf = child;
     }
-    // Waiting links all 100,000 nodes, so that cancelling has to walk them.
+    // Waiting links all nodes, so that cancelling has to walk them.
     let waiter = tokio::spawn({
         let leaf = leaf.clone();
         async move { leaf.done().await }
@@ -27,7 +32,7 @@ async fn a_very_deep_chain_is_ended_and_dropped() {
 #[tokio::test]
 async fn many_waiting_children_all_hear_of_the_end() {
     let (root, canceller) = Context::root();
-    let tasks: Vec<_> = (0..10_000)
+    let tasks: Vec<_> = (0..WIDTH)
         .map(|_| {
             let (child, guard) = root.child();
             tokio::spawn(async move {
@@ -46,7 +51,7 @@ async fn many_waiting_children_all_hear_of_the_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn deriving_waiting_and_cancelling_race_without_a_lost_wake() {
-    for _ in 0..300 {
+    for _ in 0..RACES {
         let (root, canceller) = Context::root();
         let waiters: Vec<_> = (0..8)
             .map(|depth| {

@@ -38,9 +38,11 @@ fn printing_a_context_does_not_print_its_values() {
 
 #[test]
 fn a_very_long_chain_of_values_is_dropped_without_recursion() {
+    // Miri interprets each step.
+    let length: u32 = if cfg!(miri) { 2000 } else { 200_000 };
     let mut ctx = Context::background();
-    for n in 0..200_000_u32 {
+    for n in 0..length {
         ctx = ctx.with_value(n);
     }
-    assert_eq!(ctx.value::<u32>(), Some(&199_999));
+    assert_eq!(ctx.value::<u32>(), Some(&(length - 1)));
 }

@@ -1,0 +1,106 @@
+//! [`Tally`]: how many tests ran, and how they ended.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::failure::Failure;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) ignored: usize,
+}
+
+impl Tally {
+    /// Runs tests, shows what they print and counts them.
+    pub(crate) fn of(tests: &mut Command) -> Result<Self, Failure> {
+        let mut child = tests.stdout(Stdio::piped()).spawn()?;
+        let mut tally = Self::default();
+        let lines =
+            child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).split(b'\n'));
+        for line in lines {
+            let line = String::from_utf8_lossy(&line?).into_owned();
+            tally.read(&line);
+            println!("{line}");
+        }
+        // A binary that does not build, or that crashes, has no result line.
+        if !child.wait()?.success() {
+            tally.failed = tally.failed.max(1);
+        }
+        Ok(tally)
+    }
+
+    /// How many passed, of those that a proof must have: where none ran, nothing is proved.
+    pub(crate) fn proof(name: &str, tests: &mut Command) -> Result<usize, Failure> {
+        let tally = Self::of(tests)?;
+        Failure::of(name, tally.failed)?;
+        match tally.passed {
+            0 => Err(Failure::new(format!("{name}: nothing ran, so nothing is proved"))),
+            passed => Ok(passed),
+        }
+    }
+
+    /// Counts a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    fn read(&mut self, line: &str) {
+        if !line.contains("test result: ") {
+            return;
+        }
+        self.passed += count(line, "passed");
+        self.failed += count(line, "failed");
+        self.ignored += count(line, "ignored");
+    }
+}
+
+fn count(line: &str, what: &str) -> usize {
+    let mut parts = line.split([';', '.']).map(str::trim);
+    parts.find_map(|part| part.strip_suffix(what)?.trim().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A test binary that prints `text` and ends with `code`.
+    fn planted(text: &str, code: u8) -> Command {
+        let mut planted = Command::new("sh");
+        planted.args(["-c", &format!("echo '{text}'; exit {code}")]);
+        planted
+    }
+
+    fn complaint(text: &str, code: u8) -> String {
+        Tally::proof("loom", &mut planted(text, code)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn result_lines_are_added_up_and_other_lines_are_not() {
+        let mut tally = Tally::default();
+        tally.read("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out");
+        tally.read("test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; in 0.01s");
+        tally.read("test causes::a_test ... ok, 7 passed; 7 failed;");
+        assert_eq!(tally, Tally { passed: 13, failed: 2, ignored: 1 });
+    }
+
+    #[test]
+    fn a_crash_counts_as_a_failure() {
+        let text = "test result: ok. 1 passed; 0 failed; 0 ignored;";
+        let tally = Tally::of(&mut planted(text, 101)).unwrap();
+        assert_eq!(tally, Tally { passed: 1, failed: 1, ignored: 0 });
+    }
+
+    #[test]
+    fn a_proof_in_which_nothing_ran_has_failed() {
+        let none = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 16 filtered out";
+        assert_eq!(complaint(none, 0), "loom: nothing ran, so nothing is proved");
+        assert_eq!(complaint("", 0), "loom: nothing ran, so nothing is proved");
+        let some = "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 14 filtered out";
+        assert_eq!(Tally::proof("loom", &mut planted(some, 0)).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_proof_with_a_failure_or_a_crash_has_failed() {
+        let failed = "test result: FAILED. 9 passed; 1 failed; 0 ignored; 0 measured;";
+        assert_eq!(complaint(failed, 101), "loom: 1 to fix, see above");
+        assert_eq!(complaint("", 101), "loom: 1 to fix, see above");
+    }
+}
