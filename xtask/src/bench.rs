@@ -1,11 +1,13 @@
 //! `cargo xtask bench`: ours against the neighbour's, in one process and one run.
 
+use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::run::{cargo, run};
+use crate::run::{cargo, read, run, target};
 
 /// Measures ours against its peer and prints ratios; fails if one misses its target.
 #[derive(Args)]
@@ -19,12 +21,22 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let scope = ["run", "--quiet", "--profile", "bench", "--locked", "--package", "xtask"];
-        let mut bench = cargo(&scope);
-        bench.args(["--features", "bench", "--bin", "bench", "--"]).args(&self.areas);
+        // By a program of its own: counting takes time.
+        let counted = read(&mut self.program("bench-memory"))?;
+        let memory = target().join("bench-memory.json");
+        fs::write(&memory, counted)?;
+        let mut bench = self.program("bench");
+        bench.arg("--memory").arg(memory);
         if let Some(file) = &self.json {
             bench.arg("--json").arg(std::path::absolute(file)?);
         }
         run(&mut bench)
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let scope = ["run", "--quiet", "--profile", "bench", "--locked", "--package", "xtask"];
+        let mut program = cargo(&scope);
+        program.args(["--features", "bench", "--bin", name, "--"]).args(&self.areas);
+        program
     }
 }

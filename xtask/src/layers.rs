@@ -89,7 +89,7 @@ fn knows(layer: &(&str, &[&str], &[&str]), to: &str, for_tests: bool) -> bool {
     let Some((_, owners, tests_of)) = ENGINES.iter().find(|engine| matches(&[engine.0], to)) else {
         return true;
     };
-    // No library, hence no layer to keep clean.
+    // Nothing is built on it, hence no layer to keep clean.
     let exempt = layer.0 == "xtask" || layer.1 == ANYTHING;
     exempt || owners.contains(&layer.0) || for_tests && tests_of.contains(&layer.0)
 }

@@ -1,0 +1,22 @@
+//! Whom we compare with.
+
+/// A peer: how the table calls it, and what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) tag: &'static str,
+    pub(crate) name: &'static str,
+}
+
+pub(crate) const TOKEN: Peer =
+    Peer { tag: "tokio-util", name: "tokio_util::sync::CancellationToken" };
+pub(crate) const TOKEN_AND_SLEEP: Peer =
+    Peer { tag: "+ Sleep", name: "CancellationToken and tokio::time::Sleep" };
+pub(crate) const SLEEP: Peer = Peer { tag: "Sleep", name: "tokio::time::Sleep" };
+pub(crate) const TELEMETRY: Peer = Peer { tag: "otel", name: "opentelemetry::Context" };
+pub(crate) const EXTENSIONS: Peer = Peer { tag: "http", name: "http::Extensions" };
+pub(crate) const PARTS: Peer = Peer {
+    tag: "parts",
+    name: "CancellationToken, DropGuard, http::Extensions, tokio::time::timeout, tokio::select!",
+};
+/// Not run here; its figures were taken on a machine of the same kind.
+pub(crate) const GO: Peer = Peer { tag: "Go, quoted", name: "Go 1.27, quoted" };
