@@ -51,7 +51,7 @@
 //! | start tasks, wait, and name what does not stop | [`Scope`] |
 //! | end with the first of two | [`Context::merged`], [`Context::child_until`] |
 //! | carry an id everywhere | [`Context::with_value`], [`Context::value`] |
-//! | take it to another process | [`wire`] |
+//! | take it to another process | [`Context::with_wire_value`], [`wire`] |
 //! | see what is alive | [`Context::snapshot`], [`Derive::observed`] |
 //! | go on using `CancellationToken` | `child_until_token`, `to_token`: feature `tokio-util` |
 //!
@@ -85,8 +85,10 @@
 //!    `waiting::run_does_not_poll_the_future_of_a_context_that_has_ended`).
 //! 6. What is dropped leaves nothing behind in its parents
 //!    (`merging::nothing_of_a_merged_context_is_left_behind_in_its_parents`).
-//! 7. Printing a context prints no value but those that opted in
-//!    (`wire::a_printed_context_shows_what_opted_in_escaped_and_no_secret`).
+//! 7. A value that did not opt in is not printed and does not leave the process
+//!    (`values::printing_a_context_does_not_print_its_values`,
+//!    `wire::the_nearest_binding_crosses_and_one_that_did_not_opt_in_hides_it`), and whatever comes
+//!    over the wire is read without a panic (`wire::whatever_comes_in_is_read_without_a_panic`).
 //! 8. Ending or dropping a chain of 100,000 contexts does not recurse
 //!    (`tree::a_very_deep_chain_is_ended_and_dropped`).
 //!
