@@ -54,6 +54,6 @@ pub(crate) struct OptedIn<'a> {
     pub(crate) redacted: bool,
 }
 
-pub(crate) fn opt_in<T: WireValue>(value: &T) -> Option<OptedIn<'_>> {
-    Some(OptedIn { name: T::NAME, text: value.encode(), redacted: T::REDACTED })
+pub(crate) fn opt_in<T: WireValue>(value: &T) -> OptedIn<'_> {
+    OptedIn { name: T::NAME, text: value.encode(), redacted: T::REDACTED }
 }

@@ -1,22 +1,68 @@
 //! Typed values: one binding a link, inherited by pointer, shadowed by nearer ones.
 
 use std::any::{Any, TypeId};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, OnceLock};
 
 use crate::opted_in::{OptedIn, WireValue, opt_in};
 
+/// Every link of this depth, but the last, has an index of all that is behind it. So a look goes
+/// along a few links at most, and the index of what a service binds serves all its requests.
+const STRIDE: usize = 4;
+
 /// A chain of bindings, nearest first.
 #[derive(Clone, Default)]
-pub(crate) struct Values(Option<Arc<dyn Link>>);
+pub(crate) struct Values(Option<Arc<Link>>);
+
+type Value = dyn Any + Send + Sync;
+
+struct Link<V: ?Sized = Value> {
+    bound: TypeId,
+    /// How many links are behind it.
+    depth: usize,
+    /// How to print and send the value, where it opted in.
+    opted_in: Option<fn(&Value) -> Option<OptedIn<'_>>>,
+    next: Option<Arc<Link>>,
+    /// Made by the first look that comes here.
+    index: OnceLock<Index>,
+    value: V,
+}
+
+/// The nearest link of each type.
+type Index = HashMap<TypeId, Arc<Link>, BuildHasherDefault<PassThrough>>;
 
 impl Values {
     pub(crate) fn with<T: Any + Send + Sync>(&self, value: T) -> Self {
-        Self(Some(Arc::new(Binding { value, opted_in: |_| None, next: self.0.clone() })))
+        self.link(value, None)
     }
 
     pub(crate) fn with_opted_in<T: WireValue>(&self, value: T) -> Self {
-        let binding = Binding { value, opted_in: opt_in::<T>, next: self.0.clone() };
-        Self(Some(Arc::new(binding)))
+        self.link(value, Some(|value| value.downcast_ref().map(opt_in::<T>)))
+    }
+
+    fn link<T: Any + Send + Sync>(
+        &self,
+        value: T,
+        opted_in: Option<fn(&Value) -> Option<OptedIn<'_>>>,
+    ) -> Self {
+        let (bound, next) = (TypeId::of::<T>(), self.0.clone());
+        let depth = next.as_ref().map_or(0, |next| next.depth + 1);
+        let index = OnceLock::new();
+        Self(Some(Arc::new(Link { bound, depth, opted_in, next, index, value })))
+    }
+
+    pub(crate) fn get<T: Any>(&self) -> Option<&T> {
+        let wanted = TypeId::of::<T>();
+        let mut link = self.0.as_deref()?;
+        while link.bound != wanted {
+            link = if link.is_indexed() {
+                link.index().get(&wanted)?
+            } else {
+                link.next.as_deref()?
+            };
+        }
+        link.value.downcast_ref()
     }
 
     /// Calls `each` for every binding that opted in and is not shadowed, nearest first.
@@ -24,24 +70,31 @@ impl Values {
         let mut seen: Vec<TypeId> = Vec::new();
         let mut link = self.0.as_deref();
         while let Some(here) = link {
-            let bound = here.value().type_id();
-            if !seen.contains(&bound) {
-                seen.push(bound);
-                here.opted_in().into_iter().for_each(&mut each);
+            if !seen.contains(&here.bound) {
+                seen.push(here.bound);
+                let opted_in = here.opted_in.and_then(|opted_in| opted_in(&here.value));
+                opted_in.into_iter().for_each(&mut each);
             }
-            link = here.next();
+            link = here.next.as_deref();
         }
     }
+}
 
-    pub(crate) fn get<T: Any>(&self) -> Option<&T> {
-        let mut link = self.0.as_deref();
-        while let Some(here) = link {
-            if here.binds(TypeId::of::<T>()) {
-                return here.value().downcast_ref();
+impl Link {
+    fn is_indexed(&self) -> bool {
+        self.depth.is_multiple_of(STRIDE) && self.depth > 0
+    }
+
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| {
+            let mut index = Index::default();
+            let mut link = self.next.as_ref();
+            while let Some(here) = link {
+                index.entry(here.bound).or_insert_with(|| Arc::clone(here));
+                link = here.next.as_ref();
             }
-            link = here.next();
-        }
-        None
+            index
+        })
     }
 }
 
@@ -50,43 +103,29 @@ impl Drop for Values {
     fn drop(&mut self) {
         let mut link = self.0.take();
         while let Some(mut last) = link {
-            link = Arc::get_mut(&mut last).and_then(Link::take_next);
+            // Its index goes first: it has the links behind.
+            link = Arc::get_mut(&mut last).and_then(|last| {
+                last.index.take();
+                last.next.take()
+            });
         }
     }
 }
 
-trait Link: Send + Sync {
-    fn binds(&self, wanted: TypeId) -> bool;
-    fn value(&self) -> &dyn Any;
-    fn opted_in(&self) -> Option<OptedIn<'_>>;
-    fn next(&self) -> Option<&dyn Link>;
-    fn take_next(&mut self) -> Option<Arc<dyn Link>>;
-}
+/// The id of a type is a hash already.
+#[derive(Default)]
+struct PassThrough(u64);
 
-struct Binding<T> {
-    value: T,
-    opted_in: fn(&T) -> Option<OptedIn<'_>>,
-    next: Option<Arc<dyn Link>>,
-}
-
-impl<T: Any + Send + Sync> Link for Binding<T> {
-    fn binds(&self, wanted: TypeId) -> bool {
-        TypeId::of::<T>() == wanted
+impl Hasher for PassThrough {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }
 
-    fn value(&self) -> &dyn Any {
-        &self.value
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id;
     }
 
-    fn opted_in(&self) -> Option<OptedIn<'_>> {
-        (self.opted_in)(&self.value)
-    }
-
-    fn next(&self) -> Option<&dyn Link> {
-        self.next.as_deref()
-    }
-
-    fn take_next(&mut self) -> Option<Arc<dyn Link>> {
-        self.next.take()
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
