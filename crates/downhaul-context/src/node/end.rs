@@ -1,5 +1,6 @@
 //! How a node ends or begins to drain, and how its end is found.
 
+use std::cell::LazyCell;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +18,13 @@ impl Node {
         let is_timed_below = self.has(TIMED_BELOW);
         let mut at = Moment::START;
         if is_timed_below || !self.is_untouched() {
-            let now = Moment::now();
+            let clock = LazyCell::new(Moment::now);
             // Invariant 1: an end that came before this one is recorded first.
-            if self.cause_at(|| now).is_some() {
+            if self.cause_at(|| *clock).is_some() {
                 return false;
             }
             // Invariant 7: what is below compares only with times of its own.
-            at = if is_timed_below { now } else { at };
+            at = if is_timed_below { *clock } else { at };
         }
         self.end_with(Cause::told(reason, at, site, self.path()))
     }
