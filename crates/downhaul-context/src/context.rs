@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -63,6 +63,12 @@ pub struct Context {
     pub(crate) node: Arc<Node>,
     pub(crate) values: Values,
 }
+
+/// What it changes is behind locks that no panic leaves half way, and its values are only lent.
+impl UnwindSafe for Context {}
+
+/// As [`UnwindSafe`].
+impl RefUnwindSafe for Context {}
 
 impl Context {
     /// Starts a new tree and returns its root with the canceller that ends it.

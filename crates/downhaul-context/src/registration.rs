@@ -1,6 +1,7 @@
 //! [`Registration`]: a callback that can be stopped.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::listener::Stop;
@@ -8,6 +9,12 @@ use crate::listener::Stop;
 /// A callback of [`Context::on_done`](crate::Context::on_done). Dropping it stops the callback.
 #[must_use = "dropping it stops the callback; `keep` lets go of it"]
 pub struct Registration(Option<Arc<dyn Stop>>);
+
+/// Nothing of it can be seen but whether it was stopped.
+impl UnwindSafe for Registration {}
+
+/// As [`UnwindSafe`].
+impl RefUnwindSafe for Registration {}
 
 impl Registration {
     pub(crate) fn new(listener: Arc<dyn Stop>) -> Self {
