@@ -226,7 +226,8 @@ impl Context {
     /// something of another library becomes a parent.
     ///
     /// No task is spawned. `foreign` is polled now, and then by whoever wakes it, on their thread:
-    /// it ought to do no more than to wait, as a channel's receiver does.
+    /// it ought to do no more than to wait, as a channel's receiver does. If it panics, that ends
+    /// the child.
     ///
     /// # Examples
     ///
@@ -256,6 +257,10 @@ impl Context {
     /// It is called once at most, on the thread that ends the context, before the call that ends it
     /// returns: keep it short, and spawn a task for more. A panic in it is caught, and goes no
     /// further than the panic hook. Dropping the registration stops it.
+    ///
+    /// Of an end that time alone brings it hears by the timer of the runtime in which it was
+    /// registered or in which the drain began. Where there is none, or it is shut down, it is left
+    /// with the ends that somebody brings.
     ///
     /// # Panics
     ///

@@ -6,16 +6,18 @@
 //! 1. `turn` tells who listens: whoever finds it idle does, and whoever does not leaves a note that
 //!    makes the one who listens do so again. So the news that a waker brings is never lost, and it
 //!    never waits for another thread or for itself.
-//! 2. The ear is behind a lock, in which nobody else's code runs but a foreign future's `poll`.
-//!    Reactions run outside it, so a reaction may stop its own listener.
-//! 3. Who takes the ear out has stopped the listener: no reaction begins after that. The last
-//!    reaction begins by taking it out.
+//! 2. The ear is behind a lock, in which nobody else's code runs. A foreign future is lent to who
+//!    listens, and reactions run outside the lock: so both may stop their own listener, as they do
+//!    when they drop what it belongs to.
+//! 3. Once the ear is gone from its seat the listener has stopped: no reaction begins after that.
+//!    The last reaction begins by taking it away.
 
 use std::future::Future;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, Weak};
-use std::task::{Context as TaskContext, Poll, Wake, Waker, ready};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use crate::cause::Reason;
 use crate::clock::Moment;
@@ -32,6 +34,9 @@ const AGAIN: u8 = 2;
 pub(crate) trait Ear: Send + 'static {
     /// Whether there is news once at most.
     const ONCE: bool;
+
+    /// Whether `poll_news` runs somebody else's code.
+    const IS_FOREIGN: bool = false;
 
     type News;
 
@@ -50,26 +55,43 @@ impl<N, F: FnMut(N) + Send + 'static> React<N> for F {
     }
 }
 
-enum Heard<E: Ear> {
+enum Heard<N> {
     Nothing,
-    News(E::News),
-    /// The ear is dropped outside the lock.
-    Last(E::News, Option<E>),
+    News(N),
+    Last(N),
     Stopped,
+}
+
+impl<N> Heard<N> {
+    fn of(news: Poll<N>, is_once: bool) -> Self {
+        match news {
+            Poll::Pending => Self::Nothing,
+            Poll::Ready(news) if is_once => Self::Last(news),
+            Poll::Ready(news) => Self::News(news),
+        }
+    }
+}
+
+/// Where the ear is.
+enum Seat<E> {
+    Taken(E),
+    /// Who listens has it.
+    Lent,
+    Gone,
 }
 
 /// See the invariants above.
 pub(crate) struct Listener<E, R> {
     turn: AtomicU8,
-    ear: Mutex<Option<E>>,
+    seat: Mutex<Seat<E>>,
     reaction: Mutex<R>,
 }
 
 impl<E: Ear, R: React<E::News>> Listener<E, R> {
     /// Listens from now on. What is to be heard already is reacted to before this returns.
     pub(crate) fn start(ear: E, reaction: R) -> Arc<Self> {
-        let (ear, reaction) = (Mutex::new(Some(ear)), Mutex::new(reaction));
-        let listener = Arc::new(Self { turn: AtomicU8::new(LISTENING), ear, reaction });
+        let (seat, reaction) = (Mutex::new(Seat::Taken(ear)), Mutex::new(reaction));
+        let listener = Arc::new(Self { turn: AtomicU8::new(LISTENING), seat, reaction });
         listener.take_turn();
         listener
     }
@@ -89,10 +111,7 @@ impl<E: Ear, R: React<E::News>> Listener<E, R> {
         loop {
             match self.hear(&mut cx) {
                 Heard::News(news) => self.react(news),
-                Heard::Last(news, ear) => {
-                    drop(ear);
-                    return self.react(news);
-                }
+                Heard::Last(news) => return self.react(news),
                 Heard::Nothing if self.rest() => return,
                 Heard::Nothing => {
                     self.turn.swap(LISTENING, Ordering::AcqRel);
@@ -102,15 +121,53 @@ impl<E: Ear, R: React<E::News>> Listener<E, R> {
         }
     }
 
-    fn hear(&self, cx: &mut TaskContext<'_>) -> Heard<E> {
-        let mut ear = self.lock_ear();
-        let Some(listening) = ear.as_mut() else { return Heard::Stopped };
-        match listening.poll_news(cx) {
-            Poll::Pending => Heard::Nothing,
-            // Invariant 3: before anyone else can stop it.
-            Poll::Ready(news) if E::ONCE => Heard::Last(news, ear.take()),
-            Poll::Ready(news) => Heard::News(news),
+    fn hear(&self, cx: &mut TaskContext<'_>) -> Heard<E::News> {
+        if E::IS_FOREIGN {
+            return self.hear_lent(cx);
         }
+        let mut seat = self.seat();
+        let Seat::Taken(ear) = &mut *seat else { return Heard::Stopped };
+        let heard = Heard::of(ear.poll_news(cx), E::ONCE);
+        if let Heard::Last(_) = &heard {
+            // Invariant 3: before anyone else can stop it. It is dropped outside the lock.
+            let ear = mem::replace(&mut *seat, Seat::Gone);
+            drop(seat);
+            drop(ear);
+        }
+        heard
+    }
+
+    /// Invariant 2.
+    fn hear_lent(&self, cx: &mut TaskContext<'_>) -> Heard<E::News> {
+        let Some(mut ear) = self.lend() else { return Heard::Stopped };
+        let heard = Heard::of(ear.poll_news(cx), E::ONCE);
+        let is_last = matches!(heard, Heard::Last(_));
+        if self.take_back(ear, is_last) { heard } else { Heard::Stopped }
+    }
+
+    fn lend(&self) -> Option<E> {
+        let mut seat = self.seat();
+        match mem::replace(&mut *seat, Seat::Lent) {
+            Seat::Taken(ear) => Some(ear),
+            gone => {
+                *seat = gone;
+                None
+            }
+        }
+    }
+
+    /// Returns whether nobody has stopped the listener meanwhile.
+    fn take_back(&self, ear: E, is_last: bool) -> bool {
+        let mut seat = self.seat();
+        let goes_on = !matches!(*seat, Seat::Gone);
+        if goes_on && !is_last {
+            *seat = Seat::Taken(ear);
+            return true;
+        }
+        *seat = Seat::Gone;
+        drop(seat);
+        drop(ear);
+        goes_on
     }
 
     /// Returns whether there is nothing more to hear for now.
@@ -125,8 +182,8 @@ impl<E: Ear, R: React<E::News>> Listener<E, R> {
         let _ = catch_unwind(AssertUnwindSafe(|| reaction.react(news)));
     }
 
-    fn lock_ear(&self) -> MutexGuard<'_, Option<E>> {
-        self.ear.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seat(&self) -> MutexGuard<'_, Seat<E>> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,8 +205,9 @@ pub(crate) trait Stop: Send + Sync {
 
 impl<E: Ear, R: React<E::News>> Stop for Listener<E, R> {
     fn stop(&self) -> bool {
-        let ear = self.lock_ear().take();
-        ear.is_some()
+        // What it was, and with it the ear, is dropped outside the lock.
+        let was = mem::replace(&mut *self.seat(), Seat::Gone);
+        !matches!(was, Seat::Gone)
     }
 }
 
@@ -173,8 +231,10 @@ impl Ear for Ending {
     fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Arc<Node>> {
         // A node that is gone never ends.
         let Some(node) = self.node.upgrade() else { return Poll::Pending };
-        ready!(self.place.poll_reached(&node, cx));
-        Poll::Ready(node)
+        let reached = self.place.poll_reached(&node, cx);
+        // Whoever begins a drain, or shuts its runtime down, asked for no timer.
+        self.place.make_do();
+        reached.map(|()| node)
     }
 }
 
@@ -230,9 +290,13 @@ pub(crate) struct Foreign(pub(crate) Pin<Box<dyn Future<Output = Reason> + Send>
 impl Ear for Foreign {
     const ONCE: bool = true;
 
+    const IS_FOREIGN: bool = true;
+
     type News = Reason;
 
     fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Reason> {
-        self.0.as_mut().poll(cx)
+        // What called the waker must not hear of a panic, and the child must not wait for ever.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| Poll::Ready(Reason::cancelled("its foreign parent panicked")))
     }
 }

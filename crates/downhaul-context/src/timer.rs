@@ -52,44 +52,50 @@ impl Timer {
     /// If it has to be armed and there is no current tokio runtime whose timer is enabled, or that
     /// is shut down.
     pub(crate) fn poll(&mut self, due: impl Into<Moment>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let due = due.into();
+        self.try_poll(due.into(), cx).unwrap_or_else(|missing| panic!("{missing}"))
+    }
+
+    /// As [`poll`](Self::poll), but it fails with what is missing instead of a panic.
+    pub(crate) fn try_poll(
+        &mut self,
+        due: Moment,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<Poll<()>, &'static str> {
         if let Some(Armed { shard, key }) = &self.0 {
             if shard.renew(*key, due, cx.waker()) {
-                return Poll::Pending;
+                return Ok(Poll::Pending);
             }
             // It has fired, is to be moved, or its runtime is shut down.
             self.0 = None;
             if due.has_come(Moment::now()) {
-                return Poll::Ready(());
+                return Ok(Poll::Ready(()));
             }
         }
-        self.0 = Armed::new(due, cx.waker());
-        if self.0.is_some() { Poll::Pending } else { Poll::Ready(()) }
+        self.0 = Armed::new(due, cx.waker())?;
+        Ok(if self.0.is_some() { Poll::Pending } else { Poll::Ready(()) })
     }
 }
 
 impl Armed {
     /// None if `due` has come.
-    fn new(due: Moment, waker: &Waker) -> Option<Self> {
-        let Ok(runtime) = Handle::try_current() else {
-            panic!("waiting for a deadline needs a tokio runtime with its timer enabled");
-        };
+    fn new(due: Moment, waker: &Waker) -> Result<Option<Self>, &'static str> {
+        let missing = "waiting for a deadline needs a tokio runtime with its timer enabled";
+        let runtime = Handle::try_current().map_err(|_| missing)?;
         let shard = here(&runtime).unwrap_or_else(|| settle_here(&runtime));
         if let Some(key) = shard.arm(due, waker.clone(), &runtime) {
-            return Some(Self { shard, key });
+            return Ok(Some(Self { shard, key }));
         }
         if due.has_come(Moment::now()) {
-            return None;
+            return Ok(None);
         }
         // The shard was given up.
         let shard = settle_here(&runtime);
-        let key = shard.arm(due, waker.clone(), &runtime)?;
+        let Some(key) = shard.arm(due, waker.clone(), &runtime) else { return Ok(None) };
         let armed = Self { shard, key };
-        assert!(
-            !armed.shard.is_given_up(),
-            "waiting for a deadline needs a tokio runtime that is not shut down"
-        );
-        Some(armed)
+        if armed.shard.is_given_up() {
+            return Err("waiting for a deadline needs a tokio runtime that is not shut down");
+        }
+        Ok(Some(armed))
     }
 }
 

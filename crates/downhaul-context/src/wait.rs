@@ -14,12 +14,14 @@ use crate::timer::Timer;
 pub(crate) struct Place {
     level: Level,
     key: Option<usize>,
-    timer: Timer,
+    /// None when it has given up on time: see [`make_do`](Self::make_do).
+    timer: Option<Timer>,
+    makes_do: bool,
 }
 
 impl Place {
     pub(crate) fn new(level: Level) -> Self {
-        Self { level, key: None, timer: Timer::new() }
+        Self { level, key: None, timer: Some(Timer::new()), makes_do: false }
     }
 
     pub(crate) fn poll_reached(&mut self, node: &Arc<Node>, cx: &mut TaskContext<'_>) -> Poll<()> {
@@ -40,11 +42,29 @@ impl Place {
             if due == Moment::NEVER {
                 return Poll::Pending;
             }
-            ready!(self.timer.poll(due, cx));
+            ready!(self.poll_timer(due, cx));
             if node.level() >= self.level {
                 return Poll::Ready(());
             }
         }
+    }
+
+    /// From now on it makes do without a timer, and waits for what others do alone, once there is
+    /// none to be had. Else it panics.
+    pub(crate) fn make_do(&mut self) {
+        self.makes_do = true;
+    }
+
+    fn poll_timer(&mut self, due: Moment, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        if !self.makes_do {
+            return timer.poll(due, cx);
+        }
+        timer.try_poll(due, cx).unwrap_or_else(|_| {
+            // Not to be tried again: a runtime that is shut down wakes who tries.
+            self.timer = None;
+            Poll::Pending
+        })
     }
 
     pub(crate) fn leave(&self, node: &Node) {

@@ -4,14 +4,16 @@
 
 #![cfg(downhaul_loom)]
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context as TaskContext, Wake, Waker};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::Duration;
 
-use downhaul_context::{Canceller, Cause, Context, Level};
+use downhaul_context::{Canceller, Cause, CauseKind, Context, Level, Reason};
+use loom::sync::Mutex;
+use loom::sync::atomic::AtomicBool as LoomBool;
 use loom::thread;
 
 /// A task that waits: polled once, then only if it was woken.
@@ -334,4 +336,62 @@ fn a_merged_context_that_is_dropped_and_a_cancel_of_the_second_parent() {
         drop(both);
         killer.join().unwrap();
     });
+}
+
+/// Something of another library, which ends when it is told to.
+#[derive(Clone, Default)]
+struct Foreign {
+    waker: Arc<Mutex<Option<Waker>>>,
+    ended: Arc<LoomBool>,
+}
+
+impl Foreign {
+    fn child(&self) -> (Context, Canceller) {
+        let foreign = self.clone();
+        Context::background().child_until(poll_fn(move |cx| {
+            *foreign.waker.lock().expect("whole") = Some(cx.waker().clone());
+            match foreign.ended.load(Ordering::SeqCst) {
+                true => Poll::Ready(Reason::client_gone()),
+                false => Poll::Pending,
+            }
+        }))
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Makes its child's side look, whether it has ended or not. The waker stays.
+    fn wake(&self) {
+        let waker = self.waker.lock().expect("whole").clone();
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[test]
+fn a_foreign_parent_that_ends_while_its_child_is_made_ends_it() {
+    model(3, || {
+        let foreign = Foreign::default();
+        let ending = foreign.clone();
+        let ending = thread::spawn(move || ending.end());
+        let (ctx, _canceller) = foreign.child();
+        ending.join().unwrap();
+        assert_eq!(ctx.cause().unwrap().kind(), CauseKind::ClientGone);
+    });
+}
+
+#[test]
+fn a_foreign_parent_that_wakes_or_ends_while_its_child_is_dropped_is_let_go() {
+    for tell in [Foreign::wake, Foreign::end] {
+        model(3, move || {
+            let foreign = Foreign::default();
+            let child = foreign.child();
+            let telling = foreign.clone();
+            let telling = thread::spawn(move || tell(&telling));
+            drop(child);
+            telling.join().unwrap();
+            assert_eq!(Arc::strong_count(&foreign.ended), 1);
+        });
+    }
 }

@@ -3,9 +3,10 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use downhaul_context::{CauseKind, Context, Reason, Registration};
+use downhaul_context::{Canceller, CauseKind, Context, Reason, Registration};
 use tokio::sync::oneshot;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -163,10 +164,64 @@ fn a_foreign_future_is_dropped_with_its_child_and_polled_only_when_woken() {
     let foreign = std::future::poll_fn(move |_| {
         let _held = &inner;
         count.fetch_add(1, Ordering::SeqCst);
-        std::task::Poll::<Reason>::Pending
+        Poll::<Reason>::Pending
     });
     let child = Context::background().child_until(foreign);
     assert_eq!((Arc::strong_count(&held), polls.load(Ordering::SeqCst)), (2, 1));
     drop(child);
     assert_eq!((Arc::strong_count(&held), polls.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[test]
+fn a_drain_on_a_thread_without_a_runtime_leaves_the_callbacks_listening_for_the_cancel() {
+    let (ctx, canceller) = Context::root();
+    let log = Log::default();
+    let _callbacks = [log.on_done(&ctx, "first"), log.on_done(&ctx, "second")];
+    assert!(canceller.drain(60 * SECOND));
+    assert!(log.entries().is_empty());
+    canceller.cancel();
+    assert_eq!(log.entries(), ["first", "second"]);
+}
+
+#[test]
+fn a_runtime_that_is_dropped_leaves_its_callbacks_listening_for_the_cancel() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (ctx, canceller) = Context::background().with_timeout(3600 * SECOND);
+    let log = Log::default();
+    let _callback = runtime.block_on(async { log.on_done(&ctx, "cancelled") });
+    drop(runtime);
+    assert!(log.entries().is_empty());
+    canceller.cancel();
+    assert_eq!(log.entries(), ["cancelled"]);
+}
+
+#[test]
+fn a_foreign_future_may_drop_the_last_handles_of_its_own_child() {
+    for ready in [true, false] {
+        let child: Arc<Mutex<Option<(Context, Canceller)>>> = Arc::default();
+        let wakers: Arc<Mutex<Vec<Waker>>> = Arc::default();
+        let (session, waiting) = (Arc::clone(&child), Arc::clone(&wakers));
+        let foreign = std::future::poll_fn(move |cx| {
+            waiting.lock().unwrap().push(cx.waker().clone());
+            match session.lock().unwrap().take() {
+                Some(_dropped) if ready => Poll::Ready(Reason::client_gone()),
+                _ => Poll::Pending,
+            }
+        });
+        *child.lock().unwrap() = Some(Context::background().child_until(foreign));
+        let waker = wakers.lock().unwrap()[0].clone();
+        waker.wake_by_ref();
+        assert_eq!(Arc::strong_count(&wakers), 1, "it is gone, whoever has its waker");
+    }
+}
+
+#[test]
+fn a_foreign_future_that_panics_ends_its_child_and_not_who_woke_it() {
+    let (sender, receiver) = oneshot::channel::<()>();
+    let (ctx, _canceller) = Context::background().child_until(async {
+        let _ = receiver.await;
+        panic!("as a test wants it")
+    });
+    assert!(panic::catch_unwind(AssertUnwindSafe(|| drop(sender))).is_ok());
+    assert!(ctx.cause().unwrap().to_string().contains("its foreign parent panicked"));
 }
