@@ -78,6 +78,8 @@ pub(crate) struct Extras {
     pub(crate) label: Option<Cow<'static, str>>,
     /// Another parent, whose deadline is the node's too.
     merged: Option<Arc<Node>>,
+    /// What the node outlives, in place of a parent.
+    shielded: Option<Arc<Node>>,
     /// What tells the node of an end that does not come from its parent. Set once, right after the
     /// node was made.
     bond: OnceLock<Registration>,
@@ -205,6 +207,12 @@ impl Node {
         match self.outlook() {
             (Level::Done, _) => Level::Done,
             (_, due) if due.has_come(Moment::now()) => Level::Done,
+            // Nobody tells a shielded node of what time alone does to the other.
+            (Level::Live, _)
+                if self.shielded_from().is_some_and(|other| other.level() > Level::Live) =>
+            {
+                Level::Draining
+            }
             (level, _) => level,
         }
     }

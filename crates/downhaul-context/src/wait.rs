@@ -35,9 +35,12 @@ impl Place {
             if node.is_untouched() {
                 return Poll::Pending;
             }
-            let (level, due) = node.outlook();
+            let (level, mut due) = node.outlook();
             if level >= self.level {
                 return Poll::Ready(());
+            }
+            if self.level == Level::Draining {
+                due = due.min(node.drains_at());
             }
             if due == Moment::NEVER {
                 return Poll::Pending;

@@ -29,6 +29,20 @@ impl Node {
         self.extras.as_ref()?.merged.as_ref()
     }
 
+    /// What the top of this node's lineage outlives: a shielded node has no parent.
+    pub(super) fn shielded_from(&self) -> Option<&Arc<Self>> {
+        self.lineage().last()?.extras.as_ref()?.shielded.as_ref()
+    }
+
+    pub(super) fn is_shielded(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.shielded.is_some())
+    }
+
+    /// When time alone makes the node drain: what it outlives then drains, or ends.
+    pub(crate) fn drains_at(&self) -> Moment {
+        self.shielded_from().map_or(Moment::NEVER, |other| other.due().min(other.drains_at()))
+    }
+
     /// A node that ends `slack` after `other`, and drains meanwhile.
     pub(crate) fn shielded(
         other: &Arc<Self>,
@@ -41,7 +55,8 @@ impl Node {
             deadline => deadline.max(since).after(slack),
         };
         let own = (at != Moment::NEVER).then_some(OwnDeadline { at, since });
-        let node = Self::new(None, site, Some(Box::default()), own, 0);
+        let extras = Extras { shielded: Some(Arc::clone(other)), ..Extras::default() };
+        let node = Self::new(None, site, Some(Box::new(extras)), own, 0);
         node.follow(other, slack);
         node
     }

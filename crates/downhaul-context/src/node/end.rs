@@ -111,7 +111,11 @@ impl Node {
     /// Why the node began to drain, or the nearest of its ancestors that did.
     pub(crate) fn drain_cause(&self) -> Option<Cause> {
         let drains = |node: &Self| node.lock().fate.drain().map(|drain| drain.cause.clone());
-        self.lineage().filter(|node| node.has(DRAINING)).find_map(drains)
+        let told = self.lineage().filter(|node| node.has(DRAINING)).find_map(drains);
+        told.or_else(|| {
+            let other = self.shielded_from()?;
+            other.cause().or_else(|| other.drain_cause())
+        })
     }
 
     /// The next moment at which time alone ends the node.
@@ -157,6 +161,13 @@ impl Node {
             && let Some(cause) = other.cause_at(|| now)
         {
             return cause;
+        }
+        if owner.is_shielded()
+            && let Some(cause) = owner.drain_cause()
+        {
+            let since = owner.lock().fate.since().unwrap_or(due);
+            let began = cause.at().max(since);
+            return Cause::drain_grace_over(due, due.since(began), cause);
         }
         let since = owner.lock().fate.since().filter(|since| *since <= due).unwrap_or(due);
         Cause::deadline(due, due.since(since), now.since(since), owner.site, owner.path())

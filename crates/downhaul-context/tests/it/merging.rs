@@ -146,6 +146,30 @@ async fn a_shield_survives_its_parents_deadline_and_grace_by_its_slack() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shielded_context_drains_when_time_alone_ends_its_parent_and_names_that() {
+    let (request, _request) = Context::background().with_timeout(SECOND);
+    let (cleanup, _cleanup) = request.shielded(5 * SECOND);
+    let (inner, _inner) = cleanup.shielded(5 * SECOND);
+    let (child, _child) = inner.child();
+    let (timed, _timed) = inner.with_timeout(3 * SECOND);
+    assert_eq!(child.level(), Level::Live);
+    let begun = tokio::time::Instant::now();
+    child.draining().await;
+    assert_eq!(begun.elapsed(), SECOND);
+    for ctx in [&cleanup, &inner, &child] {
+        assert_eq!(ctx.level(), Level::Draining);
+        assert_eq!(ctx.drain_cause().unwrap().kind(), CauseKind::Deadline);
+    }
+    // A deadline of its own below the shield is still one.
+    assert_eq!(timed.done().await.kind(), CauseKind::Deadline);
+    let cause = cleanup.done().await;
+    assert_eq!((cause.kind(), cause.budget()), (CauseKind::DrainGraceOver, Some(5 * SECOND)));
+    assert_eq!(begun.elapsed(), 6 * SECOND);
+    let cause = child.done().await;
+    assert_eq!((cause.kind(), begun.elapsed()), (CauseKind::DrainGraceOver, 11 * SECOND));
+}
+
 #[test]
 fn a_shielded_context_keeps_the_values_and_can_be_ended_by_its_own_canceller() {
     let (request, _request) = Context::root();
