@@ -16,16 +16,20 @@ use tokio::time::{sleep, timeout};
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What the service says before the address at which it takes orders.
+const ORDERS_AT: &str = "listening on http://";
+
+/// What it says before the address of its control interface.
+const CONTROL_AT: &str = "control on http://";
+
 /// A running service, killed when dropped.
 pub(crate) struct Service {
     child: Child,
     client: Client,
-    listen: String,
-    control: String,
     lines: Lines,
     readers: Vec<JoinHandle<()>>,
-    /// Held open and not read, where there is no reader for it.
-    unread: Option<ChildStderr>,
+    /// Held open and read no further, where nobody reads the log.
+    unread: Option<BufReader<ChildStderr>>,
 }
 
 /// What the process has written, line by line.
@@ -48,48 +52,61 @@ impl Service {
     /// Starts a service with these further variables in its environment.
     pub(crate) async fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let service = Self::spawn(arguments, environment).await;
-        service.until("the service is ready", async || service.ready().await == 200).await;
+        service.until_ready().await;
         service
     }
 
-    /// Starts a service whose log lines nobody reads, and waits until it is ready.
+    /// Starts a service whose log nobody reads once it has said where it is, and waits until it is
+    /// ready.
     pub(crate) async fn start_unread() -> Self {
-        let (mut child, listen, control) = Self::launch(&[], &[("RUST_LOG", "debug")]).await;
-        let stderr = child.stderr.take();
-        let mut service = Self::watch(child, listen, control);
-        service.unread = stderr;
-        service.until("the service is ready", async || service.ready().await == 200).await;
+        let mut child = Self::launch(&[], &[("RUST_LOG", "debug")]).await;
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut service = Self::watch(child);
+        while service.lines.address(ORDERS_AT).is_none() {
+            let mut line = String::new();
+            let read = log.read_line(&mut line).await.unwrap();
+            assert!(read > 0, "it ended: {:#?}", service.last_lines());
+            service.lines.push(line);
+        }
+        service.unread = Some(log);
+        service.until_ready().await;
         service
     }
 
     /// Starts a service on ports of its own.
     pub(crate) async fn spawn(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let (child, listen, control) = Self::launch(arguments, environment).await;
-        Self::watch(child, listen, control)
+        Self::watch(Self::launch(arguments, environment).await)
     }
 
-    async fn launch(arguments: &[&str], environment: &[(&str, &str)]) -> (Child, String, String) {
-        let (listen, control) = (free_address(), free_address());
+    /// The system chooses the ports, and the service says which: a port that was only found free
+    /// here could be somebody else's by then.
+    async fn launch(arguments: &[&str], environment: &[(&str, &str)]) -> Child {
         let mut command = Command::new(orders().await);
         command.envs(environment.iter().copied());
-        command.args(["--control", &control]).args(arguments);
+        command.args(["--control", "127.0.0.1:0"]).args(arguments);
         if !arguments.contains(&"--listen") {
-            command.args(["--listen", &listen]);
+            command.args(["--listen", "127.0.0.1:0"]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        (command.kill_on_drop(true).spawn().unwrap(), listen, control)
+        command.kill_on_drop(true).spawn().unwrap()
     }
 
-    fn watch(mut child: Child, listen: String, control: String) -> Self {
+    fn watch(mut child: Child) -> Self {
         let lines = Lines::default();
         let stdout = child.stdout.take().map(|stdout| tokio::spawn(lines.clone().read(stdout)));
         let stderr = child.stderr.take().map(|stderr| tokio::spawn(lines.clone().read(stderr)));
         let readers = stdout.into_iter().chain(stderr).collect();
-        Self { child, client: Client::new(), listen, control, lines, readers, unread: None }
+        Self { child, client: Client::new(), lines, readers, unread: None }
     }
 
-    pub(crate) fn listen(&self) -> &str {
-        &self.listen
+    async fn until_ready(&self) {
+        let ready = async || self.lines.address(ORDERS_AT).is_some() && self.ready().await == 200;
+        self.until("the service is ready", ready).await;
+    }
+
+    /// The address at which it takes orders.
+    pub(crate) fn listen(&self) -> String {
+        self.lines.address(ORDERS_AT).expect("a service that is ready has said where it listens")
     }
 
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -103,7 +120,7 @@ impl Service {
     }
 
     pub(crate) async fn post_order(&self, body: String) -> reqwest::Result<Response> {
-        self.client.post(format!("http://{}/orders", self.listen)).body(body).send().await
+        self.client.post(format!("http://{}/orders", self.listen())).body(body).send().await
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -129,11 +146,14 @@ impl Service {
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
-        self.ask("GET", &format!("http://{}{path}", self.listen)).await
+        self.ask("GET", &format!("http://{}{path}", self.listen())).await
     }
 
     pub(crate) async fn control(&self, method: &str, path: &str) -> (u16, Value) {
-        self.ask(method, &format!("http://{}{path}", self.control)).await
+        match self.lines.address(CONTROL_AT) {
+            Some(address) => self.ask(method, &format!("http://{address}{path}")).await,
+            None => (0, Value::Null),
+        }
     }
 
     /// The status of the readiness probe; 0 while nobody listens.
@@ -213,8 +233,20 @@ impl Lines {
     async fn read(self, from: impl AsyncRead + Unpin) {
         let mut from = BufReader::new(from).lines();
         while let Ok(Some(line)) = from.next_line().await {
-            self.0.lock().unwrap().push(line);
+            self.push(line);
         }
+    }
+
+    fn push(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    /// The address after `words`, once there is a line that says it.
+    fn address(&self, words: &str) -> Option<String> {
+        let lines = self.0.lock().unwrap();
+        let (_, rest) = lines.iter().find_map(|line| line.split_once(words))?;
+        let ends = |c: char| c.is_whitespace() || c == '"';
+        rest.split(ends).next().map(str::to_owned)
     }
 }
 
@@ -224,12 +256,6 @@ pub(crate) async fn json_of(answer: Response) -> Value {
 
 pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
-}
-
-/// A loopback address whose port the system says is free.
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
 }
 
 /// The example's binary. It is built if it is not there: `cargo test` of the workspace builds it

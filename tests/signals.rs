@@ -26,7 +26,8 @@ fn accounted(output: &str) -> (usize, usize) {
 async fn sigterm_finishes_what_is_begun_and_a_restart_settles_the_rest() {
     let broker = tokio::task::block_in_place(shared);
     let (broker, _vhost) = vhost(&broker);
-    let arguments = ["--broker", &broker, "--stock", "500", "--work-ms", "500"];
+    // 32 at a time take two seconds: 200 are placed well before they are settled.
+    let arguments = ["--broker", &broker, "--stock", "500", "--work-ms", "2000"];
     let first = Service::start(&arguments).await;
     let accepted = first.place_many(200).await;
     let ended = first.stop().await;
@@ -48,22 +49,42 @@ async fn sigterm_finishes_what_is_begun_and_a_restart_settles_the_rest() {
     assert_eq!(code(&second.stop().await), Some(0));
 }
 
+/// A request of which the service has the head and half of the body: it is in flight until the
+/// rest comes.
+struct HalfSent {
+    stream: TcpStream,
+    rest: &'static str,
+}
+
+impl HalfSent {
+    async fn to(service: &Service) -> Self {
+        let (half, rest) = (r#"{"product":"p-1","#, r#""quantity":1}"#);
+        let length = half.len() + rest.len();
+        let head = format!("POST /orders HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n\r\n");
+        let mut stream = TcpStream::connect(service.listen()).await.unwrap();
+        stream.write_all((head + half).as_bytes()).await.unwrap();
+        // An answered request behind it on another connection shows that the head has been read by
+        // now.
+        service.place_many(1).await;
+        Self { stream, rest }
+    }
+
+    /// Sends the rest, and returns what the service answers until it closes the connection.
+    async fn finish(mut self) -> String {
+        self.stream.write_all(self.rest.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_half_sent_at_sigterm_is_still_answered() {
-    let service = Service::start(&["--work-ms", "10"]).await;
-    let body = r#"{"product":"p-1","quantity":1}"#;
-    let mut client = TcpStream::connect(service.listen()).await.unwrap();
-    let head =
-        format!("POST /orders HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n", body.len());
-    client.write_all(head.as_bytes()).await.unwrap();
-    client.write_all(&body.as_bytes()[..10]).await.unwrap();
-    // An answered request behind it on another connection shows that the head has been read by now.
-    service.place_many(1).await;
+    let service = Service::start(&[]).await;
+    let half_sent = HalfSent::to(&service).await;
     service.signal("TERM").await;
     service.until("it is told to stop", async || service.ready().await == 503).await;
-    client.write_all(&body.as_bytes()[10..]).await.unwrap();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).await.unwrap();
+    let answer = half_sent.finish().await;
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
     let ended = service.ended().await;
     assert_eq!(code(&ended), Some(0), "{}", ended.output);
@@ -71,13 +92,15 @@ async fn a_request_that_is_half_sent_at_sigterm_is_still_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_it_drains_it_is_not_ready_and_says_why() {
-    let service = Service::start(&["--work-ms", "1500"]).await;
-    service.place_many(1).await;
+    let service = Service::start(&[]).await;
+    // It holds the drain open for as long as the questions take.
+    let half_sent = HalfSent::to(&service).await;
     service.signal("TERM").await;
     service.until("it is told to stop", async || service.ready().await == 503).await;
     let (_, body) = service.control("GET", "/health/ready").await;
     assert_eq!(body["reason"], "draining: SIGTERM");
     assert_eq!(service.control("GET", "/health/live").await.0, 200);
+    half_sent.finish().await;
     assert_eq!(code(&service.ended().await), Some(0));
 }
 

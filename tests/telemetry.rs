@@ -5,10 +5,11 @@ use std::sync::Arc;
 use downhaul::Context;
 use downhaul::consumer::headers::TRACEPARENT;
 use downhaul::consumer::{Broker, Subscription};
+use downhaul::http::{Error, Request, Router, Running, Server};
 use downhaul::rabbitmq::RabbitMq;
 use downhaul_testkit::rabbitmq::shared;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use reqwest::StatusCode;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::broker_loss::vhost;
@@ -44,44 +45,41 @@ async fn a_trace_travels_from_the_request_to_the_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_of_both_sides_reach_the_collector_that_the_environment_names() {
-    let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", collector.local_addr().unwrap());
-    let (sender, mut received) = mpsc::unbounded_channel();
-    let collecting = tokio::spawn(async move {
-        loop {
-            let (stream, _) = collector.accept().await.unwrap();
-            tokio::spawn(collect(stream, sender.clone()));
-        }
-    });
+    let (collector, mut exported) = collector().await;
+    let endpoint = format!("http://{}", collector.local_addr());
     let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
     let service = Service::start_with(&[], &environment).await;
     place_traced(&service).await;
     service.until_settled(1000).await;
     let ended = service.stop().await;
     assert!(ended.status.success(), "{}", ended.output);
-    collecting.abort();
 
     let mut all = Vec::new();
-    while let Ok(request) = received.try_recv() {
-        all.extend(request);
+    while let Ok(export) = exported.try_recv() {
+        all.extend(export);
     }
     let all = String::from_utf8_lossy(&all);
-    let spans = ["POST /orders", "publish order.created", "process inventory", "process orders"];
-    for name in ["POST /v1/traces"].into_iter().chain(spans) {
+    for name in ["POST /orders", "publish order.created", "process inventory", "process orders"] {
         assert!(all.contains(name), "no `{name}`");
     }
 }
 
-/// Reads requests and answers each with 200; passes on what was read.
-async fn collect(mut stream: TcpStream, received: mpsc::UnboundedSender<Vec<u8>>) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        received.send(buffer[..count].to_vec()).unwrap();
-        // Answering each piece rather than each request is enough here: the client sends one at a
-        // time and waits.
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-        stream.write_all(answer.as_bytes()).await.unwrap();
-    }
+/// A collector of traces, and what is exported to it.
+async fn collector() -> (Running, mpsc::UnboundedReceiver<Vec<u8>>) {
+    let (sender, exported) = mpsc::unbounded_channel();
+    let router = Router::with_state(sender).post("/v1/traces", collect);
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    (server.serve(Context::background(), router), exported)
+}
+
+async fn collect(
+    _ctx: Context,
+    mut req: Request<mpsc::UnboundedSender<Vec<u8>>>,
+) -> Result<StatusCode, Error> {
+    let export = req.bytes().await?;
+    // Whoever has stopped reading has seen enough.
+    let _ = req.state().send(export.to_vec());
+    Ok(StatusCode::OK)
 }
 
 #[tokio::test(flavor = "multi_thread")]
