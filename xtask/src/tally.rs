@@ -10,10 +10,15 @@ pub(crate) struct Tally {
     pub(crate) passed: usize,
     pub(crate) failed: usize,
     pub(crate) ignored: usize,
+    /// What the test binaries say of their failures, line by line.
+    failures: Vec<String>,
+    /// Whether such lines are being read.
+    failing: bool,
 }
 
 impl Tally {
-    /// Runs tests, shows what they print and counts them.
+    /// Runs tests, shows what they print and counts them. What failed is shown once more at the
+    /// end: a long log is often kept without its middle.
     pub(crate) fn of(tests: &mut Command) -> Result<Self, Failure> {
         let mut child = tests.stdout(Stdio::piped()).spawn()?;
         let mut tally = Self::default();
@@ -28,6 +33,9 @@ impl Tally {
         if !child.wait()?.success() {
             tally.failed = tally.failed.max(1);
         }
+        if !tally.failures.is_empty() {
+            println!("==> once more, what failed:\n{}", tally.failures.join("\n"));
+        }
         Ok(tally)
     }
 
@@ -41,9 +49,15 @@ impl Tally {
         }
     }
 
-    /// Counts a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    /// Counts a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`, and keeps what
+    /// stands between `failures:` and such a line.
     fn read(&mut self, line: &str) {
-        if !line.contains("test result: ") {
+        let ends = line.contains("test result: ");
+        self.failing = !ends && (self.failing || line == "failures:");
+        if self.failing && line != "failures:" {
+            self.failures.push(line.to_owned());
+        }
+        if !ends {
             return;
         }
         self.passed += count(line, "passed");
@@ -78,14 +92,33 @@ mod tests {
         tally.read("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out");
         tally.read("test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; in 0.01s");
         tally.read("test causes::a_test ... ok, 7 passed; 7 failed;");
-        assert_eq!(tally, Tally { passed: 13, failed: 2, ignored: 1 });
+        assert_eq!(tally, Tally { passed: 13, failed: 2, ignored: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn what_a_failed_test_printed_is_kept() {
+        let mut tally = Tally::default();
+        for line in [
+            "test a ... ok",
+            "test b ... FAILED",
+            "failures:",
+            "---- b stdout ----",
+            "it was not so",
+            "failures:",
+            "    b",
+            "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured;",
+            "test c ... ok",
+        ] {
+            tally.read(line);
+        }
+        assert_eq!(tally.failures, ["---- b stdout ----", "it was not so", "    b"]);
     }
 
     #[test]
     fn a_crash_counts_as_a_failure() {
         let text = "test result: ok. 1 passed; 0 failed; 0 ignored;";
         let tally = Tally::of(&mut planted(text, 101)).unwrap();
-        assert_eq!(tally, Tally { passed: 1, failed: 1, ignored: 0 });
+        assert_eq!(tally, Tally { passed: 1, failed: 1, ..Tally::default() });
     }
 
     #[test]
