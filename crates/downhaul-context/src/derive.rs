@@ -36,14 +36,13 @@ impl<'a> Derive<'a> {
 
     /// Ends the child after `budget`, or at the parent's deadline if that is sooner.
     pub fn timeout(mut self, budget: Duration) -> Self {
-        let since = Moment::now();
-        self.deadline = Some(OwnDeadline { at: since.after(budget), since });
+        self.deadline = Some(OwnDeadline::after(budget));
         self
     }
 
     /// Ends the child at `at`, or at the parent's deadline if that is sooner.
     pub fn deadline(mut self, at: Instant) -> Self {
-        self.deadline = Some(OwnDeadline { at: Moment::from(at), since: Moment::now() });
+        self.deadline = Some(OwnDeadline::at(Moment::from(at)));
         self
     }
 

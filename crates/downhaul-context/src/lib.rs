@@ -101,9 +101,9 @@
 //!
 //! # Clock
 //!
-//! Deadlines are instants of tokio's clock, which tests can pause. Deriving and checking need no
-//! runtime; waiting on a context that has a deadline or drains needs a tokio runtime with its timer
-//! enabled.
+//! Deadlines are instants of tokio's clock, which tests can pause in a runtime of one thread: set
+//! the deadlines that they are about in there. Deriving and checking need no runtime; waiting on a
+//! context that has a deadline or drains needs a tokio runtime with its timer enabled.
 //!
 //! # Read on
 //!

@@ -37,30 +37,34 @@ use std::fmt;
 use std::iter;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, is_steady};
 use crate::context::Level;
 use crate::node::state::State;
 use crate::registration::Registration;
-use crate::sync::{AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
 
 /// Draining has begun.
-const DRAINING: u8 = 1;
+const DRAINING: u16 = 1;
 /// The end has come.
-const ENDED: u8 = 2;
+const ENDED: u16 = 2;
 /// A deadline is set, here or above. It is there from the start or never.
-const TIMED: u8 = 4;
+const TIMED: u16 = 4;
 /// A deadline is set or a drain has begun, here or below.
-const TIMED_BELOW: u8 = 8;
+const TIMED_BELOW: u16 = 8;
 /// The same, and all its ancestors know as well.
-const TIMED_BELOW_UP: u8 = 16;
+const TIMED_BELOW_UP: u16 = 16;
 /// It is linked to its parent, its parent to its own, and so on.
-const ROOTED: u8 = 32;
+const ROOTED: u16 = 32;
 /// It has no canceller, no deadline and no parent. It is there from the start or never.
-const ETERNAL: u8 = 64;
+const ETERNAL: u16 = 64;
 /// It and all below it are linked from birth, so that snapshots list them. It is there from the
 /// start or never.
-const OBSERVED: u8 = 128;
+const OBSERVED: u16 = 128;
+/// Its deadline goes by a clock that nobody moves, and it is not shielded. It is there from the
+/// start or never.
+const STEADY: u16 = 256;
 
 /// Instead of the key of a node that its parent does not know.
 const UNLINKED: u32 = u32::MAX;
@@ -68,8 +72,20 @@ const UNLINKED: u32 = u32::MAX;
 /// A deadline that a node sets itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnDeadline {
-    pub(crate) at: Moment,
-    pub(crate) since: Moment,
+    at: Moment,
+    since: Moment,
+    is_steady: bool,
+}
+
+impl OwnDeadline {
+    pub(crate) fn after(budget: Duration) -> Self {
+        let since = Moment::now();
+        Self { at: since.after(budget), since, is_steady: is_steady() }
+    }
+
+    pub(crate) fn at(at: Moment) -> Self {
+        Self { at, since: Moment::now(), is_steady: is_steady() }
+    }
 }
 
 /// What few nodes have. The others do without the room for it.
@@ -107,7 +123,7 @@ pub(crate) struct Node {
     /// Where in the code it was made.
     site: &'static Location<'static>,
     extras: Option<Box<Extras>>,
-    marks: AtomicU8,
+    marks: AtomicU16,
     /// The key of this node in its parent's links. Set once, under the parent's lock.
     link: AtomicU32,
     state: Mutex<State>,
@@ -160,7 +176,7 @@ impl Node {
         site: &'static Location<'static>,
         extras: Option<Box<Extras>>,
         own: Option<OwnDeadline>,
-        marks: u8,
+        marks: u16,
     ) -> Arc<Self> {
         if own.is_some() {
             // Before the node can be seen: invariant 7.
@@ -168,16 +184,27 @@ impl Node {
         }
         let inherited = parent.as_ref().map_or(Moment::NEVER, |parent| parent.deadline);
         let deadline = own.map_or(inherited, |own| own.at);
-        let timed = if deadline == Moment::NEVER { 0 } else { TIMED };
+        let timed = Self::marks_of_time(parent.as_deref(), own, deadline);
         Arc::new_cyclic(|_| Self {
             parent,
             deadline,
             site,
             extras,
-            marks: AtomicU8::new(marks | timed),
+            marks: AtomicU16::new(marks | timed),
             link: AtomicU32::new(UNLINKED),
             state: Mutex::new(State::open(own.map_or(Moment::NEVER, |own| own.since))),
         })
+    }
+
+    #[inline]
+    fn marks_of_time(parent: Option<&Self>, own: Option<OwnDeadline>, deadline: Moment) -> u16 {
+        let above = parent.map_or(0, |parent| parent.marks() & (TIMED | STEADY));
+        match own {
+            _ if deadline == Moment::NEVER => 0,
+            Some(own) if own.is_steady && above != TIMED => TIMED | STEADY,
+            Some(_) => TIMED,
+            None => above,
+        }
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {
@@ -191,7 +218,7 @@ impl Node {
     /// How far the node has come.
     #[inline]
     pub(crate) fn level(&self) -> Level {
-        if self.is_untouched() { Level::Live } else { self.level_now() }
+        if self.is_surely_live() { Level::Live } else { self.level_now() }
     }
 
     /// How far it has come by what others did, whatever the time; and when time alone ends it.
@@ -219,7 +246,7 @@ impl Node {
 
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
-        !self.is_untouched() && self.level_now() == Level::Done
+        !self.is_surely_live() && self.level_now() == Level::Done
     }
 
     /// The labels from the root to here.
@@ -245,9 +272,27 @@ impl Node {
     /// common case, found in one short walk and without a look at the clock.
     #[inline]
     pub(crate) fn is_untouched(&self) -> bool {
+        !self.has(TIMED) && self.is_untold()
+    }
+
+    /// Whether it is live and a precise clock need not be asked: the common case of one with a
+    /// deadline.
+    #[inline]
+    pub(crate) fn is_surely_live(&self) -> bool {
+        let is_in_time = match self.marks() & (TIMED | STEADY) {
+            0 => true,
+            TIMED => false,
+            _ => self.deadline.is_far(),
+        };
+        is_in_time && self.is_untold()
+    }
+
+    /// Whether nobody has ended it or an ancestor, or made one drain.
+    #[inline]
+    fn is_untold(&self) -> bool {
         let mut node = self;
         loop {
-            if node.has(TIMED | DRAINING | ENDED) {
+            if node.has(DRAINING | ENDED) {
                 return false;
             }
             let Some(parent) = &node.parent else { return true };
@@ -262,7 +307,7 @@ impl Node {
 
     /// Takes a step at this node and each of its ancestors, unless that has been done. Then `done`
     /// stands on all of them, and never on one above which a step is still to be taken.
-    fn all_the_way_up(self: &Arc<Self>, done: u8, step: impl Fn(&Arc<Self>)) {
+    fn all_the_way_up(self: &Arc<Self>, done: u16, step: impl Fn(&Arc<Self>)) {
         let lineage = || iter::successors(Some(self), |node| node.parent.as_ref());
         let to_do = |node: &&Arc<Self>| !node.has(done);
         lineage().take_while(to_do).for_each(step);
@@ -270,16 +315,16 @@ impl Node {
     }
 
     #[inline]
-    fn has(&self, marks: u8) -> bool {
+    fn has(&self, marks: u16) -> bool {
         self.marks() & marks != 0
     }
 
     #[inline]
-    fn marks(&self) -> u8 {
+    fn marks(&self) -> u16 {
         self.marks.load(Ordering::Acquire)
     }
 
-    fn raise(&self, mark: u8) {
+    fn raise(&self, mark: u16) {
         self.marks.fetch_or(mark, Ordering::AcqRel);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::context::Level;
 use crate::listener::{Course, Foreign, Listener};
-use crate::node::{Extras, Node, OwnDeadline};
+use crate::node::{Extras, Node, OwnDeadline, STEADY};
 use crate::registration::Registration;
 
 impl Node {
@@ -17,7 +17,8 @@ impl Node {
         other: &Arc<Self>,
         site: &'static Location<'static>,
     ) -> Arc<Self> {
-        let own = OwnDeadline { at: other.deadline, since: Moment::now() };
+        let is_steady = other.has(STEADY);
+        let own = OwnDeadline { at: other.deadline, since: Moment::now(), is_steady };
         let extras = Extras { merged: Some(Arc::clone(other)), ..Extras::default() };
         let node = Self::child(parent, Some(Box::new(extras)), Some(own), site);
         node.follow(other, Duration::ZERO);
@@ -54,7 +55,9 @@ impl Node {
             Moment::NEVER => Moment::NEVER,
             deadline => deadline.max(since).after(slack),
         };
-        let own = (at != Moment::NEVER).then_some(OwnDeadline { at, since });
+        // What it outlives may drain by time alone, and then so does this: never steady.
+        let own = OwnDeadline { at, since, is_steady: false };
+        let own = Some(own).filter(|own| own.at != Moment::NEVER);
         let extras = Extras { shielded: Some(Arc::clone(other)), ..Extras::default() };
         let node = Self::new(None, site, Some(Box::new(extras)), own, 0);
         node.follow(other, slack);

@@ -17,7 +17,7 @@ impl Node {
     pub(crate) fn end(self: &Arc<Self>, reason: Reason, site: Site) -> bool {
         let is_timed_below = self.has(TIMED_BELOW);
         let mut at = Moment::START;
-        if is_timed_below || !self.is_untouched() {
+        if is_timed_below || !self.is_surely_live() {
             let clock = LazyCell::new(Moment::now);
             // Invariant 1: an end that came before this one is recorded first.
             if self.cause_at(|| *clock).is_some() {
@@ -86,7 +86,7 @@ impl Node {
     }
 
     pub(super) fn cause_at(&self, now: impl FnOnce() -> Moment) -> Option<Cause> {
-        if self.is_untouched() {
+        if self.is_surely_live() {
             return None;
         }
         if self.has(ENDED)

@@ -61,3 +61,59 @@ async fn cancelling_before_the_deadline_is_a_cancel() {
     tokio::time::advance(2 * SECOND).await;
     assert_eq!(ctx.cause().unwrap().kind(), CauseKind::Cancelled);
 }
+
+/// A runtime of many threads has a clock that no test can move: these pass in real time.
+mod on_many_threads {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(150);
+
+    /// Asks until it is so, and waits for nothing.
+    async fn until(so: impl Fn() -> bool) {
+        let asking = async {
+            while !so() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(60 * SECOND, asking).await.expect("it is never so");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_deadline_is_seen_by_who_asks_again_and_again() {
+        let (ctx, canceller) = Context::background().with_timeout(SOON);
+        let (child, _child) = ctx.child();
+        until(|| ctx.is_done()).await;
+        assert_eq!(ctx.remaining(), Some(Duration::ZERO));
+        assert_eq!(child.cause().unwrap().kind(), CauseKind::Deadline);
+        assert!(!canceller.cancel());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_cancelled_long_before_its_deadline_is_cancelled() {
+        let (ctx, canceller) = Context::background().with_timeout(3600 * SECOND);
+        let (child, _child) = ctx.with_timeout(1800 * SECOND);
+        assert!(!child.is_done() && ctx.cause().is_none());
+        assert!(canceller.cancel());
+        assert!(child.is_done());
+        assert_eq!(child.cause().unwrap().kind(), CauseKind::Cancelled);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_grace_ends_long_before_a_deadline() {
+        let (ctx, canceller) = Context::background().with_timeout(3600 * SECOND);
+        let (child, _child) = ctx.child();
+        canceller.drain(SOON);
+        assert!(child.is_draining());
+        until(|| child.is_done()).await;
+        assert_eq!(child.cause().unwrap().kind(), CauseKind::DrainGraceOver);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn below_a_shield_it_is_seen_that_time_alone_has_ended_the_other() {
+        let (other, _other) = Context::background().with_timeout(SOON);
+        let (shielded, _shielded) = other.shielded(3600 * SECOND);
+        let (child, _child) = shielded.with_timeout(1800 * SECOND);
+        until(|| child.is_draining()).await;
+        assert!(other.is_done() && !child.is_done());
+    }
+}
