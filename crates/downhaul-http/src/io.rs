@@ -2,6 +2,7 @@
 //! client speaks.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
@@ -11,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use crate::departure::Departure;
 use crate::link::Link;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
@@ -32,13 +34,26 @@ pub(crate) struct Io {
     begun: [u8; PREFACE.len()],
     filled: usize,
     given_back: usize,
+    /// Whether hyper waits for bytes since its last turn, so that it will see the end of them.
+    is_read: bool,
+    /// There while hyper does not look.
+    departure: Option<Departure>,
     /// Armed while the rest of a body that nobody read is thrown away.
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl Io {
     pub(crate) fn new(tcp: TcpStream, link: Arc<Link>) -> Self {
-        Self { tcp, link, begun: [0; PREFACE.len()], filled: 0, given_back: 0, linger: None }
+        Self {
+            tcp,
+            link,
+            begun: [0; PREFACE.len()],
+            filled: 0,
+            given_back: 0,
+            is_read: false,
+            departure: None,
+            linger: None,
+        }
     }
 
     /// Reads as many bytes as it takes to tell the protocols apart: one, for most methods.
@@ -65,6 +80,22 @@ impl Io {
 }
 
 impl Io {
+    /// Fails once the client is gone, where hyper does not find out by itself.
+    fn poll_departure(&mut self, cx: &mut TaskContext<'_>) -> io::Result<()> {
+        let is_read = mem::take(&mut self.is_read);
+        if is_read || !self.link.is_answering_one() {
+            self.departure = None;
+            return Ok(());
+        }
+        if self.departure.is_none() {
+            // Without a descriptor to spare it is seen at the next write.
+            self.departure = Departure::of(&self.tcp).ok();
+        }
+        let seen =
+            self.departure.as_mut().is_some_and(|departure| departure.poll_seen(cx).is_ready());
+        if seen { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
     /// Throws away what the client sends until it closes, too, or [`LINGER`] is over.
     fn poll_linger(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
@@ -96,7 +127,9 @@ impl AsyncRead for Io {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.tcp).poll_read(cx, buf))?;
+        let read = Pin::new(&mut this.tcp).poll_read(cx, buf);
+        this.is_read = read.is_pending();
+        ready!(read)?;
         if buf.filled().len() > before {
             this.link.bytes_came();
         }
@@ -131,12 +164,12 @@ impl AsyncWrite for Io {
         self.tcp.is_write_vectored()
     }
 
-    /// hyper comes here only when it has nothing left in its own buffer.
+    /// hyper comes here at the end of each turn, if it has nothing left in its own buffer.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.tcp).poll_flush(cx))?;
         this.link.flushed();
-        Poll::Ready(Ok(()))
+        Poll::Ready(this.poll_departure(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {

@@ -48,7 +48,8 @@
 //! 3. After its context has ended a handler has a grace, and is aborted then
 //!    (`lifecycle::a_deaf_handler_is_answered_for_at_its_deadline_and_aborted_after_the_grace`).
 //! 4. A client that goes away ends its request with a cause
-//!    (`lifecycle::a_client_that_goes_away_cancels_its_request`), unless the server is to
+//!    (`lifecycle::a_client_that_goes_away_cancels_its_request`), also where a pipelined request or
+//!    an unread body lies in the way (`departures`), unless the server is to
 //!    [finish](OnDisconnect::Finish) it (`lifecycle::under_finish_a_handler_outlives_its_client`).
 //! 5. A panic is a 500 for one request (`lifecycle::a_panic_is_a_500_and_the_connection_lives_on`).
 //! 6. Late bodies are 408, large ones 413, whatever the service makes of them, and the client can
@@ -91,8 +92,8 @@
 //! - A client that reads nothing of its answer is not timed outside a drain.
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
-//! - hyper does not see an HTTP/1 client leave while a pipelined request or an unread body lies in
-//!   the way; such a request runs until its deadline.
+//! - A client that closes its sending side alone cannot be told from one that has left, and is
+//!   taken for gone. One that leaves with more behind it than its socket takes is not seen to.
 //! - An upgraded connection is waited for by a drain, but it is not in the report, and its
 //!   request's context has ended with the 101.
 //!
@@ -106,6 +107,7 @@ mod body;
 mod connection;
 #[cfg(feature = "axum")]
 mod ctx;
+mod departure;
 mod drain;
 mod endpoint;
 mod error;

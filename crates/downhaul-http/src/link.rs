@@ -104,6 +104,11 @@ impl Link {
         self.traffic().requests.iter().filter_map(|(_, request)| request.upgrade()).collect()
     }
 
+    /// Whether the only request that it can have at a time is there.
+    pub(crate) fn is_answering_one(&self) -> bool {
+        !self.multiplexed.load(Ordering::Relaxed) && !self.traffic().requests.is_empty()
+    }
+
     pub(crate) fn multiplex(&self) {
         self.multiplexed.store(true, Ordering::Relaxed);
     }

@@ -4,6 +4,7 @@
 
 mod bodies;
 mod connections;
+mod departures;
 mod draining;
 mod interop;
 mod lifecycle;

@@ -1,0 +1,52 @@
+//! [`Departure`]: how a client is seen to leave where hyper does not look.
+//!
+//! While a handler works, hyper reads on, and the end of the stream tells it that the client is
+//! gone. It does not read where it has bytes already: the next request, or a body that nobody takes.
+//! The system knows of the end all the same, and tells it to a second descriptor of the socket,
+//! from which nothing is read.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+pub(crate) struct Departure(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Departure {
+    pub(crate) fn of(tcp: &TcpStream) -> io::Result<Self> {
+        second(tcp).map(|second| Self(Box::pin(closed(second))))
+    }
+
+    /// Ready once the client has closed its side, or the connection is broken.
+    pub(crate) fn poll_seen(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+async fn closed(second: TcpStream) {
+    while let Ok(seen) = second.ready(Interest::READABLE).await {
+        if seen.is_read_closed() {
+            return;
+        }
+        // Bytes came, which are not for us: wait for the next that the system has to say.
+        let not_for_us = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        let _ = second.try_io(Interest::READABLE, not_for_us);
+    }
+}
+
+#[cfg(unix)]
+fn second(tcp: &TcpStream) -> io::Result<TcpStream> {
+    use std::os::fd::AsFd;
+
+    TcpStream::from_std(tcp.as_fd().try_clone_to_owned()?.into())
+}
+
+/// As above, in the words of the system.
+#[cfg(windows)]
+fn second(tcp: &TcpStream) -> io::Result<TcpStream> {
+    use std::os::windows::io::AsSocket;
+
+    TcpStream::from_std(tcp.as_socket().try_clone_to_owned()?.into())
+}

@@ -1,0 +1,77 @@
+//! Clients that go away while something that hyper has not read lies in the way.
+
+use downhaul_context::CauseKind;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::support::{Client, Fixture, Held, Told, get, held, soon};
+
+/// A large body of which the client has sent five bytes.
+const BEGUN_BODY: &str = "GET /held HTTP/1.1\r\nhost: t\r\ncontent-length: 1000000\r\n\r\nbegun";
+
+/// A handler that works, for a client that has sent `bytes`.
+async fn working(bytes: &str) -> (Fixture, Client, Held, UnboundedReceiver<Told>) {
+    let (held, mut told) = held();
+    let server = Fixture::start(held.router()).await;
+    let mut client = server.client().await;
+    client.send(bytes).await;
+    assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+    (server, client, held, told)
+}
+
+async fn is_told_that_the_client_is_gone(told: &mut UnboundedReceiver<Told>) {
+    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
+    assert_eq!(cause.kind(), CauseKind::ClientGone);
+}
+
+#[tokio::test]
+async fn one_that_has_sent_its_next_request_is_seen_to_leave() {
+    let two = get("/held") + &get("/fast");
+    let (server, client, _held, mut told) = working(&two).await;
+    drop(client);
+    is_told_that_the_client_is_gone(&mut told).await;
+    server.quiet().await;
+}
+
+#[tokio::test]
+async fn one_that_sends_its_next_request_while_it_waits_is_seen_to_leave() {
+    let (server, mut client, _held, mut told) = working(&get("/held")).await;
+    // More than hyper takes in one piece, so that some of it stays in the socket; and no more than
+    // the socket takes, or the end could not come behind it.
+    client.send(&get("/fast").repeat(1000)).await;
+    drop(client);
+    is_told_that_the_client_is_gone(&mut told).await;
+    server.quiet().await;
+}
+
+#[tokio::test]
+async fn one_whose_body_nobody_reads_is_seen_to_leave() {
+    let (server, client, _held, mut told) = working(BEGUN_BODY).await;
+    drop(client);
+    is_told_that_the_client_is_gone(&mut told).await;
+    server.quiet().await;
+}
+
+#[tokio::test]
+async fn one_whose_connection_is_reset_is_seen_to_leave() {
+    let (server, client, _held, mut told) = working(BEGUN_BODY).await;
+    client.0.set_zero_linger().unwrap();
+    drop(client);
+    is_told_that_the_client_is_gone(&mut told).await;
+    server.quiet().await;
+}
+
+#[tokio::test]
+async fn one_that_goes_on_to_send_and_stays_gets_all_its_answers() {
+    let (_server, mut client, held, _told) = working(&(get("/held") + &get("/fast"))).await;
+    for _ in 0..50 {
+        client.send(&get("/fast")).await;
+        client.0.flush().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    held.release.notify_one();
+    assert_eq!(client.response().await.body, "released");
+    for _ in 0..51 {
+        assert_eq!(client.response().await.body, "fast");
+    }
+}
