@@ -1,9 +1,9 @@
 //! [`Departure`]: how a client is seen to leave where hyper does not look.
 //!
 //! While a handler works, hyper reads on, and the end of the stream tells it that the client is
-//! gone. It does not read where it has bytes already: the next request, or a body that nobody takes.
-//! The system knows of the end all the same, and tells it to a second descriptor of the socket,
-//! from which nothing is read.
+//! gone. It does not read where it has bytes already: the next request, or a body that nobody
+//! takes. The system knows of the end all the same, and tells it to a second descriptor of the
+//! socket, from which nothing is read.
 
 use std::io;
 use std::pin::Pin;

@@ -38,6 +38,8 @@ pub(crate) struct Io {
     is_read: bool,
     /// There while hyper does not look.
     departure: Option<Departure>,
+    /// Whether the last write found no room.
+    is_stuck: bool,
     /// Armed while the rest of a body that nobody read is thrown away.
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -52,6 +54,7 @@ impl Io {
             given_back: 0,
             is_read: false,
             departure: None,
+            is_stuck: false,
             linger: None,
         }
     }
@@ -94,6 +97,22 @@ impl Io {
         let seen =
             self.departure.as_mut().is_some_and(|departure| departure.poll_seen(cx).is_ready());
         if seen { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    /// Notes whether the client takes what is written.
+    fn note(&mut self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Pending => {
+                self.is_stuck = true;
+                self.link.stuck();
+            }
+            Poll::Ready(_) => {
+                if mem::take(&mut self.is_stuck) {
+                    self.link.unstuck();
+                }
+                self.link.bytes_moved();
+            }
+        }
     }
 
     /// Throws away what the client sends until it closes, too, or [`LINGER`] is over.
@@ -144,9 +163,9 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.tcp).poll_write(cx, bytes))?;
-        this.link.bytes_moved();
-        Poll::Ready(Ok(written))
+        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
+        this.note(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -155,9 +174,9 @@ impl AsyncWrite for Io {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.tcp).poll_write_vectored(cx, pieces))?;
-        this.link.bytes_moved();
-        Poll::Ready(Ok(written))
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, pieces);
+        this.note(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -67,7 +67,9 @@
 //!    `draining::a_half_sent_head_and_a_silent_client_do_not_hold_the_drain`).
 //! 10. Clients that say nothing, or half of something, are closed
 //!     (`connections::a_half_sent_head_is_closed_after_the_header_limit`,
-//!     `connections::a_client_that_says_nothing_is_closed_after_the_idle_limit`).
+//!     `connections::a_client_that_says_nothing_is_closed_after_the_idle_limit`), and so are those
+//!     that take nothing of their answer
+//!     (`connections::a_client_that_stops_reading_is_closed_after_the_write_limit`).
 //!
 //! # Limits and defaults
 //!
@@ -79,6 +81,7 @@
 //! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
 //! | head, from its first byte | 10 s | close | [`header_timeout`](Server::header_timeout) |
 //! | connection without a request | 60 s | close | [`idle_timeout`](Server::idle_timeout) |
+//! | answer that the client does not take | 30 s | close | [`write_timeout`](Server::write_timeout) |
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
 //! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |
 //! | HTTP/2 streams of a connection | 200 | refused | |
@@ -89,7 +92,7 @@
 //! - No TLS: put it behind something that has it.
 //! - The deadline bounds the head of an answer. At the deadline the context ends for a body that
 //!   still streams, too, but the stream is cut by its own end, its client, or a drain only.
-//! - A client that reads nothing of its answer is not timed outside a drain.
+//! - A client of HTTP/2 that lets one stream wait while it takes from others is not timed.
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
 //! - A client that closes its sending side alone cannot be told from one that has left, and is

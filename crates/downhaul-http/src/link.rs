@@ -47,6 +47,8 @@ struct Traffic {
     moved: Instant,
     /// An answer was handed over and has not all been written yet.
     unflushed: bool,
+    /// Since when the client has taken nothing of what there is to write.
+    stuck_since: Option<Instant>,
 }
 
 impl Link {
@@ -59,6 +61,7 @@ impl Link {
             head_since: None,
             moved: now,
             unflushed: false,
+            stuck_since: None,
         };
         Arc::new_cyclic(|link| Self {
             key: hub.add_link(link),
@@ -130,6 +133,16 @@ impl Link {
         self.traffic().unflushed = false;
     }
 
+    /// The client takes no more for now.
+    pub(crate) fn stuck(&self) {
+        self.traffic().stuck_since.get_or_insert_with(Instant::now);
+    }
+
+    /// The client takes more again.
+    pub(crate) fn unstuck(&self) {
+        self.traffic().stuck_since = None;
+    }
+
     pub(crate) fn bytes_came(&self) {
         let mut traffic = self.traffic();
         if traffic.requests.is_empty() && traffic.head_since.is_none() {
@@ -145,12 +158,13 @@ impl Link {
         }
     }
 
-    /// When the connection is to be closed if nothing happens; `None` while it has a request.
+    /// When the connection is to be closed if nothing happens; `None` while it has a request, of
+    /// which the client takes the answer.
     pub(crate) fn due(&self) -> Option<Instant> {
         let limits = &self.hub.limits;
         let traffic = self.traffic();
         if !traffic.requests.is_empty() || traffic.unflushed {
-            return None;
+            return traffic.stuck_since?.checked_add(limits.write_timeout);
         }
         let idle = traffic.idle_since.checked_add(limits.idle_timeout);
         let head = traffic.head_since.filter(|_| !self.multiplexed.load(Ordering::Relaxed));
@@ -174,5 +188,38 @@ impl Drop for Link {
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::observe::AccessLog;
+
+    async fn link() -> Arc<Link> {
+        let limits = Limits { write_timeout: Duration::from_secs(10), ..Limits::default() };
+        let hub = Arc::new(Hub::new(Context::background(), limits, Arc::new(AccessLog)));
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        Link::open(hub, SocketAddr::from(([127, 0, 0, 1], 1)), permit)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_a_little_has_the_whole_time_again() {
+        let (link, seconds) = (link().await, Duration::from_secs);
+        let begun = Instant::now();
+        link.handed_over();
+        assert_eq!(link.due(), None);
+        link.stuck();
+        advance(seconds(6)).await;
+        link.stuck();
+        assert_eq!(link.due(), Some(begun + seconds(10)));
+        link.unstuck();
+        assert_eq!(link.due(), None);
+        link.stuck();
+        assert_eq!(link.due(), Some(begun + seconds(16)));
     }
 }

@@ -125,6 +125,13 @@ impl Server {
         self
     }
 
+    /// How long a client may take nothing of an answer that is on its way; then its connection is
+    /// closed, and its requests end as those of a client that is gone. Default: 30 s.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.write_timeout = timeout;
+        self
+    }
+
     /// How many connections are open at once; more wait to be accepted. Default: 10,000.
     ///
     /// # Panics
