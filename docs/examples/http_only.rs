@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use axum::response::Response;
 use downhaul_context::Context;
-use downhaul_http::{DrainPlan, Error, Json, Next, Request, Router, Server};
+use downhaul_http::{DrainPlan, Error, Json, Next, Request, Router, Server, inject};
+use reqwest::header::HeaderMap;
 use tokio::time::sleep;
 
 struct Shop {
     open: bool,
+    /// Where the service is that knows what is in stock.
+    stock: String,
 }
 
 // ANCHOR: handlers
@@ -27,6 +30,21 @@ async fn slow(ctx: Context, _req: Request<Shop>) -> Result<&'static str, Error> 
 }
 // ANCHOR_END: handlers
 
+// ANCHOR: inject
+async fn in_stock(ctx: Context, req: Request<Shop>) -> Result<String, Error> {
+    let mut headers = HeaderMap::new();
+    inject(&ctx, &mut headers, Duration::from_millis(50));
+    let call = reqwest::Client::new().get(&req.state().stock).headers(headers);
+    let answer = ctx.run(call.send()).await?.map_err(Error::internal)?;
+    answer.text().await.map_err(Error::internal)
+}
+// ANCHOR_END: inject
+
+/// What the other service answers: how long it may take, in milliseconds.
+async fn left(ctx: Context, _req: Request) -> String {
+    ctx.remaining().map_or(0, |left| left.as_millis()).to_string()
+}
+
 // ANCHOR: middleware
 async fn only_when_open(
     ctx: Context,
@@ -42,10 +60,15 @@ async fn only_when_open(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let other = Server::bind("127.0.0.1:0").await?;
+    let stock = format!("http://{}/left", other.local_addr());
+    let _other = other.serve(Context::background(), Router::new().get("/left", left));
+
     // ANCHOR: serve
     let (ctx, _canceller) = Context::root();
-    let router = Router::with_state(Shop { open: true })
+    let router = Router::with_state(Shop { open: true, stock })
         .get("/price/{quantity}", price)
+        .get("/stock", in_stock)
         .get("/slow", slow)
         .middleware(only_when_open);
 
@@ -55,6 +78,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR_END: serve
 
     assert_eq!(reqwest::get(format!("{url}/price/3")).await?.text().await?, "750");
+
+    // The server grants 200 ms, and the handler keeps 50 of them.
+    let left: u64 = reqwest::get(format!("{url}/stock")).await?.text().await?.parse()?;
+    assert!(left <= 150, "{left}");
 
     // ANCHOR: errors
     let refused = reqwest::get(format!("{url}/price/0")).await?;

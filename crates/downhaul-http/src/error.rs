@@ -71,6 +71,11 @@ impl Error {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "the request took too long; try again later")
     }
 
+    pub(crate) fn no_time() -> Self {
+        let message = "the client left no time for the request; give it more";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, message)
+    }
+
     /// 500: `source` is for the log; the client learns only the request id to ask about.
     pub fn internal(source: impl Into<BoxError>) -> Self {
         let message = "the server failed; tell its operators the request id";

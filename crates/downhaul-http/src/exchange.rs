@@ -16,6 +16,7 @@ use tracing::{Instrument, Span, error, warn};
 
 use crate::answer_body::{AnswerBody, Payload};
 use crate::body::Body;
+use crate::budget;
 use crate::error::{Error, Problem};
 use crate::hub::Stage;
 use crate::in_flight::{Handling, InFlight, Tracked, Upload};
@@ -35,6 +36,7 @@ pub(crate) struct Exchange {
     // Before the canceller: a context that nobody holds any more needs no ending.
     ctx: Context,
     canceller: Option<Canceller>,
+    has_time: bool,
     request: Arc<InFlight>,
     span: Span,
     version: Version,
@@ -51,8 +53,10 @@ impl Exchange {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let id = request_id(headers);
         let label = format!("{method} {}", uri.path());
-        let (ctx, canceller) =
-            link.ctx.derive().label(label).timeout(link.hub.limits.timeout).build();
+        let limits = &link.hub.limits;
+        let budget = if limits.client_budget { budget::of(headers) } else { None };
+        let timeout = budget.map_or(limits.timeout, |budget| budget.min(limits.timeout));
+        let (ctx, canceller) = link.ctx.derive().label(label).timeout(timeout).build();
         let ctx = bind(&ctx, &id, headers);
         let in_flight = link.begin_request(id, method.clone(), uri.clone());
         let head = RequestHead {
@@ -67,6 +71,7 @@ impl Exchange {
         Self {
             ctx,
             canceller: Some(canceller),
+            has_time: !timeout.is_zero(),
             request: in_flight,
             span,
             version: request.version(),
@@ -105,6 +110,11 @@ impl Exchange {
 
     pub(crate) fn ctx(&self) -> &Context {
         &self.ctx
+    }
+
+    /// Whether the client has left any time for it.
+    pub(crate) fn has_time(&self) -> bool {
+        self.has_time
     }
 
     /// The context has ended and the handler has not.

@@ -43,8 +43,11 @@ where
     if request.body().size_hint().lower() > link.hub.limits.body_bytes as u64 {
         return Ok(exchange.refuse(Error::too_large(), Ending::BodyTooLarge, true));
     }
-    let handler = call(service, exchange.equip(request));
-    let mut task = exchange.spawn(handler);
+    let request = exchange.equip(request);
+    if !exchange.has_time() {
+        return Ok(exchange.refuse(Error::no_time(), Ending::Deadline, false));
+    }
+    let mut task = exchange.spawn(call(service, request));
     // Dropped here, the exchange finds that its client is gone.
     let grace = link.hub.limits.cancel_grace;
     let joined = joined_in_time(&exchange, &mut task, grace).await;

@@ -71,6 +71,10 @@
 //!     that take nothing of their answer
 //!     (`connections::a_client_that_stops_reading_is_closed_after_the_write_limit`).
 //!
+//! 11. A client that says how long it waits is not worked for any longer
+//!     (`budgets::a_client_shortens_the_deadline_by_what_it_says`), and [`inject`] says it to those
+//!     that are called next (`budgets::what_is_left_goes_on_to_the_next_service`).
+//!
 //! # Limits and defaults
 //!
 //! | what | default | beyond it | set by |
@@ -81,7 +85,7 @@
 //! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
 //! | head, from its first byte | 10 s | close | [`header_timeout`](Server::header_timeout) |
 //! | connection without a request | 60 s | close | [`idle_timeout`](Server::idle_timeout) |
-//! | answer that the client does not take | 30 s | close | [`write_timeout`](Server::write_timeout) |
+//! | answer that nobody takes | 30 s | close | [`write_timeout`](Server::write_timeout) |
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
 //! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |
 //! | HTTP/2 streams of a connection | 200 | refused | |
@@ -107,6 +111,7 @@
 mod accept;
 mod answer_body;
 mod body;
+mod budget;
 mod connection;
 #[cfg(feature = "axum")]
 mod ctx;
@@ -129,6 +134,7 @@ mod running;
 mod server;
 
 pub use crate::body::{Body, BodyError};
+pub use crate::budget::inject;
 #[cfg(feature = "axum")]
 pub use crate::ctx::Ctx;
 pub use crate::drain::{DrainPlan, DrainReport};

@@ -19,6 +19,7 @@ pub enum OnDisconnect {
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) timeout: Duration,
+    pub(crate) client_budget: bool,
     pub(crate) cancel_grace: Duration,
     pub(crate) body_bytes: usize,
     pub(crate) body_stall: Duration,
@@ -36,6 +37,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(30),
+            client_budget: true,
             cancel_grace: Duration::from_secs(1),
             body_bytes: 2 << 20,
             body_stall: Duration::from_secs(10),

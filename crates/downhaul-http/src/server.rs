@@ -93,6 +93,17 @@ impl Server {
         self
     }
 
+    /// Whether a client may shorten [`timeout`](Self::timeout) by saying how long it waits.
+    /// Default: true.
+    ///
+    /// Read are `x-request-timeout-ms`, `connect-timeout-ms`, `x-envoy-expected-rq-timeout-ms` and
+    /// `grpc-timeout`; of several, the least counts, and what is not valid counts for nothing.
+    /// Where it is zero, the client reads 504 and no handler is run.
+    pub fn client_budget(mut self, read: bool) -> Self {
+        self.limits.client_budget = read;
+        self
+    }
+
     /// How long a handler may go on after its context has ended; then it is aborted. Default: 1 s.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.limits.cancel_grace = grace;

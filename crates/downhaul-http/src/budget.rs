@@ -1,0 +1,61 @@
+//! What a client says of the time that it gives, and what is told to those that are called next.
+
+use std::time::Duration;
+
+use downhaul_context::wire::{self, Budget, Names};
+use downhaul_context::{Context, TraceContext};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Headers of whole milliseconds: ours, Connect's, and what Envoy tells those behind it.
+static MILLIS: [HeaderName; 3] = [
+    HeaderName::from_static(Names::HTTP.budget),
+    HeaderName::from_static("connect-timeout-ms"),
+    HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
+];
+
+static GRPC: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// The least that a valid header says.
+pub(crate) fn of(headers: &HeaderMap) -> Option<Duration> {
+    let millis =
+        MILLIS.iter().filter_map(|name| Budget::from_millis(headers.get(name)?.as_bytes()));
+    let grpc = || Budget::from_grpc(headers.get(&GRPC)?.as_bytes());
+    millis.chain(grpc()).min().map(Budget::span)
+}
+
+/// Writes into the head of a call what the other side is to know of `ctx`: the request id, the time
+/// that is left, the position in a trace, and the values that opted in.
+///
+/// `reserve` is taken off the time, so that the other side gives up while there is still time to
+/// answer without it. A header of the same name is replaced.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_context::{Context, RequestId};
+/// use http::HeaderMap;
+/// use std::time::Duration;
+///
+/// let ctx = Context::background().with_value(RequestId::generate());
+/// let (ctx, _canceller) = ctx.with_timeout(Duration::from_secs(2));
+/// let mut headers = HeaderMap::new();
+/// downhaul_http::inject(&ctx, &mut headers, Duration::from_millis(100));
+/// assert!(headers.contains_key("x-request-id"));
+/// let left: u64 = headers["x-request-timeout-ms"].to_str().unwrap().parse().unwrap();
+/// assert!(left <= 1_900);
+/// ```
+pub fn inject(ctx: &Context, headers: &mut HeaderMap, reserve: Duration) {
+    for (name, text) in wire::inject(ctx, &Names::HTTP, reserve) {
+        // A value that opted in and is not fit for a header stays here.
+        if let (Ok(name), Ok(text)) = (name.parse::<HeaderName>(), HeaderValue::try_from(text)) {
+            headers.insert(name, text);
+        }
+    }
+    let Some(trace) = ctx.value::<TraceContext>() else { return };
+    let pairs = [("traceparent", Some(trace.traceparent())), ("tracestate", trace.tracestate())];
+    for (name, text) in pairs {
+        if let Some(Ok(text)) = text.map(HeaderValue::try_from) {
+            headers.insert(HeaderName::from_static(name), text);
+        }
+    }
+}
