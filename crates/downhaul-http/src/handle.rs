@@ -25,6 +25,7 @@ use crate::error::{BoxError, Error};
 use crate::exchange::Exchange;
 use crate::link::Link;
 use crate::observe::Ending;
+use crate::strict;
 
 /// Answers one request. hyper drops this future when the client is gone.
 pub(crate) async fn handle<S, B>(
@@ -39,7 +40,11 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let objection = strict::objection(&request);
     let mut exchange = Exchange::open(&link, &request);
+    if let Some(objection) = objection {
+        return Ok(exchange.refuse(objection, Ending::Malformed, true));
+    }
     if request.body().size_hint().lower() > link.hub.limits.body_bytes as u64 {
         return Ok(exchange.refuse(Error::too_large(), Ending::BodyTooLarge, true));
     }

@@ -74,6 +74,10 @@
 //! 11. A client that says how long it waits is not worked for any longer
 //!     (`budgets::a_client_shortens_the_deadline_by_what_it_says`), and [`inject`] says it to those
 //!     that are called next (`budgets::what_is_left_goes_on_to_the_next_service`).
+//! 12. A head that can be read in two ways is refused: no host or two
+//!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
+//!     (`strictness::no_coding_but_chunked_is_known`,
+//!     `strictness::nothing_can_be_expected_but_to_continue`).
 //!
 //! # Limits and defaults
 //!
@@ -132,6 +136,7 @@ mod request;
 mod router;
 mod running;
 mod server;
+mod strict;
 
 pub use crate::body::{Body, BodyError};
 pub use crate::budget::inject;

@@ -79,6 +79,8 @@ pub enum Ending {
     Failed,
     /// The body did not arrive in time: 408.
     LateBody,
+    /// The head was one that the RFCs forbid: 400, 417 or 501.
+    Malformed,
     /// The handler panicked: 500.
     Panicked,
 }
@@ -93,6 +95,7 @@ impl fmt::Display for Ending {
             Self::Deadline => "deadline",
             Self::Failed => "failed",
             Self::LateBody => "late body",
+            Self::Malformed => "malformed",
             Self::Panicked => "panicked",
         })
     }

@@ -10,4 +10,5 @@ mod draining;
 mod interop;
 mod lifecycle;
 mod routing;
+mod strictness;
 mod support;

@@ -1,0 +1,77 @@
+//! What the RFCs forbid in the head of a request and hyper lets through.
+//!
+//! Two servers that read one request in two ways are what request smuggling lives on, so what can
+//! be read in two ways is refused, and the connection closed.
+
+use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version};
+
+use crate::error::Error;
+
+/// Why the request is refused, if it is.
+pub(crate) fn objection<B>(request: &Request<B>) -> Option<Error> {
+    let headers = request.headers();
+    let host = host(request.version(), request.uri(), headers);
+    host.or_else(|| coding(headers)).or_else(|| expectation(headers))
+}
+
+/// Exactly one valid `Host`, and the one that the target names (RFC 9112 §3.2, RFC 9113 §8.3.1).
+fn host(version: Version, target: &Uri, headers: &HeaderMap) -> Option<Error> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => Some(Error::bad_request("two Host headers; send one")),
+        (Some(host), None) => not_the_host(host, target.authority()).map(Error::bad_request),
+        (None, None) if version == Version::HTTP_11 => {
+            Some(Error::bad_request("no Host header; send one"))
+        }
+        (None, None) => None,
+    }
+}
+
+fn not_the_host(host: &HeaderValue, target: Option<&Authority>) -> Option<&'static str> {
+    if target.is_none() && is_plain(host.as_bytes()) {
+        return None;
+    }
+    match Authority::try_from(host.as_bytes()) {
+        Ok(host) if host.as_str().contains('@') => Some("the Host header names a user; send none"),
+        Ok(host) if host.port_u16().is_none() && has_port(&host) => {
+            Some("the port in the Host header is none; send a number below 65536")
+        }
+        Ok(host) if target.is_some_and(|target| *target != host) => {
+            Some("the Host header and the target name two hosts; send one")
+        }
+        Ok(_) => None,
+        Err(_) => Some("the Host header is not a host; send `name` or `name:port`"),
+    }
+}
+
+/// A name or an address without a port: most hosts, and there is nothing more to look at.
+fn is_plain(host: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    !host.is_empty() && host.iter().all(plain)
+}
+
+/// A colon at the end says that there is a port, and leaves it to the scheme.
+fn has_port(host: &Authority) -> bool {
+    !host.as_str()[host.host().len()..].trim_start_matches(':').is_empty()
+}
+
+/// No coding but `chunked` (RFC 9112 §6.1). A length beside it hyper has taken out, and closes.
+fn coding(headers: &HeaderMap) -> Option<Error> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next()?;
+    if codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return None;
+    }
+    let words = "this Transfer-Encoding is not known; send `chunked`";
+    Some(Error::new(StatusCode::NOT_IMPLEMENTED, words))
+}
+
+/// Nothing but `100-continue` can be expected (RFC 9110 §10.1.1).
+fn expectation(headers: &HeaderMap) -> Option<Error> {
+    let mut expected = headers.get_all(EXPECT).iter();
+    expected.find(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))?;
+    let words = "this Expect is not known; send `100-continue` or none";
+    Some(Error::new(StatusCode::EXPECTATION_FAILED, words))
+}
