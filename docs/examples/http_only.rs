@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use axum::response::Response;
 use downhaul_context::Context;
-use downhaul_http::{DrainPlan, Error, Json, Next, Request, Router, Server, inject};
+use downhaul_http::{
+    DrainPlan, Error, Json, Next, OnDisconnect, Request, RouteLimits, Router, Server, inject,
+};
 use reqwest::header::HeaderMap;
 use tokio::time::sleep;
 
@@ -40,6 +42,10 @@ async fn in_stock(ctx: Context, req: Request<Shop>) -> Result<String, Error> {
 }
 // ANCHOR_END: inject
 
+async fn import(_ctx: Context, mut req: Request) -> Result<String, Error> {
+    Ok(format!("{} bytes", req.bytes().await?.len()))
+}
+
 /// What the other service answers: how long it may take, in milliseconds.
 async fn left(ctx: Context, _req: Request) -> String {
     ctx.remaining().map_or(0, |left| left.as_millis()).to_string()
@@ -64,12 +70,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stock = format!("http://{}/left", other.local_addr());
     let _other = other.serve(Context::background(), Router::new().get("/left", left));
 
+    // ANCHOR: limits
+    let slow = RouteLimits::new()
+        .timeout(Duration::from_secs(300))
+        .body_limit(1 << 30)
+        .on_disconnect(OnDisconnect::Finish)
+        .concurrency(4);
+    let imports: Router = Router::new().post("/orders", import).limits(slow);
+    // ANCHOR_END: limits
+
     // ANCHOR: serve
     let (ctx, _canceller) = Context::root();
     let router = Router::with_state(Shop { open: true, stock })
         .get("/price/{quantity}", price)
         .get("/stock", in_stock)
-        .get("/slow", slow)
+        .get("/slow", self::slow)
+        .nest("/imports", imports)
         .middleware(only_when_open);
 
     let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_millis(200));
@@ -78,6 +94,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR_END: serve
 
     assert_eq!(reqwest::get(format!("{url}/price/3")).await?.text().await?, "750");
+
+    let import = reqwest::Client::new().post(format!("{url}/imports/orders"));
+    let large = import.body(vec![0; 3 << 20]).send().await?;
+    assert_eq!(large.text().await?, "3145728 bytes");
 
     // The server grants 200 ms, and the handler keeps 50 of them.
     let left: u64 = reqwest::get(format!("{url}/stock")).await?.text().await?.parse()?;

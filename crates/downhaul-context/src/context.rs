@@ -161,6 +161,26 @@ impl Context {
         self.values.get::<T>()
     }
 
+    /// Returns a handle to the same lifetime, with the values of `other` in place of its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_context::Context;
+    /// # use std::time::Duration;
+    /// let (service, _canceller) = Context::root();
+    /// let (request, canceller) = service.child();
+    /// let request = request.with_value("acme");
+    /// // Values of the request, and the lifetime of the service.
+    /// let settling = service.with_values_of(&request);
+    /// canceller.cancel();
+    /// assert_eq!((settling.value::<&str>(), settling.is_done()), (Some(&"acme"), false));
+    /// ```
+    #[must_use]
+    pub fn with_values_of(&self, other: &Self) -> Self {
+        Self { node: Arc::clone(&self.node), values: other.values.clone() }
+    }
+
     /// Returns a context with the same values and a lifetime of its own that never ends.
     ///
     /// For work that must outlive the request, such as settling or compensation. Give it a bound at

@@ -31,7 +31,7 @@ enum Kind {
 /// A body on its way in.
 struct Inbound {
     incoming: Incoming,
-    left: usize,
+    taken: usize,
     request: Arc<InFlight>,
     /// Armed while the next piece is awaited.
     stall: Option<Pin<Box<Sleep>>>,
@@ -63,8 +63,7 @@ impl Body {
             request.set_upload(Upload::Complete);
             return Self::empty();
         }
-        let left = request.link.hub.limits.body_bytes;
-        Self(Kind::Inbound(Box::new(Inbound { incoming, left, request, stall: None })))
+        Self(Kind::Inbound(Box::new(Inbound { incoming, taken: 0, request, stall: None })))
     }
 }
 
@@ -122,6 +121,9 @@ impl Inbound {
         &mut self,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.is_announced_too_large() {
+            return Poll::Ready(Some(Err(self.too_large())));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             return self.poll_stall(cx).map(|error| Some(Err(error)));
         };
@@ -138,14 +140,23 @@ impl Inbound {
 
     fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
         let bytes = frame.data_ref().map_or(0, Bytes::len);
-        let Some(left) = self.left.checked_sub(bytes) else {
-            self.request.set_upload(Upload::TooLarge);
-            return Err(BodyError(Fault::TooLarge));
-        };
-        self.left = left;
+        self.taken = self.taken.saturating_add(bytes);
+        if self.taken > self.request.body_limit() {
+            return Err(self.too_large());
+        }
         let complete = self.incoming.is_end_stream();
         self.request.set_upload(if complete { Upload::Complete } else { Upload::Idle });
         Ok(frame)
+    }
+
+    /// Before a byte is asked for: a client that waits for `100 Continue` need not send it.
+    fn is_announced_too_large(&self) -> bool {
+        self.taken == 0 && self.incoming.size_hint().lower() > self.request.body_limit() as u64
+    }
+
+    fn too_large(&self) -> BodyError {
+        self.request.set_upload(Upload::TooLarge);
+        BodyError(Fault::TooLarge)
     }
 
     fn poll_stall(&mut self, cx: &mut TaskContext<'_>) -> Poll<BodyError> {

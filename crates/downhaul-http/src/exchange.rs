@@ -108,8 +108,13 @@ impl Exchange {
         task
     }
 
-    pub(crate) fn ctx(&self) -> &Context {
-        &self.ctx
+    /// The context of the handler.
+    pub(crate) fn ctx(&self) -> Context {
+        self.request.granted_ctx().unwrap_or_else(|| self.ctx.clone())
+    }
+
+    pub(crate) fn request(&self) -> &InFlight {
+        &self.request
     }
 
     /// Whether the client has left any time for it.
@@ -223,7 +228,7 @@ impl Exchange {
     pub(crate) fn refuse_overdue<B: HttpBody<Data = Bytes>>(
         mut self,
     ) -> http::Response<AnswerBody<B>> {
-        let error = self.ctx.cause().map_or_else(Error::timeout, Error::from);
+        let error = self.ctx().cause().map_or_else(Error::timeout, Error::from);
         self.end_handler(None);
         match (error.status(), self.request.upload()) {
             (StatusCode::GATEWAY_TIMEOUT, Upload::Awaited) => {
@@ -238,7 +243,7 @@ impl Exchange {
         self.ending = Ending::ClientGone;
         self.status = StatusCode::from_u16(CLIENT_GONE).unwrap_or(self.status);
         let hub = &self.request.link.hub;
-        let finish = hub.limits.on_disconnect == OnDisconnect::Finish;
+        let finish = self.request.on_disconnect() == OnDisconnect::Finish;
         if finish && self.handling && !hub.has_reached(Stage::Closed) {
             let canceller = self.canceller.take();
             return self.end_handler(canceller);
@@ -246,6 +251,7 @@ impl Exchange {
         if let Some(canceller) = &self.canceller {
             canceller.cancel_with(Reason::client_gone());
         }
+        self.request.end_granted(Reason::client_gone());
         if self.handling {
             self.end_handler(None);
         }
@@ -257,14 +263,14 @@ impl Exchange {
         self.handling = false;
         let request = Arc::clone(&self.request);
         let Ok(runtime) = Handle::try_current() else { return request.abort() };
-        let ctx = self.ctx.clone();
+        let ctx = self.ctx();
         let end = async move {
             tokio::select! {
                 biased;
                 () = request.handled() => return,
                 _ = ctx.done() => request.cancelled(),
             }
-            let grace = request.link.hub.limits.cancel_grace;
+            let grace = request.cancel_grace();
             if timeout(grace, request.handled()).await.is_err() {
                 warn!(?grace, "handler did not end after its context did: aborted");
                 request.abort();

@@ -9,7 +9,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use downhaul_context::CauseKind;
@@ -45,17 +44,13 @@ where
     if let Some(objection) = objection {
         return Ok(exchange.refuse(objection, Ending::Malformed, true));
     }
-    if request.body().size_hint().lower() > link.hub.limits.body_bytes as u64 {
-        return Ok(exchange.refuse(Error::too_large(), Ending::BodyTooLarge, true));
-    }
     let request = exchange.equip(request);
     if !exchange.has_time() {
         return Ok(exchange.refuse(Error::no_time(), Ending::Deadline, false));
     }
     let mut task = exchange.spawn(call(service, request));
     // Dropped here, the exchange finds that its client is gone.
-    let grace = link.hub.limits.cancel_grace;
-    let joined = joined_in_time(&exchange, &mut task, grace).await;
+    let joined = joined_in_time(&exchange, &mut task).await;
     Ok(match joined {
         Some(Ok(Ok(response))) => exchange.finish(response),
         Some(Ok(Err(source))) => exchange.refuse(Error::internal(source), Ending::Failed, false),
@@ -76,26 +71,31 @@ where
     service.call(request).await.map_err(Into::into)
 }
 
-/// Waits for the task, as long as the context lasts; and `grace` longer if that was not ended by
-/// its deadline. The handler then has something to say that the server does not know, such as that
-/// the work was done.
+/// Waits for the task, as long as the context lasts; and for the cancel grace if that was not ended
+/// by its deadline. The handler then has something to say that the server does not know, such as
+/// that the work was done.
 async fn joined_in_time<T>(
     exchange: &Exchange,
     task: &mut JoinHandle<T>,
-    grace: Duration,
 ) -> Option<Result<T, JoinError>> {
     // Most handlers are ready after one turn; for them no timer is armed.
     if let Some(joined) = joined_in_a_turn(task).await {
         return Some(joined);
     }
-    let cause = tokio::select! {
-        biased;
-        joined = &mut *task => return Some(joined),
-        cause = exchange.ctx().done() => cause,
+    let request = exchange.request();
+    let cause = loop {
+        let ctx = exchange.ctx();
+        tokio::select! {
+            biased;
+            joined = &mut *task => return Some(joined),
+            () = request.granted() => {}
+            // One that was granted before another ends unheard.
+            cause = ctx.done() => if exchange.ctx().is_same(&ctx) { break cause },
+        }
     };
     if cause.kind() != CauseKind::Deadline {
         exchange.cancelled();
-        return timeout(grace, task).await.ok();
+        return timeout(request.cancel_grace(), task).await.ok();
     }
     // An answer that is ready at the deadline wins, also where the handler is woken by the same
     // tick and has not run yet.

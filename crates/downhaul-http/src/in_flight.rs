@@ -1,15 +1,17 @@
 //! [`InFlight`]: one request from its head to the end of its answer and of its handler.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use downhaul_context::{Instant, RequestId};
-use http::{Method, Uri};
+use downhaul_context::{Canceller, Context, Instant, Reason, RequestId};
+use http::{HeaderMap, Method, Uri};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::budget;
+use crate::limits::OnDisconnect;
 use crate::link::Link;
 
 /// A request that a server works on, as reports and debug pages show it.
@@ -78,6 +80,18 @@ pub(crate) struct InFlight {
     handled: Notify,
     stage: AtomicU8,
     upload: AtomicU8,
+    body_limit: AtomicUsize,
+    own: Mutex<Own>,
+    /// Told when its route has granted another time.
+    granted: Notify,
+}
+
+/// What its route has set in place of the server's.
+#[derive(Debug, Default)]
+struct Own {
+    cancel_grace: Option<Duration>,
+    on_disconnect: Option<OnDisconnect>,
+    time: Option<(Context, Canceller)>,
 }
 
 /// What the request's body was last seen doing.
@@ -111,6 +125,7 @@ impl InFlight {
         method: Method,
         uri: Uri,
     ) -> Self {
+        let body_limit = AtomicUsize::new(link.hub.limits.body_bytes);
         Self {
             id,
             method,
@@ -123,7 +138,76 @@ impl InFlight {
             handled: Notify::new(),
             stage: AtomicU8::new(HANDLING),
             upload: AtomicU8::new(Upload::Idle as u8),
+            body_limit,
+            own: Mutex::default(),
+            granted: Notify::new(),
         }
+    }
+
+    pub(crate) fn body_limit(&self) -> usize {
+        self.body_limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_body_limit(&self, bytes: usize) {
+        self.body_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_rules(&self, grace: Option<Duration>, on_disconnect: Option<OnDisconnect>) {
+        let mut own = self.own();
+        own.cancel_grace = grace.or(own.cancel_grace);
+        own.on_disconnect = on_disconnect.or(own.on_disconnect);
+    }
+
+    pub(crate) fn cancel_grace(&self) -> Duration {
+        self.own().cancel_grace.unwrap_or(self.link.hub.limits.cancel_grace)
+    }
+
+    pub(crate) fn on_disconnect(&self) -> OnDisconnect {
+        self.own().on_disconnect.unwrap_or(self.link.hub.limits.on_disconnect)
+    }
+
+    /// A context with the values of `ctx` that ends `timeout` after the request began, in place of
+    /// the one that it has had.
+    pub(crate) fn grant(&self, ctx: &Context, timeout: Duration, headers: &HeaderMap) -> Context {
+        let asked = if self.link.hub.limits.client_budget { budget::of(headers) } else { None };
+        let timeout = asked.map_or(timeout, |asked| asked.min(timeout));
+        let mut child = self.link.ctx.derive().label(self.label());
+        if let Some(at) = self.started.checked_add(timeout) {
+            child = child.deadline(at);
+        }
+        let (granted, canceller) = child.build();
+        let granted = granted.with_values_of(ctx);
+        let stale = self.own().time.replace((granted.clone(), canceller));
+        drop(stale);
+        self.granted.notify_one();
+        granted
+    }
+
+    /// Waits until its route grants another time; for one waiter.
+    pub(crate) async fn granted(&self) {
+        self.granted.notified().await;
+    }
+
+    /// The context that its route has granted.
+    pub(crate) fn granted_ctx(&self) -> Option<Context> {
+        self.own().time.as_ref().map(|(ctx, _)| ctx.clone())
+    }
+
+    /// Ends the context that its route has granted.
+    pub(crate) fn end_granted(&self, reason: Reason) {
+        let time = self.own().time.take();
+        if let Some((_, canceller)) = time {
+            canceller.cancel_with(reason);
+        }
+    }
+
+    pub(crate) fn label(&self) -> String {
+        format!("{} {}", self.method, self.uri.path())
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        // Nothing that can panic runs under the lock, so a poisoned one is still whole.
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn handled_by(&self, task: AbortHandle) {

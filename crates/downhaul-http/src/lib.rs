@@ -74,7 +74,9 @@
 //! 11. A client that says how long it waits is not worked for any longer
 //!     (`budgets::a_client_shortens_the_deadline_by_what_it_says`), and [`inject`] says it to those
 //!     that are called next (`budgets::what_is_left_goes_on_to_the_next_service`).
-//! 12. A head that can be read in two ways is refused: no host or two
+//! 12. A route has what it needs and the rest keep their bounds
+//!     (`route_limits::one_may_take_longer_than_the_others`).
+//! 13. A head that can be read in two ways is refused: no host or two
 //!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
 //!     (`strictness::no_coding_but_chunked_is_known`,
 //!     `strictness::nothing_can_be_expected_but_to_continue`).
@@ -93,6 +95,7 @@
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
 //! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |
 //! | HTTP/2 streams of a connection | 200 | refused | |
+//! | requests of some routes at once | no bound | 503 | [`RouteLimits::concurrency`] |
 //! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |
 //!
 //! # What it does not do
@@ -100,6 +103,8 @@
 //! - No TLS: put it behind something that has it.
 //! - The deadline bounds the head of an answer. At the deadline the context ends for a body that
 //!   still streams, too, but the stream is cut by its own end, its client, or a drain only.
+//! - The timeout of a route is that of its handler; what runs outside of its limits, such as
+//!   middleware of an outer router, has the server's.
 //! - A client of HTTP/2 that lets one stream wait while it takes from others is not timed.
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
@@ -129,10 +134,12 @@ mod hub;
 mod in_flight;
 mod io;
 mod json;
+mod limited;
 mod limits;
 mod link;
 pub mod observe;
 mod request;
+mod route_limits;
 mod router;
 mod running;
 mod server;
@@ -147,9 +154,11 @@ pub use crate::endpoint::Next;
 pub use crate::error::{BindError, BoxError, Error};
 pub use crate::in_flight::{Phase, RequestInfo};
 pub use crate::json::Json;
+pub use crate::limited::{Limited, LimitedFuture};
 pub use crate::limits::OnDisconnect;
 pub use crate::observe::{AccessLog, RequestObserver};
 pub use crate::request::Request;
+pub use crate::route_limits::RouteLimits;
 pub use crate::router::{Routed, Router};
 pub use crate::running::Running;
 pub use crate::server::Server;

@@ -17,6 +17,7 @@ use crate::endpoint::{Answering, Endpoint, Middleware, Next, endpoint, middlewar
 use crate::error::{BoxError, Error};
 use crate::in_flight::Tracked;
 use crate::request::Request;
+use crate::route_limits::RouteLimits;
 
 /// Paths and methods to handlers: `async fn(ctx: Context, req: Request) -> impl IntoResponse`.
 ///
@@ -211,6 +212,26 @@ impl<S: Send + Sync + 'static> Router<S> {
         F: Future<Output: IntoResponse> + Send + 'static,
     {
         self.chain = self.chain.iter().cloned().chain([middleware(function)]).collect();
+        self
+    }
+
+    /// Puts everything this router answers under `limits`, as a middleware does: those that were
+    /// added before run outside of them.
+    #[must_use]
+    pub fn limits(mut self, limits: RouteLimits) -> Self {
+        let enter: Middleware<S> = Arc::new(move |ctx, request, next| {
+            let tracked = request.extensions().get::<Tracked>().cloned();
+            let in_flight = tracked.as_ref().map(|Tracked(in_flight)| &**in_flight);
+            match limits.enter(ctx, in_flight, request.headers()) {
+                Err(error) => Box::pin(async { error.into_response() }),
+                Ok((ctx, None)) => next.start(ctx, request),
+                Ok((ctx, Some(place))) => Box::pin(async move {
+                    let _place = place;
+                    next.start(ctx, request).await
+                }),
+            }
+        });
+        self.chain = self.chain.iter().cloned().chain([enter]).collect();
         self
     }
 

@@ -9,6 +9,7 @@ mod departures;
 mod draining;
 mod interop;
 mod lifecycle;
+mod route_limits;
 mod routing;
 mod strictness;
 mod support;
