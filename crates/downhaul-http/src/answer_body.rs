@@ -1,9 +1,11 @@
-//! [`AnswerBody`]: the body of an answer, which keeps its request in flight to the last byte.
+//! [`AnswerBody`]: the body of an answer, which keeps its request in flight to the last byte, and
+//! is cut where the request's context ends before.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
+use downhaul_context::Cause;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -15,6 +17,8 @@ pin_project! {
         #[pin]
         payload: Payload<B>,
         exchange: Exchange,
+        // Waits for the end of the context, while the next piece is not there.
+        end: Option<Pin<Box<dyn Future<Output = Cause> + Send>>>,
     }
 }
 
@@ -33,7 +37,7 @@ impl<B: HttpBody<Data = Bytes>> AnswerBody<B> {
         if payload.is_end_stream() {
             exchange.complete();
         }
-        Self { payload, exchange }
+        Self { payload, exchange, end: None }
     }
 }
 
@@ -50,9 +54,18 @@ where
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
-        let frame = ready!(this.payload.as_mut().poll_frame(cx));
+        let Poll::Ready(frame) = this.payload.as_mut().poll_frame(cx) else {
+            let exchange = &*this.exchange;
+            let end = this.end.get_or_insert_with(|| Box::pin(exchange.ctx().done_owned()));
+            let cause = ready!(end.as_mut().poll(cx));
+            this.exchange.cut(&cause);
+            return Poll::Ready(Some(Err(cause.into())));
+        };
         if frame.is_none() || this.payload.is_end_stream() {
             this.exchange.complete();
+        } else if let Some(cause) = this.exchange.ctx().cause() {
+            this.exchange.cut(&cause);
+            return Poll::Ready(Some(Err(cause.into())));
         }
         Poll::Ready(frame)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum_core::response::IntoResponse;
 use bytes::Bytes;
-use downhaul_context::{Canceller, Context, Reason, RequestId, TraceContext};
+use downhaul_context::{Canceller, Cause, CauseKind, Context, Reason, RequestId, TraceContext};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
@@ -221,6 +221,16 @@ impl Exchange {
     }
 
     pub(crate) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// The context has ended before the answer was all sent, and so does the connection: half an
+    /// answer must not look like a whole one.
+    pub(crate) fn cut(&mut self, cause: &Cause) {
+        self.ending = match cause.kind() {
+            CauseKind::Deadline => Ending::Deadline,
+            _ => Ending::Cancelled,
+        };
         self.complete = true;
     }
 

@@ -76,7 +76,9 @@
 //!     that are called next (`budgets::what_is_left_goes_on_to_the_next_service`).
 //! 12. A route has what it needs and the rest keep their bounds
 //!     (`route_limits::one_may_take_longer_than_the_others`).
-//! 13. A head that can be read in two ways is refused: no host or two
+//! 13. An answer that streams on when its context ends is cut, and does not look whole
+//!     (`streams::one_that_is_not_done_at_the_deadline_is_cut_and_does_not_look_whole`).
+//! 14. A head that can be read in two ways is refused: no host or two
 //!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
 //!     (`strictness::no_coding_but_chunked_is_known`,
 //!     `strictness::nothing_can_be_expected_but_to_continue`).
@@ -85,7 +87,7 @@
 //!
 //! | what | default | beyond it | set by |
 //! |---|---|---|---|
-//! | request, to the head of its answer | 30 s | 504 or 408 | [`timeout`](Server::timeout) |
+//! | request, to the end of its answer | 30 s | 504, 408, or cut | [`timeout`](Server::timeout) |
 //! | handler after its context has ended | 1 s | aborted | [`cancel_grace`](Server::cancel_grace) |
 //! | body | 2 MiB | 413, close | [`body_limit`](Server::body_limit) |
 //! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
@@ -101,8 +103,6 @@
 //! # What it does not do
 //!
 //! - No TLS: put it behind something that has it.
-//! - The deadline bounds the head of an answer. At the deadline the context ends for a body that
-//!   still streams, too, but the stream is cut by its own end, its client, or a drain only.
 //! - The timeout of a route is that of its handler; what runs outside of its limits, such as
 //!   middleware of an outer router, has the server's.
 //! - A client of HTTP/2 that lets one stream wait while it takes from others is not timed.

@@ -86,8 +86,11 @@ impl Server {
         self.address
     }
 
-    /// How long a request may take until the head of its answer: then its context ends and the
-    /// client reads 504. Default: 30 s. [`Duration::MAX`] means no deadline.
+    /// How long a request may take: then its context ends and the client reads 504, or 408 where
+    /// the body was waited for. An answer that is still sent in pieces is cut. Default: 30 s.
+    /// [`Duration::MAX`] means no deadline; for streams alone, [`RouteLimits::no_timeout`] does.
+    ///
+    /// [`RouteLimits::no_timeout`]: crate::RouteLimits::no_timeout
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limits.timeout = timeout;
         self

@@ -11,5 +11,6 @@ mod interop;
 mod lifecycle;
 mod route_limits;
 mod routing;
+mod streams;
 mod strictness;
 mod support;

@@ -1,0 +1,140 @@
+//! Answers that are sent in pieces.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use downhaul_context::Context;
+use downhaul_http::observe::{AccessLog, Ending, Outcome, RequestHead, RequestObserver};
+use downhaul_http::{DrainPlan, Request, RouteLimits, Router};
+use http_body::{Body as HttpBody, Frame};
+use tokio::sync::mpsc;
+use tracing::Span;
+
+use crate::support::{Fixture, get, soon};
+
+const SHORT: Duration = Duration::from_millis(50);
+
+/// Pieces as they are sent, or the same one for ever.
+enum Pieces {
+    Sent(mpsc::UnboundedReceiver<&'static str>),
+    Endless,
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = |piece: &'static str| Ok(Frame::data(Bytes::from_static(piece.as_bytes())));
+        match self.get_mut() {
+            Self::Sent(pieces) => pieces.poll_recv(cx).map(|sent| sent.map(piece)),
+            Self::Endless => Poll::Ready(Some(piece("again and "))),
+        }
+    }
+}
+
+/// `/stream` answers in the pieces that are sent by what is returned, once it was asked.
+fn stream() -> (Router, mpsc::UnboundedReceiver<mpsc::UnboundedSender<&'static str>>) {
+    let (give, given) = mpsc::unbounded_channel();
+    let router = Router::new().get("/stream", move |_: Context, _: Request| {
+        let (send, pieces) = mpsc::unbounded_channel();
+        give.send(send).unwrap();
+        async { streamed(Pieces::Sent(pieces)) }
+    });
+    (router, given)
+}
+
+fn streamed(pieces: Pieces) -> Response {
+    axum::body::Body::new(pieces).into_response()
+}
+
+/// Tells the status of requests and how they end.
+struct Seen(mpsc::UnboundedSender<(u16, Ending)>);
+
+impl RequestObserver for Seen {
+    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+        AccessLog::default().open(ctx, head)
+    }
+
+    fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
+        let _ = self.0.send((outcome.status.as_u16(), outcome.ending));
+    }
+}
+
+/// What a client reads before the connection ends.
+async fn read(server: &Fixture, path: &str) -> String {
+    let mut client = server.client().await;
+    client.send(&get(path)).await;
+    String::from_utf8(client.rest().await).unwrap()
+}
+
+#[tokio::test]
+async fn one_that_is_not_done_at_the_deadline_is_cut_and_does_not_look_whole() {
+    let (router, mut given) = stream();
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let server = Fixture::with(router, |server| server.timeout(SHORT).observer(Seen(see))).await;
+    let sending = async {
+        let send = given.recv().await.unwrap();
+        send.send("half").unwrap();
+        // Held open until the client has read to the end of the connection.
+        send
+    };
+    let (read, _send) = tokio::join!(read(&server, "/stream"), sending);
+    assert!(read.starts_with("HTTP/1.1 200") && read.contains("half"), "{read}");
+    assert!(!read.ends_with("0\r\n\r\n"), "{read}");
+    assert_eq!(soon(seen.recv()).await, Some((200, Ending::Deadline)));
+    server.quiet().await;
+}
+
+#[tokio::test]
+async fn one_that_never_pauses_is_cut_too() {
+    let router = Router::new().get("/", async |_: Context, _: Request| streamed(Pieces::Endless));
+    let server = Fixture::with(router, |server| server.timeout(SHORT)).await;
+    assert!(read(&server, "/").await.contains("again and "));
+    server.quiet().await;
+}
+
+#[tokio::test]
+async fn one_without_a_deadline_goes_on() {
+    let (router, mut given) = stream();
+    let (held, _told) = crate::support::held();
+    let streams = router.limits(RouteLimits::new().no_timeout());
+    let router = Router::new().nest("", streams).nest("", held.router());
+    let server = Fixture::with(router, |server| server.timeout(SHORT)).await;
+    let mut client = server.client().await;
+    client.send(&get("/stream")).await;
+    let send = soon(given.recv()).await.unwrap();
+    // This one began later, and its time is over.
+    assert_eq!(server.get("/held").await.status, 504);
+    send.send("all of it").unwrap();
+    drop(send);
+    let whole = tokio::time::timeout(Duration::from_secs(30), async {
+        let mut read = Vec::new();
+        while !read.ends_with(b"0\r\n\r\n") {
+            read.push(tokio::io::AsyncReadExt::read_u8(&mut client.0).await.unwrap());
+        }
+        String::from_utf8(read).unwrap()
+    });
+    assert!(whole.await.unwrap().contains("all of it"));
+}
+
+#[tokio::test]
+async fn one_that_is_not_done_when_a_drain_cancels_is_cut() {
+    let (router, mut given) = stream();
+    let server = Fixture::start(router).await;
+    let mut client = server.client().await;
+    client.send(&get("/stream")).await;
+    let send = soon(given.recv()).await.unwrap();
+    send.send("half").unwrap();
+    let plan = DrainPlan::default().at_once().finish(SHORT).force(Duration::from_secs(60));
+    let report = soon(server.running.drain(plan)).await;
+    assert!(report.forced.is_empty() && report.cancelled == 1, "{report}");
+    assert!(!client.rest().await.ends_with(b"0\r\n\r\n"));
+}
