@@ -16,15 +16,15 @@ use tracing::{Instrument, Span, error, warn};
 
 use crate::answer_body::{AnswerBody, Payload};
 use crate::body::Body;
-use crate::budget;
 use crate::error::{Error, Problem};
+use crate::head::{self, Head};
 use crate::hub::Stage;
-use crate::in_flight::{Handling, InFlight, Tracked, Upload};
+use crate::in_flight::{self, Handling, InFlight, Tracked, Upload};
 use crate::limits::OnDisconnect;
 use crate::link::Link;
 use crate::observe::{Ending, Outcome, RequestHead};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static(head::X_REQUEST_ID);
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// What access logs call a client that went away. No client ever reads it.
@@ -49,15 +49,19 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn open(link: &Arc<Link>, request: &http::Request<Incoming>) -> Self {
+    pub(crate) fn open(
+        link: &Arc<Link>,
+        request: &http::Request<Incoming>,
+        read: &Head<'_>,
+    ) -> Self {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        let id = request_id(headers);
-        let label = format!("{method} {}", uri.path());
+        let id = request_id(read);
         let limits = &link.hub.limits;
-        let budget = if limits.client_budget { budget::of(headers) } else { None };
+        let budget = read.budget.filter(|_| limits.client_budget);
         let timeout = budget.map_or(limits.timeout, |budget| budget.min(limits.timeout));
+        let label = in_flight::label(method, uri);
         let (ctx, canceller) = link.ctx.derive().label(label).timeout(timeout).build();
-        let ctx = bind(&ctx, &id, headers);
+        let ctx = bind(&ctx, &id, read);
         let in_flight = link.begin_request(id, method.clone(), uri.clone());
         let head = RequestHead {
             id: &in_flight.id,
@@ -311,20 +315,23 @@ impl Drop for Exchange {
 }
 
 /// The id the client sent, where it is fit for logs and headers, or a fresh one.
-fn request_id(headers: &HeaderMap) -> RequestId {
-    let inbound = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
-    inbound.and_then(|id| RequestId::parse(id).ok()).unwrap_or_else(RequestId::generate)
+fn request_id(read: &Head<'_>) -> RequestId {
+    let inbound = text(read.request_id).and_then(|id| RequestId::parse(id).ok());
+    inbound.unwrap_or_else(RequestId::generate)
 }
 
-fn bind(ctx: &Context, id: &RequestId, headers: &HeaderMap) -> Context {
+fn bind(ctx: &Context, id: &RequestId, read: &Head<'_>) -> Context {
     let ctx = ctx.with_value(id.clone());
-    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let trace = header("traceparent")
-        .and_then(|parent| TraceContext::parse(parent, header("tracestate")).ok());
+    let trace = text(read.traceparent)
+        .and_then(|parent| TraceContext::parse(parent, text(read.tracestate)).ok());
     match trace {
         Some(trace) => ctx.with_value(trace),
         None => ctx,
     }
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value.and_then(|value| value.to_str().ok())
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

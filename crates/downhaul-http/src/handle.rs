@@ -22,6 +22,7 @@ use crate::answer_body::AnswerBody;
 use crate::body::Body;
 use crate::error::{BoxError, Error};
 use crate::exchange::Exchange;
+use crate::head::Head;
 use crate::link::Link;
 use crate::observe::Ending;
 use crate::strict;
@@ -39,16 +40,17 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let objection = strict::objection(&request);
-    let mut exchange = Exchange::open(&link, &request);
-    if let Some(objection) = objection {
+    let head = Head::read(request.headers());
+    let mut exchange = Exchange::open(&link, &request, &head);
+    if let Some(objection) = strict::objection(request.version(), request.uri(), &head) {
         return Ok(exchange.refuse(objection, Ending::Malformed, true));
     }
     let request = exchange.equip(request);
     if !exchange.has_time() {
         return Ok(exchange.refuse(Error::no_time(), Ending::Deadline, false));
     }
-    let mut task = exchange.spawn(call(service, request));
+    // In a box: the runtime moves what it spawns a few times, and this is large.
+    let mut task = exchange.spawn(Box::pin(call(service, request)));
     // Dropped here, the exchange finds that its client is gone.
     let joined = joined_in_time(&exchange, &mut task).await;
     Ok(match joined {

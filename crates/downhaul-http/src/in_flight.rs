@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Uri};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::budget;
+use crate::head::Head;
 use crate::limits::OnDisconnect;
 use crate::link::Link;
 
@@ -169,9 +169,9 @@ impl InFlight {
     /// A context with the values of `ctx` that ends `timeout` after the request began, in place of
     /// the one that it has had.
     pub(crate) fn grant(&self, ctx: &Context, timeout: Duration, headers: &HeaderMap) -> Context {
-        let asked = if self.link.hub.limits.client_budget { budget::of(headers) } else { None };
+        let asked = Head::read(headers).budget.filter(|_| self.link.hub.limits.client_budget);
         let timeout = asked.map_or(timeout, |asked| asked.min(timeout));
-        let mut child = self.link.ctx.derive().label(self.label());
+        let mut child = self.link.ctx.derive().label(label(&self.method, &self.uri));
         if let Some(at) = self.started.checked_add(timeout) {
             child = child.deadline(at);
         }
@@ -199,10 +199,6 @@ impl InFlight {
         if let Some((_, canceller)) = time {
             canceller.cancel_with(reason);
         }
-    }
-
-    pub(crate) fn label(&self) -> String {
-        format!("{} {}", self.method, self.uri.path())
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {
@@ -260,6 +256,11 @@ impl InFlight {
             _ => Phase::Handling,
         }
     }
+}
+
+/// What the request's context is called.
+pub(crate) fn label(method: &Method, uri: &Uri) -> String {
+    [method.as_str(), uri.path()].join(" ")
 }
 
 impl Drop for InFlight {

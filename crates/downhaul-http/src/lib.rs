@@ -120,7 +120,6 @@
 mod accept;
 mod answer_body;
 mod body;
-mod budget;
 mod connection;
 #[cfg(feature = "axum")]
 mod ctx;
@@ -130,8 +129,10 @@ mod endpoint;
 mod error;
 mod exchange;
 mod handle;
+mod head;
 mod hub;
 mod in_flight;
+mod inject;
 mod io;
 mod json;
 mod limited;
@@ -146,13 +147,13 @@ mod server;
 mod strict;
 
 pub use crate::body::{Body, BodyError};
-pub use crate::budget::inject;
 #[cfg(feature = "axum")]
 pub use crate::ctx::Ctx;
 pub use crate::drain::{DrainPlan, DrainReport};
 pub use crate::endpoint::Next;
 pub use crate::error::{BindError, BoxError, Error};
 pub use crate::in_flight::{Phase, RequestInfo};
+pub use crate::inject::inject;
 pub use crate::json::Json;
 pub use crate::limited::{Limited, LimitedFuture};
 pub use crate::limits::OnDisconnect;

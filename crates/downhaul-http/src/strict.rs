@@ -3,29 +3,25 @@
 //! Two servers that read one request in two ways are what request smuggling lives on, so what can
 //! be read in two ways is refused, and the connection closed.
 
-use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version};
+use http::{HeaderValue, StatusCode, Uri, Version};
 
 use crate::error::Error;
+use crate::head::Head;
 
 /// Why the request is refused, if it is.
-pub(crate) fn objection<B>(request: &Request<B>) -> Option<Error> {
-    let headers = request.headers();
-    let host = host(request.version(), request.uri(), headers);
-    host.or_else(|| coding(headers)).or_else(|| expectation(headers))
+pub(crate) fn objection(version: Version, target: &Uri, head: &Head<'_>) -> Option<Error> {
+    let host = host(version, target, head);
+    host.or_else(|| coding(head)).or_else(|| expectation(head))
 }
 
 /// Exactly one valid `Host`, and the one that the target names (RFC 9112 §3.2, RFC 9113 §8.3.1).
-fn host(version: Version, target: &Uri, headers: &HeaderMap) -> Option<Error> {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => Some(Error::bad_request("two Host headers; send one")),
-        (Some(host), None) => not_the_host(host, target.authority()).map(Error::bad_request),
-        (None, None) if version == Version::HTTP_11 => {
-            Some(Error::bad_request("no Host header; send one"))
-        }
-        (None, None) => None,
+fn host(version: Version, target: &Uri, head: &Head<'_>) -> Option<Error> {
+    match head.host {
+        Some(_) if head.hosts > 1 => Some(Error::bad_request("two Host headers; send one")),
+        Some(host) => not_the_host(host, target.authority()).map(Error::bad_request),
+        None if version == Version::HTTP_11 => Some(Error::bad_request("no Host header; send one")),
+        None => None,
     }
 }
 
@@ -46,10 +42,17 @@ fn not_the_host(host: &HeaderValue, target: Option<&Authority>) -> Option<&'stat
     }
 }
 
-/// A name or an address without a port: most hosts, and there is nothing more to look at.
+/// A name or an address, and a port of four digits at most: most hosts, and there is nothing more
+/// to look at.
 fn is_plain(host: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    !host.is_empty() && host.iter().all(plain)
+    let name = host.iter().take_while(|byte| plain(byte)).count();
+    let port = match host.get(name..) {
+        Some([b':', port @ ..]) => port,
+        Some([]) => &[],
+        _ => return false,
+    };
+    name > 0 && port.len() < 5 && port.iter().all(u8::is_ascii_digit)
 }
 
 /// A colon at the end says that there is a port, and leaves it to the scheme.
@@ -58,10 +61,9 @@ fn has_port(host: &Authority) -> bool {
 }
 
 /// No coding but `chunked` (RFC 9112 §6.1). A length beside it hyper has taken out, and closes.
-fn coding(headers: &HeaderMap) -> Option<Error> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let coding = codings.next()?;
-    if codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+fn coding(head: &Head<'_>) -> Option<Error> {
+    let coding = head.coding?;
+    if head.codings == 1 && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return None;
     }
     let words = "this Transfer-Encoding is not known; send `chunked`";
@@ -69,9 +71,8 @@ fn coding(headers: &HeaderMap) -> Option<Error> {
 }
 
 /// Nothing but `100-continue` can be expected (RFC 9110 §10.1.1).
-fn expectation(headers: &HeaderMap) -> Option<Error> {
-    let mut expected = headers.get_all(EXPECT).iter();
-    expected.find(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue"))?;
+fn expectation(head: &Head<'_>) -> Option<Error> {
+    head.expected?;
     let words = "this Expect is not known; send `100-continue` or none";
     Some(Error::new(StatusCode::EXPECTATION_FAILED, words))
 }

@@ -1,27 +1,10 @@
-//! What a client says of the time that it gives, and what is told to those that are called next.
+//! [`inject`]: what those that are called next are told.
 
 use std::time::Duration;
 
-use downhaul_context::wire::{self, Budget, Names};
+use downhaul_context::wire::{self, Names};
 use downhaul_context::{Context, TraceContext};
 use http::{HeaderMap, HeaderName, HeaderValue};
-
-/// Headers of whole milliseconds: ours, Connect's, and what Envoy tells those behind it.
-static MILLIS: [HeaderName; 3] = [
-    HeaderName::from_static(Names::HTTP.budget),
-    HeaderName::from_static("connect-timeout-ms"),
-    HeaderName::from_static("x-envoy-expected-rq-timeout-ms"),
-];
-
-static GRPC: HeaderName = HeaderName::from_static("grpc-timeout");
-
-/// The least that a valid header says.
-pub(crate) fn of(headers: &HeaderMap) -> Option<Duration> {
-    let millis =
-        MILLIS.iter().filter_map(|name| Budget::from_millis(headers.get(name)?.as_bytes()));
-    let grpc = || Budget::from_grpc(headers.get(&GRPC)?.as_bytes());
-    millis.chain(grpc()).min().map(Budget::span)
-}
 
 /// Writes into the head of a call what the other side is to know of `ctx`: the request id, the time
 /// that is left, the position in a trace, and the values that opted in.

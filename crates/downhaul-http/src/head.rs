@@ -1,0 +1,71 @@
+//! [`Head`]: what the server itself reads of a request's headers, in one walk over them.
+
+use std::time::Duration;
+
+use downhaul_context::wire::{Budget, Names};
+use http::{HeaderMap, HeaderValue};
+
+pub(crate) const X_REQUEST_ID: &str = Names::HTTP.request_id;
+const X_REQUEST_TIMEOUT_MS: &str = Names::HTTP.budget;
+
+/// Of headers that are to come once, the first, and how many there are where that matters.
+#[derive(Default)]
+pub(crate) struct Head<'a> {
+    pub(crate) host: Option<&'a HeaderValue>,
+    pub(crate) hosts: usize,
+    pub(crate) coding: Option<&'a HeaderValue>,
+    pub(crate) codings: usize,
+    /// The first `Expect` that is not `100-continue`.
+    pub(crate) expected: Option<&'a HeaderValue>,
+    pub(crate) request_id: Option<&'a HeaderValue>,
+    pub(crate) traceparent: Option<&'a HeaderValue>,
+    pub(crate) tracestate: Option<&'a HeaderValue>,
+    /// The least time that a valid header says the client waits.
+    pub(crate) budget: Option<Duration>,
+}
+
+impl<'a> Head<'a> {
+    pub(crate) fn read(headers: &'a HeaderMap) -> Self {
+        let mut head = Self::default();
+        for (name, value) in headers {
+            head.take(name.as_str(), value);
+        }
+        head
+    }
+
+    /// Besides ours, the budgets of Connect, of gRPC and of Envoy are read.
+    fn take(&mut self, name: &str, value: &'a HeaderValue) {
+        match name {
+            "host" => {
+                self.hosts += 1;
+                self.host.get_or_insert(value);
+            }
+            "transfer-encoding" => {
+                self.codings += 1;
+                self.coding.get_or_insert(value);
+            }
+            "expect" if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+                self.expected.get_or_insert(value);
+            }
+            X_REQUEST_ID => {
+                self.request_id.get_or_insert(value);
+            }
+            "traceparent" => {
+                self.traceparent.get_or_insert(value);
+            }
+            "tracestate" => {
+                self.tracestate.get_or_insert(value);
+            }
+            X_REQUEST_TIMEOUT_MS | "connect-timeout-ms" | "x-envoy-expected-rq-timeout-ms" => {
+                self.allow(Budget::from_millis(value.as_bytes()));
+            }
+            "grpc-timeout" => self.allow(Budget::from_grpc(value.as_bytes())),
+            _ => {}
+        }
+    }
+
+    fn allow(&mut self, budget: Option<Budget>) {
+        let budgets = [self.budget, budget.map(Budget::span)];
+        self.budget = budgets.into_iter().flatten().min();
+    }
+}
