@@ -6,6 +6,7 @@ fn main() {
     inherited();
     shadowed();
     same_lifetime();
+    together();
     parameters();
     secret();
 }
@@ -45,6 +46,21 @@ fn same_lifetime() {
     assert!(request.value::<Tenant>().is_some(), "values stay readable after the end");
 }
 // ANCHOR_END: same
+
+// ANCHOR: together
+#[derive(Debug, PartialEq)]
+struct Attempt(u32);
+
+fn together() {
+    let (service, _service) = Context::root();
+    let request = service.with_values((RequestId::generate(), Tenant("acme"), Attempt(1)));
+    assert!(request.value::<RequestId>().is_some());
+    assert_eq!(request.value(), Some(&Tenant("acme")));
+
+    let retry = request.with_values((Attempt(2), Attempt(3)));
+    assert_eq!(retry.value(), Some(&Attempt(3)), "the later, and it is nearer than the first");
+}
+// ANCHOR_END: together
 
 // ANCHOR: parameters
 struct Quantity(u32);

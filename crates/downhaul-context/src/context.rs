@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::opted_in::WireValue;
 use crate::registration::Registration;
 use crate::snapshot::Snapshot;
-use crate::values::Values;
+use crate::values::{ValueTuple, Values};
 use crate::wait::Wait;
 
 /// How far a context has come on its way from start to end.
@@ -149,6 +149,30 @@ impl Context {
         Self { node: Arc::clone(&self.node), values: self.values.with(value) }
     }
 
+    /// Returns a handle to the same lifetime that also carries each of `values`, found by its type:
+    /// a tuple of one to eight, bound in one allocation.
+    ///
+    /// As if [`with_value`](Self::with_value) had bound one after the other: of two of the same
+    /// type, the later is found.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_context::Context;
+    /// # #[derive(Debug, PartialEq)]
+    /// struct Tenant(&'static str);
+    /// # #[derive(Debug, PartialEq)]
+    /// struct Attempt(u32);
+    ///
+    /// let ctx = Context::background().with_values((Tenant("acme"), Attempt(1)));
+    /// assert_eq!(ctx.value(), Some(&Tenant("acme")));
+    /// assert_eq!(ctx.value(), Some(&Attempt(1)));
+    /// ```
+    #[must_use]
+    pub fn with_values(&self, values: impl ValueTuple) -> Self {
+        values.bind(self)
+    }
+
     /// As [`with_value`](Self::with_value), for a value that may cross to another process and be
     /// printed with the context.
     #[must_use]
@@ -157,6 +181,7 @@ impl Context {
     }
 
     /// Returns the nearest value of type `T` bound on the way from here to the root.
+    #[inline]
     pub fn value<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.values.get::<T>()
     }

@@ -50,7 +50,8 @@
 //! | clean up; outlive the request | [`Context::shielded`]; [`Context::detached`] |
 //! | start tasks, wait, and name what does not stop | [`Scope`] |
 //! | end with the first of two | [`Context::merged`], [`Context::child_until`] |
-//! | carry an id everywhere | [`Context::with_value`], [`Context::value`] |
+//! | carry an id everywhere | [`Context::with_value`], [`with_values`](Context::with_values) |
+//! | read it | [`Context::value`] |
 //! | take it to another process | [`Context::with_wire_value`], [`wire`] |
 //! | see what is alive | [`Context::snapshot`], [`Derive::observed`] |
 //! | go on using `CancellationToken` | `child_until_token`, `to_token`: feature `tokio-util` |
@@ -141,4 +142,5 @@ pub use crate::request_id::{InvalidRequestId, RequestId};
 pub use crate::scope::Scope;
 pub use crate::snapshot::{Snapshot, SnapshotEntry};
 pub use crate::trace_context::{InvalidTraceContext, TraceContext};
+pub use crate::values::ValueTuple;
 pub use tokio::time::Instant;

@@ -1,137 +1,161 @@
-//! Typed values: one binding a link, inherited by pointer, shadowed by nearer ones.
+//! Typed values: links of bindings, inherited by pointer, shadowed by nearer ones.
+//!
+//! # Invariants
+//!
+//! 1. What is bound never changes. So what an index says stays true.
+//! 2. Links, milestones and indexes have only links that were there before them: no cycle.
+//! 3. Whoever has an index has all its links also by the chain. So a chain goes by a loop, link by
+//!    link, if each milestone lets go of its index first.
+//!
+//! `tests/it/value_model.rs` checks the first against a naive model.
+
+mod bundle;
+mod index;
+mod link;
+mod milestone;
+mod tuple;
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::iter;
+use std::mem;
+use std::sync::Arc;
 
 use crate::opted_in::{OptedIn, WireValue, opt_in};
+use crate::values::bundle::{Bundle, One};
+use crate::values::link::{Link, Show};
+use crate::values::milestone::Milestone;
+pub use crate::values::tuple::ValueTuple;
 
-/// Every link of this depth, but the last, has an index of all that is behind it. So a look goes
-/// along a few links at most, and the index of what a service binds serves all its requests.
-const STRIDE: usize = 4;
+/// Every so many links there is a milestone. So a search comes past fewer before an index.
+const STRIDE: u32 = 4;
 
-/// A chain of bindings, nearest first.
+/// A chain of bindings, nearest first. It begins with a link or with a milestone, or it is empty.
 #[derive(Clone, Default)]
-pub(crate) struct Values(Option<Arc<Link>>);
-
-type Value = dyn Any + Send + Sync;
-
-struct Link<V: ?Sized = Value> {
-    bound: TypeId,
-    /// How many links are behind it.
-    depth: usize,
-    /// How to print and send the value, where it opted in.
-    opted_in: Option<fn(&Value) -> Option<OptedIn<'_>>>,
-    next: Option<Arc<Link>>,
-    /// Made by the first look that comes here.
-    index: OnceLock<Index>,
-    value: V,
+pub(crate) struct Values {
+    link: Option<Arc<Link>>,
+    milestone: Option<Arc<Milestone>>,
 }
-
-/// The nearest link of each type.
-type Index = HashMap<TypeId, Arc<Link>, BuildHasherDefault<PassThrough>>;
 
 impl Values {
     pub(crate) fn with<T: Any + Send + Sync>(&self, value: T) -> Self {
-        self.link(value, None)
+        self.with_bundle(One(value), None)
     }
 
     pub(crate) fn with_opted_in<T: WireValue>(&self, value: T) -> Self {
-        self.link(value, Some(|value| value.downcast_ref().map(opt_in::<T>)))
+        let show: Show = |bundle| bundle.downcast_ref().map(|One(value)| opt_in::<T>(value));
+        self.with_bundle(One(value), Some(show))
     }
 
-    fn link<T: Any + Send + Sync>(
-        &self,
-        value: T,
-        opted_in: Option<fn(&Value) -> Option<OptedIn<'_>>>,
-    ) -> Self {
-        let (bound, next) = (TypeId::of::<T>(), self.0.clone());
-        let depth = next.as_ref().map_or(0, |next| next.depth + 1);
-        let index = OnceLock::new();
-        Self(Some(Arc::new(Link { bound, depth, opted_in, next, index, value })))
-    }
-
-    pub(crate) fn get<T: Any>(&self) -> Option<&T> {
-        let wanted = TypeId::of::<T>();
-        let mut link = self.0.as_deref()?;
-        while link.bound != wanted {
-            link = if link.is_indexed() {
-                link.index().get(&wanted)?
-            } else {
-                link.next.as_deref()?
-            };
+    fn with_bundle<B: Bundle>(&self, bundle: B, show: Option<Show>) -> Self {
+        let nth = self.link.as_ref().map_or(1, |link| link.nth + 1);
+        // `Arc::new` would make the link on the stack and copy it, which takes a fifth longer.
+        let link: Arc<Link> = Arc::new_cyclic(|_| Link {
+            types: bundle.types(),
+            show,
+            nth,
+            next: self.clone(),
+            bundle,
+        });
+        let values = Self { link: Some(link), milestone: None };
+        if nth < STRIDE {
+            return values;
         }
-        link.value.downcast_ref()
+        Self { link: None, milestone: Some(Milestone::at(values)) }
+    }
+
+    /// The nearest value of the type.
+    ///
+    /// What is mostly asked for is found first and without a loop: the nearest value, where that is
+    /// a single one, and what is in its own place of an index. To compare the ids before the
+    /// downcast does makes that faster, for it has the wanted one in registers.
+    #[inline]
+    pub(crate) fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
+        let wanted = const { &One::<T>::ID };
+        if let Some(milestone) = &self.milestone {
+            if let Some(index) = milestone.index() {
+                let (bound, link) = index.guess(wanted)?;
+                if bound == wanted {
+                    if let Some(value) = link.single() {
+                        return Some(value);
+                    }
+                } else if index.is_apart() {
+                    return None;
+                }
+            }
+        } else {
+            let link = self.link.as_deref()?;
+            match link.types {
+                [bound] if bound == wanted => return link.single(),
+                [_] if link.next.is_empty() => return None,
+                _ => {}
+            }
+        }
+        let One(value) = self.find(wanted)?.downcast_ref()?;
+        Some(value)
+    }
+
+    /// The nearest [`One`] of the type.
+    #[inline(never)]
+    fn find(&self, wanted: &TypeId) -> Option<&dyn Any> {
+        let mut values = self;
+        loop {
+            while let Some(link) = &values.link {
+                if link.types.contains(wanted) {
+                    return link.find(wanted);
+                }
+                values = &link.next;
+            }
+            let milestone = values.milestone.as_ref()?;
+            if let Some(index) = milestone.index_in_time() {
+                return index.find(wanted)?.find(wanted);
+            }
+            values = &milestone.values;
+        }
     }
 
     /// Calls `each` for every binding that opted in and is not shadowed, nearest first.
     pub(crate) fn each_opted_in<'a>(&'a self, mut each: impl FnMut(OptedIn<'a>)) {
         let mut seen: Vec<TypeId> = Vec::new();
-        let mut link = self.0.as_deref();
-        while let Some(here) = link {
-            if !seen.contains(&here.bound) {
-                seen.push(here.bound);
-                let opted_in = here.opted_in.and_then(|opted_in| opted_in(&here.value));
-                opted_in.into_iter().for_each(&mut each);
+        for link in self.links() {
+            for bound in link.types {
+                if !seen.contains(bound) {
+                    seen.push(*bound);
+                    link.opted_in().into_iter().for_each(&mut each);
+                }
             }
-            link = here.next.as_deref();
         }
     }
-}
 
-impl<V: ?Sized> Link<V> {
-    /// Lets go of all that is behind. The index goes first: it has the links too.
-    fn leave(&mut self) -> Option<Arc<Link>> {
-        self.index.take();
-        self.next.take()
-    }
-}
-
-impl Link {
-    fn is_indexed(&self) -> bool {
-        self.depth.is_multiple_of(STRIDE) && self.depth > 0
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.link.is_none() && self.milestone.is_none()
     }
 
-    fn index(&self) -> &Index {
-        self.index.get_or_init(|| {
-            let mut index = Index::default();
-            let mut link = self.next.as_ref();
-            while let Some(here) = link {
-                index.entry(here.bound).or_insert_with(|| Arc::clone(here));
-                link = here.next.as_ref();
-            }
-            index
-        })
+    /// All links, nearest first.
+    fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        iter::successors(self.first(), |link| link.next.first())
     }
-}
 
-/// Drops iteratively: a chain as long as memory allows must not overflow the stack. A link that
-/// somebody else lets go of at the same moment goes by its own drop, wherever that is.
-impl<V: ?Sized> Drop for Link<V> {
-    fn drop(&mut self) {
-        let mut next = self.leave();
-        while let Some(mut link) = next {
-            next = Arc::get_mut(&mut link).and_then(Link::leave);
+    fn first(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref().or_else(|| self.milestone.as_ref()?.values.link.as_ref())
+    }
+
+    /// Takes all, if nobody else has the first.
+    fn take_own(&mut self) -> Option<Self> {
+        let is_own = match (&self.link, &self.milestone) {
+            (Some(link), _) => Arc::strong_count(link) == 1,
+            (None, Some(milestone)) => Arc::strong_count(milestone) == 1,
+            (None, None) => false,
+        };
+        is_own.then(|| mem::take(self))
+    }
+
+    /// Lets go of the first, and returns what nobody else has behind it.
+    fn step(self) -> Option<Self> {
+        match (self.link, self.milestone) {
+            (Some(mut link), _) => Arc::get_mut(&mut link)?.next.take_own(),
+            (None, milestone) => Arc::into_inner(milestone?).map(|milestone| milestone.values),
         }
-    }
-}
-
-/// The id of a type is a hash already.
-#[derive(Default)]
-struct PassThrough(u64);
-
-impl Hasher for PassThrough {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        self.0 = id;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -139,13 +163,24 @@ impl Hasher for PassThrough {
 mod tests {
     use super::*;
 
+    #[test]
+    fn searches_that_are_many_make_an_index_and_few_do_not() {
+        let values = Values::default().with(1_u8).with(2_u16).with(3_u32).with(4_u64);
+        let index = || values.milestone.as_ref().and_then(|milestone| milestone.index());
+        let search = || assert_eq!((values.get(), values.get::<i8>()), (Some(&1_u8), None));
+        (0..30).for_each(|_| search());
+        assert!(index().is_none());
+        (0..2).for_each(|_| search());
+        assert!(index().is_some());
+    }
+
     /// As when two threads let go at once: the first finds that it is not the last, and the second
     /// only drops the link.
     #[test]
     fn a_long_chain_goes_without_recursion_whoever_drops_its_last_link() {
         let length: u32 = if cfg!(miri) { 200 } else { 200_000 };
         let values = (0..length).fold(Values::default(), |values, n| values.with(n));
-        let last = values.0.clone();
+        let last = values.clone();
         drop(values);
         drop(last);
     }

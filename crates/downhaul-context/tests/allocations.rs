@@ -50,6 +50,11 @@ fn nothing_allocates_more_than_its_ceiling() {
         ctx
     };
     assert_eq!(allocations(bound), 1);
+    // Go: 3 each.
+    assert_eq!(allocations(|| root.with_values((7_u64, 7_u32, 7_u16))), 1);
+    // With the place for an index, which each fourth link has.
+    let three = root.with_value(1_u8).with_value(2_u8).with_value(3_u8);
+    assert_eq!(allocations(|| three.with_value(4_u8)), 2);
     // Go: 12. The second is the cause, with budget and place.
     assert_eq!(allocations(|| ended(&runtime, timed(1), false)), 2);
     // Go: 5.

@@ -48,7 +48,7 @@ fn request<const WAITS: bool>(probe: &Probe) -> Samples {
 
 async fn ours<const WAITS: bool>(service: &Context) -> u64 {
     let (ctx, _canceller) = service.with_timeout(BUDGET);
-    let ctx = ctx.with_value(Id(1)).with_value(Tenant(2)).with_value(Attempt(3));
+    let ctx = ctx.with_values((Id(1), Tenant(2), Attempt(3)));
     ctx.run(handle_ours::<WAITS>(&ctx)).await.expect("nothing ends it")
 }
 

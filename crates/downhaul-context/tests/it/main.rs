@@ -13,6 +13,7 @@ mod stress;
 #[cfg(feature = "tokio-util")]
 mod token;
 mod tree;
+mod value_model;
 mod values;
 mod waiting;
 mod wire;
