@@ -321,12 +321,11 @@ fn request_id(read: &Head<'_>) -> RequestId {
 }
 
 fn bind(ctx: &Context, id: &RequestId, read: &Head<'_>) -> Context {
-    let ctx = ctx.with_value(id.clone());
     let trace = text(read.traceparent)
         .and_then(|parent| TraceContext::parse(parent, text(read.tracestate)).ok());
     match trace {
-        Some(trace) => ctx.with_value(trace),
-        None => ctx,
+        Some(trace) => ctx.with_values((id.clone(), trace)),
+        None => ctx.with_value(id.clone()),
     }
 }
 

@@ -222,11 +222,11 @@ impl Processor {
 fn identified(session: &Context, message: &Message) -> Context {
     let headers = message.headers();
     let inbound = headers.get(headers::REQUEST_ID).and_then(|id| RequestId::parse(id).ok());
-    let ctx = session.with_value(inbound.unwrap_or_else(RequestId::generate));
+    let id = inbound.unwrap_or_else(RequestId::generate);
     let state = headers.get(headers::TRACESTATE);
     match headers.get(headers::TRACEPARENT).map(|parent| TraceContext::parse(parent, state)) {
-        Some(Ok(trace)) => ctx.with_value(trace),
-        Some(Err(_)) | None => ctx,
+        Some(Ok(trace)) => session.with_values((id, trace)),
+        Some(Err(_)) | None => session.with_value(id),
     }
 }
 
