@@ -36,6 +36,13 @@ impl Canceller {
     /// Ends the context: its level becomes Done, here and in all descendants, before this returns.
     ///
     /// Does not wait for the work to stop. Returns whether this call was what ended the context.
+    ///
+    /// # Panics
+    ///
+    /// If the waker of somebody who waits panics, with the first such panic, once all who wait are
+    /// woken: the context has ended all the same. A panic of a [callback](crate::Context::on_done)
+    /// is caught instead. So it is with the other methods and with dropping the canceller, but that
+    /// adds no panic to one that is under way.
     #[track_caller]
     pub fn cancel(&self) -> bool {
         self.node.end(Reason::plain(), Location::caller())

@@ -130,6 +130,7 @@ mod token;
 mod trace_context;
 mod values;
 mod wait;
+mod waking;
 pub mod wire;
 
 pub use crate::canceller::Canceller;

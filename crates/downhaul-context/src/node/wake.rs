@@ -7,52 +7,55 @@ use std::task::Waker;
 use super::state::State;
 use super::{Node, ROOTED, UNLINKED};
 use crate::sync::{MutexGuard, Ordering};
+use crate::waking::Waking;
 
 impl Node {
     /// Wakes all who wait on this node, which has changed, or below it: parents first, in the order
-    /// in which they came. Gives its lock back first.
+    /// in which they came. Gives its lock back first. Panics with the first waker that did, when
+    /// all are woken.
     pub(super) fn notify(&self, state: MutexGuard<'_, State>) {
-        if Self::wake_first(state) {
-            self.notify_others();
+        let mut waking = Waking::default();
+        if Self::wake_first(state, &mut waking) {
+            self.notify_others(&mut waking);
         }
+        waking.done();
     }
 
     /// Returns whether there are others.
     #[inline]
-    fn wake_first(mut state: MutexGuard<'_, State>) -> bool {
+    fn wake_first(mut state: MutexGuard<'_, State>, waking: &mut Waking) -> bool {
         let first = state.links.take_first();
         let has_others = state.links.has_others();
         // Invariant 5.
         drop(state);
         if let Some(waker) = first {
-            waker.wake();
+            waking.wake(waker);
         }
         has_others
     }
 
     #[cold]
-    fn notify_others(&self) {
+    fn notify_others(&self, waking: &mut Waking) {
         // Invariant 6.
         let mut queue = VecDeque::new();
-        self.notify_one_level(&mut queue);
+        self.notify_one_level(&mut queue, waking);
         while let Some(node) = queue.pop_front() {
-            node.notify_one_level(&mut queue);
+            node.notify_one_level(&mut queue, waking);
         }
     }
 
     /// Wakes all but the first who wait on this node, and the first of each child's. The children
     /// that have others too go into the queue.
-    fn notify_one_level(&self, queue: &mut VecDeque<Arc<Self>>) {
+    fn notify_one_level(&self, queue: &mut VecDeque<Arc<Self>>, waking: &mut Waking) {
         let (mut others, mut children) = (Vec::new(), Vec::new());
         self.lock().links.take_others(&mut others);
-        others.into_iter().for_each(Waker::wake);
+        others.into_iter().for_each(|waker| waking.wake(waker));
         let (mut from, mut more) = (0, true);
         while more {
             // Who comes while the lock is free finds that the node has changed.
             more = self.lock().links.next_children(&mut from, &mut children);
-            queue.extend(
-                children.drain(..).filter(|child: &Arc<Self>| Self::wake_first(child.lock())),
-            );
+            let wake = |child: &Arc<Self>| Self::wake_first(child.lock(), waking);
+            queue.extend(children.drain(..).filter(wake));
         }
     }
 

@@ -25,6 +25,7 @@ use super::alarm::Alarm;
 use super::errand::Errand;
 use super::wheel::{Key, Wheel};
 use crate::clock::Moment;
+use crate::waking::Waking;
 
 pub(super) struct Shard {
     runtime: runtime::Id,
@@ -160,10 +161,11 @@ impl Shard {
     }
 
     fn expire(&self, now: Moment) {
-        let mut due = Vec::new();
+        // Whoever rang the bell has nothing to do with a panic of theirs, so it ends here.
+        let (mut due, mut waking) = (Vec::new(), Waking::default());
         loop {
             let more = self.timers().wheel.expire(now.as_nanos(), &mut due);
-            due.drain(..).for_each(wake);
+            due.drain(..).for_each(|waker| waking.wake(waker));
             if !more {
                 return;
             }
@@ -236,11 +238,6 @@ impl Wake for Bell {
             shard.tend();
         }
     }
-}
-
-/// A stranger's waker that panics must not keep the others from being woken.
-fn wake(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// The time, and whether a test has paused or moved the clock.

@@ -16,4 +16,5 @@ mod tree;
 mod value_model;
 mod values;
 mod waiting;
+mod waking;
 mod wire;
