@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use downhaul_context::{Canceller, Cause, CauseKind, Context, Reason};
+use downhaul_context::{Canceller, Cause, CauseKind, Context, Reason, Scope};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -130,6 +130,11 @@ async fn lines() {
     canceller.drain_with(30 * MS, Reason::signal("SIGTERM"));
     tokio::time::advance(30 * MS).await;
     assert_line(&ctx, r#"drain grace over: "GET /orders/{id}" 30ms after signal SIGTERM"#);
+
+    let import = Scope::new(&Context::background(), "import");
+    let _ = import.spawn("rows", |_ctx| async { Err::<(), _>("no such table".into()) });
+    import.ctx().done().await;
+    assert_line(import.ctx(), r#"task failed: "import > rows" spawned at docs/"#);
 }
 
 fn labelled() -> (Context, Canceller) {

@@ -1,12 +1,13 @@
 //! Scopes: tasks that end together, and a report that names those that do not.
 
+use std::error::Error;
 use std::future::pending;
 use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use downhaul_context::scope::{BoxError, Refused, TaskErrorKind};
-use downhaul_context::{Context, Level, Scope};
+use downhaul_context::{CauseKind, Context, Level, Scope};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
@@ -60,7 +61,10 @@ async fn first_failure(ctx: &Context) -> Result<(), BoxError> {
     //   task "rows" spawned at src/import.rs:56:11 failed after 0ms: no such table
     //   task "feed" spawned at src/import.rs:52:11 was cancelled after 0ms
     assert_eq!((report.counts.failed, report.counts.cancelled), (1, 1));
+    println!("{}", report.cause); // task failed: "import > rows" spawned at src/import.rs:56:11
     assert!(report.result().is_err_and(|error| error.work().name == "rows"));
+    assert_eq!(report.cause.kind(), CauseKind::TaskFailed);
+    assert!(report.cause.source().is_some_and(|error| error.to_string() == "no such table"));
     Ok(())
 }
 // ANCHOR_END: first_failure

@@ -64,6 +64,11 @@ impl Canceller {
         self.node.end(reason, Location::caller())
     }
 
+    /// As [`cancel_with`](Self::cancel_with), in the name of the code at `site`.
+    pub(crate) fn cancel_for(&self, reason: Reason, site: &'static Location<'static>) -> bool {
+        self.node.end(reason, site)
+    }
+
     /// Asks the context to drain, and ends it when `grace` is over.
     ///
     /// Draining cancels nothing: it says "take nothing new, finish what is begun". A second call

@@ -30,6 +30,8 @@ pub enum CauseKind {
     Operator,
     /// The process received a signal.
     Signal,
+    /// A task of a [scope](crate::scope) returned an error or panicked.
+    TaskFailed,
 }
 
 /// Why a canceller ends or drains its context.
@@ -87,6 +89,14 @@ impl Reason {
     pub fn with_source(mut self, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(Arc::from(error.into()));
         self
+    }
+
+    /// The task `name` of a scope failed with `error`.
+    pub(crate) fn task_failed(
+        name: Cow<'static, str>,
+        error: Arc<dyn Error + Send + Sync>,
+    ) -> Self {
+        Self { source: Some(error), ..Self::new(CauseKind::TaskFailed, name) }
     }
 
     pub(crate) fn plain() -> Self {
@@ -154,6 +164,11 @@ impl Cause {
                 _ => {}
             }
         }
+        let path = match reason.kind {
+            // The scope ended first, but the task began it.
+            CauseKind::TaskFailed => format!("{path} > {}", reason.words),
+            _ => path,
+        };
         Self::full(reason.kind, at, site, path, What::Told(reason))
     }
 
@@ -212,7 +227,7 @@ impl Cause {
     }
 
     /// The place in the code: of the call that ended the context or, for a deadline, of the call
-    /// that set it.
+    /// that set it, and for a failed task, of the call that spawned it.
     pub fn location(&self) -> &'static Location<'static> {
         match &self.0 {
             Repr::Cancelled(site) | Repr::Dropped(site) => site,
@@ -220,8 +235,8 @@ impl Cause {
         }
     }
 
-    /// The labels from the root to the context that ended first, joined by ` > `; empty where
-    /// nothing is labelled.
+    /// The labels from the root to the context that ended first or, for a failed task, to that of
+    /// the task, joined by ` > `; empty where nothing is labelled.
     pub fn path(&self) -> &str {
         self.as_full().map_or("", |full| &full.path)
     }
@@ -293,6 +308,7 @@ fn fmt_told(
         }
         CauseKind::Operator => write!(f, "operator: {words}, taken at {site}"),
         CauseKind::Signal => write!(f, "signal {words}"),
+        CauseKind::TaskFailed => write!(f, "task failed:{label} spawned at {site}"),
         _ if words.is_empty() => write!(f, "cancelled:{label} at {site}"),
         _ => write!(f, "cancelled:{label} {words}, at {site}"),
     }

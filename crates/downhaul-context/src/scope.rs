@@ -46,9 +46,10 @@
 //! | panics | panicked | the scope's context ends |
 //! | is dropped half-way, by [`join`](Scope::join) or with its runtime | aborted | |
 //!
-//! The first failure ends the context of the scope, and so all its tasks, with a cause that names
-//! the task and has the [`TaskError`] as its source. In a scope that [supervises](Scope::supervise)
-//! failures are only reported.
+//! The first failure ends the context of the scope, and so all its tasks. Its cause is
+//! [`TaskFailed`](crate::CauseKind::TaskFailed): it names the task, has the place where that was
+//! spawned, and as its source the error that the task gave or, since a panic gives none, the
+//! [`TaskError`]. In a scope that [supervises](Scope::supervise) failures are only reported.
 //!
 //! # What it keeps
 //!
@@ -365,11 +366,19 @@ impl Scope {
     ///
     /// Cancel safe: the scope goes on as it was, and what it has counted is not lost. A context
     /// that was ended stays so. Calling it again starts a new budget.
-    pub async fn join(&self, budget: Duration) -> Report {
+    #[track_caller]
+    pub fn join(&self, budget: Duration) -> impl Future<Output = Report> {
+        self.join_for(budget, Location::caller())
+    }
+
+    /// # Cancel safety
+    ///
+    /// As [`join`](Self::join).
+    async fn join_for(&self, budget: Duration, site: &'static Location<'static>) -> Report {
         let finished = timeout(budget, self.ctx.run(self.shared.until(State::close_if_empty)));
         if finished.await.is_err() {
             let words = format!("its join budget of {budget:?} is over");
-            self.canceller.cancel_with(Reason::cancelled(words));
+            self.canceller.cancel_for(Reason::cancelled(words), site);
         }
         let stopped = self.shared.until(State::close_if_empty);
         if timeout(self.cancel_grace, stopped).await.is_err() {

@@ -7,7 +7,7 @@ use std::iter;
 use std::sync::Arc;
 
 use super::work::{Millis, Work};
-use crate::cause::Cause;
+use crate::cause::{Cause, Reason};
 use crate::context::Context;
 
 /// Any error: what tasks return, so that `?` works on all of them.
@@ -42,8 +42,8 @@ struct Inner {
 }
 
 enum Why {
-    Failed(BoxError),
-    Cancelled(BoxError),
+    Failed(Arc<dyn Error + Send + Sync>),
+    Cancelled(Arc<dyn Error + Send + Sync>),
     Panicked(String),
     Aborted,
 }
@@ -66,8 +66,8 @@ impl TaskError {
     /// What `error` of a task that lived under `ctx` amounts to.
     pub(super) fn returned(work: Work, error: BoxError, ctx: &Context) -> Self {
         let why = match ctx.cause() {
-            Some(cause) if stems_from(&*error, &cause) => Why::Cancelled(error),
-            _ => Why::Failed(error),
+            Some(cause) if stems_from(&*error, &cause) => Why::Cancelled(error.into()),
+            _ => Why::Failed(error.into()),
         };
         Self::new(work, why)
     }
@@ -82,6 +82,15 @@ impl TaskError {
 
     fn new(work: Work, why: Why) -> Self {
         Self(Arc::new(Inner { work, why }))
+    }
+
+    /// What the scope ends for. Its source is the error that the task gave, or this one.
+    pub(super) fn reason(&self) -> Reason {
+        let source = match &self.0.why {
+            Why::Failed(error) | Why::Cancelled(error) => Arc::clone(error),
+            Why::Panicked(_) | Why::Aborted => Arc::new(self.clone()),
+        };
+        Reason::task_failed(self.0.work.name.clone(), source)
     }
 
     /// How the task ended.

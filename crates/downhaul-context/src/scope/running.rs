@@ -12,7 +12,6 @@ use super::error::{BoxError, TaskError, TaskErrorKind};
 use super::shared::Ticket;
 use super::work::Tag;
 use crate::canceller::Canceller;
-use crate::cause::Reason;
 use crate::context::Context;
 
 /// How a task ended, for the report.
@@ -62,15 +61,9 @@ impl Running {
             Ok(Err(error)) => TaskError::returned(self.tag.work(), error, &self.ctx),
             Err(message) => TaskError::panicked(self.tag.work(), message),
         };
-        let first = error.kind() != TaskErrorKind::Cancelled && self.fail(&error);
+        let first = error.kind() != TaskErrorKind::Cancelled && self.ticket.shared().fail(&error);
         self.outcome = Some(Outcome::Error { error: error.clone(), first });
         Err(error)
-    }
-
-    /// Ends the scope's context, unless it supervises. Returns whether this call did.
-    fn fail(&self, error: &TaskError) -> bool {
-        let reason = || Reason::component_failed(error.work().to_string(), error.clone());
-        self.ticket.shared().fail(reason)
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::error::TaskError;
 use super::state::{Entry, State};
 use super::work::{Tag, Work};
 use crate::canceller::Canceller;
@@ -119,17 +120,18 @@ impl Shared {
     /// Ends the context because the work is over.
     pub(super) fn end(&self) {
         if let Some(canceller) = self.canceller.upgrade() {
-            canceller.cancel_with(Reason::cancelled("its work is over"));
+            canceller.cancel_for(Reason::cancelled("its work is over"), self.location);
         }
     }
 
     /// Ends the context because a task failed, unless the scope supervises. Returns whether this
     /// call did.
-    pub(super) fn fail(&self, reason: impl FnOnce() -> Reason) -> bool {
+    pub(super) fn fail(&self, error: &TaskError) -> bool {
         if self.lock().supervise {
             return false;
         }
-        self.canceller.upgrade().is_some_and(|canceller| canceller.cancel_with(reason()))
+        let Some(canceller) = self.canceller.upgrade() else { return false };
+        canceller.cancel_for(error.reason(), error.work().location)
     }
 
     /// Waits until `reached` holds. It is asked again when no work is left or none to abort.

@@ -42,11 +42,13 @@ async fn an_idle_scope_that_lives_is_not_closed() {
 
 #[test]
 fn an_idle_scope_ends_as_soon_as_it_drains() {
-    let scope = scope();
+    let line = line!() + 1;
+    let scope = Scope::new(&Context::background(), "orders");
     scope.drain(GRACE);
     let cause = scope.ctx().cause().unwrap();
     assert_eq!(cause.kind(), CauseKind::Cancelled);
-    assert!(cause.to_string().contains("its work is over"), "{cause}");
+    let words = format!("its work is over, at {}:{line}:", file!());
+    assert!(cause.to_string().contains(&words), "{cause}");
 }
 
 #[tokio::test(start_paused = true)]

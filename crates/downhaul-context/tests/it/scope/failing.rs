@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use downhaul_context::scope::{BoxError, TaskErrorKind};
+use downhaul_context::scope::{BoxError, TaskError, TaskErrorKind};
 use downhaul_context::{CauseKind, Context};
 use tokio::sync::oneshot;
 
@@ -38,12 +38,11 @@ async fn the_cause_names_the_task_that_failed_and_carries_its_error() {
     let line = line!() + 1;
     scope.spawn("store", fail).unwrap();
     let cause = scope.ctx().done().await;
-    assert_eq!(cause.kind(), CauseKind::ComponentFailed);
-    let begin = format!("component failed: task \"store\" spawned at {}:{line}:", file!());
+    assert_eq!((cause.kind(), cause.path()), (CauseKind::TaskFailed, "orders > store"));
+    assert_eq!((cause.location().file(), cause.location().line()), (file!(), line));
+    let begin = format!("task failed: \"orders > store\" spawned at {}:{line}:", file!());
     assert!(cause.to_string().starts_with(&begin), "{cause}");
-    let task = cause.source().unwrap();
-    assert!(task.to_string().contains("failed after 0ms"), "{task}");
-    let error: &io::Error = task.source().unwrap().downcast_ref().unwrap();
+    let error: &io::Error = cause.source().unwrap().downcast_ref().unwrap();
     assert_eq!(error.to_string(), "disk full");
 }
 
@@ -56,7 +55,7 @@ async fn of_failures_that_race_the_one_in_the_cause_is_the_first_in_the_report()
         }
         let report = scope.join(60 * SECOND).await;
         let first = report.first_error().unwrap();
-        assert!(report.cause.to_string().contains(&first.work().to_string()), "{report:?}");
+        assert_eq!(report.cause.path(), format!("orders > {}", first.work().name), "{report:?}");
     }
 }
 
@@ -123,7 +122,7 @@ async fn a_deadline_that_the_task_set_itself_is_a_failure() {
         })
         .unwrap();
     assert_eq!(task.await.unwrap_err().kind(), TaskErrorKind::Failed);
-    assert_eq!(scope.ctx().cause().unwrap().kind(), CauseKind::ComponentFailed);
+    assert_eq!(scope.ctx().cause().unwrap().kind(), CauseKind::TaskFailed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,8 +164,20 @@ async fn a_panic_counts_as_a_failure_and_keeps_its_message() {
     assert!(other.await.is_err());
     let report = scope.join(SECOND).await;
     assert_eq!((report.counts.panicked, report.counts.failed), (1, 0));
-    assert_eq!(report.cause.kind(), CauseKind::ComponentFailed);
     assert!(!report.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cause_of_a_panic_has_the_tasks_error_as_its_source_since_the_task_gave_none() {
+    let scope = scope();
+    let line = line!() + 1;
+    scope.spawn::<(), _, _>("one", |_ctx| async { panic!("no {}", "luck") }).unwrap();
+    let cause = scope.ctx().done().await;
+    assert_eq!((cause.kind(), cause.path()), (CauseKind::TaskFailed, "orders > one"));
+    assert_eq!((cause.location().file(), cause.location().line()), (file!(), line));
+    let error: &TaskError = cause.source().unwrap().downcast_ref().unwrap();
+    assert_eq!(error.kind(), TaskErrorKind::Panicked);
+    assert!(error.to_string().ends_with("no luck"), "{error}");
 }
 
 #[tokio::test]

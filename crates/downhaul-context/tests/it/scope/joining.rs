@@ -73,9 +73,11 @@ async fn it_ends_the_context_when_the_budget_is_over() {
     let scope = scope();
     scope.spawn("one", obedient).unwrap();
     let began = Instant::now();
+    let line = line!() + 1;
     let report = scope.join(5 * SECOND).await;
     assert_eq!(began.elapsed(), 5 * SECOND);
-    assert!(report.cause.to_string().contains("join budget of 5s is over"), "{}", report.cause);
+    let words = format!("its join budget of 5s is over, at {}:{line}:", file!());
+    assert!(report.cause.to_string().contains(&words), "{}", report.cause);
     assert_eq!((report.counts.cancelled, report.is_clean()), (1, true));
 }
 
