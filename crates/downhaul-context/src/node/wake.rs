@@ -140,4 +140,15 @@ mod tests {
         drop((middle, leaf));
         assert_eq!(root.lock().links.add_child(Weak::new()), 0);
     }
+
+    #[test]
+    fn who_links_a_node_that_another_has_just_linked_adds_nothing() {
+        let root = Node::tree(Location::caller());
+        let leaf = Node::child(&root, None, None, Location::caller());
+        // Two who wait at the same time both find it not rooted yet.
+        leaf.link_to_parent();
+        leaf.link_to_parent();
+        drop(leaf);
+        assert!(root.lock().links.is_empty());
+    }
 }

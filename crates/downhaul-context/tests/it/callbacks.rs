@@ -39,6 +39,17 @@ fn callbacks_run_before_the_cancel_returns_parents_first_in_the_order_of_their_c
 }
 
 #[test]
+fn callbacks_of_branches_with_several_run_branch_by_branch_in_the_order_of_their_coming() {
+    let (root, canceller) = Context::root();
+    let ((left, _left), (right, _right)) = (root.child(), root.child());
+    let log = Log::default();
+    let contexts = [(&left, "left"), (&right, "right"), (&left, "left 2"), (&right, "right 2")];
+    let _registrations = contexts.map(|(ctx, entry)| log.on_done(ctx, entry));
+    canceller.cancel();
+    assert_eq!(log.entries(), ["left", "right", "left 2", "right 2"]);
+}
+
+#[test]
 fn a_callback_that_panics_does_not_keep_the_others_from_running() {
     let (ctx, canceller) = Context::root();
     let log = Log::default();

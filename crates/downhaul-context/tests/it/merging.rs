@@ -63,6 +63,17 @@ async fn a_drain_of_the_second_parent_reaches_the_merged_context_and_so_does_its
     assert_eq!(both.done().await.kind(), CauseKind::DrainGraceOver);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_grace_of_the_second_parent_that_nobody_watched_wins_over_a_later_cancel_of_the_first() {
+    let (first, first_canceller) = Context::root();
+    let (second, second_canceller) = Context::root();
+    let (both, _both) = first.merged(&second);
+    second_canceller.drain(SECOND);
+    tokio::time::advance(2 * SECOND).await;
+    first_canceller.cancel();
+    assert_eq!(both.cause().unwrap().kind(), CauseKind::DrainGraceOver);
+}
+
 #[test]
 fn nothing_of_a_merged_context_is_left_behind_in_its_parents() {
     let (first, _first) = Context::root();
