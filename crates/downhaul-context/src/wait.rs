@@ -46,6 +46,9 @@ impl Place {
                 return Poll::Pending;
             }
             ready!(self.poll_timer(due, cx));
+            // Kept in the node, so that all find it: the clock of the timer may be another one than
+            // that by which the deadline was set.
+            node.cause_by_clock();
             if node.level() >= self.level {
                 return Poll::Ready(());
             }

@@ -86,9 +86,15 @@ impl Node {
     }
 
     pub(super) fn cause_at(&self, now: impl FnOnce() -> Moment) -> Option<Cause> {
-        if self.is_surely_live() {
-            return None;
-        }
+        if self.is_surely_live() { None } else { self.cause_by(now) }
+    }
+
+    /// As [`cause`](Self::cause), by the clock of this runtime alone.
+    pub(crate) fn cause_by_clock(&self) -> Option<Cause> {
+        self.cause_by(Moment::now)
+    }
+
+    fn cause_by(&self, now: impl FnOnce() -> Moment) -> Option<Cause> {
         if self.has(ENDED)
             && let Some(cause) = self.lock().fate.end()
         {

@@ -108,6 +108,18 @@ mod on_many_threads {
         assert_eq!(child.cause().unwrap().kind(), CauseKind::DrainGraceOver);
     }
 
+    /// Two clocks cannot agree; what matters is that nobody turns round between them.
+    #[test]
+    fn a_deadline_that_is_waited_for_by_a_paused_clock_comes_by_that_clock() {
+        let many = tokio::runtime::Runtime::new().unwrap();
+        let set = async { Context::background().with_timeout(3600 * SECOND) };
+        let (ctx, _canceller) = many.block_on(set);
+        let builder = &mut tokio::runtime::Builder::new_current_thread();
+        let paused = builder.enable_time().start_paused(true).build().unwrap();
+        assert_eq!(paused.block_on(ctx.done()).kind(), CauseKind::Deadline);
+        assert!(ctx.is_done() && ctx.cause().is_some());
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn below_a_shield_it_is_seen_that_time_alone_has_ended_the_other() {
         let (other, _other) = Context::background().with_timeout(SOON);
