@@ -272,32 +272,37 @@ impl Node {
     /// common case, found in one short walk and without a look at the clock.
     #[inline]
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.has(TIMED) && self.is_untold()
+        !self.has(TIMED | DRAINING | ENDED) && self.is_untold_above()
     }
 
     /// Whether it is live and a precise clock need not be asked: the common case of one with a
     /// deadline.
     #[inline]
     pub(crate) fn is_surely_live(&self) -> bool {
-        let is_in_time = match self.marks() & (TIMED | STEADY) {
-            0 => true,
-            TIMED => false,
-            _ => self.deadline.is_far(),
-        };
-        is_in_time && self.is_untold()
+        match self.marks() & (TIMED | DRAINING | ENDED) {
+            0 => self.is_untold_above(),
+            TIMED => self.is_surely_in_time() && self.is_untold_above(),
+            _ => false,
+        }
     }
 
-    /// Whether nobody has ended it or an ancestor, or made one drain.
+    /// Not inlined, so that the look at what has no deadline is.
+    #[inline(never)]
+    fn is_surely_in_time(&self) -> bool {
+        self.has(STEADY) && self.deadline.is_far()
+    }
+
+    /// Whether nobody has ended an ancestor, or made one drain.
     #[inline]
-    fn is_untold(&self) -> bool {
+    fn is_untold_above(&self) -> bool {
         let mut node = self;
-        loop {
-            if node.has(DRAINING | ENDED) {
+        while let Some(parent) = &node.parent {
+            if parent.has(DRAINING | ENDED) {
                 return false;
             }
-            let Some(parent) = &node.parent else { return true };
             node = parent;
         }
+        true
     }
 
     /// Tells this node and its ancestors that there is a time below them.
