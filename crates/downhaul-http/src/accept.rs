@@ -33,7 +33,10 @@ where
     B::Error: Into<BoxError>,
 {
     let links = Arc::clone(&hub);
-    let open = move |(tcp, peer, permit)| {
+    let open = move |(tcp, peer, permit): Client| {
+        if !links.admit(peer.ip()) {
+            return debug!(%peer, "connection closed: its address has all that it may have");
+        }
         let link = Link::open(Arc::clone(&links), peer, permit);
         tokio::spawn(connection::serve(tcp, link, service.clone()));
     };

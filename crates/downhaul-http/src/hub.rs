@@ -2,6 +2,9 @@
 //!
 //! A request touches two counters here and the lock of its own connection, nothing else.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -37,6 +40,8 @@ pub(crate) struct Hub {
     /// The same stage once more: requests read it without a lock.
     stage_now: AtomicU8,
     links: Mutex<Slab<Weak<Link>>>,
+    /// How many links each address has, where that is bounded.
+    guests: Mutex<HashMap<IpAddr, usize>>,
     listening: AtomicBool,
     in_flight: AtomicUsize,
     finished: AtomicU64,
@@ -54,6 +59,7 @@ impl Hub {
             stage: watch::Sender::new(Stage::Serving),
             stage_now: AtomicU8::new(Stage::Serving as u8),
             links: Mutex::default(),
+            guests: Mutex::default(),
             listening: AtomicBool::new(true),
             in_flight: AtomicUsize::new(0),
             finished: AtomicU64::new(0),
@@ -77,6 +83,33 @@ impl Hub {
 
     pub(crate) fn stages(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
+    }
+
+    /// Counts a connection of this address, unless it has all that it may have.
+    pub(crate) fn admit(&self, address: IpAddr) -> bool {
+        let most = self.limits.connections_of_one;
+        if most == usize::MAX {
+            return true;
+        }
+        let mut guests = self.guests();
+        let count = guests.entry(address).or_default();
+        let is_admitted = *count < most;
+        *count += usize::from(is_admitted);
+        is_admitted
+    }
+
+    /// Uncounts one that was admitted.
+    pub(crate) fn dismiss(&self, address: IpAddr) {
+        if self.limits.connections_of_one == usize::MAX {
+            return;
+        }
+        let mut guests = self.guests();
+        if let Entry::Occupied(mut guest) = guests.entry(address) {
+            *guest.get_mut() -= 1;
+            if *guest.get() == 0 {
+                guest.remove();
+            }
+        }
     }
 
     pub(crate) fn add_link(&self, link: &Weak<Link>) -> usize {
@@ -143,6 +176,10 @@ impl Hub {
     fn is_empty(&self) -> bool {
         let listening = self.listening.load(Ordering::Acquire);
         !listening && self.in_flight() == 0 && self.links().is_empty()
+    }
+
+    fn guests(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn links(&self) -> MutexGuard<'_, Slab<Weak<Link>>> {

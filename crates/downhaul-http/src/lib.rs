@@ -95,10 +95,13 @@
 //! | connection without a request | 60 s | close | [`idle_timeout`](Server::idle_timeout) |
 //! | answer that nobody takes | 30 s | close | [`write_timeout`](Server::write_timeout) |
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
+//! | connections of one address | no bound | close | [`max_connections_of_one`] |
 //! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |
 //! | HTTP/2 streams of a connection | 200 | refused | |
 //! | requests of some routes at once | no bound | 503 | [`RouteLimits::concurrency`] |
 //! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |
+//!
+//! [`max_connections_of_one`]: Server::max_connections_of_one
 //!
 //! # What it does not do
 //!

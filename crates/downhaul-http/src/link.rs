@@ -52,6 +52,7 @@ struct Traffic {
 }
 
 impl Link {
+    /// Opens one that was [admitted](Hub::admit).
     pub(crate) fn open(hub: Arc<Hub>, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Arc<Self> {
         let (ctx, canceller) = hub.ctx.derive().label("connection").build();
         let now = Instant::now();
@@ -181,6 +182,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        self.hub.dismiss(self.peer.ip());
         self.hub.remove_link(self.key);
     }
 }

@@ -157,6 +157,13 @@ impl Server {
         self
     }
 
+    /// How many connections one address has open at once; more are closed as they come. Default: no
+    /// bound, since behind a load balancer all come from one address.
+    pub fn max_connections_of_one(mut self, connections: usize) -> Self {
+        self.limits.connections_of_one = connections;
+        self
+    }
+
     /// How large the head of a request may be, in bytes; beyond it the client reads 431.
     /// Default: 16 KiB.
     pub fn max_head(mut self, bytes: usize) -> Self {

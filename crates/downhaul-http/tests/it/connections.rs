@@ -165,3 +165,28 @@ async fn a_client_that_stops_reading_is_closed_after_the_write_limit() {
     // What was in the sockets still arrives.
     assert!(client.rest().await.starts_with(b"HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn one_address_has_no_more_connections_than_it_may_have() {
+    let server = Fixture::with(fast(), |server| server.max_connections_of_one(2)).await;
+    let (mut one, mut two) = (server.client().await, server.client().await);
+    for client in [&mut one, &mut two] {
+        client.send(&get("/fast")).await;
+        assert_eq!(client.response().await.status, 200);
+    }
+    assert!(server.client().await.rest().await.is_empty(), "a third is closed");
+    drop(one);
+    // Its place is free once the server has seen it go.
+    soon(async {
+        loop {
+            let mut next = server.client().await;
+            next.send(&get("/fast")).await;
+            if next.read_response().await.is_some_and(|response| response.status == 200) {
+                return;
+            }
+        }
+    })
+    .await;
+    two.send(&get("/fast")).await;
+    assert_eq!(two.response().await.status, 200);
+}
