@@ -1,18 +1,12 @@
 //! What connections do between, before and instead of requests.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use axum::response::IntoResponse;
-use bytes::Bytes;
 use downhaul_context::{CauseKind, Context};
 use downhaul_http::{Request, Router, Server};
-use http_body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
 
-use crate::support::{Fixture, Told, get, held, soon};
+use crate::support::{Fixture, Pieces, Told, get, held, soon, streamed};
 
 const SHORT: Duration = Duration::from_millis(30);
 
@@ -134,27 +128,12 @@ async fn a_port_in_use_is_named_in_one_line() {
     );
 }
 
-/// A body without an end.
-struct Endless;
-
-impl HttpBody for Endless {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _cx: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 4096])))))
-    }
-}
-
 #[tokio::test]
 async fn a_client_that_stops_reading_is_closed_after_the_write_limit() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let endless = Router::new().get("/", move |ctx: Context, _: Request| {
         tell.send(ctx).unwrap();
-        async { axum::body::Body::new(Endless).into_response() }
+        async { streamed(Pieces::Endless) }
     });
     let server = Fixture::with(endless, |server| server.write_timeout(SHORT)).await;
     let mut client = server.client().await;

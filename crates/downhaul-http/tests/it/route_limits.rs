@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context, RequestId};
-use downhaul_http::observe::{AccessLog, Ending, Outcome, RequestHead, RequestObserver};
+use downhaul_http::observe::Ending;
 use downhaul_http::{OnDisconnect, Request, RouteLimits, Router};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
-use tracing::Span;
 
-use crate::support::{Client, Fixture, Told, get, held, post, soon};
+use crate::support::{Client, Fixture, Seen, Told, get, held, post, soon};
 
 const SHORT: Duration = Duration::from_millis(30);
 const LONG: Duration = Duration::from_secs(600);
@@ -144,19 +143,6 @@ async fn a_client_that_leaves_ends_what_was_granted() {
     server.quiet().await;
 }
 
-/// Tells how requests end.
-struct Seen(mpsc::UnboundedSender<Ending>);
-
-impl RequestObserver for Seen {
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
-        AccessLog::default().open(ctx, head)
-    }
-
-    fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
-        let _ = self.0.send(outcome.ending);
-    }
-}
-
 #[tokio::test]
 async fn one_may_finish_what_its_client_has_left() {
     let (held, mut told) = held();
@@ -176,7 +162,7 @@ async fn one_may_finish_what_its_client_has_left() {
     client.send(&get("/held")).await;
     assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
     drop(client);
-    assert_eq!(soon(seen.recv()).await, Some(Ending::ClientGone));
+    assert_eq!(soon(seen.recv()).await, Some((499, Ending::ClientGone)));
     held.release.notify_one();
     assert_eq!(soon(finished.recv()).await.unwrap(), (http::StatusCode::OK, false));
     server.quiet().await;

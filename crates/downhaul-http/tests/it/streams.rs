@@ -1,44 +1,15 @@
 //! Answers that are sent in pieces.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use downhaul_context::Context;
-use downhaul_http::observe::{AccessLog, Ending, Outcome, RequestHead, RequestObserver};
+use downhaul_http::observe::Ending;
 use downhaul_http::{DrainPlan, Request, RouteLimits, Router};
-use http_body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
-use tracing::Span;
 
-use crate::support::{Fixture, get, soon};
+use crate::support::{Fixture, Pieces, Seen, get, soon, streamed};
 
 const SHORT: Duration = Duration::from_millis(50);
-
-/// Pieces as they are sent, or the same one for ever.
-enum Pieces {
-    Sent(mpsc::UnboundedReceiver<&'static str>),
-    Endless,
-}
-
-impl HttpBody for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = |piece: &'static str| Ok(Frame::data(Bytes::from_static(piece.as_bytes())));
-        match self.get_mut() {
-            Self::Sent(pieces) => pieces.poll_recv(cx).map(|sent| sent.map(piece)),
-            Self::Endless => Poll::Ready(Some(piece("again and "))),
-        }
-    }
-}
 
 /// `/stream` answers in the pieces that are sent by what is returned, once it was asked.
 fn stream() -> (Router, mpsc::UnboundedReceiver<mpsc::UnboundedSender<&'static str>>) {
@@ -49,23 +20,6 @@ fn stream() -> (Router, mpsc::UnboundedReceiver<mpsc::UnboundedSender<&'static s
         async { streamed(Pieces::Sent(pieces)) }
     });
     (router, given)
-}
-
-fn streamed(pieces: Pieces) -> Response {
-    axum::body::Body::new(pieces).into_response()
-}
-
-/// Tells the status of requests and how they end.
-struct Seen(mpsc::UnboundedSender<(u16, Ending)>);
-
-impl RequestObserver for Seen {
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
-        AccessLog::default().open(ctx, head)
-    }
-
-    fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
-        let _ = self.0.send((outcome.status.as_u16(), outcome.ending));
-    }
 }
 
 /// What a client reads before the connection ends.

@@ -1,13 +1,21 @@
 //! A server under test and a client that writes and reads raw bytes.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use axum::response::{IntoResponse, Response as Answer};
+use bytes::Bytes;
 use downhaul_context::{Canceller, Cause, Context};
+use downhaul_http::observe::{AccessLog, Ending, Outcome, RequestHead, RequestObserver};
 use downhaul_http::{Error, Request, Router, Running, Server};
+use http_body::{Body as HttpBody, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
+use tracing::Span;
 
 /// Long enough that a test which waits for it has failed.
 pub(crate) const NEVER: Duration = Duration::from_secs(30);
@@ -184,5 +192,44 @@ impl Drop for Alarm {
         if let Some(tell) = self.0.take() {
             let _ = tell.send(Told::Aborted);
         }
+    }
+}
+
+/// Pieces as they are sent, or the same one for ever.
+pub(crate) enum Pieces {
+    Sent(mpsc::UnboundedReceiver<&'static str>),
+    Endless,
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = |piece: &'static str| Ok(Frame::data(Bytes::from_static(piece.as_bytes())));
+        match self.get_mut() {
+            Self::Sent(pieces) => pieces.poll_recv(cx).map(|sent| sent.map(piece)),
+            Self::Endless => Poll::Ready(Some(piece("again and "))),
+        }
+    }
+}
+
+pub(crate) fn streamed(pieces: Pieces) -> Answer {
+    axum::body::Body::new(pieces).into_response()
+}
+
+/// Tells the status of requests and how they end.
+pub(crate) struct Seen(pub(crate) mpsc::UnboundedSender<(u16, Ending)>);
+
+impl RequestObserver for Seen {
+    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+        AccessLog::default().open(ctx, head)
+    }
+
+    fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
+        let _ = self.0.send((outcome.status.as_u16(), outcome.ending));
     }
 }
