@@ -5,18 +5,30 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
-use downhaul_context::Cause;
+use downhaul_context::{Cause, Context};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::error::BoxError;
-use crate::exchange::Exchange;
+
+/// What an answer holds to its last byte.
+pub(crate) trait Lifetime {
+    /// The context of its request.
+    fn ctx(&self) -> Context;
+
+    /// All of the answer was handed over.
+    fn complete(&mut self);
+
+    /// The context has ended before, and so does the connection: half an answer must not look like
+    /// a whole one.
+    fn cut(&mut self, cause: &Cause);
+}
 
 pin_project! {
-    pub(crate) struct AnswerBody<B> {
+    pub(crate) struct AnswerBody<B, L> {
         #[pin]
         payload: Payload<B>,
-        exchange: Exchange,
+        lifetime: L,
         // Waits for the end of the context, while the next piece is not there.
         end: Option<Pin<Box<dyn Future<Output = Cause> + Send>>>,
     }
@@ -32,19 +44,20 @@ pin_project! {
     }
 }
 
-impl<B: HttpBody<Data = Bytes>> AnswerBody<B> {
-    pub(crate) fn new(payload: Payload<B>, mut exchange: Exchange) -> Self {
+impl<B: HttpBody<Data = Bytes>, L: Lifetime> AnswerBody<B, L> {
+    pub(crate) fn new(payload: Payload<B>, mut lifetime: L) -> Self {
         if payload.is_end_stream() {
-            exchange.complete();
+            lifetime.complete();
         }
-        Self { payload, exchange, end: None }
+        Self { payload, lifetime, end: None }
     }
 }
 
-impl<B> HttpBody for AnswerBody<B>
+impl<B, L> HttpBody for AnswerBody<B, L>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
+    L: Lifetime,
 {
     type Data = Bytes;
     type Error = BoxError;
@@ -55,16 +68,16 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         let Poll::Ready(frame) = this.payload.as_mut().poll_frame(cx) else {
-            let exchange = &*this.exchange;
-            let end = this.end.get_or_insert_with(|| Box::pin(exchange.ctx().done_owned()));
+            let lifetime = &*this.lifetime;
+            let end = this.end.get_or_insert_with(|| Box::pin(lifetime.ctx().done_owned()));
             let cause = ready!(end.as_mut().poll(cx));
-            this.exchange.cut(&cause);
+            this.lifetime.cut(&cause);
             return Poll::Ready(Some(Err(cause.into())));
         };
         if frame.is_none() || this.payload.is_end_stream() {
-            this.exchange.complete();
-        } else if let Some(cause) = this.exchange.ctx().cause() {
-            this.exchange.cut(&cause);
+            this.lifetime.complete();
+        } else if let Some(cause) = this.lifetime.ctx().cause() {
+            this.lifetime.cut(&cause);
             return Poll::Ready(Some(Err(cause.into())));
         }
         Poll::Ready(frame)

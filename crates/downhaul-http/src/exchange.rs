@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::{Instrument, Span, error, warn};
 
-use crate::answer_body::{AnswerBody, Payload};
+use crate::answer_body::{AnswerBody, Lifetime, Payload};
 use crate::body::Body;
 use crate::error::{Error, Problem};
 use crate::head::{self, Head};
@@ -24,7 +24,7 @@ use crate::limits::OnDisconnect;
 use crate::link::Link;
 use crate::observe::{Ending, Outcome, RequestHead};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static(head::X_REQUEST_ID);
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static(head::X_REQUEST_ID);
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// What access logs call a client that went away. No client ever reads it.
@@ -112,11 +112,6 @@ impl Exchange {
         task
     }
 
-    /// The context of the handler.
-    pub(crate) fn ctx(&self) -> Context {
-        self.request.granted_ctx().unwrap_or_else(|| self.ctx.clone())
-    }
-
     pub(crate) fn request(&self) -> &InFlight {
         &self.request
     }
@@ -134,7 +129,7 @@ impl Exchange {
     pub(crate) fn finish<B: HttpBody<Data = Bytes>>(
         self,
         response: http::Response<B>,
-    ) -> http::Response<AnswerBody<B>> {
+    ) -> http::Response<AnswerBody<B, Self>> {
         let failed = response.status().as_u16() >= 400;
         match self.request.upload() {
             // The service saw only that its body broke.
@@ -163,7 +158,7 @@ impl Exchange {
         error: Error,
         ending: Ending,
         close: bool,
-    ) -> http::Response<AnswerBody<B>> {
+    ) -> http::Response<AnswerBody<B, Self>> {
         self.ending = ending;
         let response = self.span.in_scope(|| error.into_response());
         let (mut parts, _) = response.into_parts();
@@ -179,7 +174,7 @@ impl Exchange {
     pub(crate) fn refuse_failed<B: HttpBody<Data = Bytes>>(
         self,
         failed: JoinError,
-    ) -> http::Response<AnswerBody<B>> {
+    ) -> http::Response<AnswerBody<B, Self>> {
         let Ok(panic) = failed.try_into_panic() else {
             // Aborted: only a drain that has come to its end does that.
             let error = Error::unavailable("the server is stopping; try again");
@@ -195,7 +190,7 @@ impl Exchange {
         mut self,
         mut parts: http::response::Parts,
         payload: Payload<B>,
-    ) -> http::Response<AnswerBody<B>> {
+    ) -> http::Response<AnswerBody<B, Self>> {
         if let Ok(id) = HeaderValue::from_str(self.request.id.as_str()) {
             parts.headers.insert(X_REQUEST_ID, id);
         }
@@ -224,24 +219,10 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn complete(&mut self) {
-        self.complete = true;
-    }
-
-    /// The context has ended before the answer was all sent, and so does the connection: half an
-    /// answer must not look like a whole one.
-    pub(crate) fn cut(&mut self, cause: &Cause) {
-        self.ending = match cause.kind() {
-            CauseKind::Deadline => Ending::Deadline,
-            _ => Ending::Cancelled,
-        };
-        self.complete = true;
-    }
-
     /// Answers in place of a handler that did not end when its context did.
     pub(crate) fn refuse_overdue<B: HttpBody<Data = Bytes>>(
         mut self,
-    ) -> http::Response<AnswerBody<B>> {
+    ) -> http::Response<AnswerBody<B, Self>> {
         let error = self.ctx().cause().map_or_else(Error::timeout, Error::from);
         self.end_handler(None);
         match (error.status(), self.request.upload()) {
@@ -295,6 +276,24 @@ impl Exchange {
     }
 }
 
+impl Lifetime for Exchange {
+    fn ctx(&self) -> Context {
+        self.request.granted_ctx().unwrap_or_else(|| self.ctx.clone())
+    }
+
+    fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    fn cut(&mut self, cause: &Cause) {
+        self.ending = match cause.kind() {
+            CauseKind::Deadline => Ending::Deadline,
+            _ => Ending::Cancelled,
+        };
+        self.complete = true;
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.complete {
@@ -315,12 +314,12 @@ impl Drop for Exchange {
 }
 
 /// The id the client sent, where it is fit for logs and headers, or a fresh one.
-fn request_id(read: &Head<'_>) -> RequestId {
+pub(crate) fn request_id(read: &Head<'_>) -> RequestId {
     let inbound = text(read.request_id).and_then(|id| RequestId::parse(id).ok());
     inbound.unwrap_or_else(RequestId::generate)
 }
 
-fn bind(ctx: &Context, id: &RequestId, read: &Head<'_>) -> Context {
+pub(crate) fn bind(ctx: &Context, id: &RequestId, read: &Head<'_>) -> Context {
     let trace = text(read.traceparent)
         .and_then(|parent| TraceContext::parse(parent, text(read.tracestate)).ok());
     match trace {

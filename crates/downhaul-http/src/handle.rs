@@ -18,7 +18,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tower_service::Service;
 
-use crate::answer_body::AnswerBody;
+use crate::answer_body::{AnswerBody, Lifetime};
 use crate::body::Body;
 use crate::error::{BoxError, Error};
 use crate::exchange::Exchange;
@@ -32,7 +32,7 @@ pub(crate) async fn handle<S, B>(
     link: Arc<Link>,
     service: S,
     request: http::Request<Incoming>,
-) -> Result<http::Response<AnswerBody<B>>, Infallible>
+) -> Result<http::Response<AnswerBody<B, Exchange>>, Infallible>
 where
     S: Service<http::Request<Body>, Response = http::Response<B>> + Send + 'static,
     S::Future: Send + 'static,

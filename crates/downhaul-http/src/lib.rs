@@ -26,7 +26,8 @@
 //! ```
 //!
 //! Any tower service is served as it is, an `axum::Router` too: its handlers take the context with
-//! the extractor `Ctx`, or out of the request's extensions.
+//! the extractor `Ctx`, or out of the request's extensions. Who stays with `axum::serve` takes the
+//! [`ContextLayer`], for the contexts without the server.
 //!
 //! # Rules of use
 //!
@@ -124,6 +125,7 @@ mod accept;
 mod answer_body;
 mod body;
 mod connection;
+mod context_layer;
 #[cfg(feature = "axum")]
 mod ctx;
 mod departure;
@@ -150,6 +152,7 @@ mod server;
 mod strict;
 
 pub use crate::body::{Body, BodyError};
+pub use crate::context_layer::{ContextLayer, InContext, InContextFuture};
 #[cfg(feature = "axum")]
 pub use crate::ctx::Ctx;
 pub use crate::drain::{DrainPlan, DrainReport};

@@ -5,6 +5,7 @@
 mod bodies;
 mod budgets;
 mod connections;
+mod context_layer;
 mod departures;
 mod draining;
 mod interop;

@@ -1,0 +1,216 @@
+//! [`ContextLayer`]: requests as lifetimes under a server that is not ours.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use axum_core::body::Body as AnyBody;
+use axum_core::response::{IntoResponse, Response};
+use downhaul_context::{Canceller, Cause, Context, Reason, RequestId};
+use http::{HeaderValue, Request, header};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::answer_body::{AnswerBody, Lifetime, Payload};
+use crate::error::{Error, Problem};
+use crate::exchange::{X_REQUEST_ID, bind, request_id};
+use crate::head::Head;
+use crate::in_flight;
+use crate::limits::Limits;
+use crate::strict;
+
+/// Gives each request a context, for services that another server serves, such as `axum::serve`.
+///
+/// The context carries the request id, which the answer carries too, and the position in a trace;
+/// it ends with the deadline, which is answered with 504, with the client, with the last byte of
+/// the answer, or with the context that the layer was made of. Budgets of clients are read and
+/// heads refused as by [`Server`](crate::Server).
+///
+/// What takes a server is not there. A handler is dropped where it waits when its context ends,
+/// without a grace, and one that blocks its thread delays the 504. Connections have no limits but
+/// the server's own, clients are seen to leave only where hyper sees it, panics are the server's
+/// business, and a drain has no report.
+///
+/// # Examples
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use downhaul_context::Context;
+/// use downhaul_http::ContextLayer;
+/// use std::time::Duration;
+///
+/// async fn slow() {
+///     tokio::time::sleep(Duration::from_secs(60)).await;
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let (service, _canceller) = Context::root();
+/// let layer = ContextLayer::new(service).timeout(Duration::from_secs(5));
+/// let app: Router = Router::new().route("/slow", get(slow)).layer(layer);
+///
+/// # use tower::ServiceExt;
+/// # let request = http::Request::get("/slow").header("host", "t");
+/// # let request = request.body(axum::body::Body::empty()).unwrap();
+/// assert_eq!(app.oneshot(request).await.unwrap().status(), 504);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "add it to a service"]
+pub struct ContextLayer {
+    ctx: Context,
+    timeout: Duration,
+    client_budget: bool,
+}
+
+impl ContextLayer {
+    /// A layer whose requests are children of `ctx`, with the defaults of a
+    /// [`Server`](crate::Server).
+    pub fn new(ctx: Context) -> Self {
+        let Limits { timeout, client_budget, .. } = Limits::default();
+        Self { ctx, timeout, client_budget }
+    }
+
+    /// How long a request may take; otherwise as [`Server::timeout`](crate::Server::timeout).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Whether a client may shorten the timeout; otherwise as
+    /// [`Server::client_budget`](crate::Server::client_budget).
+    pub fn client_budget(mut self, read: bool) -> Self {
+        self.client_budget = read;
+        self
+    }
+
+    fn open<B>(&self, request: &Request<B>, head: &Head<'_>) -> Visit {
+        let id = request_id(head);
+        let budget = head.budget.filter(|_| self.client_budget);
+        let timeout = budget.map_or(self.timeout, |budget| budget.min(self.timeout));
+        let label = in_flight::label(request.method(), request.uri());
+        let (ctx, canceller) = self.ctx.derive().label(label).timeout(timeout).build();
+        let ctx = bind(&ctx, &id, head);
+        Visit { ctx, canceller, id, has_time: !timeout.is_zero(), is_over: false }
+    }
+}
+
+impl<S> Layer<S> for ContextLayer {
+    type Service = InContext<S>;
+
+    fn layer(&self, service: S) -> InContext<S> {
+        InContext { service, layer: self.clone() }
+    }
+}
+
+/// A service whose requests have contexts, as a [`ContextLayer`] makes it.
+#[derive(Clone, Debug)]
+pub struct InContext<S> {
+    service: S,
+    layer: ContextLayer,
+}
+
+impl<S, B> Service<Request<B>> for InContext<S>
+where
+    S: Service<Request<B>, Response: IntoResponse>,
+    S::Future: Send + 'static,
+    S::Error: Send,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = InContextFuture<S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let head = Head::read(request.headers());
+        let visit = self.layer.open(&request, &head);
+        let objection = strict::objection(request.version(), request.uri(), &head);
+        let objection = objection.or_else(|| (!visit.has_time).then(Error::no_time));
+        if let Some(error) = objection {
+            return InContextFuture(Box::pin(async { Ok(visit.answer(error.into_response())) }));
+        }
+        request.extensions_mut().insert(visit.ctx.clone());
+        let answer = self.service.call(request);
+        InContextFuture(Box::pin(async move {
+            let answer = tokio::select! {
+                // An answer that is ready at the deadline wins.
+                biased;
+                answer = answer => answer?.into_response(),
+                cause = visit.ctx.done() => Error::from(cause).into_response(),
+            };
+            Ok(visit.answer(answer))
+        }))
+    }
+}
+
+/// The answer of a service [in a context](InContext) in the making.
+pub struct InContextFuture<E>(Pin<Box<dyn Future<Output = Result<Response, E>> + Send>>);
+
+impl<E> Future for InContextFuture<E> {
+    type Output = Result<Response, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl<E> fmt::Debug for InContextFuture<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InContextFuture").finish_non_exhaustive()
+    }
+}
+
+/// What one request holds until the last byte of its answer. Dropped before, it ends the request's
+/// context, for the client is gone.
+struct Visit {
+    // Before the canceller: a context that nobody holds any more needs no ending.
+    ctx: Context,
+    canceller: Canceller,
+    id: RequestId,
+    has_time: bool,
+    is_over: bool,
+}
+
+impl Visit {
+    fn answer(self, answer: Response) -> Response {
+        let (mut parts, body) = answer.into_parts();
+        if let Ok(id) = HeaderValue::from_str(self.id.as_str()) {
+            parts.headers.insert(X_REQUEST_ID, id);
+        }
+        let payload = match parts.extensions.remove::<Arc<Problem>>() {
+            Some(problem) => {
+                parts.headers.remove(header::CONTENT_LENGTH);
+                Payload::Ours { bytes: Some(problem.render(Some(&self.id))) }
+            }
+            None => Payload::Theirs { body },
+        };
+        let body: AnswerBody<AnyBody, Self> = AnswerBody::new(payload, self);
+        Response::from_parts(parts, AnyBody::new(body))
+    }
+}
+
+impl Lifetime for Visit {
+    fn ctx(&self) -> Context {
+        self.ctx.clone()
+    }
+
+    fn complete(&mut self) {
+        self.is_over = true;
+    }
+
+    fn cut(&mut self, _cause: &Cause) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.canceller.cancel_with(Reason::client_gone());
+        }
+    }
+}
