@@ -72,7 +72,7 @@ async fn a_body_that_stalls_is_a_408_and_the_connection_closes() {
 
 #[tokio::test]
 async fn a_deadline_that_passes_while_the_body_arrives_is_a_408_not_a_504() {
-    let server = Fixture::with(router(), |server| server.timeout(Duration::from_millis(20))).await;
+    let server = Fixture::with(router(), |server| server.timeout(Duration::from_millis(250))).await;
     let mut client = server.client().await;
     client.send("POST /length HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nhalf").await;
     let response = client.response().await;

@@ -17,7 +17,7 @@ type Sender = SendRequest<Empty<bytes::Bytes>>;
 
 async fn axum(app: axum::Router) -> Running {
     let server = Server::bind("127.0.0.1:0").await.unwrap().body_limit(10);
-    server.timeout(Duration::from_millis(100)).serve(Context::background(), app)
+    server.timeout(Duration::from_millis(500)).serve(Context::background(), app)
 }
 
 async fn connect(running: &Running) -> Client {

@@ -16,7 +16,7 @@ use crate::support::{Fixture, Told, get, held, soon};
 async fn a_deaf_handler_is_answered_for_at_its_deadline_and_aborted_after_the_grace() {
     let (held, mut told) = held();
     let server = Fixture::with(held.router(), |server| {
-        server.timeout(Duration::from_millis(50)).cancel_grace(Duration::from_millis(100))
+        server.timeout(Duration::from_millis(250)).cancel_grace(Duration::from_millis(250))
     })
     .await;
 
@@ -236,7 +236,7 @@ async fn an_observer_sees_each_request_end_once_with_its_route() {
     let (held, _told) = held();
     let observer = endings.clone();
     let server = Fixture::with(held.router(), |server| {
-        server.observer(observer).timeout(Duration::from_millis(20))
+        server.observer(observer).timeout(Duration::from_millis(250))
     })
     .await;
     server.get("/fast").await;

@@ -12,6 +12,8 @@ use tokio::sync::{Notify, mpsc};
 use crate::support::{Client, Fixture, Seen, Told, get, held, post, soon};
 
 const SHORT: Duration = Duration::from_millis(30);
+/// Soon over, and yet enough for a busy machine to find a route.
+const BRIEF: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(600);
 
 /// `/left` answers the seconds that are left, rounded up.
@@ -35,7 +37,7 @@ async fn one_may_take_longer_than_the_others() {
     let router = Router::new()
         .nest("/slow", slow.router().limits(RouteLimits::new().timeout(LONG)))
         .nest("", other.router());
-    let server = Fixture::with(router, |server| server.timeout(SHORT)).await;
+    let server = Fixture::with(router, |server| server.timeout(BRIEF)).await;
     let mut client = server.client().await;
     client.send(&get("/slow/held")).await;
     assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
@@ -215,7 +217,7 @@ async fn routes_of_axum_have_them_as_a_layer() {
         .layer(RouteLimits::new().body_limit(20))
         .route("/long", axum_get(long))
         .layer(RouteLimits::new().timeout(LONG).concurrency(1));
-    let server = Server::bind("127.0.0.1:0").await.unwrap().timeout(SHORT).body_limit(10);
+    let server = Server::bind("127.0.0.1:0").await.unwrap().timeout(BRIEF).body_limit(10);
     let running = server.serve(Context::background(), app);
     let address = running.local_addr();
     let connect = async || Client(TcpStream::connect(address).await.unwrap());

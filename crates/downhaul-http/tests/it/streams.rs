@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::support::{Fixture, Pieces, Seen, get, soon, streamed};
 
-const SHORT: Duration = Duration::from_millis(50);
+/// Soon over, and yet enough for a busy machine to begin an answer.
+const BRIEF: Duration = Duration::from_millis(500);
 
 /// `/stream` answers in the pieces that are sent by what is returned, once it was asked.
 fn stream() -> (Router, mpsc::UnboundedReceiver<mpsc::UnboundedSender<&'static str>>) {
@@ -33,7 +34,7 @@ async fn read(server: &Fixture, path: &str) -> String {
 async fn one_that_is_not_done_at_the_deadline_is_cut_and_does_not_look_whole() {
     let (router, mut given) = stream();
     let (see, mut seen) = mpsc::unbounded_channel();
-    let server = Fixture::with(router, |server| server.timeout(SHORT).observer(Seen(see))).await;
+    let server = Fixture::with(router, |server| server.timeout(BRIEF).observer(Seen(see))).await;
     let sending = async {
         let send = given.recv().await.unwrap();
         send.send("half").unwrap();
@@ -50,7 +51,7 @@ async fn one_that_is_not_done_at_the_deadline_is_cut_and_does_not_look_whole() {
 #[tokio::test]
 async fn one_that_never_pauses_is_cut_too() {
     let router = Router::new().get("/", async |_: Context, _: Request| streamed(Pieces::Endless));
-    let server = Fixture::with(router, |server| server.timeout(SHORT)).await;
+    let server = Fixture::with(router, |server| server.timeout(BRIEF)).await;
     assert!(read(&server, "/").await.contains("again and "));
     server.quiet().await;
 }
@@ -61,7 +62,7 @@ async fn one_without_a_deadline_goes_on() {
     let (held, _told) = crate::support::held();
     let streams = router.limits(RouteLimits::new().no_timeout());
     let router = Router::new().nest("", streams).nest("", held.router());
-    let server = Fixture::with(router, |server| server.timeout(SHORT)).await;
+    let server = Fixture::with(router, |server| server.timeout(BRIEF)).await;
     let mut client = server.client().await;
     client.send(&get("/stream")).await;
     let send = soon(given.recv()).await.unwrap();
@@ -87,7 +88,7 @@ async fn one_that_is_not_done_when_a_drain_cancels_is_cut() {
     client.send(&get("/stream")).await;
     let send = soon(given.recv()).await.unwrap();
     send.send("half").unwrap();
-    let plan = DrainPlan::default().at_once().finish(SHORT).force(Duration::from_secs(60));
+    let plan = DrainPlan::default().at_once().finish(BRIEF).force(Duration::from_secs(60));
     let report = soon(server.running.drain(plan)).await;
     assert!(report.forced.is_empty() && report.cancelled == 1, "{report}");
     assert!(!client.rest().await.ends_with(b"0\r\n\r\n"));
