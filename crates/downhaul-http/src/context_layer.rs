@@ -128,7 +128,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let head = Head::read(request.headers());
         let visit = self.layer.open(&request, &head);
-        let objection = strict::objection(request.version(), request.uri(), &head);
+        let objection = strict::objection(&request, &head);
         let objection = objection.or_else(|| (!visit.has_time).then(Error::no_time));
         if let Some(error) = objection {
             return InContextFuture(Box::pin(async { Ok(visit.answer(error.into_response())) }));

@@ -8,9 +8,16 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+/// How long a client that has closed its sending side is still answered. It may be one that has
+/// said all and listens, as shells and test tools do, or one that has left: the socket looks the
+/// same. Handlers mostly take less, and what is done for nobody is not done for long.
+pub(crate) const HALF_CLOSED: Duration = Duration::from_millis(500);
 
 pub(crate) struct Departure(Pin<Box<dyn Future<Output = ()> + Send>>);
 
@@ -19,7 +26,7 @@ impl Departure {
         second(tcp).map(|second| Self(Box::pin(closed(second))))
     }
 
-    /// Ready once the client has closed its side, or the connection is broken.
+    /// Ready once the connection is broken, or [`HALF_CLOSED`] after the client closed its side.
     pub(crate) fn poll_seen(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.0.as_mut().poll(cx)
     }
@@ -27,8 +34,11 @@ impl Departure {
 
 async fn closed(second: TcpStream) {
     while let Ok(seen) = second.ready(Interest::READABLE).await {
-        if seen.is_read_closed() {
+        if seen.is_write_closed() {
             return;
+        }
+        if seen.is_read_closed() {
+            return sleep(HALF_CLOSED).await;
         }
         // Bytes came, which are not for us: wait for the next that the system has to say.
         let not_for_us = || Err::<(), _>(io::ErrorKind::WouldBlock.into());

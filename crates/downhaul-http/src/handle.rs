@@ -42,7 +42,7 @@ where
 {
     let head = Head::read(request.headers());
     let mut exchange = Exchange::open(&link, &request, &head);
-    if let Some(objection) = strict::objection(request.version(), request.uri(), &head) {
+    if let Some(objection) = strict::objection(&request, &head) {
         return Ok(exchange.refuse(objection, Ending::Malformed, true));
     }
     let request = exchange.equip(request);

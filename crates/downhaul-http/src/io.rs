@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::departure::Departure;
+use crate::departure::{Departure, HALF_CLOSED};
 use crate::link::Link;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
@@ -40,6 +40,8 @@ pub(crate) struct Io {
     departure: Option<Departure>,
     /// Whether the last write found no room.
     is_stuck: bool,
+    /// Armed while a client that has closed its side may still take its answer.
+    half_closed: Option<Pin<Box<Sleep>>>,
     /// Armed while the rest of a body that nobody read is thrown away.
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -55,6 +57,7 @@ impl Io {
             is_read: false,
             departure: None,
             is_stuck: false,
+            half_closed: None,
             linger: None,
         }
     }
@@ -97,6 +100,18 @@ impl Io {
         let seen =
             self.departure.as_mut().is_some_and(|departure| departure.poll_seen(cx).is_ready());
         if seen { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    /// The client has closed its side: hyper, which takes it for gone then, is told later if there
+    /// is an answer on its way.
+    fn poll_half_closed(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if !self.link.is_answering_one() {
+            return Poll::Ready(());
+        }
+        let time = self.half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED)));
+        let over = time.as_mut().poll(cx);
+        self.is_read = over.is_pending();
+        over
     }
 
     /// Notes whether the client takes what is written.
@@ -151,6 +166,8 @@ impl AsyncRead for Io {
         ready!(read)?;
         if buf.filled().len() > before {
             this.link.bytes_came();
+        } else if buf.remaining() > 0 {
+            ready!(this.poll_half_closed(cx));
         }
         Poll::Ready(Ok(()))
     }

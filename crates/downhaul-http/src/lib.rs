@@ -112,8 +112,10 @@
 //! - A client of HTTP/2 that lets one stream wait while it takes from others is not timed.
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
-//! - A client that closes its sending side alone cannot be told from one that has left, and is
-//!   taken for gone. One that leaves with more behind it than its socket takes is not seen to.
+//! - A client that closes its sending side alone cannot be told from one that has left: it is
+//!   answered for half a second, and taken for gone then
+//!   (`departures::one_that_has_said_all_and_listens_is_answered`). One that leaves with more
+//!   behind it than its socket takes is not seen to.
 //! - An upgraded connection is waited for by a drain, but it is not in the report, and its
 //!   request's context has ended with the 101.
 //!

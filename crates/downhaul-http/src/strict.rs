@@ -4,22 +4,24 @@
 //! be read in two ways is refused, and the connection closed.
 
 use http::uri::Authority;
-use http::{HeaderValue, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
 
 use crate::error::Error;
 use crate::head::Head;
 
 /// Why the request is refused, if it is.
-pub(crate) fn objection(version: Version, target: &Uri, head: &Head<'_>) -> Option<Error> {
-    let host = host(version, target, head);
+pub(crate) fn objection<B>(request: &Request<B>, head: &Head<'_>) -> Option<Error> {
+    // The target of a CONNECT is where to go on to, and need not be this host.
+    let target = request.uri().authority().filter(|_| request.method() != Method::CONNECT);
+    let host = host(request.version(), target, head);
     host.or_else(|| coding(head)).or_else(|| expectation(head))
 }
 
 /// Exactly one valid `Host`, and the one that the target names (RFC 9112 §3.2, RFC 9113 §8.3.1).
-fn host(version: Version, target: &Uri, head: &Head<'_>) -> Option<Error> {
+fn host(version: Version, target: Option<&Authority>, head: &Head<'_>) -> Option<Error> {
     match head.host {
         Some(_) if head.hosts > 1 => Some(Error::bad_request("two Host headers; send one")),
-        Some(host) => not_the_host(host, target.authority()).map(Error::bad_request),
+        Some(host) => not_the_host(host, target).map(Error::bad_request),
         None if version == Version::HTTP_11 => Some(Error::bad_request("no Host header; send one")),
         None => None,
     }

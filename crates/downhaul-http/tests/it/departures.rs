@@ -75,3 +75,23 @@ async fn one_that_goes_on_to_send_and_stays_gets_all_its_answers() {
         assert_eq!(client.response().await.body, "fast");
     }
 }
+
+#[tokio::test]
+async fn one_that_has_said_all_and_listens_is_answered() {
+    let (_server, mut client, held, _told) = working(&get("/held")).await;
+    client.0.shutdown().await.unwrap();
+    held.release.notify_one();
+    assert_eq!(client.response().await.body, "released");
+    assert!(client.rest().await.is_empty(), "and the connection is closed then");
+}
+
+#[tokio::test]
+async fn one_that_has_said_two_things_and_listens_is_answered_twice() {
+    let two = get("/held") + &get("/fast");
+    let (_server, mut client, held, _told) = working(&two).await;
+    client.0.shutdown().await.unwrap();
+    held.release.notify_one();
+    assert_eq!(client.response().await.body, "released");
+    assert_eq!(client.response().await.body, "fast");
+    assert!(client.rest().await.is_empty());
+}

@@ -56,6 +56,12 @@ async fn hosts_as_people_send_them_are_taken() {
 }
 
 #[tokio::test]
+async fn a_connect_may_name_another_host_and_is_the_services_to_refuse() {
+    let answered = answer("CONNECT elsewhere:443 HTTP/1.1\r\nHost: a\r\n").await;
+    assert_eq!(answered.0, 404);
+}
+
+#[tokio::test]
 async fn beside_a_coding_a_length_counts_for_nothing_and_the_connection_ends() {
     let server = server().await;
     let mut client = server.client().await;
