@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::answer_body::{AnswerBody, Lifetime, Payload};
 use crate::error::{Error, Problem};
-use crate::exchange::{X_REQUEST_ID, bind, request_id};
+use crate::exchange::X_REQUEST_ID;
 use crate::head::Head;
 use crate::in_flight;
 use crate::limits::Limits;
@@ -86,12 +86,12 @@ impl ContextLayer {
     }
 
     fn open<B>(&self, request: &Request<B>, head: &Head<'_>) -> Visit {
-        let id = request_id(head);
+        let id = head.request_id();
         let budget = head.budget.filter(|_| self.client_budget);
         let timeout = budget.map_or(self.timeout, |budget| budget.min(self.timeout));
         let label = in_flight::label(request.method(), request.uri());
         let (ctx, canceller) = self.ctx.derive().label(label).timeout(timeout).build();
-        let ctx = bind(&ctx, &id, head);
+        let ctx = head.bind(&ctx, &id);
         Visit { ctx, canceller, id, has_time: !timeout.is_zero(), is_over: false }
     }
 }

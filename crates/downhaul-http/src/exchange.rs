@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum_core::response::IntoResponse;
 use bytes::Bytes;
-use downhaul_context::{Canceller, Cause, CauseKind, Context, Reason, RequestId, TraceContext};
+use downhaul_context::{Canceller, Cause, CauseKind, Context, Reason};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
@@ -55,13 +55,13 @@ impl Exchange {
         read: &Head<'_>,
     ) -> Self {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        let id = request_id(read);
+        let id = read.request_id();
         let limits = &link.hub.limits;
         let budget = read.budget.filter(|_| limits.client_budget);
         let timeout = budget.map_or(limits.timeout, |budget| budget.min(limits.timeout));
         let label = in_flight::label(method, uri);
         let (ctx, canceller) = link.ctx.derive().label(label).timeout(timeout).build();
-        let ctx = bind(&ctx, &id, read);
+        let ctx = read.bind(&ctx, &id);
         let in_flight = link.begin_request(id, method.clone(), uri.clone());
         let head = RequestHead {
             id: &in_flight.id,
@@ -311,25 +311,6 @@ impl Drop for Exchange {
         };
         request.link.hub.observer.close(&self.span, &outcome);
     }
-}
-
-/// The id the client sent, where it is fit for logs and headers, or a fresh one.
-pub(crate) fn request_id(read: &Head<'_>) -> RequestId {
-    let inbound = text(read.request_id).and_then(|id| RequestId::parse(id).ok());
-    inbound.unwrap_or_else(RequestId::generate)
-}
-
-pub(crate) fn bind(ctx: &Context, id: &RequestId, read: &Head<'_>) -> Context {
-    let trace = text(read.traceparent)
-        .and_then(|parent| TraceContext::parse(parent, text(read.tracestate)).ok());
-    match trace {
-        Some(trace) => ctx.with_values((id.clone(), trace)),
-        None => ctx.with_value(id.clone()),
-    }
-}
-
-fn text(value: Option<&HeaderValue>) -> Option<&str> {
-    value.and_then(|value| value.to_str().ok())
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

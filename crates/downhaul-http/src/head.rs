@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use downhaul_context::wire::{Budget, Names};
+use downhaul_context::{Context, RequestId, TraceContext};
 use http::{HeaderMap, HeaderValue};
 
 pub(crate) const X_REQUEST_ID: &str = Names::HTTP.request_id;
@@ -17,9 +18,9 @@ pub(crate) struct Head<'a> {
     pub(crate) codings: usize,
     /// The first `Expect` that is not `100-continue`.
     pub(crate) expected: Option<&'a HeaderValue>,
-    pub(crate) request_id: Option<&'a HeaderValue>,
-    pub(crate) traceparent: Option<&'a HeaderValue>,
-    pub(crate) tracestate: Option<&'a HeaderValue>,
+    request_id: Option<&'a HeaderValue>,
+    traceparent: Option<&'a HeaderValue>,
+    tracestate: Option<&'a HeaderValue>,
     /// The least time that a valid header says the client waits.
     pub(crate) budget: Option<Duration>,
 }
@@ -31,6 +32,22 @@ impl<'a> Head<'a> {
             head.take(name.as_str(), value);
         }
         head
+    }
+
+    /// The id the client sent, where it is fit for logs and headers, or a fresh one.
+    pub(crate) fn request_id(&self) -> RequestId {
+        let inbound = text(self.request_id).and_then(|id| RequestId::parse(id).ok());
+        inbound.unwrap_or_else(RequestId::generate)
+    }
+
+    /// The context with the request's id and, where the client sent one, the position in a trace.
+    pub(crate) fn bind(&self, ctx: &Context, id: &RequestId) -> Context {
+        let trace = text(self.traceparent)
+            .and_then(|parent| TraceContext::parse(parent, text(self.tracestate)).ok());
+        match trace {
+            Some(trace) => ctx.with_values((id.clone(), trace)),
+            None => ctx.with_value(id.clone()),
+        }
     }
 
     /// Besides ours, the budgets of Connect, of gRPC and of Envoy are read.
@@ -68,4 +85,8 @@ impl<'a> Head<'a> {
         let budgets = [self.budget, budget.map(Budget::span)];
         self.budget = budgets.into_iter().flatten().min();
     }
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value.and_then(|value| value.to_str().ok())
 }
