@@ -6,7 +6,7 @@ use downhaul_context::{CauseKind, Context};
 use downhaul_http::{Request, Router, Server};
 use tokio::sync::mpsc;
 
-use crate::support::{Fixture, Pieces, Told, get, held, soon, streamed};
+use crate::support::{Fixture, Pieces, Told, ended, get, held, soon, streamed};
 
 /// Soon over, and yet enough for a busy machine to get to a request.
 const SHORT: Duration = Duration::from_millis(250);
@@ -77,8 +77,7 @@ async fn a_request_that_takes_longer_than_the_idle_limit_is_not_cut() {
     .await;
     assert_eq!(server.get("/held").await.status, 504);
     assert!(matches!(told.recv().await, Some(Told::Begun)));
-    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
-    assert_eq!(cause.kind(), CauseKind::Deadline);
+    assert_eq!(ended(&mut told).await, CauseKind::Deadline);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use downhaul_context::CauseKind;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::support::{Client, Fixture, Held, Told, get, held, soon};
+use crate::support::{Client, Fixture, Held, Told, ended, get, held, soon};
 
 /// A large body of which the client has sent five bytes.
 const BEGUN_BODY: &str = "GET /held HTTP/1.1\r\nhost: t\r\ncontent-length: 1000000\r\n\r\nbegun";
@@ -19,17 +19,12 @@ async fn working(bytes: &str) -> (Fixture, Client, Held, UnboundedReceiver<Told>
     (server, client, held, told)
 }
 
-async fn is_told_that_the_client_is_gone(told: &mut UnboundedReceiver<Told>) {
-    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
-    assert_eq!(cause.kind(), CauseKind::ClientGone);
-}
-
 #[tokio::test]
 async fn one_that_has_sent_its_next_request_is_seen_to_leave() {
     let two = get("/held") + &get("/fast");
     let (server, client, _held, mut told) = working(&two).await;
     drop(client);
-    is_told_that_the_client_is_gone(&mut told).await;
+    assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
     server.quiet().await;
 }
 
@@ -40,7 +35,7 @@ async fn one_that_sends_its_next_request_while_it_waits_is_seen_to_leave() {
     // the socket takes, or the end could not come behind it.
     client.send(&get("/fast").repeat(1000)).await;
     drop(client);
-    is_told_that_the_client_is_gone(&mut told).await;
+    assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
     server.quiet().await;
 }
 
@@ -48,7 +43,7 @@ async fn one_that_sends_its_next_request_while_it_waits_is_seen_to_leave() {
 async fn one_whose_body_nobody_reads_is_seen_to_leave() {
     let (server, client, _held, mut told) = working(BEGUN_BODY).await;
     drop(client);
-    is_told_that_the_client_is_gone(&mut told).await;
+    assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
     server.quiet().await;
 }
 
@@ -57,7 +52,7 @@ async fn one_whose_connection_is_reset_is_seen_to_leave() {
     let (server, client, _held, mut told) = working(BEGUN_BODY).await;
     client.0.set_zero_linger().unwrap();
     drop(client);
-    is_told_that_the_client_is_gone(&mut told).await;
+    assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
     server.quiet().await;
 }
 

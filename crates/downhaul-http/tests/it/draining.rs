@@ -9,7 +9,7 @@ use http_body_util::Full;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::{Client, Fixture, NEVER, Told, get, held, soon};
+use crate::support::{Client, Fixture, NEVER, Told, ended, get, held, soon};
 
 fn plan() -> DrainPlan {
     DrainPlan::default().at_once()
@@ -143,8 +143,7 @@ async fn what_does_not_finish_is_cancelled_with_a_cause_and_reads_503() {
     let hurried = plan().finish(Duration::from_millis(20));
     let (report, response) = tokio::join!(soon(server.running.drain(hurried)), client.response());
     assert_eq!((response.status, response.closes()), (503, true));
-    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
-    assert_eq!(cause.kind(), CauseKind::DrainGraceOver);
+    assert_eq!(ended(&mut told).await, CauseKind::DrainGraceOver);
     assert_eq!((report.finished, report.cancelled, report.forced.len()), (0, 1, 0));
 }
 
@@ -198,8 +197,7 @@ async fn the_end_of_the_servers_context_closes_everything_at_once() {
     let rest = busy.rest().await;
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 503"));
     assert!(idle.rest().await.is_empty());
-    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
-    assert_eq!(cause.kind(), CauseKind::Cancelled);
+    assert_eq!(ended(&mut told).await, CauseKind::Cancelled);
     let report = soon(server.running.drain(DrainPlan::default())).await;
     assert!(report.took < Duration::from_secs(1), "{report}");
 }

@@ -9,7 +9,7 @@ use downhaul_http::{OnDisconnect, Request, RouteLimits, Router};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
-use crate::support::{Client, Fixture, Seen, Told, get, held, post, soon};
+use crate::support::{Client, Fixture, Seen, Told, ended, get, held, post, soon};
 
 const SHORT: Duration = Duration::from_millis(30);
 /// Soon over, and yet enough for a busy machine to find a route.
@@ -53,8 +53,7 @@ async fn one_may_take_less_than_the_others() {
     let server = Fixture::start(held.router().limits(RouteLimits::new().timeout(SHORT))).await;
     assert_eq!(server.get("/held").await.status, 504);
     assert!(matches!(told.recv().await, Some(Told::Begun)));
-    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
-    assert_eq!(cause.kind(), CauseKind::Deadline);
+    assert_eq!(ended(&mut told).await, CauseKind::Deadline);
     server.quiet().await;
 }
 
@@ -140,8 +139,7 @@ async fn a_client_that_leaves_ends_what_was_granted() {
     client.send(&get("/held")).await;
     assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
     drop(client);
-    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
-    assert_eq!(cause.kind(), CauseKind::ClientGone);
+    assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
     server.quiet().await;
 }
 

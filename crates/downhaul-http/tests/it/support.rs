@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response as Answer};
 use bytes::Bytes;
-use downhaul_context::{Canceller, Cause, Context};
+use downhaul_context::{Canceller, Cause, CauseKind, Context};
 use downhaul_http::observe::{AccessLog, Ending, Outcome, RequestHead, RequestObserver};
 use downhaul_http::{Error, Request, Router, Running, Server};
 use http_body::{Body as HttpBody, Frame};
@@ -143,6 +143,12 @@ pub(crate) enum Told {
     Begun,
     Ended(Cause),
     Aborted,
+}
+
+/// Why the context of a handler ended, which is the next that it tells.
+pub(crate) async fn ended(told: &mut mpsc::UnboundedReceiver<Told>) -> CauseKind {
+    let Some(Told::Ended(cause)) = soon(told.recv()).await else { panic!("not told") };
+    cause.kind()
 }
 
 /// A route `GET /held`: tells when it begins, answers when it is released, and tells how it ended.
