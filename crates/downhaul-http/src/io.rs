@@ -40,6 +40,8 @@ pub(crate) struct Io {
     departure: Option<Departure>,
     /// Whether the last write found no room.
     is_stuck: bool,
+    /// Whether the end was seen while there was no request.
+    is_at_end: bool,
     /// Armed while a client that has closed its side may still take its answer.
     half_closed: Option<Pin<Box<Sleep>>>,
     /// Armed while the rest of a body that nobody read is thrown away.
@@ -57,6 +59,7 @@ impl Io {
             is_read: false,
             departure: None,
             is_stuck: false,
+            is_at_end: false,
             half_closed: None,
             linger: None,
         }
@@ -106,7 +109,13 @@ impl Io {
     /// is an answer on its way.
     fn poll_half_closed(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         if !self.link.is_answering_one() {
-            return Poll::Ready(());
+            if mem::replace(&mut self.is_at_end, true) {
+                return Poll::Ready(());
+            }
+            // A request that hyper has just read begins in the rest of this turn.
+            cx.waker().wake_by_ref();
+            self.is_read = true;
+            return Poll::Pending;
         }
         let time = self.half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED)));
         let over = time.as_mut().poll(cx);

@@ -71,20 +71,37 @@ async fn one_that_goes_on_to_send_and_stays_gets_all_its_answers() {
     }
 }
 
+/// Returns when the server has seen it: another request has come and gone since.
+async fn close_its_side(client: &mut Client, server: &Fixture) {
+    client.0.shutdown().await.unwrap();
+    assert_eq!(server.get("/fast").await.body, "fast");
+}
+
 #[tokio::test]
 async fn one_that_has_said_all_and_listens_is_answered() {
-    let (_server, mut client, held, _told) = working(&get("/held")).await;
-    client.0.shutdown().await.unwrap();
+    let (server, mut client, held, _told) = working(&get("/held")).await;
+    close_its_side(&mut client, &server).await;
     held.release.notify_one();
     assert_eq!(client.response().await.body, "released");
     assert!(client.rest().await.is_empty(), "and the connection is closed then");
 }
 
 #[tokio::test]
+async fn one_that_says_all_at_once_and_listens_is_answered() {
+    let (held, _told) = held();
+    let server = Fixture::start(held.router()).await;
+    let mut client = server.client().await;
+    client.send(&get("/fast")).await;
+    client.0.shutdown().await.unwrap();
+    assert_eq!(client.response().await.body, "fast");
+    assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
 async fn one_that_has_said_two_things_and_listens_is_answered_twice() {
     let two = get("/held") + &get("/fast");
-    let (_server, mut client, held, _told) = working(&two).await;
-    client.0.shutdown().await.unwrap();
+    let (server, mut client, held, _told) = working(&two).await;
+    close_its_side(&mut client, &server).await;
     held.release.notify_one();
     assert_eq!(client.response().await.body, "released");
     assert_eq!(client.response().await.body, "fast");
