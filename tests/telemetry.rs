@@ -46,7 +46,7 @@ async fn a_trace_travels_from_the_request_to_the_message() {
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_of_both_sides_reach_the_collector_that_the_environment_names() {
     let (collector, mut exported) = collector().await;
-    let endpoint = format!("http://{}", collector.local_addr());
+    let endpoint = format!("http://{}", collector.address());
     let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
     let service = Service::start_with(&[], &environment).await;
     place_traced(&service).await;

@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (ctx, _canceller) = Context::root();
     let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_millis(200));
     let running = server.serve(ctx, router);
-    let url = format!("http://{}", running.local_addr());
+    let url = format!("http://{}", running.address());
 
     assert_eq!(reqwest::get(&url).await?.text().await?, "hello");
     assert_eq!(reqwest::get(format!("{url}/slow")).await?.status(), 504);

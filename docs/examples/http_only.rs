@@ -67,7 +67,7 @@ async fn only_when_open(
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let other = Server::bind("127.0.0.1:0").await?;
-    let stock = format!("http://{}/left", other.local_addr());
+    let stock = format!("http://{}/left", other.address());
     let _other = other.serve(Context::background(), Router::new().get("/left", left));
 
     // ANCHOR: limits
@@ -90,7 +90,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_millis(200));
     let running = server.serve(ctx, router);
-    let url = format!("http://{}", running.local_addr());
+    let url = format!("http://{}", running.address());
     // ANCHOR_END: serve
 
     assert_eq!(reqwest::get(format!("{url}/price/3")).await?.text().await?, "750");

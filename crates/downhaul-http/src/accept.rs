@@ -1,16 +1,14 @@
-//! The accept loop, and the watch over the server's context.
+//! The accept loops, and the watch over the server's context.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use downhaul_context::Context;
 use http_body::Body as HttpBody;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::yield_now;
+use tokio::task::{JoinSet, yield_now};
 use tower_service::Service;
 use tracing::{debug, warn};
 
@@ -19,12 +17,13 @@ use crate::connection;
 use crate::error::BoxError;
 use crate::hub::{Hub, Stage, reached};
 use crate::link::Link;
+use crate::listener::{Arrival, Listener};
 
 /// How long to wait when the system has no file descriptor left for another socket.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until the server stops. Closes everything when `ctx` ends.
-pub(crate) async fn accept<S, B>(listener: TcpListener, hub: Arc<Hub>, ctx: Context, service: S)
+pub(crate) async fn accept<S, B>(listeners: Vec<Listener>, hub: Arc<Hub>, ctx: Context, service: S)
 where
     S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -33,15 +32,22 @@ where
     B::Error: Into<BoxError>,
 {
     let links = Arc::clone(&hub);
-    let open = move |(tcp, peer, permit): Client| {
+    let open = move |(arrival, permit): Client| {
+        let peer = arrival.peer.clone();
         if !links.admit(peer.ip()) {
             return debug!(%peer, "connection closed: its address has all that it may have");
         }
         let link = Link::open(Arc::clone(&links), peer, permit);
-        tokio::spawn(connection::serve(tcp, link, service.clone()));
+        tokio::spawn(connection::serve(arrival, link, service.clone()));
     };
-    listen(listener, &hub, &ctx, open).await;
-    hub.closed_listener();
+    let permits = Arc::new(Semaphore::new(hub.limits.connections));
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        let (hub, ctx, permits) = (Arc::clone(&hub), ctx.clone(), Arc::clone(&permits));
+        loops.spawn(listen(listener, hub, ctx, permits, open.clone()));
+    }
+    while loops.join_next().await.is_some() {}
+    hub.closed_listeners();
     let mut stages = hub.stages();
     tokio::select! {
         biased;
@@ -52,34 +58,38 @@ where
 }
 
 /// Accepts until the server stops or its context ends, and closes the listener.
-async fn listen(listener: TcpListener, hub: &Hub, ctx: &Context, mut open: impl FnMut(Client)) {
+async fn listen(
+    mut listener: Listener,
+    hub: Arc<Hub>,
+    ctx: Context,
+    permits: Arc<Semaphore>,
+    mut open: impl FnMut(Client),
+) {
     let mut stages = hub.stages();
-    let permits = Arc::new(Semaphore::new(hub.limits.connections));
     loop {
         tokio::select! {
             biased;
             () = reached(&mut stages, Stage::Stopping) => break,
             _ = ctx.done() => return hub.raise(Stage::Closed),
-            accepted = next(&listener, &permits) => match accepted {
+            accepted = next(&mut listener, &permits) => match accepted {
                 Ok(client) => open(client),
                 Err(error) => pause_after(error).await,
             }
         }
     }
     // Clients that the system has greeted already would be reset.
-    waiting(&listener, &permits).await.into_iter().for_each(open);
+    waiting(&mut listener, &permits).await.into_iter().for_each(open);
 }
 
-type Client = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+type Client = (Arrival, OwnedSemaphorePermit);
 
-async fn next(listener: &TcpListener, permits: &Arc<Semaphore>) -> io::Result<Client> {
+async fn next(listener: &mut Listener, permits: &Arc<Semaphore>) -> io::Result<Client> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
-    let (tcp, peer) = listener.accept().await?;
-    Ok((tcp, peer, permit))
+    Ok((listener.accept().await?, permit))
 }
 
 /// The clients in the listener's queue, after a turn of the runtime's driver.
-async fn waiting(listener: &TcpListener, permits: &Arc<Semaphore>) -> Vec<Client> {
+async fn waiting(listener: &mut Listener, permits: &Arc<Semaphore>) -> Vec<Client> {
     let mut clients = Vec::new();
     loop {
         tokio::select! {

@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -16,7 +17,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
@@ -30,6 +30,7 @@ use crate::hub::{Stage, reached};
 use crate::io::{Io, Protocol};
 use crate::limits::Limits;
 use crate::link::Link;
+use crate::listener::Arrival;
 
 /// How a connection ended.
 enum End {
@@ -41,7 +42,7 @@ enum End {
     Forced,
 }
 
-pub(crate) async fn serve<S, B>(tcp: TcpStream, link: Arc<Link>, service: S)
+pub(crate) async fn serve<S, B>(arrival: Arrival, link: Arc<Link>, service: S)
 where
     S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -49,20 +50,20 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    // Answers are written in one piece; waiting for more to send would only delay them.
-    if let Err(error) = tcp.set_nodelay(true) {
-        debug!(%error, "socket option refused");
-    }
     let mut stages = link.hub.stages();
     let mut watchdog = Watchdog::new(Arc::clone(&link), stages.clone());
-    let mut io = Io::new(tcp, Arc::clone(&link));
-    let sniffed = tokio::select! {
+    let opened = tokio::select! {
         biased;
-        protocol = poll_fn(|cx| io.poll_protocol(cx)) => protocol,
+        opened = open(arrival, &link) => opened,
         () = watchdog.bite() => return,
         () = reached(&mut stages, Stage::Closed) => return,
     };
-    let Ok(protocol) = sniffed else { return };
+    let (io, protocol) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            return debug!(peer = %link.peer, %error, "connection ended before its first request");
+        }
+    };
 
     let requests = {
         let link = Arc::clone(&link);
@@ -84,6 +85,18 @@ where
         }
     };
     log(&link, &end);
+}
+
+/// Sees to the handshake, where there is one, and finds out the protocol.
+async fn open(arrival: Arrival, link: &Arc<Link>) -> io::Result<(Io, Protocol)> {
+    arrival.transport.set_nodelay()?;
+    // A handshake has the time of a head.
+    link.bytes_came();
+    let transport = arrival.open().await?;
+    link.greeted();
+    let mut io = Io::new(transport, Arc::clone(link));
+    let protocol = poll_fn(|cx| io.poll_protocol(cx)).await?;
+    Ok((io, protocol))
 }
 
 async fn drive<C>(
@@ -142,7 +155,7 @@ fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
 }
 
 fn log(link: &Link, end: &End) {
-    let peer = link.peer;
+    let peer = &link.peer;
     match end {
         End::Over(Ok(())) => {}
         End::Over(Err(error)) => {

@@ -10,9 +10,9 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::sleep;
+
+use crate::transport::Transport;
 
 /// How long a client that has closed its sending side is still answered. It may be one that has
 /// said all and listens, as shells and test tools do, or one that has left: the socket looks the
@@ -22,8 +22,8 @@ pub(crate) const HALF_CLOSED: Duration = Duration::from_millis(500);
 pub(crate) struct Departure(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Departure {
-    pub(crate) fn of(tcp: &TcpStream) -> io::Result<Self> {
-        second(tcp).map(|second| Self(Box::pin(closed(second))))
+    pub(crate) fn of(transport: &Transport) -> io::Result<Self> {
+        transport.second().map(|second| Self(Box::pin(closed(second))))
     }
 
     /// Ready once the connection is broken, or [`HALF_CLOSED`] after the client closed its side.
@@ -32,31 +32,15 @@ impl Departure {
     }
 }
 
-async fn closed(second: TcpStream) {
-    while let Ok(seen) = second.ready(Interest::READABLE).await {
+async fn closed(second: Transport) {
+    while let Ok(seen) = second.readable().await {
         if seen.is_write_closed() {
             return;
         }
         if seen.is_read_closed() {
             return sleep(HALF_CLOSED).await;
         }
-        // Bytes came, which are not for us: wait for the next that the system has to say.
-        let not_for_us = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        let _ = second.try_io(Interest::READABLE, not_for_us);
+        // Bytes came, which are hyper's.
+        second.pass_over();
     }
-}
-
-#[cfg(unix)]
-fn second(tcp: &TcpStream) -> io::Result<TcpStream> {
-    use std::os::fd::AsFd;
-
-    TcpStream::from_std(tcp.as_fd().try_clone_to_owned()?.into())
-}
-
-/// As above, in the words of the system.
-#[cfg(windows)]
-fn second(tcp: &TcpStream) -> io::Result<TcpStream> {
-    use std::os::windows::io::AsSocket;
-
-    TcpStream::from_std(tcp.as_socket().try_clone_to_owned()?.into())
 }

@@ -218,10 +218,11 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot listen on {}: ", self.address)?;
         match self.kind() {
-            io::ErrorKind::AddrInUse => f.write_str("the port is in use by another process"),
+            io::ErrorKind::AddrInUse => f.write_str("it is in use by another process"),
             io::ErrorKind::AddrNotAvailable => f.write_str("this machine has no such address"),
             io::ErrorKind::PermissionDenied => f.write_str("permission denied"),
             io::ErrorKind::InvalidInput => f.write_str("not an address of the form host:port"),
+            io::ErrorKind::Unsupported => f.write_str("this system has no Unix sockets"),
             _ => write!(f, "{}", self.source),
         }
     }

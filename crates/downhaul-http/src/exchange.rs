@@ -69,7 +69,7 @@ impl Exchange {
             uri,
             version: request.version(),
             headers,
-            peer: link.peer,
+            peer: &link.peer,
         };
         let (ctx, span) = link.hub.observer.open(ctx, &head);
         Self {
@@ -234,6 +234,13 @@ impl Exchange {
         }
     }
 
+    /// Whether the connection goes on as something else (RFC 9110 §7.8, §9.3.6).
+    fn is_upgraded(&self) -> bool {
+        let connects = self.request.method == Method::CONNECT && self.status.is_success();
+        let switches = self.status == StatusCode::SWITCHING_PROTOCOLS;
+        self.complete && self.version <= Version::HTTP_11 && (switches || connects)
+    }
+
     fn client_gone(&mut self) {
         self.ending = Ending::ClientGone;
         self.status = StatusCode::from_u16(CLIENT_GONE).unwrap_or(self.status);
@@ -298,6 +305,10 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.complete {
             self.client_gone();
+        }
+        if self.is_upgraded() {
+            self.request.upgraded();
+            self.request.link.upgraded.keep(self.canceller.take(), Arc::clone(&self.request));
         }
         let request = &self.request;
         request.link.handed_over();

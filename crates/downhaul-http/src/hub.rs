@@ -46,7 +46,7 @@ pub(crate) struct Hub {
     in_flight: AtomicUsize,
     finished: AtomicU64,
     cancelled: AtomicU64,
-    /// Told when the listener, the last request or the last connection is gone.
+    /// Told when the listeners, the last request or the last connection is gone.
     emptied: Notify,
 }
 
@@ -86,11 +86,9 @@ impl Hub {
     }
 
     /// Counts a connection of this address, unless it has all that it may have.
-    pub(crate) fn admit(&self, address: IpAddr) -> bool {
+    pub(crate) fn admit(&self, address: Option<IpAddr>) -> bool {
         let most = self.limits.connections_of_one;
-        if most == usize::MAX {
-            return true;
-        }
+        let Some(address) = address.filter(|_| most < usize::MAX) else { return true };
         let mut guests = self.guests();
         let count = guests.entry(address).or_default();
         let is_admitted = *count < most;
@@ -99,10 +97,9 @@ impl Hub {
     }
 
     /// Uncounts one that was admitted.
-    pub(crate) fn dismiss(&self, address: IpAddr) {
-        if self.limits.connections_of_one == usize::MAX {
-            return;
-        }
+    pub(crate) fn dismiss(&self, address: Option<IpAddr>) {
+        let is_bounded = self.limits.connections_of_one < usize::MAX;
+        let Some(address) = address.filter(|_| is_bounded) else { return };
         let mut guests = self.guests();
         if let Entry::Occupied(mut guest) = guests.entry(address) {
             *guest.get_mut() -= 1;
@@ -156,8 +153,8 @@ impl Hub {
         links.iter().flat_map(|link| link.requests()).collect()
     }
 
-    /// The port is free, and every client that got in has its connection.
-    pub(crate) fn closed_listener(&self) {
+    /// The ports are free, and every client that got in has its connection.
+    pub(crate) fn closed_listeners(&self) {
         self.listening.store(false, Ordering::Release);
         self.emptied.notify_waiters();
     }

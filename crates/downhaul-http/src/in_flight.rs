@@ -51,6 +51,8 @@ pub enum Phase {
     Answering,
     /// The context has ended and the handler has not.
     Cancelled,
+    /// The connection goes on as something else, such as a WebSocket.
+    Upgraded,
 }
 
 impl fmt::Display for Phase {
@@ -60,6 +62,7 @@ impl fmt::Display for Phase {
             Self::ReadingBody => "reading its body",
             Self::Answering => "sending its answer",
             Self::Cancelled => "cancelled, its handler still runs",
+            Self::Upgraded => "upgraded",
         })
     }
 }
@@ -116,6 +119,7 @@ const UPLOADS: [Upload; 5] =
 const HANDLING: u8 = 0;
 const ANSWERING: u8 = 1;
 const CANCELLED: u8 = 2;
+const UPGRADED: u8 = 3;
 
 impl InFlight {
     pub(crate) fn new(
@@ -229,6 +233,10 @@ impl InFlight {
         self.stage.store(CANCELLED, Ordering::Relaxed);
     }
 
+    pub(crate) fn upgraded(&self) {
+        self.stage.store(UPGRADED, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_upload(&self, upload: Upload) {
         self.upload.store(upload as u8, Ordering::Release);
     }
@@ -251,6 +259,7 @@ impl InFlight {
     fn phase(&self) -> Phase {
         match (self.stage.load(Ordering::Relaxed), self.upload()) {
             (CANCELLED, _) => Phase::Cancelled,
+            (UPGRADED, _) => Phase::Upgraded,
             (ANSWERING, _) => Phase::Answering,
             (_, Upload::Awaited) => Phase::ReadingBody,
             _ => Phase::Handling,

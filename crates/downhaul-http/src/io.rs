@@ -1,5 +1,5 @@
-//! [`Io`]: a client's socket that tells its [`Link`] what moves, and which of the two protocols the
-//! client speaks.
+//! [`Io`]: a client's connection that tells its [`Link`] what moves, and which of the two protocols
+//! the client speaks.
 
 use std::io;
 use std::mem;
@@ -9,11 +9,12 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::departure::{Departure, HALF_CLOSED};
+use crate::hub::{Stage, reached};
 use crate::link::Link;
+use crate::transport::Transport;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -28,7 +29,7 @@ pub(crate) enum Protocol {
 }
 
 pub(crate) struct Io {
-    tcp: TcpStream,
+    transport: Transport,
     link: Arc<Link>,
     /// The bytes read to find out the protocol, given back to the first reader.
     begun: [u8; PREFACE.len()],
@@ -44,14 +45,16 @@ pub(crate) struct Io {
     is_at_end: bool,
     /// Armed while a client that has closed its side may still take its answer.
     half_closed: Option<Pin<Box<Sleep>>>,
+    /// Armed while there is nothing to read of what is upgraded, which nobody else sees to.
+    forced: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Armed while the rest of a body that nobody read is thrown away.
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl Io {
-    pub(crate) fn new(tcp: TcpStream, link: Arc<Link>) -> Self {
+    pub(crate) fn new(transport: Transport, link: Arc<Link>) -> Self {
         Self {
-            tcp,
+            transport,
             link,
             begun: [0; PREFACE.len()],
             filled: 0,
@@ -61,6 +64,7 @@ impl Io {
             is_stuck: false,
             is_at_end: false,
             half_closed: None,
+            forced: None,
             linger: None,
         }
     }
@@ -77,7 +81,7 @@ impl Io {
                 return Poll::Ready(Ok(Protocol::Http2));
             }
             let mut rest = ReadBuf::new(&mut self.begun[self.filled..]);
-            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut rest))?;
+            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut rest))?;
             let read = rest.filled().len();
             if read == 0 {
                 return Poll::Ready(Ok(Protocol::Http1));
@@ -98,7 +102,7 @@ impl Io {
         }
         if self.departure.is_none() {
             // Without a descriptor to spare it is seen at the next write.
-            self.departure = Departure::of(&self.tcp).ok();
+            self.departure = Departure::of(&self.transport).ok();
         }
         let seen =
             self.departure.as_mut().is_some_and(|departure| departure.poll_seen(cx).is_ready());
@@ -121,6 +125,19 @@ impl Io {
         let over = time.as_mut().poll(cx);
         self.is_read = over.is_pending();
         over
+    }
+
+    /// Ready once the server closes by force what is upgraded.
+    fn poll_forced(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if !self.link.upgraded.is_kept() {
+            return Poll::Pending;
+        }
+        let link = &self.link;
+        let forced = self.forced.get_or_insert_with(|| {
+            let mut stages = link.hub.stages();
+            Box::pin(async move { reached(&mut stages, Stage::Closed).await })
+        });
+        forced.as_mut().poll(cx)
     }
 
     /// Notes whether the client takes what is written.
@@ -146,7 +163,7 @@ impl Io {
         // Time is looked at first: a client that never stops sending is not waited for.
         while linger.as_mut().poll(cx).is_pending() {
             let mut waste = ReadBuf::new(&mut waste);
-            ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut waste))?;
+            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut waste))?;
             if waste.filled().is_empty() {
                 break;
             }
@@ -170,8 +187,11 @@ impl AsyncRead for Io {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.tcp).poll_read(cx, buf);
+        let read = Pin::new(&mut this.transport).poll_read(cx, buf);
         this.is_read = read.is_pending();
+        if read.is_pending() && this.poll_forced(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         ready!(read)?;
         if buf.filled().len() > before {
             this.link.bytes_came();
@@ -189,7 +209,7 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
+        let written = Pin::new(&mut this.transport).poll_write(cx, bytes);
         this.note(&written);
         written
     }
@@ -200,19 +220,19 @@ impl AsyncWrite for Io {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, pieces);
+        let written = Pin::new(&mut this.transport).poll_write_vectored(cx, pieces);
         this.note(&written);
         written
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.transport.is_write_vectored()
     }
 
     /// hyper comes here at the end of each turn, if it has nothing left in its own buffer.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.tcp).poll_flush(cx))?;
+        ready!(Pin::new(&mut this.transport).poll_flush(cx))?;
         this.link.flushed();
         Poll::Ready(this.poll_departure(cx))
     }
@@ -220,10 +240,16 @@ impl AsyncWrite for Io {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.linger.is_none() {
-            ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+            ready!(Pin::new(&mut this.transport).poll_shutdown(cx))?;
         }
         // A socket closed over bytes that nobody read is reset, and the client, still sending,
         // would lose the answer that tells it why.
         if this.link.has_unread_body() { this.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.link.upgraded.end();
     }
 }

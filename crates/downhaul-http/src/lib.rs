@@ -83,6 +83,11 @@
 //!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
 //!     (`strictness::no_coding_but_chunked_is_known`,
 //!     `strictness::nothing_can_be_expected_but_to_continue`).
+//! 15. A connection that is upgraded is a request in flight to its end
+//!     (`upgrades::one_is_in_flight_and_its_context_lasts_until_it_is_over`).
+//! 16. Half a TLS handshake holds neither a connection
+//!     (`encrypted::plain_text_and_half_a_handshake_are_closed_after_the_header_limit`) nor a drain
+//!     (`encrypted::half_a_handshake_does_not_hold_a_drain`).
 //!
 //! # Limits and defaults
 //!
@@ -92,7 +97,7 @@
 //! | handler after its context has ended | 1 s | aborted | [`cancel_grace`](Server::cancel_grace) |
 //! | body | 2 MiB | 413, close | [`body_limit`](Server::body_limit) |
 //! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
-//! | head, from its first byte | 10 s | close | [`header_timeout`](Server::header_timeout) |
+//! | head, from its first byte; handshake | 10 s | close | [`header_timeout`] |
 //! | connection without a request | 60 s | close | [`idle_timeout`](Server::idle_timeout) |
 //! | answer that nobody takes | 30 s | close | [`write_timeout`](Server::write_timeout) |
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
@@ -102,11 +107,11 @@
 //! | requests of some routes at once | no bound | 503 | [`RouteLimits::concurrency`] |
 //! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |
 //!
+//! [`header_timeout`]: Server::header_timeout
 //! [`max_connections_of_one`]: Server::max_connections_of_one
 //!
 //! # What it does not do
 //!
-//! - No TLS: put it behind something that has it.
 //! - The timeout of a route is that of its handler; what runs outside of its limits, such as
 //!   middleware of an outer router, has the server's.
 //! - A client of HTTP/2 that lets one stream wait while it takes from others is not timed.
@@ -116,14 +121,16 @@
 //!   answered for half a second, and taken for gone then
 //!   (`departures::one_that_has_said_all_and_listens_is_answered`). One that leaves with more
 //!   behind it than its socket takes is not seen to.
-//! - An upgraded connection is waited for by a drain, but it is not in the report, and its
-//!   request's context has ended with the 101.
+//! - An upgraded connection has no limits but its context: what is spoken on it is not ours.
 //!
 //! # Features
 //!
-//! - `axum`: the extractor `Ctx`.
+//! - `axum`: the extractors `Ctx` and `Peer`.
+//! - `systemd`: `Listener::inherited`, the sockets that systemd has opened.
+//! - `tls`: `Listener::tls`, encrypted connections.
 
 mod accept;
+mod address;
 mod answer_body;
 mod body;
 mod connection;
@@ -139,12 +146,15 @@ mod handle;
 mod head;
 mod hub;
 mod in_flight;
+#[cfg(all(unix, feature = "systemd"))]
+mod inherited;
 mod inject;
 mod io;
 mod json;
 mod limited;
 mod limits;
 mod link;
+mod listener;
 pub mod observe;
 mod request;
 mod route_limits;
@@ -152,11 +162,18 @@ mod router;
 mod running;
 mod server;
 mod strict;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
+#[cfg(unix)]
+mod unix;
+mod upgraded;
 
+pub use crate::address::Address;
 pub use crate::body::{Body, BodyError};
 pub use crate::context_layer::{ContextLayer, InContext, InContextFuture};
 #[cfg(feature = "axum")]
-pub use crate::ctx::Ctx;
+pub use crate::ctx::{Ctx, Peer};
 pub use crate::drain::{DrainPlan, DrainReport};
 pub use crate::endpoint::Next;
 pub use crate::error::{BindError, BoxError, Error};
@@ -165,9 +182,12 @@ pub use crate::inject::inject;
 pub use crate::json::Json;
 pub use crate::limited::{Limited, LimitedFuture};
 pub use crate::limits::OnDisconnect;
+pub use crate::listener::{Connector, Listener};
 pub use crate::observe::{AccessLog, RequestObserver};
 pub use crate::request::Request;
 pub use crate::route_limits::RouteLimits;
 pub use crate::router::{Routed, Router};
 pub use crate::running::Running;
 pub use crate::server::Server;
+#[cfg(feature = "tls")]
+pub use crate::tls::{Certificate, CertificateError, Tls};

@@ -4,9 +4,9 @@
 //!
 //! 1. The context of the connection ends when the link is dropped: after the socket and after the
 //!    last request, so that a request that outlives its client is not cancelled by it.
-//! 2. Nothing is dropped and no waker runs under the lock.
+//! 2. What is upgraded holds the link, and the link holds it: the end of the socket takes it out.
+//! 3. Nothing is dropped and no waker runs under the lock.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -16,8 +16,10 @@ use http::{Method, Uri};
 use slab::Slab;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::address::Address;
 use crate::hub::{Hub, Stage};
 use crate::in_flight::InFlight;
+use crate::upgraded::Upgraded;
 
 /// While a server stops, a connection without a request may be silent for so long before it is
 /// closed: time enough for the rest of a head that is on its way.
@@ -26,12 +28,13 @@ const QUIET: Duration = Duration::from_secs(1);
 pub(crate) struct Link {
     pub(crate) hub: Arc<Hub>,
     pub(crate) ctx: Context,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Address,
     key: usize,
     /// An HTTP/2 connection talks without requests; only idleness is timed there.
     multiplexed: AtomicBool,
     /// The last answer was sent before all of its request had come.
     unread_body: AtomicBool,
+    pub(crate) upgraded: Upgraded,
     traffic: Mutex<Traffic>,
     _canceller: Canceller,
     _permit: OwnedSemaphorePermit,
@@ -53,7 +56,7 @@ struct Traffic {
 
 impl Link {
     /// Opens one that was [admitted](Hub::admit).
-    pub(crate) fn open(hub: Arc<Hub>, peer: SocketAddr, permit: OwnedSemaphorePermit) -> Arc<Self> {
+    pub(crate) fn open(hub: Arc<Hub>, peer: Address, permit: OwnedSemaphorePermit) -> Arc<Self> {
         let (ctx, canceller) = hub.ctx.derive().label("connection").build();
         let now = Instant::now();
         let traffic = Traffic {
@@ -71,6 +74,7 @@ impl Link {
             peer,
             multiplexed: AtomicBool::new(false),
             unread_body: AtomicBool::new(false),
+            upgraded: Upgraded::default(),
             traffic: Mutex::new(traffic),
             _canceller: canceller,
             _permit: permit,
@@ -110,7 +114,8 @@ impl Link {
 
     /// Whether the only request that it can have at a time is there.
     pub(crate) fn is_answering_one(&self) -> bool {
-        !self.multiplexed.load(Ordering::Relaxed) && !self.traffic().requests.is_empty()
+        let is_one = !self.multiplexed.load(Ordering::Relaxed) && !self.upgraded.is_kept();
+        is_one && !self.traffic().requests.is_empty()
     }
 
     pub(crate) fn multiplex(&self) {
@@ -142,6 +147,13 @@ impl Link {
     /// The client takes more again.
     pub(crate) fn unstuck(&self) {
         self.traffic().stuck_since = None;
+    }
+
+    /// The handshake that came before everything else is done.
+    pub(crate) fn greeted(&self) {
+        let mut traffic = self.traffic();
+        traffic.idle_since = Instant::now();
+        traffic.head_since = None;
     }
 
     pub(crate) fn bytes_came(&self) {
@@ -206,7 +218,7 @@ mod tests {
         let limits = Limits { write_timeout: Duration::from_secs(10), ..Limits::default() };
         let hub = Arc::new(Hub::new(Context::background(), limits, Arc::new(AccessLog)));
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        Link::open(hub, SocketAddr::from(([127, 0, 0, 1], 1)), permit)
+        Link::open(hub, Address::Memory, permit)
     }
 
     #[tokio::test(start_paused = true)]

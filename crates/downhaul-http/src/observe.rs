@@ -1,12 +1,13 @@
 //! What a server tells about its requests: one span and one access line each.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use downhaul_context::{Context, RequestId};
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use tracing::{Span, info, info_span};
+
+use crate::address::Address;
 
 /// Opens and closes the span of every request.
 ///
@@ -40,7 +41,7 @@ pub struct RequestHead<'a> {
     /// All headers.
     pub headers: &'a HeaderMap,
     /// The other end of the connection.
-    pub peer: SocketAddr,
+    pub peer: &'a Address,
 }
 
 /// How a request ended.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use axum_core::extract::FromRequestParts;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Uri};
@@ -11,8 +12,10 @@ use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use crate::address::Address;
 use crate::body::Body;
 use crate::error::Error;
+use crate::in_flight::Tracked;
 
 /// A request on its way to a handler, with the router's state.
 ///
@@ -123,6 +126,12 @@ impl<S> Request<S> {
         })
     }
 
+    /// The other end of the connection; `None` where no [`Server`](crate::Server) served the
+    /// request. Behind a proxy it is the proxy.
+    pub fn peer(&self) -> Option<&Address> {
+        self.parts.extensions.get::<Tracked>().map(|Tracked(request)| &request.link.peer)
+    }
+
     /// The query string as a `T`; an absent one is empty.
     ///
     /// # Errors
@@ -173,6 +182,19 @@ impl<S> Request<S> {
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
         let body = self.body.take().ok_or_else(|| Error::internal("the body was read before"))?;
         Ok(body.collect().await?.to_bytes())
+    }
+
+    /// Reads the head with an extractor of axum, such as its `WebSocketUpgrade`.
+    ///
+    /// # Errors
+    ///
+    /// What the extractor answers instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// As cancel safe as the extractor is.
+    pub async fn extract<T: FromRequestParts<()>>(&mut self) -> Result<T, T::Rejection> {
+        T::from_request_parts(&mut self.parts, &()).await
     }
 
     /// The request as other libraries know it, with its body if that was not read.

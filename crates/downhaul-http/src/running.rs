@@ -1,7 +1,6 @@
 //! [`Running`]: a server that serves, and the way to stop it.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use downhaul_context::{Canceller, Instant, Reason};
 use tokio::time::timeout;
 use tracing::info;
 
+use crate::address::Address;
 use crate::drain::{DrainPlan, DrainReport};
 use crate::hub::{Hub, Stage, reached};
 use crate::in_flight::RequestInfo;
@@ -21,17 +21,23 @@ use crate::in_flight::RequestInfo;
 pub struct Running {
     hub: Arc<Hub>,
     canceller: Canceller,
-    address: SocketAddr,
+    /// The addresses and URLs of its listeners; never empty.
+    places: Vec<(Address, String)>,
 }
 
 impl Running {
-    pub(crate) fn new(hub: Arc<Hub>, canceller: Canceller, address: SocketAddr) -> Self {
-        Self { hub, canceller, address }
+    pub(crate) fn new(hub: Arc<Hub>, canceller: Canceller, places: Vec<(Address, String)>) -> Self {
+        Self { hub, canceller, places }
     }
 
-    /// The address the server listens on, with the port the system chose.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    /// The address of the first listener, with the port the system chose.
+    pub fn address(&self) -> &Address {
+        &self.places[0].0
+    }
+
+    /// Where clients find each of its listeners; see [`Listener::url`](crate::Listener::url).
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|(_, url)| url.as_str())
     }
 
     /// The number of requests whose handler runs or whose answer is being sent.
@@ -81,7 +87,7 @@ impl Running {
 
         let forced = self.force(plan.force).await;
         let report = DrainReport { finished, cancelled, forced, took: began.elapsed() };
-        info!(address = %self.address, "server {report}");
+        info!(address = %self.address(), "server {report}");
         report
     }
 
@@ -110,7 +116,7 @@ impl Drop for Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running")
-            .field("address", &self.address)
+            .field("address", self.address())
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
     }

@@ -1,26 +1,27 @@
-//! [`Server`]: an address and its limits, before it serves.
+//! [`Server`]: where to listen and under which limits, before it serves.
 
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use downhaul_context::Context;
 use http_body::Body as HttpBody;
-use tokio::net::TcpListener;
 use tower_service::Service;
 
 use crate::accept::accept;
+use crate::address::Address;
 use crate::body::Body;
 use crate::error::{BindError, BoxError};
 use crate::hub::Hub;
 use crate::limits::{Limits, OnDisconnect};
+use crate::listener::Listener;
 use crate::observe::{AccessLog, RequestObserver};
 use crate::running::Running;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
-/// An address to listen on and the limits to serve under.
+/// Where to listen, and the limits to serve under.
 ///
 /// # Examples
 ///
@@ -45,45 +46,49 @@ use crate::running::Running;
 /// ```
 #[must_use = "call `serve` to serve"]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listeners: Vec<Listener>,
     limits: Limits,
     observer: Arc<dyn RequestObserver>,
 }
 
 impl Server {
-    /// Listens on `address`, such as `127.0.0.1:8080`; port 0 lets the system choose.
-    ///
-    /// Clients can connect from now on; they are answered once the server serves.
+    /// Listens on `address`, such as `127.0.0.1:8080` or `unix:/run/orders.sock`; see
+    /// [`Listener::bind`], also for the errors.
     ///
     /// # Errors
     ///
-    /// [`BindError`], whose text is one line that names the address: the port is in use, the
-    /// machine has no such address, it is not permitted, or it is no address at all.
+    /// [`BindError`], whose text is one line that names the address.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future stops listening.
     pub async fn bind(address: &str) -> Result<Self, BindError> {
-        let listener = TcpListener::bind(address).await;
-        listener
-            .and_then(Self::from_listener)
-            .map_err(|error| BindError::new(address.to_owned(), error))
+        Listener::bind(address).await.map(Self::on)
     }
 
-    /// Takes a listener that someone else made, such as one that systemd handed over.
-    ///
-    /// # Errors
-    ///
-    /// What the system says when the listener has no address.
-    pub fn from_listener(listener: TcpListener) -> io::Result<Self> {
-        let address = listener.local_addr()?;
-        Ok(Self { listener, address, limits: Limits::default(), observer: Arc::new(AccessLog) })
+    /// Takes its connections from `listener`.
+    pub fn on(listener: Listener) -> Self {
+        let (limits, observer) = (Limits::default(), Arc::new(AccessLog));
+        Self { listeners: vec![listener], limits, observer }
     }
 
-    /// The address it listens on, with the port the system chose.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    /// Takes connections from this listener, too.
+    pub fn and(mut self, listener: Listener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
+    /// Encrypts what it listens on so far; see [`Listener::tls`].
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        let encrypt = |listener: Listener| listener.tls(tls.clone());
+        self.listeners = self.listeners.into_iter().map(encrypt).collect();
+        self
+    }
+
+    /// Where it listens first, with the port the system chose.
+    pub fn address(&self) -> &Address {
+        self.listeners[0].address()
     }
 
     /// How long a request may take: then its context ends and the client reads 504, or 408 where
@@ -205,15 +210,16 @@ impl Server {
     {
         let (own, canceller) = ctx.derive().label("http").build();
         let hub = Arc::new(Hub::new(own, self.limits, self.observer));
-        tokio::spawn(accept(self.listener, Arc::clone(&hub), ctx, service));
-        Running::new(hub, canceller, self.address)
+        let places = self.listeners.iter().map(|one| (one.address().clone(), one.url())).collect();
+        tokio::spawn(accept(self.listeners, Arc::clone(&hub), ctx, service));
+        Running::new(hub, canceller, places)
     }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
-            .field("address", &self.address)
+            .field("listeners", &self.listeners)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 //! [`Control`]: probes and the control of consumers over HTTP, on an address of their own.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use downhaul_consumer::{ConsumerHandle, Link};
 use downhaul_context::Context;
 use downhaul_http::observe::{Outcome, RequestHead};
 use downhaul_http::{
-    AccessLog, DrainPlan, Error, Json, Next, Request, RequestObserver, Router, Running, Server,
+    AccessLog, Address, DrainPlan, Error, Json, Next, Request, RequestObserver, Router, Running,
+    Server,
 };
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
@@ -60,9 +61,9 @@ impl Control {
     pub(crate) async fn open(self, ctx: &Context, board: Arc<Board>) -> Result<Open, BoxError> {
         let server = Server::bind(&self.address).await?.timeout(FOLLOW + Duration::from_secs(5));
         let server = server.observer(QuietAccess);
-        let guard = Guard { address: server.local_addr(), token: self.token };
-        tracing::info!("control on http://{}", guard.address);
+        let guard = Guard { address: server.address().clone(), token: self.token };
         let running = server.serve(ctx.clone(), router(board, guard));
+        running.urls().for_each(|url| tracing::info!("control on {url}"));
         Ok(Open { running })
     }
 }
@@ -193,14 +194,14 @@ impl Shown {
 
 /// Who may change things.
 struct Guard {
-    address: SocketAddr,
+    address: Address,
     token: Option<String>,
 }
 
 impl Guard {
     fn check(&self, req: &Request<Arc<Board>>) -> Result<(), Error> {
         let headers = req.headers();
-        if self.address.ip().is_loopback() && !is_this_machine(headers) {
+        if self.address.is_local() && !is_this_machine(headers) {
             let words = "the host is not this machine's: use 127.0.0.1 or localhost";
             return Err(Error::new(StatusCode::MISDIRECTED_REQUEST, words));
         }
@@ -215,7 +216,7 @@ impl Guard {
                 let words = "changing things takes the header `Authorization: Bearer <token>`";
                 Err(Error::new(StatusCode::UNAUTHORIZED, words))
             }
-            None if !self.address.ip().is_loopback() => {
+            None if !self.address.is_local() => {
                 let words = "read-only: without a token, only a loopback address takes changes";
                 Err(Error::new(StatusCode::FORBIDDEN, words))
             }

@@ -120,11 +120,11 @@ async fn a_head_beyond_the_limit_is_a_431() {
 #[tokio::test]
 async fn a_port_in_use_is_named_in_one_line() {
     let server = Fixture::start(fast()).await;
-    let address = server.running.local_addr().to_string();
+    let address = server.running.address().tcp().unwrap().to_string();
     let error = Server::bind(&address).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("cannot listen on {address}: the port is in use by another process")
+        format!("cannot listen on {address}: it is in use by another process")
     );
 }
 

@@ -19,7 +19,7 @@ fn plan() -> DrainPlan {
 async fn two_hundred_requests_in_flight_over_keep_alive_are_all_answered() {
     let (held, mut told) = held();
     let server = Fixture::start(held.router()).await;
-    let address = server.running.local_addr();
+    let address = server.running.address().tcp().unwrap();
     let mut clients = JoinSet::new();
     for _ in 0..200 {
         clients.spawn(async move {
@@ -80,7 +80,7 @@ async fn the_rest_of_a_head_that_is_on_its_way_is_waited_for() {
     let mut half = server.client().await;
     half.send("GET /fast HTTP/1.1\r\nhost: t").await;
     assert_eq!(server.get("/fast").await.status, 200);
-    let address = server.running.local_addr();
+    let address = server.running.address().tcp().unwrap();
     let rest = async {
         while TcpStream::connect(address).await.is_ok() {}
         half.send("\r\n\r\n").await;
@@ -173,7 +173,7 @@ async fn a_client_that_stops_reading_holds_the_drain_no_longer_than_the_plan() {
     });
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     let running = server.serve(Context::background(), service);
-    let mut client = Client(TcpStream::connect(running.local_addr()).await.unwrap());
+    let mut client = Client(TcpStream::connect(running.address().tcp().unwrap()).await.unwrap());
     client.send(&get("/")).await;
     client.0.readable().await.unwrap();
     let hurried = plan()
@@ -212,7 +212,7 @@ async fn a_draining_context_alone_stops_nothing() {
 #[tokio::test]
 async fn after_a_drain_the_port_is_free() {
     let server = Fixture::start(held().0.router()).await;
-    let address = server.running.local_addr().to_string();
+    let address = server.running.address().tcp().unwrap().to_string();
     assert!(soon(server.running.drain(plan())).await.is_clean());
     assert!(Server::bind(&address).await.is_ok());
 }

@@ -21,7 +21,7 @@ async fn axum(app: axum::Router) -> Running {
 }
 
 async fn connect(running: &Running) -> Client {
-    Client(TcpStream::connect(running.local_addr()).await.unwrap())
+    Client(TcpStream::connect(running.address().tcp().unwrap()).await.unwrap())
 }
 
 #[cfg(feature = "axum")]
@@ -75,7 +75,7 @@ async fn our_router_nests_in_axum_and_needs_no_server() {
 }
 
 async fn http2(running: &Running) -> (Sender, tokio::task::JoinHandle<hyper::Result<()>>) {
-    let tcp = TcpStream::connect(running.local_addr()).await.unwrap();
+    let tcp = TcpStream::connect(running.address().tcp().unwrap()).await.unwrap();
     let (sender, conn) = http2::handshake(TokioExecutor::new(), TokioIo::new(tcp)).await.unwrap();
     (sender, tokio::spawn(conn))
 }
@@ -138,4 +138,19 @@ async fn an_idle_http2_client_that_answers_nothing_does_not_hold_the_drain() {
     let plan = DrainPlan::default().at_once();
     let report = soon(running.drain(plan)).await;
     assert!(report.is_clean() && report.took < plan.finish, "{report}");
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn an_axum_handler_learns_its_peer() {
+    use downhaul_http::Peer;
+
+    let tell = async |Peer(peer): Peer| peer.to_string();
+    let app = axum::Router::new().route("/", axum::routing::get(tell));
+    let server = Server::bind("127.0.0.1:0").await.unwrap();
+    let running = server.serve(Context::background(), app);
+    let mut client = connect(&running).await;
+    client.send("GET / HTTP/1.1\r\nhost: t\r\n\r\n").await;
+    let address = client.0.local_addr().unwrap().to_string();
+    assert_eq!(client.response().await.body, address);
 }

@@ -8,10 +8,14 @@ mod connections;
 mod context_layer;
 mod departures;
 mod draining;
+#[cfg(feature = "tls")]
+mod encrypted;
 mod interop;
 mod lifecycle;
+mod listening;
 mod route_limits;
 mod routing;
 mod streams;
 mod strictness;
 mod support;
+mod upgrades;

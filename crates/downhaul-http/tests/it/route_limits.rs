@@ -217,7 +217,7 @@ async fn routes_of_axum_have_them_as_a_layer() {
         .layer(RouteLimits::new().timeout(LONG).concurrency(1));
     let server = Server::bind("127.0.0.1:0").await.unwrap().timeout(BRIEF).body_limit(10);
     let running = server.serve(Context::background(), app);
-    let address = running.local_addr();
+    let address = running.address().tcp().unwrap();
     let connect = async || Client(TcpStream::connect(address).await.unwrap());
     let (mut one, mut two) = (connect().await, connect().await);
     one.send(&get("/long")).await;

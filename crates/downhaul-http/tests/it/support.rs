@@ -12,7 +12,7 @@ use downhaul_context::{Canceller, Cause, CauseKind, Context};
 use downhaul_http::observe::{AccessLog, Ending, Outcome, RequestHead, RequestObserver};
 use downhaul_http::{Error, Request, Router, Running, Server};
 use http_body::{Body as HttpBody, Frame};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tracing::Span;
@@ -43,7 +43,7 @@ impl Fixture {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        Client(TcpStream::connect(self.running.local_addr()).await.unwrap())
+        Client(TcpStream::connect(self.running.address().tcp().unwrap()).await.unwrap())
     }
 
     /// One request on a connection of its own.
@@ -76,9 +76,9 @@ pub(crate) fn post(path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-pub(crate) struct Client(pub(crate) TcpStream);
+pub(crate) struct Client<T = TcpStream>(pub(crate) T);
 
-impl Client {
+impl<T: AsyncRead + AsyncWrite + Unpin> Client<T> {
     pub(crate) async fn send(&mut self, bytes: &str) {
         self.0.write_all(bytes.as_bytes()).await.unwrap();
     }

@@ -1,14 +1,13 @@
 //! [`HttpServer`]: a server as a component.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use downhaul_context::{Context, Instant};
-use downhaul_http::{Body, DrainPlan, DrainReport, RequestInfo, Running, Server};
+use downhaul_http::{Address, Body, DrainPlan, DrainReport, RequestInfo, Running, Server};
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
@@ -78,8 +77,8 @@ impl HttpServer {
     }
 
     /// The address that the server listens on, once it has started.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.running.get().map(Running::local_addr)
+    pub fn address(&self) -> Option<&Address> {
+        self.running.get().map(Running::address)
     }
 }
 
@@ -90,7 +89,7 @@ impl Component for HttpServer {
         let making = self.making.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((configure, serve)) = making else { return Ok(()) };
         let running = self.running.get_or_init(|| serve(configure(server), ctx.clone()));
-        tracing::info!("listening on http://{}", running.local_addr());
+        running.urls().for_each(|url| tracing::info!("listening on {url}"));
         Ok(())
     }
 

@@ -1,0 +1,147 @@
+//! [`Transport`]: what carries a connection's bytes, as the system gives it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, Interest, ReadBuf, Ready};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+#[cfg(feature = "tls")]
+use tokio_rustls::server::TlsStream;
+
+/// One type for all: what is generic over a service is compiled for it once, and not once for each
+/// kind of socket.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+    Memory(DuplexStream),
+    /// Encrypted, over one of the others.
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream<Self>>),
+}
+
+/// Does the same with each kind of socket.
+macro_rules! each {
+    ($transport:expr, $socket:ident => $then:expr) => {
+        match $transport {
+            Transport::Tcp($socket) => $then,
+            #[cfg(unix)]
+            Transport::Unix($socket) => $then,
+            Transport::Memory($socket) => $then,
+            #[cfg(feature = "tls")]
+            Transport::Tls($socket) => $then,
+        }
+    };
+}
+
+impl Transport {
+    /// Another descriptor of the same socket. There is none of memory.
+    #[cfg(unix)]
+    pub(crate) fn second(&self) -> io::Result<Self> {
+        use std::os::fd::AsFd;
+
+        match self {
+            Self::Tcp(tcp) => {
+                TcpStream::from_std(tcp.as_fd().try_clone_to_owned()?.into()).map(Self::Tcp)
+            }
+            Self::Unix(unix) => {
+                UnixStream::from_std(unix.as_fd().try_clone_to_owned()?.into()).map(Self::Unix)
+            }
+            Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.get_ref().0.second(),
+        }
+    }
+
+    /// As above, in the words of the system.
+    #[cfg(windows)]
+    pub(crate) fn second(&self) -> io::Result<Self> {
+        use std::os::windows::io::AsSocket;
+
+        match self {
+            Self::Tcp(tcp) => {
+                TcpStream::from_std(tcp.as_socket().try_clone_to_owned()?.into()).map(Self::Tcp)
+            }
+            Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.get_ref().0.second(),
+        }
+    }
+
+    /// Waits until the system has something to say about what can be read. For a
+    /// [second](Self::second) descriptor.
+    pub(crate) async fn readable(&self) -> io::Result<Ready> {
+        match self {
+            Self::Tcp(tcp) => tcp.ready(Interest::READABLE).await,
+            #[cfg(unix)]
+            Self::Unix(unix) => unix.ready(Interest::READABLE).await,
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Leaves the bytes that can be read where they are: [`readable`](Self::readable) then waits
+    /// for more.
+    pub(crate) fn pass_over(&self) {
+        let not_for_us = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        // The error is what was asked for.
+        let _ = match self {
+            Self::Tcp(tcp) => tcp.try_io(Interest::READABLE, not_for_us),
+            #[cfg(unix)]
+            Self::Unix(unix) => unix.try_io(Interest::READABLE, not_for_us),
+            _ => Ok(()),
+        };
+    }
+
+    /// Sends what is written at once: answers are written in one piece, and waiting for more would
+    /// only delay them.
+    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => tcp.set_nodelay(true),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_write_vectored(cx, pieces))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each!(self, socket => socket.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}
