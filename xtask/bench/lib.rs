@@ -8,6 +8,7 @@ mod areas;
 mod case;
 mod commands;
 mod context;
+mod http;
 mod lap;
 mod memory;
 mod peers;

@@ -18,5 +18,11 @@ pub(crate) const PARTS: Peer = Peer {
     tag: "parts",
     name: "CancellationToken, DropGuard, http::Extensions, tokio::time::timeout, tokio::select!",
 };
+pub(crate) const HYPER: Peer = Peer { tag: "hyper", name: "hyper, http1, nothing added" };
+pub(crate) const AXUM: Peer = Peer { tag: "axum", name: "axum::Router on hyper, http1" };
+pub(crate) const AXUM_FULL: Peer = Peer {
+    tag: "axum full",
+    name: "axum on hyper with tower_http's TimeoutLayer, request id and TraceLayer",
+};
 /// Not run here; its figures were taken on a machine of the same kind.
 pub(crate) const GO: Peer = Peer { tag: "Go, quoted", name: "Go 1.27, quoted" };

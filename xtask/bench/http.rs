@@ -1,0 +1,37 @@
+//! Requests over a connection in memory, one after another: what a server costs without a kernel.
+//!
+//! Every side answers `GET /users/7` with the same small JSON.
+
+mod layers;
+mod ours;
+mod theirs;
+mod waits;
+mod whole;
+mod wire;
+
+use self::wire::Wire;
+use crate::case::Case;
+use crate::probe::Probe;
+use crate::samples::Samples;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let groups: [fn() -> Vec<Case>; 3] = [layers::cases, whole::cases, waits::cases];
+    groups.into_iter().flat_map(|group| group()).collect()
+}
+
+fn compare(probe: &Probe, ours: &Wire, peer: &Wire) -> Samples {
+    probe.compare(|lap| ours.ask(lap), |lap| peer.ask(lap))
+}
+
+/// What everybody answers with.
+#[derive(serde::Serialize)]
+struct User {
+    id: u64,
+    name: &'static str,
+}
+
+impl User {
+    fn find(id: u64) -> Self {
+        Self { id, name: "ada" }
+    }
+}

@@ -1,0 +1,22 @@
+//! All that a service has, against those who have less and as much.
+
+use super::theirs::{axum, axum_full, hyper};
+use super::wire::Wire;
+use super::{compare, ours};
+use crate::case::Case;
+use crate::peers::{AXUM, AXUM_FULL, HYPER};
+use crate::probe::Probe;
+use crate::samples::Samples;
+
+/// The goals are those of the anchors, in ratios: 1,300 ns against 755, 1,438 and 3,505.
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::ratio("the whole", HYPER, 1.75, |probe| whole(probe, &hyper())).allocating(10),
+        Case::ratio("the whole", AXUM, 1300.0 / 1438.0, |probe| whole(probe, &axum())),
+        Case::ratio("the whole", AXUM_FULL, 0.40, |probe| whole(probe, &axum_full())),
+    ]
+}
+
+fn whole(probe: &Probe, peer: &Wire) -> Samples {
+    compare(probe, &ours::whole(), peer)
+}
