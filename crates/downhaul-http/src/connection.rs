@@ -65,22 +65,24 @@ where
         }
     };
 
-    let requests = {
-        let link = Arc::clone(&link);
-        service_fn(move |request: http::Request<Incoming>| {
-            handle(Arc::clone(&link), service.clone(), request)
-        })
-    };
+    let handler = Arc::clone(&link);
+    let requests =
+        move |request: http::Request<Incoming>| handle(&handler, service.clone(), request);
     let io = TokioIo::new(io);
     let limits = &link.hub.limits;
     let end = match protocol {
         Protocol::Http1 => {
-            let conn = http1(limits).serve_connection(io, requests).with_upgrades();
+            let conn = http1(limits).serve_connection(io, service_fn(requests)).with_upgrades();
             drive(conn, http1::UpgradeableConnection::graceful_shutdown, watchdog, stages).await
         }
         Protocol::Http2 => {
             link.multiplex();
-            let conn = http2(limits).serve_connection(io, requests);
+            // Each stream has a task, in which its handler is begun.
+            let streams = service_fn(move |request| {
+                let requests = requests.clone();
+                async move { requests(request).await }
+            });
+            let conn = http2(limits).serve_connection(io, streams);
             drive(conn, http2::Connection::graceful_shutdown, watchdog, stages).await
         }
     };

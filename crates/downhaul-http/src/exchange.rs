@@ -16,7 +16,7 @@ use tracing::{Instrument, Span, error, warn};
 
 use crate::answer_body::{AnswerBody, Lifetime, Payload};
 use crate::body::Body;
-use crate::error::{Error, Problem};
+use crate::error::{BoxError, Error, Problem};
 use crate::head::{self, Head};
 use crate::hub::Stage;
 use crate::in_flight::{self, Handling, InFlight, Tracked, Upload};
@@ -112,6 +112,10 @@ impl Exchange {
         task
     }
 
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
     pub(crate) fn request(&self) -> &InFlight {
         &self.request
     }
@@ -126,7 +130,22 @@ impl Exchange {
         self.request.cancelled();
     }
 
-    pub(crate) fn finish<B: HttpBody<Data = Bytes>>(
+    /// Answers with what the service has made of the request.
+    pub(crate) fn conclude<B, E>(
+        self,
+        answered: Result<http::Response<B>, E>,
+    ) -> http::Response<AnswerBody<B, Self>>
+    where
+        B: HttpBody<Data = Bytes>,
+        E: Into<BoxError>,
+    {
+        match answered {
+            Ok(response) => self.finish(response),
+            Err(source) => self.refuse(Error::internal(source), Ending::Failed, false),
+        }
+    }
+
+    fn finish<B: HttpBody<Data = Bytes>>(
         self,
         response: http::Response<B>,
     ) -> http::Response<AnswerBody<B, Self>> {
@@ -180,7 +199,14 @@ impl Exchange {
             let error = Error::unavailable("the server is stopping; try again");
             return self.refuse(error, Ending::Cancelled, true);
         };
-        self.span.in_scope(|| error!(panic = panic_text(&*panic), "handler panicked"));
+        self.refuse_panicked(&*panic)
+    }
+
+    pub(crate) fn refuse_panicked<B: HttpBody<Data = Bytes>>(
+        self,
+        panic: &(dyn Any + Send),
+    ) -> http::Response<AnswerBody<B, Self>> {
+        self.span.in_scope(|| error!(panic = panic_text(panic), "handler panicked"));
         let message = "the server failed; tell its operators the request id";
         let error = Error::new(StatusCode::INTERNAL_SERVER_ERROR, message);
         self.refuse(error, Ending::Panicked, false)

@@ -1,14 +1,17 @@
 //! One handler under its context.
 //!
-//! It runs in a task of its own, so the answer at the deadline does not wait for it, not even when
-//! it blocks its thread. The response is a value that only [`handle`] returns: a second answer
-//! cannot be written.
+//! It is polled once where its request was read, which is all that most of them need. One that
+//! waits goes on in a task of its own, so that the answer at the deadline does not wait for it, not
+//! even when it blocks its thread. The response is a value that is returned from here alone: a
+//! second answer cannot be written.
 
+use std::any::Any;
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Ready, poll_fn, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use bytes::Bytes;
 use downhaul_context::CauseKind;
@@ -27,12 +30,17 @@ use crate::link::Link;
 use crate::observe::Ending;
 use crate::strict;
 
-/// Answers one request. hyper drops this future when the client is gone.
-pub(crate) async fn handle<S, B>(
-    link: Arc<Link>,
+type Answer<B> = http::Response<AnswerBody<B, Exchange>>;
+
+/// The answer of a service in the making. In a box: one that waits is moved into a task.
+type Handler<B, E> = Pin<Box<dyn Future<Output = Result<http::Response<B>, E>> + Send>>;
+
+/// Answers one request. hyper drops the reply when the client is gone.
+pub(crate) fn handle<S, B>(
+    link: &Arc<Link>,
     service: S,
     request: http::Request<Incoming>,
-) -> Result<http::Response<AnswerBody<B, Exchange>>, Infallible>
+) -> Reply<B>
 where
     S: Service<http::Request<Body>, Response = http::Response<B>> + Send + 'static,
     S::Future: Send + 'static,
@@ -41,36 +49,100 @@ where
     B::Error: Into<BoxError>,
 {
     let head = Head::read(request.headers());
-    let mut exchange = Exchange::open(&link, &request, &head);
+    let mut exchange = Exchange::open(link, &request, &head);
     if let Some(objection) = strict::objection(&request, &head) {
-        return Ok(exchange.refuse(objection, Ending::Malformed, true));
+        return Reply::now(exchange.refuse(objection, Ending::Malformed, true));
     }
     let request = exchange.equip(request);
     if !exchange.has_time() {
-        return Ok(exchange.refuse(Error::no_time(), Ending::Deadline, false));
+        return Reply::now(exchange.refuse(Error::no_time(), Ending::Deadline, false));
     }
-    // In a box: the runtime moves what it spawns a few times, and this is large.
-    let mut task = exchange.spawn(Box::pin(call(service, request)));
-    // Dropped here, the exchange finds that its client is gone.
-    let joined = joined_in_time(&exchange, &mut task).await;
-    Ok(match joined {
-        Some(Ok(Ok(response))) => exchange.finish(response),
-        Some(Ok(Err(source))) => exchange.refuse(Error::internal(source), Ending::Failed, false),
-        Some(Err(failed)) => exchange.refuse_failed(failed),
-        None => exchange.refuse_overdue(),
-    })
+    let begun = exchange.span().in_scope(|| begin(service, request, link.hub.limits.own_tasks));
+    match begun {
+        Ok(Begun::Answered(answered)) => Reply::now(exchange.conclude(answered)),
+        Ok(Begun::Waits(handler)) => {
+            let task = exchange.spawn(async move { handler.await.map_err(Into::into) });
+            Reply::Later(Box::pin(wait(exchange, task)))
+        }
+        Err(panic) => Reply::now(exchange.refuse_panicked(&*panic)),
+    }
+}
+
+enum Begun<B, E> {
+    Answered(Result<http::Response<B>, E>),
+    Waits(Handler<B, E>),
+}
+
+/// Makes the handler and polls it once, unless it is to have a task from the start.
+///
+/// Nobody is woken by this poll: the one that follows, in the task, comes at once.
+fn begin<S, B>(
+    mut service: S,
+    request: http::Request<Body>,
+    in_a_task: bool,
+) -> Result<Begun<B, S::Error>, Box<dyn Any + Send>>
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    B: 'static,
+{
+    let cx = &mut TaskContext::from_waker(Waker::noop());
+    catch_unwind(AssertUnwindSafe(|| {
+        if in_a_task || service.poll_ready(cx).is_pending() {
+            return Begun::Waits(Box::pin(call(service, request)));
+        }
+        let mut handler: Handler<B, S::Error> = Box::pin(service.call(request));
+        match handler.as_mut().poll(cx) {
+            Poll::Ready(answered) => Begun::Answered(answered),
+            Poll::Pending => Begun::Waits(handler),
+        }
+    }))
 }
 
 async fn call<S, B>(
     mut service: S,
     request: http::Request<Body>,
-) -> Result<http::Response<B>, BoxError>
+) -> Result<http::Response<B>, S::Error>
 where
     S: Service<http::Request<Body>, Response = http::Response<B>>,
-    S::Error: Into<BoxError>,
 {
-    poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
-    service.call(request).await.map_err(Into::into)
+    poll_fn(|cx| service.poll_ready(cx)).await?;
+    service.call(request).await
+}
+
+/// A reply that is there or comes later.
+pub(crate) enum Reply<B> {
+    Now(Ready<Answer<B>>),
+    Later(Pin<Box<dyn Future<Output = Answer<B>> + Send>>),
+}
+
+impl<B> Reply<B> {
+    fn now(answer: Answer<B>) -> Self {
+        Self::Now(ready(answer))
+    }
+}
+
+impl<B> Future for Reply<B> {
+    type Output = Result<Answer<B>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Now(answer) => Pin::new(answer).poll(cx).map(Ok),
+            Self::Later(answer) => answer.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+/// Waits for a handler in its task. Dropped before, the exchange finds that its client is gone.
+async fn wait<B: HttpBody<Data = Bytes>>(
+    exchange: Exchange,
+    mut task: JoinHandle<Result<http::Response<B>, BoxError>>,
+) -> Answer<B> {
+    match joined_in_time(&exchange, &mut task).await {
+        Some(Ok(answered)) => exchange.conclude(answered),
+        Some(Err(failed)) => exchange.refuse_failed(failed),
+        None => exchange.refuse_overdue(),
+    }
 }
 
 /// Waits for the task, as long as the context lasts; and for the cancel grace if that was not ended
@@ -80,7 +152,7 @@ async fn joined_in_time<T>(
     exchange: &Exchange,
     task: &mut JoinHandle<T>,
 ) -> Option<Result<T, JoinError>> {
-    // Most handlers are ready after one turn; for them no timer is armed.
+    // Many handlers are ready after one turn; for them no timer is armed.
     if let Some(joined) = joined_in_a_turn(task).await {
         return Some(joined);
     }

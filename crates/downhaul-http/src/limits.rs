@@ -20,6 +20,7 @@ pub enum OnDisconnect {
 pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     pub(crate) client_budget: bool,
+    pub(crate) own_tasks: bool,
     pub(crate) cancel_grace: Duration,
     pub(crate) body_bytes: usize,
     pub(crate) body_stall: Duration,
@@ -39,6 +40,7 @@ impl Default for Limits {
         Self {
             timeout: Duration::from_secs(30),
             client_budget: true,
+            own_tasks: false,
             cancel_grace: Duration::from_secs(1),
             body_bytes: 2 << 20,
             body_stall: Duration::from_secs(10),

@@ -112,6 +112,17 @@ impl Server {
         self
     }
 
+    /// Whether every handler has a task of its own from the start. Default: false, and only those
+    /// that are not ready at once have one.
+    ///
+    /// A handler that blocks its thread before it first waits delays the answer at its own deadline
+    /// otherwise, and over HTTP/1 nothing else of its connection. It costs the request a task, which
+    /// is as much as hyper takes for all of it.
+    pub fn own_tasks(mut self, always: bool) -> Self {
+        self.limits.own_tasks = always;
+        self
+    }
+
     /// How long a handler may go on after its context has ended; then it is aborted. Default: 1 s.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.limits.cancel_grace = grace;

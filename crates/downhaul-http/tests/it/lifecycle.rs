@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context, RequestId, TraceContext};
 use downhaul_http::observe::{AccessLog, Ending, Outcome, RequestHead, RequestObserver};
-use downhaul_http::{Error, OnDisconnect, Phase, Request, Router};
+use downhaul_http::{Error, OnDisconnect, Phase, Request, Router, Server};
 use tokio::sync::mpsc;
 use tracing::Span;
 
@@ -32,21 +32,34 @@ async fn a_deaf_handler_is_answered_for_at_its_deadline_and_aborted_after_the_gr
     server.quiet().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handler_that_blocks_its_thread_does_not_delay_the_504() {
+/// Answers while the thread of `/block` is still blocked, where it is to.
+async fn is_answered_while_it_blocks(waits: bool, set: impl FnOnce(Server) -> Server) {
     let (unblock, blocked) = std::sync::mpsc::channel::<()>();
     let blocked = Arc::new(Mutex::new(blocked));
     let router = Router::new().get("/block", move |_: Context, _: Request| {
         let blocked = Arc::clone(&blocked);
         async move {
+            if waits {
+                tokio::task::yield_now().await;
+            }
             let _ = blocked.lock().unwrap().recv();
             "unblocked"
         }
     });
-    let server = Fixture::with(router, |server| server.timeout(Duration::from_millis(50))).await;
-    // Answered while the thread is still blocked.
+    let brief = |server: Server| set(server.timeout(Duration::from_millis(50)));
+    let server = Fixture::with(router, brief).await;
     assert_eq!(server.get("/block").await.status, 504);
     unblock.send(()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_blocks_its_thread_does_not_delay_the_504() {
+    is_answered_while_it_blocks(true, |server| server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_task_of_its_own_it_does_not_even_if_it_never_waits() {
+    is_answered_while_it_blocks(false, |server| server.own_tasks(true)).await;
 }
 
 #[tokio::test]
