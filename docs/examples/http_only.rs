@@ -106,7 +106,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR: errors
     let refused = reqwest::get(format!("{url}/price/0")).await?;
     assert_eq!(refused.status(), 400);
-    // {"error":"bad request","message":"want a quantity of at least 1","request_id":"01…"}
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    // {"type":"about:blank","title":"Bad Request","status":400,
+    //  "detail":"want a quantity of at least 1","request_id":"01…"}
     println!("{}", refused.text().await?);
 
     let late = reqwest::get(format!("{url}/slow")).await?;

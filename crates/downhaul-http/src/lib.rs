@@ -146,6 +146,7 @@ mod limited;
 mod limits;
 mod link;
 pub mod observe;
+mod problem;
 mod request;
 mod route_limits;
 mod router;

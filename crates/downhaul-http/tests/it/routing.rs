@@ -46,7 +46,7 @@ async fn a_parameter_that_does_not_fit_is_a_400_that_names_it() {
     let server = Fixture::start(router()).await;
     let response = server.get("/orders/many").await;
     assert_eq!(response.status, 400);
-    assert!(response.member("message").contains("`id`"));
+    assert!(response.member("detail").contains("`id`"));
     assert_eq!(server.get("/names/%ff").await.status, 400);
     assert_eq!(server.get("/search?a=many").await.status, 400);
 }
@@ -56,7 +56,7 @@ async fn what_no_path_matches_is_a_404_and_a_trailing_slash_is_another_path() {
     let server = Fixture::start(router()).await;
     assert_eq!(server.get("/nowhere").await.status, 404);
     assert_eq!(server.get("/orders/17/").await.status, 404);
-    assert_eq!(server.get("/nowhere").await.member("error"), "not found");
+    assert_eq!(server.get("/nowhere").await.member("title"), "Not Found");
 }
 
 #[tokio::test]
