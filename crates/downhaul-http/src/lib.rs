@@ -153,6 +153,7 @@ mod router;
 mod running;
 mod server;
 mod strict;
+mod table;
 
 pub use crate::body::{Body, BodyError};
 pub use crate::context_layer::{ContextLayer, InContext, InContextFuture};

@@ -8,16 +8,17 @@ use std::task::{Context as TaskContext, Poll};
 use axum_core::response::{IntoResponse, Response};
 use bytes::Bytes;
 use downhaul_context::Context;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::Method;
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
 use crate::body::Body;
 use crate::endpoint::{Answering, Endpoint, Middleware, Next, endpoint, middleware};
-use crate::error::{BoxError, Error};
+use crate::error::BoxError;
 use crate::in_flight::Tracked;
 use crate::request::Request;
 use crate::route_limits::RouteLimits;
+use crate::table::{Route, Table};
 
 /// Paths and methods to handlers: `async fn(ctx: Context, req: Request) -> impl IntoResponse`.
 ///
@@ -64,16 +65,6 @@ pub struct Router<S = ()> {
     chain: Arc<[Middleware<S>]>,
 }
 
-struct Table<S> {
-    paths: matchit::Router<usize>,
-    routes: Vec<Route<S>>,
-}
-
-struct Route<S> {
-    path: Arc<str>,
-    methods: Vec<(Method, Endpoint<S>)>,
-}
-
 impl Router {
     /// A router without state and without routes.
     pub fn new() -> Self {
@@ -84,8 +75,7 @@ impl Router {
 impl<S: Send + Sync + 'static> Router<S> {
     /// A router whose handlers share `state`; see [`Request::state`].
     pub fn with_state(state: S) -> Self {
-        let table = Table { paths: matchit::Router::new(), routes: Vec::new() };
-        Self { state: Arc::new(state), table: Arc::new(table), chain: Arc::new([]) }
+        Self { state: Arc::new(state), table: Arc::default(), chain: Arc::new([]) }
     }
 
     /// Answers `method` on `path`.
@@ -258,77 +248,6 @@ impl<S: Send + Sync + 'static> Router<S> {
     }
 }
 
-impl<S: Send + Sync + 'static> Table<S> {
-    #[track_caller]
-    fn insert(&mut self, path: &str, method: Method, endpoint: Endpoint<S>) {
-        assert!(path.starts_with('/'), "the path `{path}` does not begin with `/`");
-        let known = self.routes.iter_mut().find(|route| *route.path == *path);
-        let Some(route) = known else {
-            if let Err(error) = self.paths.insert(path, self.routes.len()) {
-                panic!("the path `{path}` cannot be routed: {error}");
-            }
-            let route = Route { path: Arc::from(path), methods: vec![(method, endpoint)] };
-            return self.routes.push(route);
-        };
-        let taken = route.methods.iter().any(|(known, _)| *known == method);
-        assert!(!taken, "`{method} {path}` is routed twice");
-        route.methods.push((method, endpoint));
-    }
-
-    /// The handler for a request, which learns its route and parameters.
-    fn find(&self, request: &mut Request<S>) -> Endpoint<S> {
-        let uri = request.uri().clone();
-        let Ok(matched) = self.paths.at(uri.path()) else { return not_found() };
-        let Some(route) = self.routes.get(*matched.value) else { return not_found() };
-        request.matched(&route.path, &matched.params);
-        let by = |method| route.methods.iter().find(|(known, _)| known == method);
-        let exact = by(request.method());
-        let head = || by(&Method::GET).filter(|_| request.method() == Method::HEAD);
-        match exact.or_else(head) {
-            Some((_, endpoint)) => Arc::clone(endpoint),
-            None => other_method(route.allow()),
-        }
-    }
-}
-
-impl<S> Route<S> {
-    /// The `Allow` header (RFC 9110 §10.2.1).
-    fn allow(&self) -> String {
-        let mut allow: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
-        let implied = [("HEAD", allow.contains(&"GET")), ("OPTIONS", true)];
-        for (method, implied) in implied {
-            if implied && !allow.contains(&method) {
-                allow.push(method);
-            }
-        }
-        allow.join(", ")
-    }
-}
-
-fn not_found<S: Send + Sync + 'static>() -> Endpoint<S> {
-    endpoint(|_ctx, request: Request<S>| async move {
-        Error::not_found(format!("nothing is at {}; check the path", request.uri().path()))
-    })
-}
-
-fn other_method<S: Send + Sync + 'static>(allow: String) -> Endpoint<S> {
-    endpoint(move |_ctx, request: Request<S>| {
-        let allow = allow.clone();
-        async move {
-            let mut response = if request.method() == Method::OPTIONS {
-                StatusCode::NO_CONTENT.into_response()
-            } else {
-                let message = format!("{} is not allowed here; use {allow}", request.method());
-                Error::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
-            };
-            if let Ok(allow) = HeaderValue::try_from(allow) {
-                response.headers_mut().insert(header::ALLOW, allow);
-            }
-            response
-        }
-    })
-}
-
 impl<S, B> Service<http::Request<B>> for Router<S>
 where
     S: Send + Sync + 'static,
@@ -381,25 +300,9 @@ impl<S> Clone for Router<S> {
     }
 }
 
-impl<S> Clone for Table<S> {
-    fn clone(&self) -> Self {
-        Self { paths: self.paths.clone(), routes: self.routes.clone() }
-    }
-}
-
-impl<S> Clone for Route<S> {
-    fn clone(&self) -> Self {
-        Self { path: Arc::clone(&self.path), methods: self.methods.clone() }
-    }
-}
-
 /// Prints the routes.
 impl<S> fmt::Debug for Router<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let routes = self.table.routes.iter().map(|route| {
-            let methods: Vec<_> = route.methods.iter().map(|(method, _)| method.as_str()).collect();
-            (Arc::clone(&route.path), methods.join(", "))
-        });
-        f.debug_map().entries(routes).finish()
+        f.debug_map().entries(self.table.routes.iter().map(Route::words)).finish()
     }
 }
