@@ -1,10 +1,13 @@
-//! [`Ctx`]: the request's context, for handlers of axum.
+//! What handlers of axum extract: [`Ctx`], the request's context, and [`OriginalUri`].
+
+use std::convert::Infallible;
 
 use axum_core::extract::FromRequestParts;
 use downhaul_context::Context;
 use http::request::Parts;
 
 use crate::error::Error;
+use crate::mount::{OriginalUri, original_uri};
 
 /// Extracts the context of a request in an axum handler.
 ///
@@ -33,5 +36,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Ctx {
                 "no context in the request: it was not served by `downhaul_http::Server`",
             )
         })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OriginalUri {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(original_uri(&parts.extensions, &parts.uri).clone()))
     }
 }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::body::Body;
 use crate::error::Error;
+use crate::mount;
 
 /// A request on its way to a handler, with the router's state.
 ///
@@ -53,11 +54,21 @@ impl<S> Request<S> {
 
     pub(crate) fn matched(&mut self, route: &Arc<str>, params: &matchit::Params<'_, '_>) {
         self.route = Some(Arc::clone(route));
+        self.found(params);
+    }
+
+    pub(crate) fn found(&mut self, params: &matchit::Params<'_, '_>) {
         self.params = params.iter().map(|(name, value)| (name.into(), value.into())).collect();
     }
 
     pub(crate) fn shared_route(&self) -> Option<Arc<str>> {
         self.route.clone()
+    }
+
+    /// What a path that ends with `{*rest}` has matched there.
+    pub(crate) fn rest(&self) -> Option<&str> {
+        let ends_with_rest = self.route().is_some_and(|route| route.ends_with("/{*rest}"));
+        self.params.last().filter(|_| ends_with_rest).map(|(_, rest)| &**rest)
     }
 
     pub(crate) fn with_state<T>(self, state: Arc<T>) -> Request<T> {
@@ -78,6 +89,12 @@ impl<S> Request<S> {
     /// The target, undecoded.
     pub fn uri(&self) -> &Uri {
         &self.parts.uri
+    }
+
+    /// The target as it was sent, also where a router around this one has
+    /// [stripped](crate::Router::nest_service) a prefix.
+    pub fn original_uri(&self) -> &Uri {
+        mount::original_uri(&self.parts.extensions, &self.parts.uri)
     }
 
     /// The headers.

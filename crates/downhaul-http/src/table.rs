@@ -12,36 +12,84 @@ use crate::request::Request;
 pub(crate) struct Table<S> {
     paths: matchit::Router<usize>,
     pub(crate) routes: Vec<Route<S>>,
+    lost: matchit::Router<usize>,
+    pub(crate) fallbacks: Vec<Fallback<S>>,
 }
 
 pub(crate) struct Route<S> {
     pub(crate) path: Arc<str>,
     pub(crate) methods: Vec<(Method, Endpoint<S>)>,
+    /// Takes every method; there are no others then.
+    pub(crate) any: Option<Endpoint<S>>,
+}
+
+/// Answers what no route of its router matches.
+pub(crate) struct Fallback<S> {
+    /// Where its router is nested.
+    pub(crate) prefix: Arc<str>,
+    pub(crate) endpoint: Endpoint<S>,
+}
+
+/// The paths that are a prefix or lie under it.
+pub(crate) fn under(prefix: &str) -> Vec<String> {
+    let mut paths = vec![format!("{prefix}/"), format!("{prefix}/{{*rest}}")];
+    if !prefix.is_empty() {
+        paths.insert(0, prefix.to_owned());
+    }
+    paths
 }
 
 impl<S: Send + Sync + 'static> Table<S> {
     #[track_caller]
     pub(crate) fn insert(&mut self, path: &str, method: Method, endpoint: Endpoint<S>) {
-        assert!(path.starts_with('/'), "the path `{path}` does not begin with `/`");
-        let known = self.routes.iter_mut().find(|route| *route.path == *path);
-        let Some(route) = known else {
-            if let Err(error) = self.paths.insert(path, self.routes.len()) {
-                panic!("the path `{path}` cannot be routed: {error}");
-            }
-            let route = Route { path: Arc::from(path), methods: vec![(method, endpoint)] };
-            return self.routes.push(route);
-        };
-        let taken = route.methods.iter().any(|(known, _)| *known == method);
+        let route = self.route(path);
+        let taken = route.any.is_some() || route.methods.iter().any(|(known, _)| *known == method);
         assert!(!taken, "`{method} {path}` is routed twice");
         route.methods.push((method, endpoint));
+    }
+
+    #[track_caller]
+    pub(crate) fn insert_any(&mut self, path: &str, endpoint: Endpoint<S>) {
+        let route = self.route(path);
+        let taken = route.any.is_some() || !route.methods.is_empty();
+        assert!(!taken, "`{path}` is routed twice");
+        route.any = Some(endpoint);
+    }
+
+    #[track_caller]
+    pub(crate) fn insert_fallback(&mut self, prefix: &str, endpoint: Endpoint<S>) {
+        for path in under(prefix) {
+            if self.lost.insert(path, self.fallbacks.len()).is_err() {
+                panic!("what no route matches under `{prefix}/` has a fallback already");
+            }
+        }
+        self.fallbacks.push(Fallback { prefix: Arc::from(prefix), endpoint });
+    }
+
+    /// The route of a path, which is a new one where there was none.
+    #[track_caller]
+    fn route(&mut self, path: &str) -> &mut Route<S> {
+        assert!(path.starts_with('/'), "the path `{path}` does not begin with `/`");
+        let known = self.routes.iter().position(|route| *route.path == *path);
+        let at = known.unwrap_or(self.routes.len());
+        if known.is_none() {
+            if let Err(error) = self.paths.insert(path, at) {
+                panic!("the path `{path}` cannot be routed: {error}");
+            }
+            self.routes.push(Route { path: Arc::from(path), methods: Vec::new(), any: None });
+        }
+        &mut self.routes[at]
     }
 
     /// The handler for a request, which learns its route and parameters.
     pub(crate) fn find(&self, request: &mut Request<S>) -> Endpoint<S> {
         let uri = request.uri().clone();
-        let Ok(matched) = self.paths.at(uri.path()) else { return not_found() };
-        let Some(route) = self.routes.get(*matched.value) else { return not_found() };
+        let Ok(matched) = self.paths.at(uri.path()) else { return self.find_fallback(request) };
+        let route = &self.routes[*matched.value];
         request.matched(&route.path, &matched.params);
+        if let Some(endpoint) = &route.any {
+            return Arc::clone(endpoint);
+        }
         let by = |method| route.methods.iter().find(|(known, _)| known == method);
         let exact = by(request.method());
         let head = || by(&Method::GET).filter(|_| request.method() == Method::HEAD);
@@ -49,6 +97,14 @@ impl<S: Send + Sync + 'static> Table<S> {
             Some((_, endpoint)) => Arc::clone(endpoint),
             None => other_method(route.allow()),
         }
+    }
+
+    /// The fallback of the innermost router in which the path lies, where one has any.
+    fn find_fallback(&self, request: &mut Request<S>) -> Endpoint<S> {
+        let uri = request.uri().clone();
+        let Ok(matched) = self.lost.at(uri.path()) else { return not_found() };
+        request.found(&matched.params);
+        Arc::clone(&self.fallbacks[*matched.value].endpoint)
     }
 }
 
@@ -67,7 +123,8 @@ impl<S> Route<S> {
 
     /// The path and its methods, for who debugs a router.
     pub(crate) fn words(&self) -> (&str, String) {
-        let methods: Vec<_> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        let mut methods: Vec<_> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        methods.extend(self.any.as_ref().map(|_| "any"));
         (&self.path, methods.join(", "))
     }
 }
@@ -98,18 +155,31 @@ fn other_method<S: Send + Sync + 'static>(allow: String) -> Endpoint<S> {
 
 impl<S> Default for Table<S> {
     fn default() -> Self {
-        Self { paths: matchit::Router::new(), routes: Vec::new() }
+        let (paths, lost) = (matchit::Router::new(), matchit::Router::new());
+        Self { paths, routes: Vec::new(), lost, fallbacks: Vec::new() }
     }
 }
 
 impl<S> Clone for Table<S> {
     fn clone(&self) -> Self {
-        Self { paths: self.paths.clone(), routes: self.routes.clone() }
+        Self {
+            paths: self.paths.clone(),
+            routes: self.routes.clone(),
+            lost: self.lost.clone(),
+            fallbacks: self.fallbacks.clone(),
+        }
     }
 }
 
 impl<S> Clone for Route<S> {
     fn clone(&self) -> Self {
-        Self { path: Arc::clone(&self.path), methods: self.methods.clone() }
+        let Self { path, methods, any } = self;
+        Self { path: Arc::clone(path), methods: methods.clone(), any: any.clone() }
+    }
+}
+
+impl<S> Clone for Fallback<S> {
+    fn clone(&self) -> Self {
+        Self { prefix: Arc::clone(&self.prefix), endpoint: Arc::clone(&self.endpoint) }
     }
 }

@@ -10,6 +10,7 @@ mod departures;
 mod draining;
 mod interop;
 mod lifecycle;
+mod nesting;
 mod problems;
 mod route_limits;
 mod routing;
