@@ -51,6 +51,21 @@ async fn left(ctx: Context, _req: Request) -> String {
     ctx.remaining().map_or(0, |left| left.as_millis()).to_string()
 }
 
+// ANCHOR: values
+struct Customer(String);
+
+async fn identify(ctx: Context, req: Request<Shop>, next: Next<Shop>) -> Response {
+    let name = req.headers().get("x-customer").and_then(|name| name.to_str().ok());
+    let customer = Customer(name.unwrap_or("stranger").to_owned());
+    next.run(ctx.with_value(customer), req).await
+}
+
+async fn greet(ctx: Context, _req: Request<Shop>) -> Result<String, Error> {
+    let customer = ctx.value::<Customer>().ok_or_else(|| Error::internal("nobody identified"))?;
+    Ok(format!("hello {}", customer.0))
+}
+// ANCHOR_END: values
+
 // ANCHOR: middleware
 async fn only_when_open(
     ctx: Context,
@@ -85,8 +100,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .get("/price/{quantity}", price)
         .get("/stock", in_stock)
         .get("/slow", self::slow)
+        .get("/greeting", greet)
         .nest("/imports", imports)
-        .middleware(only_when_open);
+        .middleware(only_when_open)
+        .middleware(identify);
 
     let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_millis(200));
     let running = server.serve(ctx, router);
@@ -94,6 +111,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR_END: serve
 
     assert_eq!(reqwest::get(format!("{url}/price/3")).await?.text().await?, "750");
+
+    let ada = reqwest::Client::new().get(format!("{url}/greeting")).header("x-customer", "ada");
+    assert_eq!(ada.send().await?.text().await?, "hello ada");
 
     let import = reqwest::Client::new().post(format!("{url}/imports/orders"));
     let large = import.body(vec![0; 3 << 20]).send().await?;

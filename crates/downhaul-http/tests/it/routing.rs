@@ -113,6 +113,37 @@ async fn a_nested_router_keeps_its_own_state() {
     assert_eq!(server.get("/in/state").await.body, "7");
 }
 
+#[derive(Debug, PartialEq)]
+struct User(&'static str);
+
+#[derive(Debug, PartialEq)]
+struct Tenant(&'static str);
+
+#[tokio::test]
+async fn values_that_middleware_sets_are_read_two_routers_deep() {
+    let deepest = Router::with_state("deep")
+        .get("/who", |ctx: Context, _: Request<&str>| async move {
+            format!("{:?} {:?}", ctx.value::<User>(), ctx.value::<Tenant>())
+        })
+        .middleware(|ctx: Context, req: Request<&'static str>, next: Next<&'static str>| {
+            // What the routers around it have set, and a value of its own.
+            assert_eq!(ctx.value(), Some(&User("ada")));
+            async move { next.run(ctx.with_value(Tenant("acme")), req).await }
+        });
+    let between =
+        Router::new().nest("/deep", deepest).get("/who", |ctx: Context, _: Request| async move {
+            format!("{:?}", ctx.value::<Tenant>())
+        });
+    let router = Router::new().nest("/in", between).middleware(
+        async |ctx: Context, req: Request, next: Next| {
+            next.run(ctx.with_value(User("ada")), req).await
+        },
+    );
+    let server = Fixture::start(router).await;
+    assert_eq!(server.get("/in/deep/who").await.body, r#"Some(User("ada")) Some(Tenant("acme"))"#);
+    assert_eq!(server.get("/in/who").await.body, "None", "it is for what comes after it alone");
+}
+
 #[tokio::test]
 async fn the_source_of_an_error_stays_in_the_log() {
     let router = Router::new().get("/fail", |_: Context, _: Request| async {
