@@ -46,6 +46,15 @@ async fn import(_ctx: Context, mut req: Request) -> Result<String, Error> {
     Ok(format!("{} bytes", req.bytes().await?.len()))
 }
 
+// ANCHOR: set_timeout
+async fn export(ctx: Context, req: Request<Shop>) -> Result<String, Error> {
+    let rows: u64 = req.param("rows")?;
+    let ctx = req.set_timeout(&ctx, Duration::from_secs(1 + rows / 1_000));
+    ctx.run(sleep(Duration::from_millis(300))).await?;
+    Ok(format!("{rows} rows"))
+}
+// ANCHOR_END: set_timeout
+
 /// What the other service answers: how long it may take, in milliseconds.
 async fn left(ctx: Context, _req: Request) -> String {
     ctx.remaining().map_or(0, |left| left.as_millis()).to_string()
@@ -101,11 +110,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .get("/stock", in_stock)
         .get("/slow", self::slow)
         .get("/greeting", greet)
+        .get("/export/{rows}", export)
         .nest("/imports", imports)
         .middleware(only_when_open)
         .middleware(identify);
 
     let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_millis(200));
+    let server = server.max_timeout(Duration::from_secs(60));
     let running = server.serve(ctx, router);
     let url = format!("http://{}", running.local_addr());
     // ANCHOR_END: serve
@@ -114,6 +125,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let ada = reqwest::Client::new().get(format!("{url}/greeting")).header("x-customer", "ada");
     assert_eq!(ada.send().await?.text().await?, "hello ada");
+
+    // It takes longer than 200 ms.
+    let export = reqwest::get(format!("{url}/export/5000")).await?;
+    assert_eq!(export.text().await?, "5000 rows");
 
     let import = reqwest::Client::new().post(format!("{url}/imports/orders"));
     let large = import.body(vec![0; 3 << 20]).send().await?;

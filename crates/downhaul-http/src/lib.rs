@@ -89,6 +89,7 @@
 //! | what | default | beyond it | set by |
 //! |---|---|---|---|
 //! | request, to the end of its answer | 30 s | 504, 408, or cut | [`timeout`](Server::timeout) |
+//! | request whose handler wants time | its own | bounded | [`max_timeout`](Server::max_timeout) |
 //! | handler after its context has ended | 1 s | aborted | [`cancel_grace`](Server::cancel_grace) |
 //! | body | 2 MiB | 413, close | [`body_limit`](Server::body_limit) |
 //! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
@@ -107,8 +108,8 @@
 //! # What it does not do
 //!
 //! - No TLS: put it behind something that has it.
-//! - The timeout of a route is that of its handler; what runs outside of its limits, such as
-//!   middleware of an outer router, has the server's.
+//! - The timeout of a route, or one that a handler asks for, is that of what comes after; what
+//!   runs outside, such as middleware of an outer router, has the server's.
 //! - A client of HTTP/2 that lets one stream wait while it takes from others is not timed.
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
@@ -153,6 +154,7 @@ mod route_limits;
 mod router;
 mod running;
 mod server;
+mod set_timeout;
 mod strict;
 mod table;
 

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use downhaul_context::Context;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Uri};
 use http_body_util::BodyExt;
@@ -13,7 +15,9 @@ use serde::de::DeserializeOwned;
 
 use crate::body::Body;
 use crate::error::Error;
+use crate::in_flight::Tracked;
 use crate::mount;
+use crate::set_timeout::set_timeout;
 
 /// A request on its way to a handler, with the router's state.
 ///
@@ -190,6 +194,46 @@ impl<S> Request<S> {
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
         let body = self.body.take().ok_or_else(|| Error::internal("the body was read before"))?;
         Ok(body.collect().await?.to_bytes())
+    }
+
+    /// Gives the request another deadline, `timeout` after its head was read, and returns the
+    /// context to go on with: it has the values of `ctx`, and the client is answered with 504 at
+    /// its end and no longer at that of the other.
+    ///
+    /// It may be sooner or later than it was, up to what its [route] or its server grants, or up to
+    /// [`Server::max_timeout`] where that is more; the client's own [budget] bounds it in any case.
+    /// What was begun under other contexts of the request keeps their deadlines, and a context
+    /// that has ended is returned as it is. Ask before you answer: what streams on then has the
+    /// last deadline that was asked for. Under [`OnDisconnect::Finish`], a request whose client
+    /// has left keeps the deadline that it had then.
+    ///
+    /// Where no [`Server`] serves the request, the deadline can only be sooner, and is counted from
+    /// now.
+    ///
+    /// [route]: crate::RouteLimits::timeout
+    /// [`Server`]: crate::Server
+    /// [`Server::max_timeout`]: crate::Server::max_timeout
+    /// [budget]: crate::Server::client_budget
+    /// [`OnDisconnect::Finish`]: crate::OnDisconnect::Finish
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_context::Context;
+    /// use downhaul_http::{Error, Request};
+    /// use std::time::Duration;
+    /// # async fn report(rows: u64) -> String { rows.to_string() }
+    ///
+    /// async fn export(ctx: Context, req: Request) -> Result<String, Error> {
+    ///     let rows: u64 = req.param("rows")?;
+    ///     let ctx = req.set_timeout(&ctx, Duration::from_secs(10 + rows / 1_000));
+    ///     Ok(ctx.run(report(rows)).await?)
+    /// }
+    /// ```
+    #[must_use = "the context that it was called with keeps its deadline"]
+    pub fn set_timeout(&self, ctx: &Context, timeout: Duration) -> Context {
+        let tracked = self.parts.extensions.get::<Tracked>();
+        set_timeout(tracked.map(|Tracked(in_flight)| &**in_flight), ctx, timeout)
     }
 
     /// The request as other libraries know it, with its body if that was not read.

@@ -335,7 +335,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         let enter: Middleware<S> = Arc::new(move |ctx, request, next| {
             let tracked = request.extensions().get::<Tracked>().cloned();
             let in_flight = tracked.as_ref().map(|Tracked(in_flight)| &**in_flight);
-            match limits.enter(ctx, in_flight, request.headers()) {
+            match limits.enter(ctx, in_flight) {
                 Err(error) => Box::pin(async { error.into_response() }),
                 Ok((ctx, None)) => next.start(ctx, request),
                 Ok((ctx, Some(place))) => Box::pin(async move {

@@ -14,6 +14,7 @@ mod nesting;
 mod problems;
 mod route_limits;
 mod routing;
+mod set_timeout;
 mod streams;
 mod strictness;
 mod support;
