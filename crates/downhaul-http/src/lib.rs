@@ -83,6 +83,8 @@
 //!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
 //!     (`strictness::no_coding_but_chunked_is_known`,
 //!     `strictness::nothing_can_be_expected_but_to_continue`).
+//! 15. A stream of events that never ends does not hold a drain, and ends whole
+//!     (`events::a_drain_ends_them_whole_and_is_not_held`).
 //!
 //! # Limits and defaults
 //!
@@ -135,6 +137,7 @@ mod departure;
 mod drain;
 mod endpoint;
 mod error;
+mod event;
 mod exchange;
 mod handle;
 mod head;
@@ -155,6 +158,7 @@ mod router;
 mod running;
 mod server;
 mod set_timeout;
+mod sse;
 mod strict;
 mod table;
 
@@ -165,6 +169,7 @@ pub use crate::ctx::Ctx;
 pub use crate::drain::{DrainPlan, DrainReport};
 pub use crate::endpoint::Next;
 pub use crate::error::{BindError, BoxError, Error};
+pub use crate::event::Event;
 pub use crate::in_flight::{Phase, RequestInfo};
 pub use crate::inject::inject;
 pub use crate::json::Json;
@@ -177,3 +182,4 @@ pub use crate::route_limits::RouteLimits;
 pub use crate::router::{Routed, Router};
 pub use crate::running::Running;
 pub use crate::server::Server;
+pub use crate::sse::Sse;

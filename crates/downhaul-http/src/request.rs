@@ -106,6 +106,14 @@ impl<S> Request<S> {
         &self.parts.headers
     }
 
+    /// The id of the last [event](crate::Event::id) that a client has seen which comes back to a
+    /// stream of events.
+    pub fn last_event_id(&self) -> Option<&str> {
+        let id = self.headers().get("last-event-id")?;
+        // Browsers write it in UTF-8, which is not a header's usual text.
+        std::str::from_utf8(id.as_bytes()).ok().filter(|id| !id.is_empty())
+    }
+
     /// What layers left for the handler.
     pub fn extensions(&self) -> &Extensions {
         &self.parts.extensions

@@ -8,6 +8,7 @@ mod connections;
 mod context_layer;
 mod departures;
 mod draining;
+mod events;
 mod interop;
 mod lifecycle;
 mod nesting;

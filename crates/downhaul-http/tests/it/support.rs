@@ -26,7 +26,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
 }
 
 /// A clock that stands still until it is moved, also while all wait for a socket: the paused clock
-/// alone runs ahead then. Tests that hang under it hang for good.
+/// alone runs ahead then.
 pub(crate) struct StillClock(#[expect(dead_code, reason = "held")] std::sync::mpsc::Sender<()>);
 
 impl StillClock {
@@ -34,7 +34,8 @@ impl StillClock {
         tokio::time::pause();
         let (hold, held) = std::sync::mpsc::channel();
         // As long as a thread that blocks is at work, the clock does not run ahead.
-        tokio::task::spawn_blocking(move || held.recv());
+        // Longer than that no test takes, and then it runs into what `soon` allows.
+        tokio::task::spawn_blocking(move || held.recv_timeout(NEVER));
         Self(hold)
     }
 
