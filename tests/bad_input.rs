@@ -26,7 +26,7 @@ async fn a_bad_order_is_a_400_that_says_what_is_wrong() {
     ] {
         let refused = service.post_order(body.to_owned()).await.unwrap();
         assert_eq!(refused.status(), 400, "{body}");
-        let message = text(&json_of(refused).await["message"]);
+        let message = text(&json_of(refused).await["detail"]);
         assert!(message.contains(words), "{body}: {message}");
     }
     assert_eq!(service.get("/orders/nothing").await.0, 404);

@@ -83,7 +83,7 @@ async fn an_order_placed_while_the_broker_is_away_is_a_503_that_says_to_try_agai
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.headers()["retry-after"], "1");
     let body = json_of(refused).await;
-    assert!(text(&body["message"]).contains("try again"), "{body}");
+    assert!(text(&body["detail"]).contains("try again"), "{body}");
     assert!(!text(&body["request_id"]).is_empty(), "{body}");
     // It stops in order also without its broker.
     let ended = service.stop().await;

@@ -37,5 +37,5 @@ async fn consumers_are_listed_and_unknown_ones_are_a_404_with_the_known_names() 
     assert_eq!(names, [json!("orders"), json!("inventory")]);
     let (status, body) = service.control("POST", "/consumers/nobody/stop").await;
     assert_eq!(status, 404);
-    assert!(body["message"].as_str().unwrap().contains("known: orders, inventory"), "{body}");
+    assert!(body["detail"].as_str().unwrap().contains("known: orders, inventory"), "{body}");
 }

@@ -46,10 +46,34 @@ async fn import(_ctx: Context, mut req: Request) -> Result<String, Error> {
     Ok(format!("{} bytes", req.bytes().await?.len()))
 }
 
+// ANCHOR: set_timeout
+async fn export(ctx: Context, req: Request<Shop>) -> Result<String, Error> {
+    let rows: u64 = req.param("rows")?;
+    let ctx = req.set_timeout(&ctx, Duration::from_secs(1 + rows / 1_000));
+    ctx.run(sleep(Duration::from_millis(300))).await?;
+    Ok(format!("{rows} rows"))
+}
+// ANCHOR_END: set_timeout
+
 /// What the other service answers: how long it may take, in milliseconds.
 async fn left(ctx: Context, _req: Request) -> String {
     ctx.remaining().map_or(0, |left| left.as_millis()).to_string()
 }
+
+// ANCHOR: values
+struct Customer(String);
+
+async fn identify(ctx: Context, req: Request<Shop>, next: Next<Shop>) -> Response {
+    let name = req.headers().get("x-customer").and_then(|name| name.to_str().ok());
+    let customer = Customer(name.unwrap_or("stranger").to_owned());
+    next.run(ctx.with_value(customer), req).await
+}
+
+async fn greet(ctx: Context, _req: Request<Shop>) -> Result<String, Error> {
+    let customer = ctx.value::<Customer>().ok_or_else(|| Error::internal("nobody identified"))?;
+    Ok(format!("hello {}", customer.0))
+}
+// ANCHOR_END: values
 
 // ANCHOR: middleware
 async fn only_when_open(
@@ -85,15 +109,26 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .get("/price/{quantity}", price)
         .get("/stock", in_stock)
         .get("/slow", self::slow)
+        .get("/greeting", greet)
+        .get("/export/{rows}", export)
         .nest("/imports", imports)
-        .middleware(only_when_open);
+        .middleware(only_when_open)
+        .middleware(identify);
 
     let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_millis(200));
+    let server = server.max_timeout(Duration::from_secs(60));
     let running = server.serve(ctx, router);
     let url = format!("http://{}", running.address());
     // ANCHOR_END: serve
 
     assert_eq!(reqwest::get(format!("{url}/price/3")).await?.text().await?, "750");
+
+    let ada = reqwest::Client::new().get(format!("{url}/greeting")).header("x-customer", "ada");
+    assert_eq!(ada.send().await?.text().await?, "hello ada");
+
+    // It takes longer than 200 ms.
+    let export = reqwest::get(format!("{url}/export/5000")).await?;
+    assert_eq!(export.text().await?, "5000 rows");
 
     let import = reqwest::Client::new().post(format!("{url}/imports/orders"));
     let large = import.body(vec![0; 3 << 20]).send().await?;
@@ -106,7 +141,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR: errors
     let refused = reqwest::get(format!("{url}/price/0")).await?;
     assert_eq!(refused.status(), 400);
-    // {"error":"bad request","message":"want a quantity of at least 1","request_id":"01…"}
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    // {"type":"about:blank","title":"Bad Request","status":400,
+    //  "detail":"want a quantity of at least 1","request_id":"01…"}
     println!("{}", refused.text().await?);
 
     let late = reqwest::get(format!("{url}/slow")).await?;

@@ -1,4 +1,8 @@
-//! [`Ctx`] and [`Peer`]: the request's context and its client, for handlers of axum.
+//! What handlers of axum extract: [`Ctx`], the request's context, its [`Peer`] and [`OriginalUri`].
+
+use std::convert::Infallible;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use axum_core::extract::FromRequestParts;
 use downhaul_context::Context;
@@ -6,7 +10,9 @@ use http::request::Parts;
 
 use crate::address::Address;
 use crate::error::Error;
-use crate::in_flight::Tracked;
+use crate::in_flight::{InFlight, Tracked};
+use crate::mount::{OriginalUri, original_uri};
+use crate::set_timeout::set_timeout;
 
 /// Extracts the context of a request in an axum handler.
 ///
@@ -26,12 +32,50 @@ use crate::in_flight::Tracked;
 #[allow(clippy::exhaustive_structs, reason = "a wrapper that handlers take apart in the signature")]
 pub struct Ctx(pub Context);
 
+/// Where a context that was extracted finds its request again. Weak: a context that is kept keeps
+/// no request in flight.
+struct Extracted(Weak<InFlight>);
+
+impl Ctx {
+    /// As [`Request::set_timeout`](crate::Request::set_timeout), for handlers of axum.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_http::{Ctx, Error};
+    /// use std::time::Duration;
+    /// # async fn report() -> String { String::new() }
+    ///
+    /// async fn export(ctx: Ctx) -> Result<String, Error> {
+    ///     let ctx = ctx.set_timeout(Duration::from_secs(120));
+    ///     Ok(ctx.run(report()).await?)
+    /// }
+    /// ```
+    #[must_use = "the context that it was called with keeps its deadline"]
+    pub fn set_timeout(&self, timeout: Duration) -> Context {
+        let extracted = self.0.value::<Extracted>();
+        let in_flight = extracted.and_then(|Extracted(request)| request.upgrade());
+        set_timeout(in_flight.as_deref(), &self.0, timeout)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Ctx {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
-        let ctx = parts.extensions.get::<Context>().cloned();
-        ctx.map(Self).ok_or_else(|| not_served("context"))
+        let ctx = parts.extensions.get::<Context>().ok_or_else(|| not_served("context"))?;
+        Ok(Self(match parts.extensions.get::<Tracked>() {
+            Some(Tracked(in_flight)) => ctx.with_value(Extracted(Arc::downgrade(in_flight))),
+            None => ctx.clone(),
+        }))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OriginalUri {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(original_uri(&parts.extensions, &parts.uri).clone()))
     }
 }
 

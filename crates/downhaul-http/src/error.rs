@@ -4,15 +4,15 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum_core::body::Body as AnyBody;
 use axum_core::response::{IntoResponse, Response};
-use bytes::Bytes;
-use downhaul_context::{Cause, CauseKind, RequestId};
+use downhaul_context::{Cause, CauseKind};
 use http::{HeaderValue, StatusCode, header};
+use serde_json::Value;
 use tracing::{debug, error};
+
+pub(crate) use crate::problem::Problem;
 
 /// Any error, as services return it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -20,8 +20,14 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// An answer that says what went wrong: a status, a message for the client, and a source that only
 /// the log sees.
 ///
-/// It is answered as `{"error":"not found","message":"…","request_id":"…"}`. The source is logged
-/// at ERROR where the status is 5xx, at DEBUG otherwise, and never sent.
+/// It is answered as `application/problem+json` (RFC 9457), with the request id as a member of its
+/// own:
+///
+/// ```json
+/// {"type":"about:blank","title":"Not Found","status":404,"detail":"…","request_id":"…"}
+/// ```
+///
+/// The source is logged at ERROR where the status is 5xx, at DEBUG otherwise, and never sent.
 ///
 /// # Examples
 ///
@@ -34,8 +40,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// assert_eq!(error.to_string(), "no order 17; list orders with GET /orders");
 /// ```
 pub struct Error {
-    status: StatusCode,
-    message: Cow<'static, str>,
+    problem: Problem,
     retry_after: Option<Duration>,
     source: Option<BoxError>,
 }
@@ -43,7 +48,7 @@ pub struct Error {
 impl Error {
     /// Answers with `status`; `message` tells the client what to do about it.
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), retry_after: None, source: None }
+        Self { problem: Problem::new(status, message.into()), retry_after: None, source: None }
     }
 
     /// 400: the client must change the request.
@@ -89,6 +94,40 @@ impl Error {
         self
     }
 
+    /// Says which problem it is, for clients that tell one from another: `type`, a URI that stays
+    /// the same, best that of a page about it, and `title`, its name in words. Without, the type
+    /// is `about:blank` and the title is the status's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_http::Error;
+    ///
+    /// let error = Error::conflict("the account has 30 and the order costs 50")
+    ///     .with_type("https://shop.example/problems/no-credit", "Not enough credit")
+    ///     .with("balance", 30);
+    /// # let _ = error;
+    /// ```
+    #[must_use]
+    pub fn with_type(
+        mut self,
+        uri: impl Into<Cow<'static, str>>,
+        title: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.problem.set_kind(uri.into(), title.into());
+        self
+    }
+
+    /// Adds a member to what the client reads; a later one of the same name replaces it.
+    ///
+    /// `type`, `title`, `status`, `detail` and `request_id` are not to be had like this: a member
+    /// with such a name is left out.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.problem.set_member(name.into(), value.into());
+        self
+    }
+
     /// Tells the client when to try again, in whole seconds, rounded up.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
@@ -98,16 +137,16 @@ impl Error {
 
     /// The status it is answered with.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.problem.status
     }
 
     fn log(&self) {
         let Some(source) = &self.source else { return };
-        let (status, source) = (self.status.as_u16(), Chain(source.as_ref()));
-        if self.status.is_server_error() {
-            error!(status, error = %source, "handler failed: {}", self.message);
+        let (status, source) = (self.status().as_u16(), Chain(source.as_ref()));
+        if self.status().is_server_error() {
+            error!(status, error = %source, "handler failed: {self}");
         } else {
-            debug!(status, error = %source, "request refused: {}", self.message);
+            debug!(status, error = %source, "request refused: {self}");
         }
     }
 }
@@ -126,36 +165,12 @@ impl From<Cause> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         self.log();
-        let problem = Problem { status: self.status, message: self.message };
-        let mut response = Response::new(AnyBody::from(problem.render(None)));
-        *response.status_mut() = problem.status;
-        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        let mut response = self.problem.into_response();
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response.extensions_mut().insert(Arc::new(problem));
         response
-    }
-}
-
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// What the client reads. Travels with the response, so that the server can add the request id.
-#[derive(Debug)]
-pub(crate) struct Problem {
-    status: StatusCode,
-    message: Cow<'static, str>,
-}
-
-impl Problem {
-    pub(crate) fn render(&self, id: Option<&RequestId>) -> Bytes {
-        let words = self.status.canonical_reason().unwrap_or("error").to_lowercase();
-        let mut json = serde_json::json!({ "error": words, "message": self.message });
-        if let Some(id) = id {
-            json["request_id"] = id.as_str().into();
-        }
-        Bytes::from(json.to_string())
     }
 }
 
@@ -176,15 +191,14 @@ impl fmt::Display for Chain<'_> {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.problem.detail)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
-            .field("status", &self.status)
-            .field("message", &self.message)
+            .field("problem", &self.problem)
             .field("source", &self.source)
             .finish_non_exhaustive()
     }

@@ -63,6 +63,9 @@ impl Exchange {
         let (ctx, canceller) = link.ctx.derive().label(label).timeout(timeout).build();
         let ctx = read.bind(&ctx, &id);
         let in_flight = link.begin_request(id, method.clone(), uri.clone());
+        if let Some(budget) = budget {
+            in_flight.set_budget(budget);
+        }
         let head = RequestHead {
             id: &in_flight.id,
             method,

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Instant, Reason, RequestId};
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::head::Head;
 use crate::limits::OnDisconnect;
 use crate::link::Link;
 
@@ -84,17 +83,26 @@ pub(crate) struct InFlight {
     stage: AtomicU8,
     upload: AtomicU8,
     body_limit: AtomicUsize,
+    /// How long its client waits, where it has said so and counts.
+    budget: OnceLock<Duration>,
     own: Mutex<Own>,
-    /// Told when its route has granted another time.
+    /// Told when it was granted another time.
     granted: Notify,
 }
 
-/// What its route has set in place of the server's.
+/// What its route and its handler have set in place of the server's.
 #[derive(Debug, Default)]
 struct Own {
     cancel_grace: Option<Duration>,
     on_disconnect: Option<OnDisconnect>,
-    time: Option<(Context, Canceller)>,
+    /// How long its route lets it take.
+    timeout: Option<Duration>,
+    /// The last context that was granted.
+    // Before the canceller: a context that nobody holds any more needs no ending.
+    granted: Option<Context>,
+    /// The parent of all that were granted. It has no deadline: one that was granted lives on when
+    /// another is, to its own deadline, for whoever still works under it.
+    lifetime: Option<Arc<(Context, Canceller)>>,
 }
 
 /// What the request's body was last seen doing.
@@ -143,6 +151,7 @@ impl InFlight {
             stage: AtomicU8::new(HANDLING),
             upload: AtomicU8::new(Upload::Idle as u8),
             body_limit,
+            budget: OnceLock::new(),
             own: Mutex::default(),
             granted: Notify::new(),
         }
@@ -170,38 +179,69 @@ impl InFlight {
         self.own().on_disconnect.unwrap_or(self.link.hub.limits.on_disconnect)
     }
 
+    /// What its client has said of the time that it waits.
+    pub(crate) fn set_budget(&self, budget: Duration) {
+        self.budget.get_or_init(|| budget);
+    }
+
+    /// As [`grant`](Self::grant), by the words of an operator.
+    pub(crate) fn grant_by_route(&self, ctx: &Context, timeout: Duration) -> Context {
+        self.own().timeout = Some(timeout);
+        self.grant(ctx, timeout)
+    }
+
+    /// As [`grant`](Self::grant), within what the operator lets a handler have.
+    pub(crate) fn grant_by_handler(&self, ctx: &Context, timeout: Duration) -> Context {
+        let limits = &self.link.hub.limits;
+        let ruled = self.own().timeout.unwrap_or(limits.timeout);
+        self.grant(ctx, timeout.min(limits.max_timeout.max(ruled)))
+    }
+
     /// A context with the values of `ctx` that ends `timeout` after the request began, in place of
-    /// the one that it has had.
-    pub(crate) fn grant(&self, ctx: &Context, timeout: Duration, headers: &HeaderMap) -> Context {
-        let asked = Head::read(headers).budget.filter(|_| self.link.hub.limits.client_budget);
-        let timeout = asked.map_or(timeout, |asked| asked.min(timeout));
-        let mut child = self.link.ctx.derive().label(label(&self.method, &self.uri));
+    /// the one that it has had. What has ended is not begun again.
+    fn grant(&self, ctx: &Context, timeout: Duration) -> Context {
+        if ctx.is_done() {
+            return ctx.clone();
+        }
+        let timeout = self.budget.get().map_or(timeout, |budget| timeout.min(*budget));
+        let lifetime = self.lifetime();
+        let mut child = lifetime.0.derive().label(label(&self.method, &self.uri));
         if let Some(at) = self.started.checked_add(timeout) {
             child = child.deadline(at);
         }
         let (granted, canceller) = child.build();
+        canceller.disarm();
         let granted = granted.with_values_of(ctx);
-        let stale = self.own().time.replace((granted.clone(), canceller));
+        let stale = self.own().granted.replace(granted.clone());
         drop(stale);
         self.granted.notify_one();
         granted
     }
 
-    /// Waits until its route grants another time; for one waiter.
+    fn lifetime(&self) -> Arc<(Context, Canceller)> {
+        let known = self.own().lifetime.clone();
+        known.unwrap_or_else(|| {
+            let fresh = Arc::new(self.link.ctx.derive().build());
+            // Somebody may have been faster; nobody has seen the other one then.
+            Arc::clone(self.own().lifetime.get_or_insert_with(|| Arc::clone(&fresh)))
+        })
+    }
+
+    /// Waits until it is granted another time; for one waiter.
     pub(crate) async fn granted(&self) {
         self.granted.notified().await;
     }
 
-    /// The context that its route has granted.
+    /// The context that it was granted last.
     pub(crate) fn granted_ctx(&self) -> Option<Context> {
-        self.own().time.as_ref().map(|(ctx, _)| ctx.clone())
+        self.own().granted.clone()
     }
 
-    /// Ends the context that its route has granted.
+    /// Ends all contexts that it was granted.
     pub(crate) fn end_granted(&self, reason: Reason) {
-        let time = self.own().time.take();
-        if let Some((_, canceller)) = time {
-            canceller.cancel_with(reason);
+        let lifetime = self.own().lifetime.clone();
+        if let Some(lifetime) = lifetime {
+            lifetime.1.cancel_with(reason);
         }
     }
 

@@ -5,7 +5,9 @@ use axum_core::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use serde::Serialize;
 
-use crate::error::{Error, JSON};
+use crate::error::Error;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Answers with a value as JSON: 200, or another status as `(StatusCode::CREATED, Json(value))`.
 ///
@@ -19,8 +21,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
         match serde_json::to_vec(&self.0) {
             Ok(json) => {
                 let mut response = Response::new(Body::from(json));
-                let json: HeaderValue = JSON;
-                response.headers_mut().insert(header::CONTENT_TYPE, json);
+                response.headers_mut().insert(header::CONTENT_TYPE, JSON);
                 response
             }
             Err(error) => Error::internal(error).into_response(),

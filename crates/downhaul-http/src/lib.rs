@@ -88,12 +88,15 @@
 //! 16. Half a TLS handshake holds neither a connection
 //!     (`encrypted::plain_text_and_half_a_handshake_are_closed_after_the_header_limit`) nor a drain
 //!     (`encrypted::half_a_handshake_does_not_hold_a_drain`).
+//! 17. A stream of events that never ends does not hold a drain, and ends whole
+//!     (`events::a_drain_ends_them_whole_and_is_not_held`).
 //!
 //! # Limits and defaults
 //!
 //! | what | default | beyond it | set by |
 //! |---|---|---|---|
 //! | request, to the end of its answer | 30 s | 504, 408, or cut | [`timeout`](Server::timeout) |
+//! | request whose handler wants time | its own | bounded | [`max_timeout`](Server::max_timeout) |
 //! | handler after its context has ended | 1 s | aborted | [`cancel_grace`](Server::cancel_grace) |
 //! | body | 2 MiB | 413, close | [`body_limit`](Server::body_limit) |
 //! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
@@ -112,8 +115,8 @@
 //!
 //! # What it does not do
 //!
-//! - The timeout of a route is that of its handler; what runs outside of its limits, such as
-//!   middleware of an outer router, has the server's.
+//! - The timeout of a route, or one that a handler asks for, is that of what comes after; what
+//!   runs outside, such as middleware of an outer router, has the server's.
 //! - A client of HTTP/2 that lets one stream wait while it takes from others is not timed.
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
@@ -141,6 +144,7 @@ mod departure;
 mod drain;
 mod endpoint;
 mod error;
+mod event;
 mod exchange;
 mod handle;
 mod head;
@@ -155,13 +159,18 @@ mod limited;
 mod limits;
 mod link;
 mod listener;
+mod mount;
 pub mod observe;
+mod problem;
 mod request;
 mod route_limits;
 mod router;
 mod running;
 mod server;
+mod set_timeout;
+mod sse;
 mod strict;
+mod table;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
@@ -177,17 +186,20 @@ pub use crate::ctx::{Ctx, Peer};
 pub use crate::drain::{DrainPlan, DrainReport};
 pub use crate::endpoint::Next;
 pub use crate::error::{BindError, BoxError, Error};
+pub use crate::event::Event;
 pub use crate::in_flight::{Phase, RequestInfo};
 pub use crate::inject::inject;
 pub use crate::json::Json;
 pub use crate::limited::{Limited, LimitedFuture};
 pub use crate::limits::OnDisconnect;
 pub use crate::listener::{Connector, Listener};
+pub use crate::mount::OriginalUri;
 pub use crate::observe::{AccessLog, RequestObserver};
 pub use crate::request::Request;
 pub use crate::route_limits::RouteLimits;
 pub use crate::router::{Routed, Router};
 pub use crate::running::Running;
 pub use crate::server::Server;
+pub use crate::sse::Sse;
 #[cfg(feature = "tls")]
 pub use crate::tls::{Certificate, CertificateError, Tls};

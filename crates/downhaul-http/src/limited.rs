@@ -46,7 +46,7 @@ where
         let ctx = request.extensions().get::<Context>().cloned();
         let ctx = ctx.unwrap_or_else(Context::background);
         let request_in_flight = tracked.as_ref().map(|Tracked(in_flight)| &**in_flight);
-        let (ctx, place) = match self.limits.enter(ctx, request_in_flight, request.headers()) {
+        let (ctx, place) = match self.limits.enter(ctx, request_in_flight) {
             Ok(entered) => entered,
             Err(error) => return LimitedFuture(Box::pin(async { Ok(error.into_response()) })),
         };

@@ -19,6 +19,8 @@ pub enum OnDisconnect {
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) timeout: Duration,
+    /// What a handler may ask for beyond that.
+    pub(crate) max_timeout: Duration,
     pub(crate) client_budget: bool,
     pub(crate) own_tasks: bool,
     pub(crate) cancel_grace: Duration,
@@ -39,6 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(30),
+            max_timeout: Duration::ZERO,
             client_budget: true,
             own_tasks: false,
             cancel_grace: Duration::from_secs(1),

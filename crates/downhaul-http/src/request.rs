@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum_core::extract::FromRequestParts;
 use bytes::Bytes;
+use downhaul_context::Context;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Uri};
 use http_body_util::BodyExt;
@@ -16,6 +18,8 @@ use crate::address::Address;
 use crate::body::Body;
 use crate::error::Error;
 use crate::in_flight::Tracked;
+use crate::mount;
+use crate::set_timeout::set_timeout;
 
 /// A request on its way to a handler, with the router's state.
 ///
@@ -56,11 +60,21 @@ impl<S> Request<S> {
 
     pub(crate) fn matched(&mut self, route: &Arc<str>, params: &matchit::Params<'_, '_>) {
         self.route = Some(Arc::clone(route));
+        self.found(params);
+    }
+
+    pub(crate) fn found(&mut self, params: &matchit::Params<'_, '_>) {
         self.params = params.iter().map(|(name, value)| (name.into(), value.into())).collect();
     }
 
     pub(crate) fn shared_route(&self) -> Option<Arc<str>> {
         self.route.clone()
+    }
+
+    /// What a path that ends with `{*rest}` has matched there.
+    pub(crate) fn rest(&self) -> Option<&str> {
+        let ends_with_rest = self.route().is_some_and(|route| route.ends_with("/{*rest}"));
+        self.params.last().filter(|_| ends_with_rest).map(|(_, rest)| &**rest)
     }
 
     pub(crate) fn with_state<T>(self, state: Arc<T>) -> Request<T> {
@@ -83,9 +97,23 @@ impl<S> Request<S> {
         &self.parts.uri
     }
 
+    /// The target as it was sent, also where a router around this one has
+    /// [stripped](crate::Router::nest_service) a prefix.
+    pub fn original_uri(&self) -> &Uri {
+        mount::original_uri(&self.parts.extensions, &self.parts.uri)
+    }
+
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.parts.headers
+    }
+
+    /// The id of the last [event](crate::Event::id) that a client has seen which comes back to a
+    /// stream of events.
+    pub fn last_event_id(&self) -> Option<&str> {
+        let id = self.headers().get("last-event-id")?;
+        // Browsers write it in UTF-8, which is not a header's usual text.
+        std::str::from_utf8(id.as_bytes()).ok().filter(|id| !id.is_empty())
     }
 
     /// What layers left for the handler.
@@ -195,6 +223,46 @@ impl<S> Request<S> {
     /// As cancel safe as the extractor is.
     pub async fn extract<T: FromRequestParts<()>>(&mut self) -> Result<T, T::Rejection> {
         T::from_request_parts(&mut self.parts, &()).await
+    }
+
+    /// Gives the request another deadline, `timeout` after its head was read, and returns the
+    /// context to go on with: it has the values of `ctx`, and the client is answered with 504 at
+    /// its end and no longer at that of the other.
+    ///
+    /// It may be sooner or later than it was, up to what its [route] or its server grants, or up to
+    /// [`Server::max_timeout`] where that is more; the client's own [budget] bounds it in any case.
+    /// What was begun under other contexts of the request keeps their deadlines, and a context
+    /// that has ended is returned as it is. Ask before you answer: what streams on then has the
+    /// last deadline that was asked for. Under [`OnDisconnect::Finish`], a request whose client
+    /// has left keeps the deadline that it had then.
+    ///
+    /// Where no [`Server`] serves the request, the deadline can only be sooner, and is counted from
+    /// now.
+    ///
+    /// [route]: crate::RouteLimits::timeout
+    /// [`Server`]: crate::Server
+    /// [`Server::max_timeout`]: crate::Server::max_timeout
+    /// [budget]: crate::Server::client_budget
+    /// [`OnDisconnect::Finish`]: crate::OnDisconnect::Finish
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_context::Context;
+    /// use downhaul_http::{Error, Request};
+    /// use std::time::Duration;
+    /// # async fn report(rows: u64) -> String { rows.to_string() }
+    ///
+    /// async fn export(ctx: Context, req: Request) -> Result<String, Error> {
+    ///     let rows: u64 = req.param("rows")?;
+    ///     let ctx = req.set_timeout(&ctx, Duration::from_secs(10 + rows / 1_000));
+    ///     Ok(ctx.run(report(rows)).await?)
+    /// }
+    /// ```
+    #[must_use = "the context that it was called with keeps its deadline"]
+    pub fn set_timeout(&self, ctx: &Context, timeout: Duration) -> Context {
+        let tracked = self.parts.extensions.get::<Tracked>();
+        set_timeout(tracked.map(|Tracked(in_flight)| &**in_flight), ctx, timeout)
     }
 
     /// The request as other libraries know it, with its body if that was not read.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::Context;
-use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
@@ -62,9 +61,11 @@ impl RouteLimits {
     }
 
     /// As [`Server::timeout`](crate::Server::timeout), and longer or shorter than that. It counts
-    /// from the head of the request, and a client may still [shorten] it.
+    /// from the head of the request, and a client may still [shorten] it. A handler may [ask] for
+    /// as much, also beyond [`Server::max_timeout`](crate::Server::max_timeout).
     ///
     /// [shorten]: crate::Server::client_budget
+    /// [ask]: crate::Request::set_timeout
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -110,7 +111,6 @@ impl RouteLimits {
         &self,
         ctx: Context,
         request: Option<&InFlight>,
-        headers: &HeaderMap,
     ) -> Result<(Context, Option<OwnedSemaphorePermit>), Error> {
         let place = self.places.clone().map(Semaphore::try_acquire_owned).transpose();
         let place = place.map_err(|_| {
@@ -124,7 +124,7 @@ impl RouteLimits {
         }
         request.set_rules(self.cancel_grace, self.on_disconnect);
         let ctx = match self.timeout {
-            Some(timeout) => request.grant(&ctx, timeout, headers),
+            Some(timeout) => request.grant_by_route(&ctx, timeout),
             None => ctx,
         };
         Ok((ctx, place))

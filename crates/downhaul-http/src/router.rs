@@ -8,24 +8,27 @@ use std::task::{Context as TaskContext, Poll};
 use axum_core::response::{IntoResponse, Response};
 use bytes::Bytes;
 use downhaul_context::Context;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::Method;
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
 use crate::body::Body;
 use crate::endpoint::{Answering, Endpoint, Middleware, Next, endpoint, middleware};
-use crate::error::{BoxError, Error};
+use crate::error::BoxError;
 use crate::in_flight::Tracked;
+use crate::mount::mounted;
 use crate::request::Request;
 use crate::route_limits::RouteLimits;
+use crate::table::{Route, Table, under};
 
 /// Paths and methods to handlers: `async fn(ctx: Context, req: Request) -> impl IntoResponse`.
 ///
 /// Paths are literal but for `{name}`, one segment, and `{*name}`, the rest. A trailing slash makes
-/// another path. What no path matches is answered with 404, a method that a path has not with 405
-/// and `Allow`; HEAD is answered by GET, OPTIONS with `Allow`.
+/// another path. What no path matches is answered with 404, or by a [fallback](Self::fallback), a
+/// method that a path has not with 405 and `Allow`; HEAD is answered by GET, OPTIONS with `Allow`.
 ///
-/// It is a tower service: [`Server`](crate::Server) serves it, and axum nests it.
+/// It is a tower service: [`Server`](crate::Server) serves it, and axum nests it. It nests axum,
+/// and any other such service, with [`nest_service`](Self::nest_service).
 ///
 /// # Examples
 ///
@@ -64,16 +67,6 @@ pub struct Router<S = ()> {
     chain: Arc<[Middleware<S>]>,
 }
 
-struct Table<S> {
-    paths: matchit::Router<usize>,
-    routes: Vec<Route<S>>,
-}
-
-struct Route<S> {
-    path: Arc<str>,
-    methods: Vec<(Method, Endpoint<S>)>,
-}
-
 impl Router {
     /// A router without state and without routes.
     pub fn new() -> Self {
@@ -84,8 +77,7 @@ impl Router {
 impl<S: Send + Sync + 'static> Router<S> {
     /// A router whose handlers share `state`; see [`Request::state`].
     pub fn with_state(state: S) -> Self {
-        let table = Table { paths: matchit::Router::new(), routes: Vec::new() };
-        Self { state: Arc::new(state), table: Arc::new(table), chain: Arc::new([]) }
+        Self { state: Arc::new(state), table: Arc::default(), chain: Arc::new([]) }
     }
 
     /// Answers `method` on `path`.
@@ -181,22 +173,107 @@ impl<S: Send + Sync + 'static> Router<S> {
     }
 
     /// Takes over the routes of `inner`, each under `prefix`. They keep their own state and their
-    /// own middleware, which runs inside this router's; 404 and 405 are this router's business.
+    /// own middleware, which runs inside this router's. Its fallback answers what no route matches
+    /// under the prefix; 405, and 404 where it has none, are this router's business.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Self::route), if the prefix ends with `/`, and if both have a
+    /// [fallback](Self::fallback) for the same requests.
+    #[must_use]
+    #[track_caller]
+    pub fn nest<T: Send + Sync + 'static>(mut self, prefix: &str, inner: Router<T>) -> Self {
+        check_prefix(prefix);
+        let table = Arc::make_mut(&mut self.table);
+        for Route { path, methods, any } in &inner.table.routes {
+            let path = format!("{prefix}{path}");
+            for (method, last) in methods {
+                table.insert(&path, method.clone(), inner.endpoint(Arc::clone(last)));
+            }
+            if let Some(last) = any {
+                table.insert_any(&path, inner.endpoint(Arc::clone(last)));
+            }
+        }
+        for fallback in &inner.table.fallbacks {
+            let nested = inner.endpoint(Arc::clone(&fallback.endpoint));
+            table.insert_fallback(&format!("{prefix}{}", fallback.prefix), nested);
+        }
+        self
+    }
+
+    /// Answers everything at `prefix` and under it with a service: an `axum::Router`, or any other
+    /// tower service.
+    ///
+    /// The service sees the rest of the path alone, and `/` for the prefix itself, with a trailing
+    /// slash or without; all of it is in [`OriginalUri`](crate::OriginalUri). It has every method,
+    /// and its own 404 and 405. The context that it finds in the request is the one that this
+    /// router's middleware passed on.
+    ///
+    /// A path of this router that is more exact wins, for every method. In access lines the route
+    /// is called `prefix` or `prefix/{*rest}`. An error of the service is answered with 500.
     ///
     /// # Panics
     ///
     /// As [`route`](Self::route), and if the prefix ends with `/`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::routing::get;
+    /// use downhaul_context::Context;
+    /// use downhaul_http::{Request, Router};
+    ///
+    /// let shop = axum::Router::new().route("/orders", get(async || "orders"));
+    /// let router = Router::new()
+    ///     .get("/health", async |_: Context, _: Request| "fine")
+    ///     .nest_service("/shop", shop); // GET /shop/orders
+    /// # let _: Router = router;
+    /// ```
     #[must_use]
     #[track_caller]
-    pub fn nest<T: Send + Sync + 'static>(mut self, prefix: &str, inner: Router<T>) -> Self {
-        assert!(!prefix.ends_with('/'), "the prefix `{prefix}` ends with `/`: leave it out");
-        for route in &inner.table.routes {
-            let path = format!("{prefix}{}", route.path);
-            for (method, last) in &route.methods {
-                let nested = inner.endpoint(Arc::clone(last));
-                Arc::make_mut(&mut self.table).insert(&path, method.clone(), nested);
-            }
+    pub fn nest_service<T>(mut self, prefix: &str, service: T) -> Self
+    where
+        T: Service<http::Request<Body>> + Clone + Send + Sync + 'static,
+        T::Response: IntoResponse,
+        T::Error: Into<BoxError>,
+        T::Future: Send + 'static,
+    {
+        check_prefix(prefix);
+        let service = mounted(service);
+        for path in under(prefix) {
+            Arc::make_mut(&mut self.table).insert_any(&path, Arc::clone(&service));
         }
+        self
+    }
+
+    /// Answers what no route matches, in place of the 404; a method that a path has not is
+    /// still a 405. A router that is [nested](Self::nest) does so under its prefix.
+    ///
+    /// # Panics
+    ///
+    /// If there is one already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_context::Context;
+    /// use downhaul_http::{Error, Request, Router};
+    ///
+    /// async fn moved(_ctx: Context, req: Request) -> Error {
+    ///     Error::not_found(format!("{} is not served any more", req.uri().path()))
+    /// }
+    ///
+    /// let router = Router::new().nest("/v1", Router::new().fallback(moved));
+    /// # let _: Router = router;
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn fallback<H, F>(mut self, handler: H) -> Self
+    where
+        H: Fn(Context, Request<S>) -> F + Send + Sync + 'static,
+        F: Future<Output: IntoResponse> + Send + 'static,
+    {
+        Arc::make_mut(&mut self.table).insert_fallback("", endpoint(handler));
         self
     }
 
@@ -205,6 +282,42 @@ impl<S: Send + Sync + 'static> Router<S> {
     ///
     /// `middleware` is an `async fn(ctx: Context, req: Request<S>, next: Next<S>)` that returns an
     /// answer, its own or that of [`next.run(ctx, req)`](Next::run).
+    ///
+    /// # Examples
+    ///
+    /// What it finds out, it binds to the context that it passes on, and what comes after it finds
+    /// it by its type:
+    ///
+    /// ```
+    /// use axum_core::response::Response;
+    /// use downhaul_context::Context;
+    /// use downhaul_http::{Error, Next, Request, Router};
+    /// use http::StatusCode;
+    ///
+    /// struct User(String);
+    ///
+    /// async fn identify(ctx: Context, req: Request, next: Next) -> Result<Response, Error> {
+    ///     let name = req.headers().get("x-user").and_then(|name| name.to_str().ok());
+    ///     let unknown = || Error::new(StatusCode::UNAUTHORIZED, "say who you are in `x-user`");
+    ///     let user = User(name.ok_or_else(unknown)?.to_owned());
+    ///     Ok(next.run(ctx.with_value(user), req).await)
+    /// }
+    ///
+    /// async fn greet(ctx: Context, _req: Request) -> String {
+    ///     let User(name) = ctx.value().expect("the router identifies its users");
+    ///     format!("hello {name}")
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let router = Router::new().get("/", greet).middleware(identify);
+    /// # use http_body_util::BodyExt;
+    /// # use tower::ServiceExt;
+    /// # let request = http::Request::get("/").header("x-user", "ada");
+    /// # let request = request.body(axum::body::Body::empty()).unwrap();
+    /// # let body = router.oneshot(request).await.unwrap().into_body();
+    /// assert_eq!(body.collect().await.unwrap().to_bytes(), "hello ada");
+    /// # }
+    /// ```
     #[must_use]
     pub fn middleware<M, F>(mut self, function: M) -> Self
     where
@@ -222,7 +335,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         let enter: Middleware<S> = Arc::new(move |ctx, request, next| {
             let tracked = request.extensions().get::<Tracked>().cloned();
             let in_flight = tracked.as_ref().map(|Tracked(in_flight)| &**in_flight);
-            match limits.enter(ctx, in_flight, request.headers()) {
+            match limits.enter(ctx, in_flight) {
                 Err(error) => Box::pin(async { error.into_response() }),
                 Ok((ctx, None)) => next.start(ctx, request),
                 Ok((ctx, Some(place))) => Box::pin(async move {
@@ -258,75 +371,9 @@ impl<S: Send + Sync + 'static> Router<S> {
     }
 }
 
-impl<S: Send + Sync + 'static> Table<S> {
-    #[track_caller]
-    fn insert(&mut self, path: &str, method: Method, endpoint: Endpoint<S>) {
-        assert!(path.starts_with('/'), "the path `{path}` does not begin with `/`");
-        let known = self.routes.iter_mut().find(|route| *route.path == *path);
-        let Some(route) = known else {
-            if let Err(error) = self.paths.insert(path, self.routes.len()) {
-                panic!("the path `{path}` cannot be routed: {error}");
-            }
-            let route = Route { path: Arc::from(path), methods: vec![(method, endpoint)] };
-            return self.routes.push(route);
-        };
-        let taken = route.methods.iter().any(|(known, _)| *known == method);
-        assert!(!taken, "`{method} {path}` is routed twice");
-        route.methods.push((method, endpoint));
-    }
-
-    /// The handler for a request, which learns its route and parameters.
-    fn find(&self, request: &mut Request<S>) -> Endpoint<S> {
-        let uri = request.uri().clone();
-        let Ok(matched) = self.paths.at(uri.path()) else { return not_found() };
-        let Some(route) = self.routes.get(*matched.value) else { return not_found() };
-        request.matched(&route.path, &matched.params);
-        let by = |method| route.methods.iter().find(|(known, _)| known == method);
-        let exact = by(request.method());
-        let head = || by(&Method::GET).filter(|_| request.method() == Method::HEAD);
-        match exact.or_else(head) {
-            Some((_, endpoint)) => Arc::clone(endpoint),
-            None => other_method(route.allow()),
-        }
-    }
-}
-
-impl<S> Route<S> {
-    /// The `Allow` header (RFC 9110 §10.2.1).
-    fn allow(&self) -> String {
-        let mut allow: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
-        let implied = [("HEAD", allow.contains(&"GET")), ("OPTIONS", true)];
-        for (method, implied) in implied {
-            if implied && !allow.contains(&method) {
-                allow.push(method);
-            }
-        }
-        allow.join(", ")
-    }
-}
-
-fn not_found<S: Send + Sync + 'static>() -> Endpoint<S> {
-    endpoint(|_ctx, request: Request<S>| async move {
-        Error::not_found(format!("nothing is at {}; check the path", request.uri().path()))
-    })
-}
-
-fn other_method<S: Send + Sync + 'static>(allow: String) -> Endpoint<S> {
-    endpoint(move |_ctx, request: Request<S>| {
-        let allow = allow.clone();
-        async move {
-            let mut response = if request.method() == Method::OPTIONS {
-                StatusCode::NO_CONTENT.into_response()
-            } else {
-                let message = format!("{} is not allowed here; use {allow}", request.method());
-                Error::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
-            };
-            if let Ok(allow) = HeaderValue::try_from(allow) {
-                response.headers_mut().insert(header::ALLOW, allow);
-            }
-            response
-        }
-    })
+#[track_caller]
+fn check_prefix(prefix: &str) {
+    assert!(!prefix.ends_with('/'), "the prefix `{prefix}` ends with `/`: leave it out");
 }
 
 impl<S, B> Service<http::Request<B>> for Router<S>
@@ -381,25 +428,9 @@ impl<S> Clone for Router<S> {
     }
 }
 
-impl<S> Clone for Table<S> {
-    fn clone(&self) -> Self {
-        Self { paths: self.paths.clone(), routes: self.routes.clone() }
-    }
-}
-
-impl<S> Clone for Route<S> {
-    fn clone(&self) -> Self {
-        Self { path: Arc::clone(&self.path), methods: self.methods.clone() }
-    }
-}
-
 /// Prints the routes.
 impl<S> fmt::Debug for Router<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let routes = self.table.routes.iter().map(|route| {
-            let methods: Vec<_> = route.methods.iter().map(|(method, _)| method.as_str()).collect();
-            (Arc::clone(&route.path), methods.join(", "))
-        });
-        f.debug_map().entries(routes).finish()
+        f.debug_map().entries(self.table.routes.iter().map(Route::words)).finish()
     }
 }

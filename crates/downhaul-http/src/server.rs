@@ -101,6 +101,18 @@ impl Server {
         self
     }
 
+    /// How long a request may take where its handler asks for [more time]. Default: no longer than
+    /// its [`timeout`](Self::timeout), so that a handler can only ask for less.
+    ///
+    /// What [`RouteLimits`] grant is an operator's word, and is not bounded by this.
+    ///
+    /// [more time]: crate::Request::set_timeout
+    /// [`RouteLimits`]: crate::RouteLimits
+    pub fn max_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.max_timeout = timeout;
+        self
+    }
+
     /// Whether a client may shorten [`timeout`](Self::timeout) by saying how long it waits.
     /// Default: true.
     ///

@@ -77,7 +77,7 @@ async fn a_deadline_that_passes_while_the_body_arrives_is_a_408_not_a_504() {
     client.send("POST /length HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nhalf").await;
     let response = client.response().await;
     assert_eq!((response.status, response.closes()), (408, true));
-    assert_eq!(response.member("error"), "request timeout");
+    assert_eq!(response.member("title"), "Request Timeout");
 }
 
 #[tokio::test]
@@ -85,16 +85,16 @@ async fn a_400_names_the_field_and_what_was_expected() {
     let server = Fixture::start(router()).await;
     let wrong = server.request(&post("/orders", r#"{"item":"rope","count":"two"}"#)).await;
     assert_eq!(wrong.status, 400);
-    let message = wrong.member("message");
+    let message = wrong.member("detail");
     assert!(message.contains("`count`") && message.contains("expected u32"), "{message}");
 
     let unknown = server.request(&post("/orders", r#"{"item":"rope","colour":"red"}"#)).await;
     assert_eq!(unknown.status, 400);
-    assert!(unknown.member("message").contains("colour"));
+    assert!(unknown.member("detail").contains("colour"));
 
     let empty = server.request(&post("/orders", "")).await;
     assert_eq!(empty.status, 400);
-    assert!(empty.member("message").contains("EOF"), "{}", empty.body);
+    assert!(empty.member("detail").contains("EOF"), "{}", empty.body);
 
     let trailing = server.request(&post("/orders", r#"{"item":"rope"} x"#)).await;
     assert_eq!(trailing.status, 400);

@@ -74,7 +74,7 @@ async fn where_no_time_is_left_no_handler_is_run() {
     client.send(&asking("grpc-timeout: 0n\r\n")).await;
     let response = client.response().await;
     assert_eq!((response.status, runs.load(Ordering::Relaxed)), (504, 0));
-    assert!(response.member("message").contains("no time"), "{}", response.body);
+    assert!(response.member("detail").contains("no time"), "{}", response.body);
     // The connection goes on.
     client.send(&asking("")).await;
     assert_eq!(client.response().await.body, "run");

@@ -74,7 +74,7 @@ async fn a_handler_that_is_late_is_a_504_whether_it_minds_its_context_or_not() {
     let mut served = serve(|layer| layer.timeout(BRIEF)).await;
     for path in ["/wait", "/deaf"] {
         let response = served.ask(&get(path)).await;
-        assert_eq!((response.status, response.member("error")), (504, "gateway timeout".into()));
+        assert_eq!((response.status, response.member("title")), (504, "Gateway Timeout".into()));
         assert_eq!(response.header("x-request-id"), Some(&*response.member("request_id")));
         assert_eq!(served.ended().await, CauseKind::Deadline);
     }

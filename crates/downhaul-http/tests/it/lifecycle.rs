@@ -22,7 +22,7 @@ async fn a_deaf_handler_is_answered_for_at_its_deadline_and_aborted_after_the_gr
 
     let response = server.get("/deaf").await;
     assert_eq!(response.status, 504);
-    assert_eq!(response.member("error"), "gateway timeout");
+    assert_eq!(response.member("title"), "Gateway Timeout");
     assert_eq!(response.header("x-request-id"), Some(&*response.member("request_id")));
     assert!(!response.closes());
 

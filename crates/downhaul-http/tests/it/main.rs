@@ -10,11 +10,15 @@ mod departures;
 mod draining;
 #[cfg(feature = "tls")]
 mod encrypted;
+mod events;
 mod interop;
 mod lifecycle;
 mod listening;
+mod nesting;
+mod problems;
 mod route_limits;
 mod routing;
+mod set_timeout;
 mod streams;
 mod strictness;
 mod support;

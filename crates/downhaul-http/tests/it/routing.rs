@@ -46,7 +46,7 @@ async fn a_parameter_that_does_not_fit_is_a_400_that_names_it() {
     let server = Fixture::start(router()).await;
     let response = server.get("/orders/many").await;
     assert_eq!(response.status, 400);
-    assert!(response.member("message").contains("`id`"));
+    assert!(response.member("detail").contains("`id`"));
     assert_eq!(server.get("/names/%ff").await.status, 400);
     assert_eq!(server.get("/search?a=many").await.status, 400);
 }
@@ -56,7 +56,7 @@ async fn what_no_path_matches_is_a_404_and_a_trailing_slash_is_another_path() {
     let server = Fixture::start(router()).await;
     assert_eq!(server.get("/nowhere").await.status, 404);
     assert_eq!(server.get("/orders/17/").await.status, 404);
-    assert_eq!(server.get("/nowhere").await.member("error"), "not found");
+    assert_eq!(server.get("/nowhere").await.member("title"), "Not Found");
 }
 
 #[tokio::test]
@@ -111,6 +111,37 @@ async fn a_nested_router_keeps_its_own_state() {
         .get("/state", |_: Context, req: Request<u32>| async move { req.state().to_string() });
     let server = Fixture::start(Router::new().nest("/in", inner)).await;
     assert_eq!(server.get("/in/state").await.body, "7");
+}
+
+#[derive(Debug, PartialEq)]
+struct User(&'static str);
+
+#[derive(Debug, PartialEq)]
+struct Tenant(&'static str);
+
+#[tokio::test]
+async fn values_that_middleware_sets_are_read_two_routers_deep() {
+    let deepest = Router::with_state("deep")
+        .get("/who", |ctx: Context, _: Request<&str>| async move {
+            format!("{:?} {:?}", ctx.value::<User>(), ctx.value::<Tenant>())
+        })
+        .middleware(|ctx: Context, req: Request<&'static str>, next: Next<&'static str>| {
+            // What the routers around it have set, and a value of its own.
+            assert_eq!(ctx.value(), Some(&User("ada")));
+            async move { next.run(ctx.with_value(Tenant("acme")), req).await }
+        });
+    let between =
+        Router::new().nest("/deep", deepest).get("/who", |ctx: Context, _: Request| async move {
+            format!("{:?}", ctx.value::<Tenant>())
+        });
+    let router = Router::new().nest("/in", between).middleware(
+        async |ctx: Context, req: Request, next: Next| {
+            next.run(ctx.with_value(User("ada")), req).await
+        },
+    );
+    let server = Fixture::start(router).await;
+    assert_eq!(server.get("/in/deep/who").await.body, r#"Some(User("ada")) Some(Tenant("acme"))"#);
+    assert_eq!(server.get("/in/who").await.body, "None", "it is for what comes after it alone");
 }
 
 #[tokio::test]

@@ -25,6 +25,29 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(NEVER, future).await.expect("this should have happened long ago")
 }
 
+/// A clock that stands still until it is moved, also while all wait for a socket: the paused clock
+/// alone runs ahead then.
+pub(crate) struct StillClock(#[expect(dead_code, reason = "held")] std::sync::mpsc::Sender<()>);
+
+impl StillClock {
+    pub(crate) fn stop() -> Self {
+        tokio::time::pause();
+        let (hold, held) = std::sync::mpsc::channel();
+        // As long as a thread that blocks is at work, the clock does not run ahead.
+        // Longer than that no test takes, and then it runs into what `soon` allows.
+        tokio::task::spawn_blocking(move || held.recv_timeout(NEVER));
+        Self(hold)
+    }
+
+    /// Moves it, and lets whoever was waked by that have its turns.
+    pub(crate) async fn advance(&self, by: Duration) {
+        tokio::time::advance(by).await;
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 pub(crate) struct Fixture {
     pub(crate) running: Running,
     /// Ends the context the server was given.

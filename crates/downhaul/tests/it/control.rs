@@ -122,7 +122,7 @@ async fn an_unknown_consumer_is_a_404_with_the_known_names() {
     let fixture = Fixture::start(None, None).await;
     let (status, body) = fixture.post("/consumers/nobody/stop").await;
     assert_eq!(status, 404);
-    assert_eq!(body["message"], json!("unknown consumer `nobody`; known: inventory"));
+    assert_eq!(body["detail"], json!("unknown consumer `nobody`; known: inventory"));
     assert_eq!(fixture.post("/consumers/inventory/explode").await.0, 404);
 }
 

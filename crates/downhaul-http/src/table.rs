@@ -1,0 +1,185 @@
+//! [`Table`]: the routes of a router, and which of them a request takes.
+
+use std::sync::Arc;
+
+use axum_core::response::IntoResponse;
+use http::{HeaderValue, Method, StatusCode, header};
+
+use crate::endpoint::{Endpoint, endpoint};
+use crate::error::Error;
+use crate::request::Request;
+
+pub(crate) struct Table<S> {
+    paths: matchit::Router<usize>,
+    pub(crate) routes: Vec<Route<S>>,
+    lost: matchit::Router<usize>,
+    pub(crate) fallbacks: Vec<Fallback<S>>,
+}
+
+pub(crate) struct Route<S> {
+    pub(crate) path: Arc<str>,
+    pub(crate) methods: Vec<(Method, Endpoint<S>)>,
+    /// Takes every method; there are no others then.
+    pub(crate) any: Option<Endpoint<S>>,
+}
+
+/// Answers what no route of its router matches.
+pub(crate) struct Fallback<S> {
+    /// Where its router is nested.
+    pub(crate) prefix: Arc<str>,
+    pub(crate) endpoint: Endpoint<S>,
+}
+
+/// The paths that are a prefix or lie under it.
+pub(crate) fn under(prefix: &str) -> Vec<String> {
+    let mut paths = vec![format!("{prefix}/"), format!("{prefix}/{{*rest}}")];
+    if !prefix.is_empty() {
+        paths.insert(0, prefix.to_owned());
+    }
+    paths
+}
+
+impl<S: Send + Sync + 'static> Table<S> {
+    #[track_caller]
+    pub(crate) fn insert(&mut self, path: &str, method: Method, endpoint: Endpoint<S>) {
+        let route = self.route(path);
+        let taken = route.any.is_some() || route.methods.iter().any(|(known, _)| *known == method);
+        assert!(!taken, "`{method} {path}` is routed twice");
+        route.methods.push((method, endpoint));
+    }
+
+    #[track_caller]
+    pub(crate) fn insert_any(&mut self, path: &str, endpoint: Endpoint<S>) {
+        let route = self.route(path);
+        let taken = route.any.is_some() || !route.methods.is_empty();
+        assert!(!taken, "`{path}` is routed twice");
+        route.any = Some(endpoint);
+    }
+
+    #[track_caller]
+    pub(crate) fn insert_fallback(&mut self, prefix: &str, endpoint: Endpoint<S>) {
+        for path in under(prefix) {
+            if self.lost.insert(path, self.fallbacks.len()).is_err() {
+                panic!("what no route matches under `{prefix}/` has a fallback already");
+            }
+        }
+        self.fallbacks.push(Fallback { prefix: Arc::from(prefix), endpoint });
+    }
+
+    /// The route of a path, which is a new one where there was none.
+    #[track_caller]
+    fn route(&mut self, path: &str) -> &mut Route<S> {
+        assert!(path.starts_with('/'), "the path `{path}` does not begin with `/`");
+        let known = self.routes.iter().position(|route| *route.path == *path);
+        let at = known.unwrap_or(self.routes.len());
+        if known.is_none() {
+            if let Err(error) = self.paths.insert(path, at) {
+                panic!("the path `{path}` cannot be routed: {error}");
+            }
+            self.routes.push(Route { path: Arc::from(path), methods: Vec::new(), any: None });
+        }
+        &mut self.routes[at]
+    }
+
+    /// The handler for a request, which learns its route and parameters.
+    pub(crate) fn find(&self, request: &mut Request<S>) -> Endpoint<S> {
+        let uri = request.uri().clone();
+        let Ok(matched) = self.paths.at(uri.path()) else { return self.find_fallback(request) };
+        let route = &self.routes[*matched.value];
+        request.matched(&route.path, &matched.params);
+        if let Some(endpoint) = &route.any {
+            return Arc::clone(endpoint);
+        }
+        let by = |method| route.methods.iter().find(|(known, _)| known == method);
+        let exact = by(request.method());
+        let head = || by(&Method::GET).filter(|_| request.method() == Method::HEAD);
+        match exact.or_else(head) {
+            Some((_, endpoint)) => Arc::clone(endpoint),
+            None => other_method(route.allow()),
+        }
+    }
+
+    /// The fallback of the innermost router in which the path lies, where one has any.
+    fn find_fallback(&self, request: &mut Request<S>) -> Endpoint<S> {
+        let uri = request.uri().clone();
+        let Ok(matched) = self.lost.at(uri.path()) else { return not_found() };
+        request.found(&matched.params);
+        Arc::clone(&self.fallbacks[*matched.value].endpoint)
+    }
+}
+
+impl<S> Route<S> {
+    /// The `Allow` header (RFC 9110 §10.2.1).
+    fn allow(&self) -> String {
+        let mut allow: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        let implied = [("HEAD", allow.contains(&"GET")), ("OPTIONS", true)];
+        for (method, implied) in implied {
+            if implied && !allow.contains(&method) {
+                allow.push(method);
+            }
+        }
+        allow.join(", ")
+    }
+
+    /// The path and its methods, for who debugs a router.
+    pub(crate) fn words(&self) -> (&str, String) {
+        let mut methods: Vec<_> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
+        methods.extend(self.any.as_ref().map(|_| "any"));
+        (&self.path, methods.join(", "))
+    }
+}
+
+fn not_found<S: Send + Sync + 'static>() -> Endpoint<S> {
+    endpoint(|_ctx, request: Request<S>| async move {
+        Error::not_found(format!("nothing is at {}; check the path", request.uri().path()))
+    })
+}
+
+fn other_method<S: Send + Sync + 'static>(allow: String) -> Endpoint<S> {
+    endpoint(move |_ctx, request: Request<S>| {
+        let allow = allow.clone();
+        async move {
+            let mut response = if request.method() == Method::OPTIONS {
+                StatusCode::NO_CONTENT.into_response()
+            } else {
+                let message = format!("{} is not allowed here; use {allow}", request.method());
+                Error::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
+            };
+            if let Ok(allow) = HeaderValue::try_from(allow) {
+                response.headers_mut().insert(header::ALLOW, allow);
+            }
+            response
+        }
+    })
+}
+
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        let (paths, lost) = (matchit::Router::new(), matchit::Router::new());
+        Self { paths, routes: Vec::new(), lost, fallbacks: Vec::new() }
+    }
+}
+
+impl<S> Clone for Table<S> {
+    fn clone(&self) -> Self {
+        Self {
+            paths: self.paths.clone(),
+            routes: self.routes.clone(),
+            lost: self.lost.clone(),
+            fallbacks: self.fallbacks.clone(),
+        }
+    }
+}
+
+impl<S> Clone for Route<S> {
+    fn clone(&self) -> Self {
+        let Self { path, methods, any } = self;
+        Self { path: Arc::clone(path), methods: methods.clone(), any: any.clone() }
+    }
+}
+
+impl<S> Clone for Fallback<S> {
+    fn clone(&self) -> Self {
+        Self { prefix: Arc::clone(&self.prefix), endpoint: Arc::clone(&self.endpoint) }
+    }
+}
