@@ -1,7 +1,7 @@
 //! [`InFlight`]: one request from its head to the end of its answer and of its handler.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ pub(crate) struct InFlight {
     handled: Notify,
     stage: AtomicU8,
     upload: AtomicU8,
+    /// Whether its answer was cut by other than its own body.
+    is_cut: AtomicBool,
     body_limit: AtomicUsize,
     own: Mutex<Own>,
     /// Told when its route has granted another time.
@@ -138,6 +140,7 @@ impl InFlight {
             handled: Notify::new(),
             stage: AtomicU8::new(HANDLING),
             upload: AtomicU8::new(Upload::Idle as u8),
+            is_cut: AtomicBool::new(false),
             body_limit,
             own: Mutex::default(),
             granted: Notify::new(),
@@ -227,6 +230,15 @@ impl InFlight {
 
     pub(crate) fn cancelled(&self) {
         self.stage.store(CANCELLED, Ordering::Relaxed);
+    }
+
+    /// Its answer is about to be dropped, since nothing of it may be sent any more.
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_upload(&self, upload: Upload) {

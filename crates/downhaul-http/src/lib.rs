@@ -151,6 +151,7 @@ mod route_limits;
 mod router;
 mod running;
 mod server;
+mod stream_executor;
 mod strict;
 
 pub use crate::body::{Body, BodyError};
