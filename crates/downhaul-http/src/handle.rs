@@ -45,6 +45,9 @@ where
     if let Some(objection) = strict::objection(&request, &head) {
         return Ok(exchange.refuse(objection, Ending::Malformed, true));
     }
+    if link.is_crowded() {
+        return Ok(exchange.refuse(Error::crowded(), Ending::Refused, false));
+    }
     let request = exchange.equip(request);
     if !exchange.has_time() {
         return Ok(exchange.refuse(Error::no_time(), Ending::Deadline, false));

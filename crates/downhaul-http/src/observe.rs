@@ -83,6 +83,8 @@ pub enum Ending {
     Malformed,
     /// The handler panicked: 500.
     Panicked,
+    /// Its connection had too many requests already: 503.
+    Refused,
 }
 
 impl fmt::Display for Ending {
@@ -97,6 +99,7 @@ impl fmt::Display for Ending {
             Self::LateBody => "late body",
             Self::Malformed => "malformed",
             Self::Panicked => "panicked",
+            Self::Refused => "refused",
         })
     }
 }
