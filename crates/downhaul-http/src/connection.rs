@@ -138,7 +138,9 @@ fn http2(limits: &Limits) -> http2::Builder<StreamExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits.streams);
+        .max_concurrent_streams(limits.streams)
+        .max_pending_accept_reset_streams(limits.early_resets)
+        .max_local_error_reset_streams(limits.faulty_streams);
     builder
 }
 
