@@ -83,6 +83,12 @@
 //!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
 //!     (`strictness::no_coding_but_chunked_is_known`,
 //!     `strictness::nothing_can_be_expected_but_to_continue`).
+//! 15. A client that floods, resets or starves its streams is sent away or waited for, and costs
+//!     the others nothing (`abuse`): no connection runs more handlers at once than it may have
+//!     streams
+//!     (`abuse::resets::slow_ones_run_no_more_handlers_than_there_may_be_streams`), and
+//!     a stream whose window never opens is cut at the deadline
+//!     (`abuse::windows::one_that_never_opens_is_cut_at_the_deadline`).
 //!
 //! # Limits and defaults
 //!
@@ -99,6 +105,9 @@
 //! | connections of one address | no bound | close | [`max_connections_of_one`] |
 //! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |
 //! | HTTP/2 streams of a connection | 200 | refused | |
+//! | HTTP/2 requests of a connection, with reset ones that run on | 200 | 503 | |
+//! | HTTP/2 streams that are reset before they begin, at once | 20 | close | |
+//! | HTTP/2 streams that break the protocol, ever | 100 | close | |
 //! | requests of some routes at once | no bound | 503 | [`RouteLimits::concurrency`] |
 //! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |
 //!
@@ -109,7 +118,8 @@
 //! - No TLS: put it behind something that has it.
 //! - The timeout of a route is that of its handler; what runs outside of its limits, such as
 //!   middleware of an outer router, has the server's.
-//! - A client of HTTP/2 that lets one stream wait while it takes from others is not timed.
+//! - What HTTP/2 has taken of an answer counts as sent, however small the client's window is: the
+//!   first piece, which may be all of it. Its stream then lasts as long as its connection.
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
 //! - A client that closes its sending side alone cannot be told from one that has left: it is

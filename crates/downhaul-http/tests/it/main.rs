@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod abuse;
 mod bodies;
 mod budgets;
 mod connections;
 mod context_layer;
 mod departures;
 mod draining;
+mod frames;
 mod interop;
 mod lifecycle;
 mod route_limits;
