@@ -12,6 +12,7 @@ mod draining;
 mod frames;
 mod interop;
 mod lifecycle;
+mod malformed;
 mod route_limits;
 mod routing;
 mod streams;
