@@ -1,5 +1,7 @@
 //! A client of HTTP/2 that writes its frames by hand, and so can write those that no client would.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -165,7 +167,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// A connection on which nothing was said yet.
     pub(crate) async fn silent(server: &Fixture) -> Self {
-        let tcp = TcpStream::connect(server.running.local_addr()).await.unwrap();
+        Self::open(server.running.local_addr()).await
+    }
+
+    async fn open(address: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(address).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         let (mut read, tcp) = tcp.into_split();
         let (send, frames) = mpsc::unbounded_channel();
@@ -181,15 +187,22 @@ impl Peer {
 
     /// A connection that has begun as it should, with these settings.
     pub(crate) async fn with(server: &Fixture, values: &[(u16, u32)]) -> Self {
-        let mut peer = Self::silent(server).await;
-        // Without a table, statuses come as they are.
-        let values = [&[(HEADER_TABLE_SIZE, 0)], values].concat();
-        assert!(peer.send(&[PREFACE, &settings(&values)].concat()).await);
-        peer
+        Self::silent(server).await.begin(values).await
     }
 
     pub(crate) async fn connect(server: &Fixture) -> Self {
         Self::with(server, &[]).await
+    }
+
+    pub(crate) async fn to(address: SocketAddr) -> Self {
+        Self::open(address).await.begin(&[]).await
+    }
+
+    async fn begin(mut self, values: &[(u16, u32)]) -> Self {
+        // Without a table, statuses come as they are.
+        let values = [&[(HEADER_TABLE_SIZE, 0)], values].concat();
+        assert!(self.send(&[PREFACE, &settings(&values)].concat()).await);
+        self
     }
 
     /// Whether it could be written: the server may have closed.

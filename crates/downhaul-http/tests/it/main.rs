@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod abuse;
+mod baseline;
 mod bodies;
 mod budgets;
 mod connections;
@@ -18,3 +19,4 @@ mod routing;
 mod streams;
 mod strictness;
 mod support;
+mod uploads;
