@@ -61,7 +61,9 @@
 //!    (`lifecycle::every_answer_carries_the_request_id_that_the_handler_sees`).
 //! 8. A drain loses nothing that was begun
 //!    (`draining::two_hundred_requests_in_flight_over_keep_alive_are_all_answered`,
-//!    `draining::a_request_that_lies_in_the_socket_when_the_drain_begins_is_answered`).
+//!    `draining::a_request_that_lies_in_the_socket_when_the_drain_begins_is_answered`,
+//!    `draining::a_thousand_idle_connections_do_not_hold_the_ten_that_are_busy`,
+//!    `uploads::one_that_goes_on_is_taken_and_answered`).
 //! 9. A drain ends in time and names what it had to abort
 //!    (`draining::what_ignores_its_cancellation_is_aborted_and_named_in_the_report`,
 //!    `draining::a_client_that_stops_reading_holds_the_drain_no_longer_than_the_plan`,
@@ -91,6 +93,8 @@
 //!     (`abuse::resets::slow_ones_run_no_more_handlers_than_there_may_be_streams`), and
 //!     a stream whose window never opens is cut at the deadline
 //!     (`abuse::windows::one_that_never_opens_is_cut_at_the_deadline`).
+//! 16. A request leaves nothing behind, however it ended
+//!     (`baseline::a_hundred_thousand_requests_leave_tasks_contexts_and_values_as_they_were`).
 //!
 //! # Limits and defaults
 //!
