@@ -42,7 +42,7 @@ async fn serve(orders: &Orders) -> Result<Running, Box<dyn std::error::Error>> {
 }
 
 async fn connect(server: &Running, seen: &str) -> reqwest::Result<reqwest::Response> {
-    let url = format!("http://{}/orders", server.local_addr());
+    let url = format!("http://{}/orders", server.address());
     reqwest::Client::new().get(url).header("last-event-id", seen).send().await
 }
 

@@ -10,6 +10,7 @@ mod failure;
 mod layers;
 mod loom;
 mod miri;
+mod probe;
 mod run;
 mod soak;
 mod tally;
@@ -39,6 +40,7 @@ enum Command {
     Layers(layers::Layers),
     Loom(loom::Loom),
     Miri(miri::Miri),
+    Probe(probe::Probe),
     Soak(soak::Soak),
     Test(test::Test),
     Tidy(tidy::Tidy),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Layers(layers) => layers.run(),
         Command::Loom(loom) => loom.run(),
         Command::Miri(miri) => miri.run(),
+        Command::Probe(probe) => probe.run(),
         Command::Soak(soak) => soak.run(),
         Command::Test(test) => test.run(),
         Command::Tidy(tidy) => tidy.run(),

@@ -53,6 +53,15 @@ pub(crate) fn read(command: &mut Command) -> Result<String, Failure> {
     }
 }
 
+/// Runs a command and returns all that it prints, however it ends.
+pub(crate) fn read_whatever(command: &mut Command) -> Result<String, Failure> {
+    let output = command.output();
+    let output = output
+        .map_err(|error| Failure::new(format!("`{}` cannot be run: {error}", line(command))))?;
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    Ok(format!("{out}{err}"))
+}
+
 /// Whether a command succeeds. It prints nothing.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -16,7 +16,7 @@ use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep};
@@ -31,6 +31,7 @@ use crate::io::{Io, Protocol};
 use crate::limits::Limits;
 use crate::link::Link;
 use crate::listener::Arrival;
+use crate::stream_executor::StreamExecutor;
 
 /// How a connection ended.
 enum End {
@@ -147,12 +148,14 @@ fn http1(limits: &Limits) -> http1::Builder {
     builder
 }
 
-fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2(limits: &Limits) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(StreamExecutor);
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits.streams);
+        .max_concurrent_streams(limits.streams)
+        .max_pending_accept_reset_streams(limits.early_resets)
+        .max_local_error_reset_streams(limits.faulty_streams);
     builder
 }
 

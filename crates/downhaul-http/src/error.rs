@@ -76,6 +76,10 @@ impl Error {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "the request took too long; try again later")
     }
 
+    pub(crate) fn crowded() -> Self {
+        Self::unavailable("this connection has too many requests; wait for some to end")
+    }
+
     pub(crate) fn no_time() -> Self {
         let message = "the client left no time for the request; give it more";
         Self::new(StatusCode::GATEWAY_TIMEOUT, message)

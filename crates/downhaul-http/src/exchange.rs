@@ -23,6 +23,7 @@ use crate::in_flight::{self, Handling, InFlight, Tracked, Upload};
 use crate::limits::OnDisconnect;
 use crate::link::Link;
 use crate::observe::{Ending, Outcome, RequestHead};
+use crate::stream_executor;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static(head::X_REQUEST_ID);
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -229,6 +230,7 @@ impl Exchange {
         self.handling = false;
         self.status = parts.status;
         self.request.answering();
+        stream_executor::begin(&self.request, &self.ctx);
         self.request.link.answered(self.request.upload() != Upload::Complete);
         // Of these hyper sends the head alone, and does not look at the body.
         let bodiless = parts.status.is_informational()
@@ -332,7 +334,11 @@ impl Lifetime for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if !self.complete {
+        if self.request.is_cut()
+            && let Some(cause) = self.ctx().cause()
+        {
+            self.cut(&cause);
+        } else if !self.complete {
             self.client_gone();
         }
         if self.is_upgraded() {

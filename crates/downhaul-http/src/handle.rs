@@ -53,6 +53,9 @@ where
     if let Some(objection) = strict::objection(&request, &head) {
         return Reply::now(exchange.refuse(objection, Ending::Malformed, true));
     }
+    if link.is_crowded() {
+        return Reply::now(exchange.refuse(Error::crowded(), Ending::Refused, false));
+    }
     let request = exchange.equip(request);
     if !exchange.has_time() {
         return Reply::now(exchange.refuse(Error::no_time(), Ending::Deadline, false));
@@ -111,6 +114,7 @@ where
 }
 
 /// A reply that is there or comes later.
+#[expect(clippy::large_enum_variant, reason = "most are there, and a box would cost each of them")]
 pub(crate) enum Reply<B> {
     Now(Ready<Answer<B>>),
     Later(Pin<Box<dyn Future<Output = Answer<B>> + Send>>),

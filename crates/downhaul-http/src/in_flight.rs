@@ -1,7 +1,7 @@
 //! [`InFlight`]: one request from its head to the end of its answer and of its handler.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ pub(crate) struct InFlight {
     handled: Notify,
     stage: AtomicU8,
     upload: AtomicU8,
+    /// Whether its answer was cut by other than its own body.
+    is_cut: AtomicBool,
     body_limit: AtomicUsize,
     /// How long its client waits, where it has said so and counts.
     budget: OnceLock<Duration>,
@@ -150,6 +152,7 @@ impl InFlight {
             handled: Notify::new(),
             stage: AtomicU8::new(HANDLING),
             upload: AtomicU8::new(Upload::Idle as u8),
+            is_cut: AtomicBool::new(false),
             body_limit,
             budget: OnceLock::new(),
             own: Mutex::default(),
@@ -275,6 +278,15 @@ impl InFlight {
 
     pub(crate) fn upgraded(&self) {
         self.stage.store(UPGRADED, Ordering::Relaxed);
+    }
+
+    /// Its answer is about to be dropped, since nothing of it may be sent any more.
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_upload(&self, upload: Upload) {

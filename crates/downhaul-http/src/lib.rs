@@ -61,7 +61,9 @@
 //!    (`lifecycle::every_answer_carries_the_request_id_that_the_handler_sees`).
 //! 8. A drain loses nothing that was begun
 //!    (`draining::two_hundred_requests_in_flight_over_keep_alive_are_all_answered`,
-//!    `draining::a_request_that_lies_in_the_socket_when_the_drain_begins_is_answered`).
+//!    `draining::a_request_that_lies_in_the_socket_when_the_drain_begins_is_answered`,
+//!    `draining::a_thousand_idle_connections_do_not_hold_the_ten_that_are_busy`,
+//!    `uploads::one_that_goes_on_is_taken_and_answered`).
 //! 9. A drain ends in time and names what it had to abort
 //!    (`draining::what_ignores_its_cancellation_is_aborted_and_named_in_the_report`,
 //!    `draining::a_client_that_stops_reading_holds_the_drain_no_longer_than_the_plan`,
@@ -82,7 +84,9 @@
 //! 14. A head that can be read in two ways is refused: no host or two
 //!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
 //!     (`strictness::no_coding_but_chunked_is_known`,
-//!     `strictness::nothing_can_be_expected_but_to_continue`).
+//!     `strictness::nothing_can_be_expected_but_to_continue`), targets that are none
+//!     (`malformed::lines::request_lines`). Of 160 malformed and odd requests, `malformed` says
+//!     what the RFCs want and what becomes of each, and that none smuggles another.
 //! 15. A connection that is upgraded is a request in flight to its end
 //!     (`upgrades::one_is_in_flight_and_its_context_lasts_until_it_is_over`).
 //! 16. Half a TLS handshake holds neither a connection
@@ -90,6 +94,14 @@
 //!     (`encrypted::half_a_handshake_does_not_hold_a_drain`).
 //! 17. A stream of events that never ends does not hold a drain, and ends whole
 //!     (`events::a_drain_ends_them_whole_and_is_not_held`).
+//! 18. A client that floods, resets or starves its streams is sent away or waited for, and costs
+//!     the others nothing (`abuse`): no connection runs more handlers at once than it may have
+//!     streams
+//!     (`abuse::resets::slow_ones_run_no_more_handlers_than_there_may_be_streams`), and
+//!     a stream whose window never opens is cut at the deadline
+//!     (`abuse::windows::one_that_never_opens_is_cut_at_the_deadline`).
+//! 19. A request leaves nothing behind, however it ended
+//!     (`baseline::a_hundred_thousand_requests_leave_tasks_contexts_and_values_as_they_were`).
 //!
 //! # Limits and defaults
 //!
@@ -107,6 +119,9 @@
 //! | connections of one address | no bound | close | [`max_connections_of_one`] |
 //! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |
 //! | HTTP/2 streams of a connection | 200 | refused | |
+//! | HTTP/2 requests of a connection, with reset ones that run on | 200 | 503 | |
+//! | HTTP/2 streams that are reset before they begin, at once | 20 | close | |
+//! | HTTP/2 streams that break the protocol, ever | 100 | close | |
 //! | requests of some routes at once | no bound | 503 | [`RouteLimits::concurrency`] |
 //! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |
 //!
@@ -117,7 +132,8 @@
 //!
 //! - The timeout of a route, or one that a handler asks for, is that of what comes after; what
 //!   runs outside, such as middleware of an outer router, has the server's.
-//! - A client of HTTP/2 that lets one stream wait while it takes from others is not timed.
+//! - What HTTP/2 has taken of an answer counts as sent, however small the client's window is: the
+//!   first piece, which may be all of it. Its stream then lasts as long as its connection.
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
 //! - A client that closes its sending side alone cannot be told from one that has left: it is
@@ -169,6 +185,7 @@ mod running;
 mod server;
 mod set_timeout;
 mod sse;
+mod stream_executor;
 mod strict;
 mod table;
 #[cfg(feature = "tls")]

@@ -33,7 +33,12 @@ pub(crate) struct Limits {
     pub(crate) connections_of_one: usize,
     pub(crate) headers: usize,
     pub(crate) head_bytes: usize,
+    /// How many streams, and how many requests, an HTTP/2 connection has at once.
     pub(crate) streams: u32,
+    /// How many streams that the client has reset may wait to be begun.
+    pub(crate) early_resets: usize,
+    /// How many streams the client may make the server reset.
+    pub(crate) faulty_streams: usize,
     pub(crate) on_disconnect: OnDisconnect,
 }
 
@@ -55,6 +60,8 @@ impl Default for Limits {
             headers: 100,
             head_bytes: 16 << 10,
             streams: 200,
+            early_resets: 20,
+            faulty_streams: 100,
             on_disconnect: OnDisconnect::Cancel,
         }
     }

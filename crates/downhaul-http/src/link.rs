@@ -112,6 +112,13 @@ impl Link {
         self.traffic().requests.iter().filter_map(|(_, request)| request.upgrade()).collect()
     }
 
+    /// Whether it has more requests than it may have streams. A stream is over when it is reset,
+    /// and its handler may run on for a while.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let most = self.hub.limits.streams as usize;
+        self.multiplexed.load(Ordering::Relaxed) && self.traffic().requests.len() > most
+    }
+
     /// Whether the only request that it can have at a time is there.
     pub(crate) fn is_answering_one(&self) -> bool {
         let is_one = !self.multiplexed.load(Ordering::Relaxed) && !self.upgraded.is_kept();

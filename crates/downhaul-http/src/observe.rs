@@ -84,6 +84,8 @@ pub enum Ending {
     Malformed,
     /// The handler panicked: 500.
     Panicked,
+    /// Its connection had too many requests already: 503.
+    Refused,
 }
 
 impl fmt::Display for Ending {
@@ -98,6 +100,7 @@ impl fmt::Display for Ending {
             Self::LateBody => "late body",
             Self::Malformed => "malformed",
             Self::Panicked => "panicked",
+            Self::Refused => "refused",
         })
     }
 }

@@ -127,9 +127,8 @@ impl Server {
     /// Whether every handler has a task of its own from the start. Default: false, and only those
     /// that are not ready at once have one.
     ///
-    /// A handler that blocks its thread before it first waits delays the answer at its own deadline
-    /// otherwise, and over HTTP/1 nothing else of its connection. It costs the request a task, which
-    /// is as much as hyper takes for all of it.
+    /// Otherwise a handler that blocks its thread before it first waits delays the answer at its
+    /// own deadline. A task costs about as much as all that hyper does for a request.
     pub fn own_tasks(mut self, always: bool) -> Self {
         self.limits.own_tasks = always;
         self

@@ -3,8 +3,10 @@
 //! Two servers that read one request in two ways are what request smuggling lives on, so what can
 //! be read in two ways is refused, and the connection closed.
 
+use std::net::Ipv6Addr;
+
 use http::uri::Authority;
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use crate::error::Error;
 use crate::head::Head;
@@ -12,9 +14,31 @@ use crate::head::Head;
 /// Why the request is refused, if it is.
 pub(crate) fn objection<B>(request: &Request<B>, head: &Head<'_>) -> Option<Error> {
     // The target of a CONNECT is where to go on to, and need not be this host.
-    let target = request.uri().authority().filter(|_| request.method() != Method::CONNECT);
-    let host = host(request.version(), target, head);
-    host.or_else(|| coding(head)).or_else(|| expectation(head))
+    let authority = request.uri().authority().filter(|_| request.method() != Method::CONNECT);
+    let target = target(request.method(), request.uri());
+    let host = || host(request.version(), authority, head);
+    target.or_else(host).or_else(|| coding(head)).or_else(|| expectation(head))
+}
+
+/// The form of target that the method takes (RFC 9112 §3.2), and a scheme that is served here.
+fn target(method: &Method, uri: &Uri) -> Option<Error> {
+    if method == Method::CONNECT {
+        let is_port = uri.port_u16().is_some() && uri.scheme().is_none();
+        return (!is_port).then(|| Error::bad_request("CONNECT takes `host:port`; send that"));
+    }
+    match uri.scheme_str() {
+        None if uri.authority().is_some() => {
+            Some(Error::bad_request("the target is not a path; begin it with `/`"))
+        }
+        None | Some("http" | "https") if uri.path() == "*" && method != Method::OPTIONS => {
+            Some(Error::bad_request("only OPTIONS takes `*`; send a path"))
+        }
+        None | Some("http" | "https") => None,
+        Some(_) => {
+            let words = "this scheme is not served here; send `http`";
+            Some(Error::new(StatusCode::MISDIRECTED_REQUEST, words))
+        }
+    }
 }
 
 /// Exactly one valid `Host`, and the one that the target names (RFC 9112 §3.2, RFC 9113 §8.3.1).
@@ -36,6 +60,9 @@ fn not_the_host(host: &HeaderValue, target: Option<&Authority>) -> Option<&'stat
         Ok(host) if host.port_u16().is_none() && has_port(&host) => {
             Some("the port in the Host header is none; send a number below 65536")
         }
+        Ok(host) if !is_address_if_bracketed(&host) => {
+            Some("the brackets in the Host header hold no address; send one of IPv6")
+        }
         Ok(host) if target.is_some_and(|target| *target != host) => {
             Some("the Host header and the target name two hosts; send one")
         }
@@ -55,6 +82,11 @@ fn is_plain(host: &[u8]) -> bool {
         _ => return false,
     };
     name > 0 && port.len() < 5 && port.iter().all(u8::is_ascii_digit)
+}
+
+fn is_address_if_bracketed(host: &Authority) -> bool {
+    let inside = host.host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inside.is_none_or(|inside| inside.parse::<Ipv6Addr>().is_ok())
 }
 
 /// A colon at the end says that there is a port, and leaves it to the scheme.

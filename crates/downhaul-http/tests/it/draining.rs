@@ -62,6 +62,58 @@ async fn idle_connections_close_and_hold_nothing() {
     assert!(idle.rest().await.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_idle_connections_do_not_hold_the_ten_that_are_busy() {
+    let descriptors = raise_the_bound_of_descriptors();
+    assert!(descriptors > 2_500, "{descriptors} descriptors are too few for this test");
+    let (held, mut told) = held();
+    let server = Fixture::start(held.router()).await;
+    let mut idle = Vec::new();
+    for _ in 0..1_000 {
+        let mut client = server.client().await;
+        client.send(&get("/fast")).await;
+        assert_eq!(client.response().await.status, 200);
+        idle.push(client);
+    }
+    let mut busy = Vec::new();
+    for _ in 0..10 {
+        let mut client = server.client().await;
+        client.send(&get("/held")).await;
+        assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+        busy.push(client);
+    }
+    let clients = async {
+        for client in &mut idle {
+            assert!(client.rest().await.is_empty());
+        }
+        // The idle ones are closed while the others are still held.
+        held.release.notify_waiters();
+        for client in &mut busy {
+            assert_eq!(client.response().await.body, "released");
+            assert!(client.rest().await.is_empty());
+        }
+    };
+    let (report, ()) = tokio::join!(soon(server.running.drain(plan())), clients);
+    assert!(report.is_clean() && report.finished == 10, "{report}");
+    assert!(report.took < plan().finish, "{report}");
+}
+
+/// Raises it as far as this process may, and returns it.
+#[cfg(unix)]
+fn raise_the_bound_of_descriptors() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most.min(10_000), most).unwrap();
+    most.min(10_000)
+}
+
+/// Elsewhere there is none that matters.
+#[cfg(not(unix))]
+fn raise_the_bound_of_descriptors() -> u64 {
+    u64::MAX
+}
+
 #[tokio::test]
 async fn a_half_sent_head_and_a_silent_client_do_not_hold_the_drain() {
     let server = Fixture::start(held().0.router()).await;

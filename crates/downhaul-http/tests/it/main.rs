@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod abuse;
+mod baseline;
 mod bodies;
 mod budgets;
 mod connections;
@@ -11,9 +13,11 @@ mod draining;
 #[cfg(feature = "tls")]
 mod encrypted;
 mod events;
+mod frames;
 mod interop;
 mod lifecycle;
 mod listening;
+mod malformed;
 mod nesting;
 mod problems;
 mod route_limits;
@@ -23,3 +27,4 @@ mod streams;
 mod strictness;
 mod support;
 mod upgrades;
+mod uploads;

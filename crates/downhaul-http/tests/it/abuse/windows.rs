@@ -1,0 +1,118 @@
+//! Clients that ask and do not take.
+
+use std::time::Duration;
+
+use downhaul_http::observe::Ending;
+use downhaul_http::{DrainPlan, Server};
+use tokio::sync::mpsc;
+
+use super::{STREAMS, Siege};
+use crate::frames::{self, CANCEL, DATA, FLOW_CONTROL_ERROR, INITIAL_WINDOW_SIZE, Peer, Reply};
+use crate::support::{NEVER, Seen, soon};
+
+/// Soon over, and yet enough for a busy machine to begin an answer.
+const BRIEF: Duration = Duration::from_millis(500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_never_opens_is_cut_at_the_deadline() {
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let siege = Siege::with(|server| server.timeout(BRIEF).observer(Seen(see))).await;
+    let mut peer = Peer::with(&siege.server, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    peer.send(&frames::get(1, "/large")).await;
+    assert_eq!(peer.reply(1).await, Reply::Status(200));
+    let cut = soon(cut_while_others_are_answered(&mut peer)).await;
+    assert_eq!(cut, CANCEL);
+    let cut = async {
+        loop {
+            let (status, ending) = seen.recv().await.unwrap();
+            if ending != Ending::Answered {
+                return (status, ending);
+            }
+        }
+    };
+    assert_eq!(soon(cut).await, (200, Ending::Deadline));
+    siege.end().await;
+}
+
+/// The error that the first stream is reset with, while others have their windows.
+async fn cut_while_others_are_answered(peer: &mut Peer) -> u32 {
+    for stream in (3..).step_by(2) {
+        let windows = [0, stream].map(|id| frames::window_update(id, 1 << 10)).concat();
+        peer.send(&[frames::get(stream, "/fast"), windows].concat()).await;
+        match peer.next_reply().await {
+            (1, Reply::Reset(code)) => return code,
+            (_, reply) => assert_eq!(reply, Reply::Status(200)),
+        }
+    }
+    unreachable!("the server has closed before")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_never_opens_is_cut_when_a_drain_cancels() {
+    let siege = Siege::begin().await;
+    let mut peer = Peer::with(&siege.server, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    peer.send(&frames::get(1, "/large")).await;
+    assert_eq!(peer.reply(1).await, Reply::Status(200));
+    siege.over.send_replace(true);
+    let plan = DrainPlan::default().at_once().finish(BRIEF).cancel_grace(NEVER);
+    let drain = soon(siege.server.running.drain(plan));
+    let (report, reply) = tokio::join!(drain, peer.reply(1));
+    assert_eq!(reply, Reply::Reset(CANCEL));
+    assert!(report.cancelled == 1 && report.forced.is_empty(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_in_place_of_a_late_one_waits_for_its_window_as_long_as_a_handler_may_go_on() {
+    let set = |grace| move |server: Server| server.timeout(BRIEF).cancel_grace(grace);
+    let siege = Siege::with(set(NEVER)).await;
+    let mut peer = Peer::with(&siege.server, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    peer.send(&frames::get(1, "/held")).await;
+    assert_eq!(peer.reply(1).await, Reply::Status(504));
+    assert!(peer.ping().await.is_some());
+    peer.send(&frames::window_update(1, 1 << 10)).await;
+    assert!(!peer.body(1).await.unwrap().is_empty());
+    siege.end().await;
+
+    let siege = Siege::with(set(BRIEF)).await;
+    let mut peer = Peer::with(&siege.server, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    peer.send(&frames::get(1, "/held")).await;
+    assert_eq!(peer.reply(1).await, Reply::Status(504));
+    assert_eq!(peer.reply(1).await, Reply::Reset(CANCEL));
+    siege.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_opens_by_a_byte_at_a_time_is_waited_for() {
+    let siege = Siege::begin().await;
+    let mut peer = Peer::with(&siege.server, &[(INITIAL_WINDOW_SIZE, 1)]).await;
+    peer.send(&frames::get(1, "/fast")).await;
+    for byte in b"fast" {
+        let piece = peer.next_of(DATA).await.unwrap();
+        assert_eq!(piece.payload, [*byte]);
+        peer.send(&frames::window_update(1, 1)).await;
+    }
+    siege.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_byte_of_each_answer_is_all_that_is_taken_until_the_idle_limit() {
+    let siege = Siege::with(|server| server.idle_timeout(BRIEF)).await;
+    let mut peer = Peer::with(&siege.server, &[(INITIAL_WINDOW_SIZE, 1)]).await;
+    let streams = STREAMS as u32;
+    peer.flood(streams, |n| frames::get(2 * n + 1, "/large")).await;
+    let mut taken = 0;
+    while let Some(piece) = peer.next_of(DATA).await {
+        taken += piece.payload.len();
+    }
+    assert_eq!(taken, STREAMS);
+    siege.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_overflows_ends_the_connection() {
+    let siege = Siege::begin().await;
+    let mut peer = Peer::connect(&siege.server).await;
+    peer.send(&frames::window_update(0, u32::MAX >> 1)).await;
+    assert_eq!(peer.goaway().await, Some(FLOW_CONTROL_ERROR));
+    siege.end().await;
+}
