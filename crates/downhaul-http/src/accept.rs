@@ -22,8 +22,8 @@ use crate::listener::{Arrival, Listener};
 /// How long to wait when the system has no file descriptor left for another socket.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until the server stops. Closes everything when `ctx` ends.
-pub(crate) async fn accept<S, B>(listeners: Vec<Listener>, hub: Arc<Hub>, ctx: Context, service: S)
+/// Accepts, in the background, until the server stops. Closes everything when `ctx` ends.
+pub(crate) fn accept<S, B>(listeners: Vec<Listener>, hub: Arc<Hub>, ctx: Context, service: S)
 where
     S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -46,6 +46,11 @@ where
         let (hub, ctx, permits) = (Arc::clone(&hub), ctx.clone(), Arc::clone(&permits));
         loops.spawn(listen(listener, hub, ctx, permits, open.clone()));
     }
+    tokio::spawn(watch(loops, hub, ctx));
+}
+
+/// Waits for the ends of the listeners, and then of the connections, or for that of the context.
+async fn watch(mut loops: JoinSet<()>, hub: Arc<Hub>, ctx: Context) {
     while loops.join_next().await.is_some() {}
     hub.closed_listeners();
     let mut stages = hub.stages();

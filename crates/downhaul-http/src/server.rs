@@ -233,7 +233,7 @@ impl Server {
         let (own, canceller) = ctx.derive().label("http").build();
         let hub = Arc::new(Hub::new(own, self.limits, self.observer));
         let places = self.listeners.iter().map(|one| (one.address().clone(), one.url())).collect();
-        tokio::spawn(accept(self.listeners, Arc::clone(&hub), ctx, service));
+        accept(self.listeners, Arc::clone(&hub), ctx, service);
         Running::new(hub, canceller, places)
     }
 }
