@@ -1,6 +1,5 @@
 //! [`Derive`]: a child in the making.
 
-use std::borrow::Cow;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::time::Instant;
 use crate::canceller::Canceller;
 use crate::clock::Moment;
 use crate::context::Context;
+use crate::label::Label;
 use crate::node::{Extras, Node, OwnDeadline};
 
 /// A child in the making; see [`Context::derive`].
@@ -16,7 +16,7 @@ use crate::node::{Extras, Node, OwnDeadline};
 #[must_use = "call `build` to get the child"]
 pub struct Derive<'a> {
     parent: &'a Context,
-    label: Option<Cow<'static, str>>,
+    label: Option<Label>,
     deadline: Option<OwnDeadline>,
     observed: bool,
     site: &'static Location<'static>,
@@ -29,7 +29,7 @@ impl<'a> Derive<'a> {
 
     /// Names the child in causes, in [`Context::path`] and in reports. Use low cardinality:
     /// `db.query`, `GET /users/{id}`.
-    pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
+    pub fn label(mut self, label: impl Into<Label>) -> Self {
         self.label = Some(label.into());
         self
     }

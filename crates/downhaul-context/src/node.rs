@@ -32,7 +32,6 @@ mod look;
 mod state;
 mod wake;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::iter;
 use std::panic::Location;
@@ -41,6 +40,7 @@ use std::time::Duration;
 
 use crate::clock::{Moment, is_steady};
 use crate::context::Level;
+use crate::label::Label;
 use crate::node::state::State;
 use crate::registration::Registration;
 use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
@@ -91,7 +91,7 @@ impl OwnDeadline {
 /// What few nodes have. The others do without the room for it.
 #[derive(Default)]
 pub(crate) struct Extras {
-    pub(crate) label: Option<Cow<'static, str>>,
+    pub(crate) label: Option<Label>,
     /// Another parent, whose deadline is the node's too.
     merged: Option<Arc<Node>>,
     /// What the node outlives, in place of a parent.
@@ -104,7 +104,7 @@ pub(crate) struct Extras {
 }
 
 impl Extras {
-    pub(crate) fn labelled(label: Cow<'static, str>) -> Self {
+    pub(crate) fn labelled(label: Label) -> Self {
         Self { label: Some(label), ..Self::default() }
     }
 

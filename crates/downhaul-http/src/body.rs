@@ -15,12 +15,16 @@ use tokio::time::{Sleep, sleep};
 
 use crate::error::{BoxError, Error};
 use crate::in_flight::{InFlight, Upload};
+use crate::tracked::Carried;
 
 /// The body of a request.
 ///
 /// Behind a [`Server`](crate::Server) it ends with an error when it grows beyond the limit or does
 /// not go on in time. Whatever error the service then answers with, the client reads 413 or 408.
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    carried: Option<Carried>,
+}
 
 enum Kind {
     Full(Option<Bytes>),
@@ -40,7 +44,7 @@ struct Inbound {
 impl Body {
     /// A body without a byte.
     pub fn empty() -> Self {
-        Self(Kind::Full(None))
+        Self::of(Kind::Full(None))
     }
 
     /// Takes any other body.
@@ -55,7 +59,7 @@ impl Body {
             return ours.take().unwrap_or_default();
         }
         let other = body.map(|body| body.map_err(Into::into).boxed_unsync());
-        other.map_or_else(Self::empty, |other| Self(Kind::Other(other)))
+        other.map_or_else(Self::empty, |other| Self::of(Kind::Other(other)))
     }
 
     pub(crate) fn inbound(incoming: Incoming, request: Arc<InFlight>) -> Self {
@@ -63,7 +67,19 @@ impl Body {
             request.set_upload(Upload::Complete);
             return Self::empty();
         }
-        Self(Kind::Inbound(Box::new(Inbound { incoming, taken: 0, request, stall: None })))
+        Self::of(Kind::Inbound(Box::new(Inbound { incoming, taken: 0, request, stall: None })))
+    }
+
+    pub(crate) fn carrying(self, carried: Carried) -> Self {
+        Self { carried: Some(carried), ..self }
+    }
+
+    pub(crate) fn take_carried(&mut self) -> Option<Carried> {
+        self.carried.take()
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, carried: None }
     }
 }
 
@@ -75,7 +91,7 @@ impl Default for Body {
 
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
-        Self(Kind::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
+        Self::of(Kind::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
     }
 }
 
@@ -87,7 +103,7 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Inbound(inbound) => inbound.poll_frame(cx),
             Kind::Other(other) => {
@@ -98,7 +114,7 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::Inbound(inbound) => inbound.incoming.is_end_stream(),
             Kind::Other(other) => other.is_end_stream(),
@@ -106,7 +122,7 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }

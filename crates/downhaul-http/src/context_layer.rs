@@ -89,7 +89,7 @@ impl ContextLayer {
         let id = head.request_id();
         let budget = head.budget.filter(|_| self.client_budget);
         let timeout = budget.map_or(self.timeout, |budget| budget.min(self.timeout));
-        let label = in_flight::label(request.method(), request.uri());
+        let label = in_flight::line(request.method(), request.uri());
         let (ctx, canceller) = self.ctx.derive().label(label).timeout(timeout).build();
         let ctx = head.bind(&ctx, &id);
         Visit { ctx, canceller, id, has_time: !timeout.is_zero(), is_over: false }

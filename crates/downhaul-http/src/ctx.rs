@@ -10,9 +10,10 @@ use http::request::Parts;
 
 use crate::address::Address;
 use crate::error::Error;
-use crate::in_flight::{InFlight, Tracked};
+use crate::in_flight::InFlight;
 use crate::mount::{OriginalUri, original_uri};
 use crate::set_timeout::set_timeout;
+use crate::tracked::Tracked;
 
 /// Extracts the context of a request in an axum handler.
 ///
@@ -64,8 +65,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Ctx {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let ctx = parts.extensions.get::<Context>().ok_or_else(|| not_served("context"))?;
-        Ok(Self(match parts.extensions.get::<Tracked>() {
-            Some(Tracked(in_flight)) => ctx.with_value(Extracted(Arc::downgrade(in_flight))),
+        Ok(Self(match Tracked::request(&parts.extensions) {
+            Some(in_flight) => ctx.with_value(Extracted(Arc::downgrade(in_flight))),
             None => ctx.clone(),
         }))
     }
@@ -101,8 +102,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
-        let tracked = parts.extensions.get::<Tracked>();
-        let peer = tracked.map(|Tracked(request)| request.link.peer.clone());
+        let peer = Tracked::request(&parts.extensions).map(|request| request.link.peer.clone());
         peer.map(Self).ok_or_else(|| not_served("peer"))
     }
 }

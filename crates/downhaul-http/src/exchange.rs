@@ -19,11 +19,12 @@ use crate::body::Body;
 use crate::error::{BoxError, Error, Problem};
 use crate::head::{self, Head};
 use crate::hub::Stage;
-use crate::in_flight::{self, Handling, InFlight, Tracked, Upload};
+use crate::in_flight::{self, Handling, InFlight, Upload};
 use crate::limits::OnDisconnect;
 use crate::link::Link;
 use crate::observe::{Ending, Outcome, RequestHead};
 use crate::stream_executor;
+use crate::tracked::Carried;
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static(head::X_REQUEST_ID);
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -60,10 +61,10 @@ impl Exchange {
         let limits = &link.hub.limits;
         let budget = read.budget.filter(|_| limits.client_budget);
         let timeout = budget.map_or(limits.timeout, |budget| budget.min(limits.timeout));
-        let label = in_flight::label(method, uri);
-        let (ctx, canceller) = link.ctx.derive().label(label).timeout(timeout).build();
+        let line = in_flight::line(method, uri);
+        let (ctx, canceller) = link.ctx.derive().label(Arc::clone(&line)).timeout(timeout).build();
         let ctx = read.bind(&ctx, &id);
-        let in_flight = link.begin_request(id, method.clone(), uri.clone());
+        let in_flight = link.begin_request(id, method.clone(), line);
         if let Some(budget) = budget {
             in_flight.set_budget(budget);
         }
@@ -93,9 +94,14 @@ impl Exchange {
     /// The request as the service sees it.
     pub(crate) fn equip(&self, request: http::Request<Incoming>) -> http::Request<Body> {
         let in_flight = &self.request;
-        let mut request = request.map(|body| Body::inbound(body, Arc::clone(in_flight)));
-        request.extensions_mut().insert(self.ctx.clone());
-        request.extensions_mut().insert(Tracked(Arc::clone(in_flight)));
+        let carried = Carried { ctx: self.ctx.clone(), request: Arc::clone(in_flight) };
+        let body = |body| Body::inbound(body, Arc::clone(in_flight));
+        if in_flight.link.hub.serves_router {
+            return request.map(|incoming| body(incoming).carrying(carried));
+        }
+        let mut request = request.map(body);
+        let uri = request.uri().clone();
+        carried.expose(request.extensions_mut(), &uri);
         request
     }
 
@@ -349,7 +355,7 @@ impl Drop for Exchange {
         request.link.handed_over();
         let outcome = Outcome {
             method: &request.method,
-            path: request.uri.path(),
+            path: request.path(),
             route: request.route.get().map(|route| &**route),
             status: self.status,
             took: request.started.elapsed(),

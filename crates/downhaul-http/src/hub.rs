@@ -36,6 +36,8 @@ pub(crate) struct Hub {
     pub(crate) ctx: Context,
     pub(crate) limits: Limits,
     pub(crate) observer: Arc<dyn RequestObserver>,
+    /// Whether the service is a router of ours, and nothing around one.
+    pub(crate) serves_router: bool,
     stage: watch::Sender<Stage>,
     /// The same stage once more: requests read it without a lock.
     stage_now: AtomicU8,
@@ -51,11 +53,17 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) fn new(ctx: Context, limits: Limits, observer: Arc<dyn RequestObserver>) -> Self {
+    pub(crate) fn new(
+        ctx: Context,
+        limits: Limits,
+        observer: Arc<dyn RequestObserver>,
+        serves_router: bool,
+    ) -> Self {
         Self {
             ctx,
             limits,
             observer,
+            serves_router,
             stage: watch::Sender::new(Stage::Serving),
             stage_now: AtomicU8::new(Stage::Serving as u8),
             links: Mutex::default(),

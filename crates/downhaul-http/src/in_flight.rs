@@ -72,7 +72,10 @@ impl fmt::Display for Phase {
 pub(crate) struct InFlight {
     pub(crate) id: RequestId,
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
+    /// What its context is called: the method, a space and the path.
+    ///
+    /// A copy: what hyper has read a head into is not used again while a part of it is held.
+    pub(crate) line: Arc<str>,
     pub(crate) started: Instant,
     pub(crate) route: OnceLock<Arc<str>>,
     pub(crate) link: Arc<Link>,
@@ -137,13 +140,13 @@ impl InFlight {
         key: usize,
         id: RequestId,
         method: Method,
-        uri: Uri,
+        line: Arc<str>,
     ) -> Self {
         let body_limit = AtomicUsize::new(link.hub.limits.body_bytes);
         Self {
             id,
             method,
-            uri,
+            line,
             started: Instant::now(),
             route: OnceLock::new(),
             link,
@@ -158,6 +161,11 @@ impl InFlight {
             own: Mutex::default(),
             granted: Notify::new(),
         }
+    }
+
+    /// The path without the query.
+    pub(crate) fn path(&self) -> &str {
+        &self.line[self.method.as_str().len() + 1..]
     }
 
     pub(crate) fn body_limit(&self) -> usize {
@@ -208,7 +216,7 @@ impl InFlight {
         }
         let timeout = self.budget.get().map_or(timeout, |budget| timeout.min(*budget));
         let lifetime = self.lifetime();
-        let mut child = lifetime.0.derive().label(label(&self.method, &self.uri));
+        let mut child = lifetime.0.derive().label(Arc::clone(&self.line));
         if let Some(at) = self.started.checked_add(timeout) {
             child = child.deadline(at);
         }
@@ -301,7 +309,7 @@ impl InFlight {
         RequestInfo {
             id: self.id.clone(),
             method: self.method.clone(),
-            path: self.uri.path().to_owned(),
+            path: self.path().to_owned(),
             route: self.route.get().cloned(),
             age: self.started.elapsed(),
             phase: self.phase(),
@@ -320,8 +328,8 @@ impl InFlight {
 }
 
 /// What the request's context is called.
-pub(crate) fn label(method: &Method, uri: &Uri) -> String {
-    [method.as_str(), uri.path()].join(" ")
+pub(crate) fn line(method: &Method, uri: &Uri) -> Arc<str> {
+    Arc::from([method.as_str(), uri.path()].join(" "))
 }
 
 impl Drop for InFlight {
@@ -338,7 +346,3 @@ impl Drop for Handling {
         self.0.handled.notify_one();
     }
 }
-
-/// How handlers' layers find their request again: an extension of the request.
-#[derive(Clone, Debug)]
-pub(crate) struct Tracked(pub(crate) Arc<InFlight>);

@@ -177,6 +177,7 @@ mod link;
 mod listener;
 mod mount;
 pub mod observe;
+mod params;
 mod problem;
 mod request;
 mod route_limits;
@@ -190,6 +191,7 @@ mod strict;
 mod table;
 #[cfg(feature = "tls")]
 mod tls;
+mod tracked;
 mod transport;
 #[cfg(unix)]
 mod unix;

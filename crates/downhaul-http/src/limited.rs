@@ -10,8 +10,8 @@ use http::Request;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::in_flight::Tracked;
 use crate::route_limits::RouteLimits;
+use crate::tracked::Tracked;
 
 /// A service under [`RouteLimits`], as their layer makes it.
 #[derive(Clone, Debug)]
@@ -42,11 +42,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let tracked = request.extensions().get::<Tracked>().cloned();
+        let in_flight = Tracked::request(request.extensions()).map(|request| &**request);
         let ctx = request.extensions().get::<Context>().cloned();
         let ctx = ctx.unwrap_or_else(Context::background);
-        let request_in_flight = tracked.as_ref().map(|Tracked(in_flight)| &**in_flight);
-        let (ctx, place) = match self.limits.enter(ctx, request_in_flight) {
+        let (ctx, place) = match self.limits.enter(ctx, in_flight) {
             Ok(entered) => entered,
             Err(error) => return LimitedFuture(Box::pin(async { Ok(error.into_response()) })),
         };

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Instant, RequestId};
-use http::{Method, Uri};
+use http::Method;
 use slab::Slab;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -85,14 +85,14 @@ impl Link {
         self: &Arc<Self>,
         id: RequestId,
         method: Method,
-        uri: Uri,
+        line: Arc<str>,
     ) -> Arc<InFlight> {
         self.hub.count_request();
         let mut traffic = self.traffic();
         let link = Arc::clone(self);
         Arc::new_cyclic(|request| {
             let key = traffic.requests.insert(Weak::clone(request));
-            InFlight::new(link, key, id, method, uri)
+            InFlight::new(link, key, id, method, line)
         })
     }
 
@@ -223,7 +223,7 @@ mod tests {
 
     async fn link() -> Arc<Link> {
         let limits = Limits { write_timeout: Duration::from_secs(10), ..Limits::default() };
-        let hub = Arc::new(Hub::new(Context::background(), limits, Arc::new(AccessLog)));
+        let hub = Arc::new(Hub::new(Context::background(), limits, Arc::new(AccessLog), false));
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
         Link::open(hub, Address::Memory, permit)
     }

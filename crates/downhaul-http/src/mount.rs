@@ -11,8 +11,8 @@ use tower_service::Service;
 use crate::body::Body;
 use crate::endpoint::Endpoint;
 use crate::error::{BoxError, Error};
-use crate::in_flight::Tracked;
 use crate::request::Request;
+use crate::tracked::Tracked;
 
 /// The target of a request as it was sent, for a service that is
 /// [nested](crate::Router::nest_service) and sees its own part alone: an extension of the request.
@@ -24,7 +24,7 @@ use crate::request::Request;
 pub struct OriginalUri(pub Uri);
 
 pub(crate) fn original_uri<'a>(extensions: &'a Extensions, uri: &'a Uri) -> &'a Uri {
-    let sent = extensions.get::<Tracked>().map(|Tracked(in_flight)| &in_flight.uri);
+    let sent = extensions.get().map(|Tracked { uri, .. }| uri);
     let kept = || extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri);
     sent.or_else(kept).unwrap_or(uri)
 }

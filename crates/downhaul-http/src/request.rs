@@ -17,9 +17,11 @@ use serde::de::DeserializeOwned;
 use crate::address::Address;
 use crate::body::Body;
 use crate::error::Error;
-use crate::in_flight::Tracked;
+use crate::in_flight::InFlight;
 use crate::mount;
+use crate::params::Params;
 use crate::set_timeout::set_timeout;
+use crate::tracked::{Carried, Tracked};
 
 /// A request on its way to a handler, with the router's state.
 ///
@@ -44,42 +46,59 @@ use crate::set_timeout::set_timeout;
 /// }
 /// ```
 pub struct Request<S = ()> {
+    /// In a box: it is moved from one middleware to the next.
+    inner: Box<Inner>,
+    state: Arc<S>,
+}
+
+struct Inner {
     parts: Parts,
     /// Taken when it is read.
     body: Option<Body>,
-    state: Arc<S>,
-    params: Vec<(Box<str>, Box<str>)>,
+    carried: Option<Carried>,
+    params: Params,
     route: Option<Arc<str>>,
 }
 
 impl<S> Request<S> {
-    pub(crate) fn new(request: http::Request<Body>, state: Arc<S>) -> Self {
-        let (parts, body) = request.into_parts();
-        Self { parts, body: Some(body), state, params: Vec::new(), route: None }
+    /// The request and its context. Only one that no server served comes without a context.
+    pub(crate) fn new(request: http::Request<Body>, state: Arc<S>) -> (Context, Self) {
+        let (parts, mut body) = request.into_parts();
+        let carried = body.take_carried();
+        let ctx = carried.as_ref().map(|Carried { ctx, .. }| ctx);
+        let ctx = ctx.or_else(|| parts.extensions.get()).cloned();
+        let (body, params) = (Some(body), Params::default());
+        let inner = Box::new(Inner { parts, body, carried, params, route: None });
+        (ctx.unwrap_or_else(Context::background), Self { inner, state })
     }
 
-    pub(crate) fn matched(&mut self, route: &Arc<str>, params: &matchit::Params<'_, '_>) {
-        self.route = Some(Arc::clone(route));
+    pub(crate) fn matched(&mut self, route: &Arc<str>, params: Params) {
+        self.inner.route = Some(Arc::clone(route));
         self.found(params);
     }
 
-    pub(crate) fn found(&mut self, params: &matchit::Params<'_, '_>) {
-        self.params = params.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    pub(crate) fn found(&mut self, params: Params) {
+        self.inner.params = params;
     }
 
     pub(crate) fn shared_route(&self) -> Option<Arc<str>> {
-        self.route.clone()
+        self.inner.route.clone()
+    }
+
+    /// The request in flight, where a server of ours serves it.
+    pub(crate) fn in_flight(&self) -> Option<&InFlight> {
+        let carried = self.inner.carried.as_ref().map(|Carried { request, .. }| request);
+        carried.or_else(|| Tracked::request(self.extensions())).map(|request| &**request)
     }
 
     /// What a path that ends with `{*rest}` has matched there.
     pub(crate) fn rest(&self) -> Option<&str> {
         let ends_with_rest = self.route().is_some_and(|route| route.ends_with("/{*rest}"));
-        self.params.last().filter(|_| ends_with_rest).map(|(_, rest)| &**rest)
+        self.inner.params.last(self.uri().path()).filter(|_| ends_with_rest)
     }
 
     pub(crate) fn with_state<T>(self, state: Arc<T>) -> Request<T> {
-        let Self { parts, body, params, route, .. } = self;
-        Request { parts, body, state, params, route }
+        Request { inner: self.inner, state }
     }
 
     /// What the router was given with [`Router::with_state`](crate::Router::with_state).
@@ -89,23 +108,23 @@ impl<S> Request<S> {
 
     /// The method.
     pub fn method(&self) -> &Method {
-        &self.parts.method
+        &self.inner.parts.method
     }
 
     /// The target, undecoded.
     pub fn uri(&self) -> &Uri {
-        &self.parts.uri
+        &self.inner.parts.uri
     }
 
     /// The target as it was sent, also where a router around this one has
     /// [stripped](crate::Router::nest_service) a prefix.
     pub fn original_uri(&self) -> &Uri {
-        mount::original_uri(&self.parts.extensions, &self.parts.uri)
+        mount::original_uri(&self.inner.parts.extensions, &self.inner.parts.uri)
     }
 
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
-        &self.parts.headers
+        &self.inner.parts.headers
     }
 
     /// The id of the last [event](crate::Event::id) that a client has seen which comes back to a
@@ -118,17 +137,17 @@ impl<S> Request<S> {
 
     /// What layers left for the handler.
     pub fn extensions(&self) -> &Extensions {
-        &self.parts.extensions
+        &self.inner.parts.extensions
     }
 
     /// What layers left for the handler, for middleware to add to.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
-        &mut self.parts.extensions
+        &mut self.inner.parts.extensions
     }
 
     /// The template that matched, such as `/orders/{id}`; `None` in middleware around a 404.
     pub fn route(&self) -> Option<&str> {
-        self.route.as_deref()
+        self.inner.route.as_deref()
     }
 
     /// The parameter `name` of the path, percent-decoded and parsed.
@@ -141,8 +160,7 @@ impl<S> Request<S> {
         T: FromStr,
         T::Err: fmt::Display,
     {
-        let found = self.params.iter().find(|(known, _)| **known == *name);
-        let Some((_, raw)) = found else {
+        let Some(raw) = self.inner.params.get(name, self.uri().path()) else {
             let route = self.route().unwrap_or_default();
             return Err(Error::internal(format!("`{route}` has no parameter `{name}`")));
         };
@@ -157,7 +175,7 @@ impl<S> Request<S> {
     /// The other end of the connection; `None` where no [`Server`](crate::Server) served the
     /// request. Behind a proxy it is the proxy.
     pub fn peer(&self) -> Option<&Address> {
-        self.parts.extensions.get::<Tracked>().map(|Tracked(request)| &request.link.peer)
+        self.in_flight().map(|request| &request.link.peer)
     }
 
     /// The query string as a `T`; an absent one is empty.
@@ -166,7 +184,7 @@ impl<S> Request<S> {
     ///
     /// 400 that names what is missing or does not parse.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let query = self.parts.uri.query().unwrap_or_default();
+        let query = self.inner.parts.uri.query().unwrap_or_default();
         serde_urlencoded::from_str(query)
             .map_err(|error| Error::bad_request(format!("the query is not valid: {error}")))
     }
@@ -208,7 +226,8 @@ impl<S> Request<S> {
     ///
     /// Not cancel safe: what was read of the body is lost.
     pub async fn bytes(&mut self) -> Result<Bytes, Error> {
-        let body = self.body.take().ok_or_else(|| Error::internal("the body was read before"))?;
+        let body =
+            self.inner.body.take().ok_or_else(|| Error::internal("the body was read before"))?;
         Ok(body.collect().await?.to_bytes())
     }
 
@@ -222,7 +241,8 @@ impl<S> Request<S> {
     ///
     /// As cancel safe as the extractor is.
     pub async fn extract<T: FromRequestParts<()>>(&mut self) -> Result<T, T::Rejection> {
-        T::from_request_parts(&mut self.parts, &()).await
+        self.inner.expose();
+        T::from_request_parts(&mut self.inner.parts, &()).await
     }
 
     /// Gives the request another deadline, `timeout` after its head was read, and returns the
@@ -261,13 +281,23 @@ impl<S> Request<S> {
     /// ```
     #[must_use = "the context that it was called with keeps its deadline"]
     pub fn set_timeout(&self, ctx: &Context, timeout: Duration) -> Context {
-        let tracked = self.parts.extensions.get::<Tracked>();
-        set_timeout(tracked.map(|Tracked(in_flight)| &**in_flight), ctx, timeout)
+        set_timeout(self.in_flight(), ctx, timeout)
     }
 
     /// The request as other libraries know it, with its body if that was not read.
-    pub fn into_http(self) -> http::Request<Body> {
-        http::Request::from_parts(self.parts, self.body.unwrap_or_else(Body::empty))
+    pub fn into_http(mut self) -> http::Request<Body> {
+        self.inner.expose();
+        let Inner { parts, body, .. } = *self.inner;
+        http::Request::from_parts(parts, body.unwrap_or_else(Body::empty))
+    }
+}
+
+impl Inner {
+    /// Shows extractors and services of others what our own find without.
+    fn expose(&mut self) {
+        if let Some(carried) = self.carried.take() {
+            carried.expose(&mut self.parts.extensions, &self.parts.uri);
+        }
     }
 }
 
@@ -276,7 +306,7 @@ impl<S> fmt::Debug for Request<S> {
         f.debug_struct("Request")
             .field("method", self.method())
             .field("uri", self.uri())
-            .field("route", &self.route)
+            .field("route", &self.inner.route)
             .finish_non_exhaustive()
     }
 }

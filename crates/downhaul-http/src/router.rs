@@ -1,8 +1,9 @@
 //! [`Router`]: paths and methods to handlers.
 
+use std::any::TypeId;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context as TaskContext, Poll};
 
 use axum_core::response::{IntoResponse, Response};
@@ -15,7 +16,6 @@ use tower_service::Service;
 use crate::body::Body;
 use crate::endpoint::{Answering, Endpoint, Middleware, Next, endpoint, middleware};
 use crate::error::BoxError;
-use crate::in_flight::Tracked;
 use crate::mount::mounted;
 use crate::request::Request;
 use crate::route_limits::RouteLimits;
@@ -77,6 +77,7 @@ impl Router {
 impl<S: Send + Sync + 'static> Router<S> {
     /// A router whose handlers share `state`; see [`Request::state`].
     pub fn with_state(state: S) -> Self {
+        Kinds::add::<S>();
         Self { state: Arc::new(state), table: Arc::default(), chain: Arc::new([]) }
     }
 
@@ -185,7 +186,7 @@ impl<S: Send + Sync + 'static> Router<S> {
     pub fn nest<T: Send + Sync + 'static>(mut self, prefix: &str, inner: Router<T>) -> Self {
         check_prefix(prefix);
         let table = Arc::make_mut(&mut self.table);
-        for Route { path, methods, any } in &inner.table.routes {
+        for Route { path, methods, any, .. } in &inner.table.routes {
             let path = format!("{prefix}{path}");
             for (method, last) in methods {
                 table.insert(&path, method.clone(), inner.endpoint(Arc::clone(last)));
@@ -332,18 +333,15 @@ impl<S: Send + Sync + 'static> Router<S> {
     /// added before run outside of them.
     #[must_use]
     pub fn limits(mut self, limits: RouteLimits) -> Self {
-        let enter: Middleware<S> = Arc::new(move |ctx, request, next| {
-            let tracked = request.extensions().get::<Tracked>().cloned();
-            let in_flight = tracked.as_ref().map(|Tracked(in_flight)| &**in_flight);
-            match limits.enter(ctx, in_flight) {
+        let enter: Middleware<S> =
+            Arc::new(move |ctx, request, next| match limits.enter(ctx, request.in_flight()) {
                 Err(error) => Box::pin(async { error.into_response() }),
                 Ok((ctx, None)) => next.start(ctx, request),
                 Ok((ctx, Some(place))) => Box::pin(async move {
                     let _place = place;
                     next.start(ctx, request).await
                 }),
-            }
-        });
+            });
         self.chain = self.chain.iter().cloned().chain([enter]).collect();
         self
     }
@@ -358,15 +356,11 @@ impl<S: Send + Sync + 'static> Router<S> {
     }
 
     fn answer(&self, request: http::Request<Body>) -> Answering {
-        let ctx = request.extensions().get::<Context>().cloned();
-        let tracked = request.extensions().get::<Tracked>().cloned();
-        let mut request = Request::new(request, Arc::clone(&self.state));
+        let (ctx, mut request) = Request::new(request, Arc::clone(&self.state));
         let last = self.table.find(&mut request);
-        if let (Some(Tracked(in_flight)), Some(route)) = (tracked, request.shared_route()) {
+        if let (Some(in_flight), Some(route)) = (request.in_flight(), request.shared_route()) {
             in_flight.route.get_or_init(|| route);
         }
-        // Only a request that no `Server` served comes without a context.
-        let ctx = ctx.unwrap_or_else(Context::background);
         Next::new(Arc::clone(&self.chain), last).start(ctx, request)
     }
 }
@@ -374,6 +368,28 @@ impl<S: Send + Sync + 'static> Router<S> {
 #[track_caller]
 fn check_prefix(prefix: &str) {
     assert!(!prefix.ends_with('/'), "the prefix `{prefix}` ends with `/`: leave it out");
+}
+
+/// The types of the routers that were made, which differ in their states.
+struct Kinds(Vec<TypeId>);
+
+static KINDS: RwLock<Kinds> = RwLock::new(Kinds(Vec::new()));
+
+impl Kinds {
+    fn add<S: 'static>() {
+        let kind = TypeId::of::<Router<S>>();
+        let mut kinds = KINDS.write().unwrap_or_else(PoisonError::into_inner);
+        if !kinds.0.contains(&kind) {
+            kinds.0.push(kind);
+        }
+    }
+}
+
+/// Whether a service is a router, and nothing around one: who is generic over services cannot ask
+/// the type system.
+pub(crate) fn is_router<T: 'static>() -> bool {
+    let kinds = KINDS.read().unwrap_or_else(PoisonError::into_inner);
+    kinds.0.contains(&TypeId::of::<T>())
 }
 
 impl<S, B> Service<http::Request<B>> for Router<S>

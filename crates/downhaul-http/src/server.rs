@@ -17,6 +17,7 @@ use crate::hub::Hub;
 use crate::limits::{Limits, OnDisconnect};
 use crate::listener::Listener;
 use crate::observe::{AccessLog, RequestObserver};
+use crate::router::is_router;
 use crate::running::Running;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
@@ -231,7 +232,7 @@ impl Server {
         B::Error: Into<BoxError>,
     {
         let (own, canceller) = ctx.derive().label("http").build();
-        let hub = Arc::new(Hub::new(own, self.limits, self.observer));
+        let hub = Arc::new(Hub::new(own, self.limits, self.observer, is_router::<S>()));
         let places = self.listeners.iter().map(|one| (one.address().clone(), one.url())).collect();
         accept(self.listeners, Arc::clone(&hub), ctx, service);
         Running::new(hub, canceller, places)

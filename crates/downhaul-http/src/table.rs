@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::endpoint::{Endpoint, endpoint};
 use crate::error::Error;
+use crate::params::{Names, Params, names};
 use crate::request::Request;
 
 pub(crate) struct Table<S> {
@@ -18,6 +19,7 @@ pub(crate) struct Table<S> {
 
 pub(crate) struct Route<S> {
     pub(crate) path: Arc<str>,
+    names: Names,
     pub(crate) methods: Vec<(Method, Endpoint<S>)>,
     /// Takes every method; there are no others then.
     pub(crate) any: Option<Endpoint<S>>,
@@ -27,6 +29,8 @@ pub(crate) struct Route<S> {
 pub(crate) struct Fallback<S> {
     /// Where its router is nested.
     pub(crate) prefix: Arc<str>,
+    /// Those of the prefix, and `rest`.
+    names: Names,
     pub(crate) endpoint: Endpoint<S>,
 }
 
@@ -63,7 +67,8 @@ impl<S: Send + Sync + 'static> Table<S> {
                 panic!("what no route matches under `{prefix}/` has a fallback already");
             }
         }
-        self.fallbacks.push(Fallback { prefix: Arc::from(prefix), endpoint });
+        let names = names(&format!("{prefix}/{{*rest}}"));
+        self.fallbacks.push(Fallback { prefix: Arc::from(prefix), names, endpoint });
     }
 
     /// The route of a path, which is a new one where there was none.
@@ -76,17 +81,19 @@ impl<S: Send + Sync + 'static> Table<S> {
             if let Err(error) = self.paths.insert(path, at) {
                 panic!("the path `{path}` cannot be routed: {error}");
             }
-            self.routes.push(Route { path: Arc::from(path), methods: Vec::new(), any: None });
+            let (path, names) = (Arc::from(path), names(path));
+            self.routes.push(Route { path, names, methods: Vec::new(), any: None });
         }
         &mut self.routes[at]
     }
 
     /// The handler for a request, which learns its route and parameters.
     pub(crate) fn find(&self, request: &mut Request<S>) -> Endpoint<S> {
-        let uri = request.uri().clone();
-        let Ok(matched) = self.paths.at(uri.path()) else { return self.find_fallback(request) };
+        let path = request.uri().path();
+        let Ok(matched) = self.paths.at(path) else { return self.find_fallback(request) };
         let route = &self.routes[*matched.value];
-        request.matched(&route.path, &matched.params);
+        let params = Params::new(&route.names, path, &matched.params);
+        request.matched(&route.path, params);
         if let Some(endpoint) = &route.any {
             return Arc::clone(endpoint);
         }
@@ -101,10 +108,12 @@ impl<S: Send + Sync + 'static> Table<S> {
 
     /// The fallback of the innermost router in which the path lies, where one has any.
     fn find_fallback(&self, request: &mut Request<S>) -> Endpoint<S> {
-        let uri = request.uri().clone();
-        let Ok(matched) = self.lost.at(uri.path()) else { return not_found() };
-        request.found(&matched.params);
-        Arc::clone(&self.fallbacks[*matched.value].endpoint)
+        let path = request.uri().path();
+        let Ok(matched) = self.lost.at(path) else { return not_found() };
+        let fallback = &self.fallbacks[*matched.value];
+        let params = Params::new(&fallback.names, path, &matched.params);
+        request.found(params);
+        Arc::clone(&fallback.endpoint)
     }
 }
 
@@ -173,13 +182,16 @@ impl<S> Clone for Table<S> {
 
 impl<S> Clone for Route<S> {
     fn clone(&self) -> Self {
-        let Self { path, methods, any } = self;
-        Self { path: Arc::clone(path), methods: methods.clone(), any: any.clone() }
+        let Self { path, names, methods, any } = self;
+        let (path, names) = (Arc::clone(path), Arc::clone(names));
+        Self { path, names, methods: methods.clone(), any: any.clone() }
     }
 }
 
 impl<S> Clone for Fallback<S> {
     fn clone(&self) -> Self {
-        Self { prefix: Arc::clone(&self.prefix), endpoint: Arc::clone(&self.endpoint) }
+        let Self { prefix, names, endpoint } = self;
+        let (prefix, names) = (Arc::clone(prefix), Arc::clone(names));
+        Self { prefix, names, endpoint: Arc::clone(endpoint) }
     }
 }
