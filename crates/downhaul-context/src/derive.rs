@@ -40,6 +40,13 @@ impl<'a> Derive<'a> {
         self
     }
 
+    /// As [`timeout`](Self::timeout), with a budget that counts from `since`: for what has begun a
+    /// while ago, such as a message that was waiting.
+    pub fn timeout_since(mut self, since: Instant, budget: Duration) -> Self {
+        self.deadline = Some(OwnDeadline::since(Moment::from(since), budget));
+        self
+    }
+
     /// Ends the child at `at`, or at the parent's deadline if that is sooner.
     pub fn deadline(mut self, at: Instant) -> Self {
         self.deadline = Some(OwnDeadline::at(Moment::from(at)));

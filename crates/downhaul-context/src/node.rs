@@ -79,7 +79,10 @@ pub(crate) struct OwnDeadline {
 
 impl OwnDeadline {
     pub(crate) fn after(budget: Duration) -> Self {
-        let since = Moment::now();
+        Self::since(Moment::now(), budget)
+    }
+
+    pub(crate) fn since(since: Moment, budget: Duration) -> Self {
         Self { at: since.after(budget), since, is_steady: is_steady() }
     }
 

@@ -7,31 +7,29 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use downhaul_context::Instant;
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 use tracing::debug;
 
 use crate::body::Body;
 use crate::error::BoxError;
 use crate::handle::handle;
-use crate::hub::{Stage, reached};
+use crate::hub::Stage;
 use crate::io::{Io, Protocol};
 use crate::limits::Limits;
 use crate::link::Link;
 use crate::listener::Arrival;
 use crate::stream_executor::StreamExecutor;
+use crate::watch::{Alarm, Watch};
 
 /// How a connection ended.
 enum End {
@@ -51,13 +49,11 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut stages = link.hub.stages();
-    let mut watchdog = Watchdog::new(Arc::clone(&link), stages.clone());
+    let mut watch = Watch::new(Arc::clone(&link));
     let opened = tokio::select! {
         biased;
         opened = open(arrival, &link) => opened,
-        () = watchdog.bite() => return,
-        () = reached(&mut stages, Stage::Closed) => return,
+        _ = watch.alarm() => return,
     };
     let (io, protocol) = match opened {
         Ok(opened) => opened,
@@ -74,7 +70,7 @@ where
     let end = match protocol {
         Protocol::Http1 => {
             let conn = http1(limits).serve_connection(io, service_fn(requests)).with_upgrades();
-            drive(conn, http1::UpgradeableConnection::graceful_shutdown, watchdog, stages).await
+            drive(conn, http1::UpgradeableConnection::graceful_shutdown, watch).await
         }
         Protocol::Http2 => {
             link.multiplex();
@@ -84,7 +80,7 @@ where
                 async move { requests(request).await }
             });
             let conn = http2(limits).serve_connection(io, streams);
-            drive(conn, http2::Connection::graceful_shutdown, watchdog, stages).await
+            drive(conn, http2::Connection::graceful_shutdown, watch).await
         }
     };
     log(&link, &end);
@@ -102,21 +98,16 @@ async fn open(arrival: Arrival, link: &Arc<Link>) -> io::Result<(Io, Protocol)> 
     Ok((io, protocol))
 }
 
-async fn drive<C>(
-    conn: C,
-    graceful_shutdown: fn(Pin<&mut C>),
-    mut watchdog: Watchdog,
-    mut stages: watch::Receiver<Stage>,
-) -> End
+async fn drive<C>(conn: C, graceful_shutdown: fn(Pin<&mut C>), mut watch: Watch) -> End
 where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut conn = pin!(conn);
+    watch.look_for(Stage::Stopping);
     tokio::select! {
         biased;
         result = conn.as_mut() => return End::Over(result),
-        () = watchdog.bite() => return End::Overdue,
-        () = reached(&mut stages, Stage::Stopping) => {}
+        alarm = watch.alarm() => if alarm == Alarm::Overdue { return End::Overdue },
     }
     // A request may lie in the socket of a connection that looks idle. One turn of the runtime lets
     // its driver see that, and the poll that follows lets hyper begin it.
@@ -129,11 +120,14 @@ where
         return End::Over(result);
     }
     graceful_shutdown(conn.as_mut());
+    watch.look_for(Stage::Closed);
     tokio::select! {
         biased;
         result = conn.as_mut() => End::Over(result),
-        () = watchdog.bite() => End::Overdue,
-        () = reached(&mut stages, Stage::Closed) => End::Forced,
+        alarm = watch.alarm() => match alarm {
+            Alarm::Overdue => End::Overdue,
+            Alarm::Stage => End::Forced,
+        },
     }
 }
 
@@ -169,51 +163,5 @@ fn log(link: &Link, end: &End) {
         }
         End::Overdue => debug!(%peer, "connection closed: nothing came in time"),
         End::Forced => debug!(%peer, "connection closed by force"),
-    }
-}
-
-/// Closes connections on which nothing happens, with a timer that is moved as rarely as possible.
-struct Watchdog {
-    link: Arc<Link>,
-    stages: watch::Receiver<Stage>,
-    timer: Pin<Box<Sleep>>,
-}
-
-impl Watchdog {
-    fn new(link: Arc<Link>, stages: watch::Receiver<Stage>) -> Self {
-        let first = link.hub.limits.head_timeout.min(link.hub.limits.idle_timeout);
-        Self { link, stages, timer: Box::pin(sleep(first)) }
-    }
-
-    /// Waits until the link is overdue. To be polled after the connection, whose reads and writes
-    /// move the due time.
-    async fn bite(&mut self) {
-        let Self { link, stages, timer } = self;
-        tokio::select! {
-            biased;
-            () = poll_fn(|cx| poll_overdue(link, timer.as_mut(), cx)) => return,
-            () = reached(stages, Stage::Stopping) => {}
-        }
-        // From here on it bites much sooner.
-        link.bytes_moved();
-        poll_fn(|cx| poll_overdue(link, timer.as_mut(), cx)).await;
-    }
-}
-
-fn poll_overdue(link: &Link, mut timer: Pin<&mut Sleep>, cx: &mut TaskContext<'_>) -> Poll<()> {
-    loop {
-        let Some(due) = link.due() else { return Poll::Pending };
-        // A timer that fires too early costs one look; one that is moved on every request costs the
-        // timer's lock on every request.
-        if due < timer.deadline() {
-            timer.as_mut().reset(due);
-        }
-        if timer.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        if due <= Instant::now() {
-            return Poll::Ready(());
-        }
-        timer.as_mut().reset(due);
     }
 }

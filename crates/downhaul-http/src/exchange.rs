@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum_core::response::IntoResponse;
 use bytes::Bytes;
-use downhaul_context::{Canceller, Cause, CauseKind, Context, Reason};
+use downhaul_context::{Canceller, Cause, CauseKind, Context, Instant, Reason};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
@@ -61,10 +61,11 @@ impl Exchange {
         let limits = &link.hub.limits;
         let budget = read.budget.filter(|_| limits.client_budget);
         let timeout = budget.map_or(limits.timeout, |budget| budget.min(limits.timeout));
-        let line = in_flight::line(method, uri);
-        let (ctx, canceller) = link.ctx.derive().label(Arc::clone(&line)).timeout(timeout).build();
+        let (started, line) = (Instant::now(), in_flight::line(method, uri));
+        let (ctx, canceller) =
+            link.ctx.derive().label(Arc::clone(&line)).timeout_since(started, timeout).build();
         let ctx = read.bind(&ctx, &id);
-        let in_flight = link.begin_request(id, method.clone(), line);
+        let in_flight = link.begin_request(started, id, method.clone(), line);
         if let Some(budget) = budget {
             in_flight.set_budget(budget);
         }
@@ -351,14 +352,14 @@ impl Drop for Exchange {
             self.request.upgraded();
             self.request.link.upgraded.keep(self.canceller.take(), Arc::clone(&self.request));
         }
-        let request = &self.request;
-        request.link.handed_over();
+        let (request, now) = (&self.request, Instant::now());
+        request.link.handed_over(now);
         let outcome = Outcome {
             method: &request.method,
             path: request.path(),
             route: request.route.get().map(|route| &**route),
             status: self.status,
-            took: request.started.elapsed(),
+            took: now.saturating_duration_since(request.started),
             ending: self.ending,
         };
         request.link.hub.observer.close(&self.span, &outcome);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Instant, Reason, RequestId};
 use http::{Method, Uri};
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -138,6 +139,7 @@ impl InFlight {
     pub(crate) fn new(
         link: Arc<Link>,
         key: usize,
+        started: Instant,
         id: RequestId,
         method: Method,
         line: Arc<str>,
@@ -147,7 +149,7 @@ impl InFlight {
             id,
             method,
             line,
-            started: Instant::now(),
+            started,
             route: OnceLock::new(),
             link,
             key,
@@ -329,7 +331,12 @@ impl InFlight {
 
 /// What the request's context is called.
 pub(crate) fn line(method: &Method, uri: &Uri) -> Arc<str> {
-    Arc::from([method.as_str(), uri.path()].join(" "))
+    let mut line = SmallVec::<[u8; 128]>::new();
+    for part in [method.as_str(), " ", uri.path()] {
+        line.extend_from_slice(part.as_bytes());
+    }
+    // All of it was text.
+    Arc::from(String::from_utf8_lossy(&line))
 }
 
 impl Drop for InFlight {

@@ -196,6 +196,7 @@ mod transport;
 #[cfg(unix)]
 mod unix;
 mod upgraded;
+mod watch;
 
 pub use crate::address::Address;
 pub use crate::body::{Body, BodyError};

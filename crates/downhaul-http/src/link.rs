@@ -7,7 +7,7 @@
 //! 2. What is upgraded holds the link, and the link holds it: the end of the socket takes it out.
 //! 3. Nothing is dropped and no waker runs under the lock.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -29,53 +29,58 @@ pub(crate) struct Link {
     pub(crate) hub: Arc<Hub>,
     pub(crate) ctx: Context,
     pub(crate) peer: Address,
+    pub(crate) upgraded: Upgraded,
     key: usize,
     /// An HTTP/2 connection talks without requests; only idleness is timed there.
     multiplexed: AtomicBool,
     /// The last answer was sent before all of its request had come.
     unread_body: AtomicBool,
-    pub(crate) upgraded: Upgraded,
-    traffic: Mutex<Traffic>,
+    requests: Mutex<Slab<Weak<InFlight>>>,
+    /// How many of them there are.
+    busy: AtomicUsize,
+    /// An answer was handed over and has not all been written yet.
+    unflushed: AtomicBool,
+    /// Bytes have come since there was last a request.
+    head_begun: AtomicBool,
+    /// The client takes no more of what there is to write.
+    is_stuck: AtomicBool,
+    opened: Instant,
+    /// When there was last a request: nanoseconds after it was opened.
+    idle_at: AtomicU64,
+    times: Mutex<Times>,
     _canceller: Canceller,
     _permit: OwnedSemaphorePermit,
 }
 
-struct Traffic {
-    requests: Slab<Weak<InFlight>>,
-    /// When there was last a request, or the connection began.
-    idle_since: Instant,
-    /// When the first byte came after that.
+/// When what is rare has begun, as far as somebody has looked.
+#[derive(Default)]
+struct Times {
     head_since: Option<Instant>,
-    /// When bytes last moved. Kept only while the server stops.
-    moved: Instant,
-    /// An answer was handed over and has not all been written yet.
-    unflushed: bool,
-    /// Since when the client has taken nothing of what there is to write.
     stuck_since: Option<Instant>,
+    /// When bytes last moved. Kept only while the server stops.
+    moved: Option<Instant>,
 }
 
 impl Link {
     /// Opens one that was [admitted](Hub::admit).
     pub(crate) fn open(hub: Arc<Hub>, peer: Address, permit: OwnedSemaphorePermit) -> Arc<Self> {
         let (ctx, canceller) = hub.ctx.derive().label("connection").build();
-        let now = Instant::now();
-        let traffic = Traffic {
-            requests: Slab::new(),
-            idle_since: now,
-            head_since: None,
-            moved: now,
-            unflushed: false,
-            stuck_since: None,
-        };
         Arc::new_cyclic(|link| Self {
             key: hub.add_link(link),
             hub,
             ctx,
             peer,
+            upgraded: Upgraded::default(),
             multiplexed: AtomicBool::new(false),
             unread_body: AtomicBool::new(false),
-            upgraded: Upgraded::default(),
-            traffic: Mutex::new(traffic),
+            requests: Mutex::default(),
+            busy: AtomicUsize::new(0),
+            unflushed: AtomicBool::new(false),
+            head_begun: AtomicBool::new(false),
+            is_stuck: AtomicBool::new(false),
+            opened: Instant::now(),
+            idle_at: AtomicU64::new(0),
+            times: Mutex::default(),
             _canceller: canceller,
             _permit: permit,
         })
@@ -83,50 +88,57 @@ impl Link {
 
     pub(crate) fn begin_request(
         self: &Arc<Self>,
+        started: Instant,
         id: RequestId,
         method: Method,
         line: Arc<str>,
     ) -> Arc<InFlight> {
         self.hub.count_request();
-        let mut traffic = self.traffic();
+        self.head_begun.store(false, Ordering::Relaxed);
+        let mut requests = self.requests_now();
+        self.busy.fetch_add(1, Ordering::AcqRel);
         let link = Arc::clone(self);
         Arc::new_cyclic(|request| {
-            let key = traffic.requests.insert(Weak::clone(request));
-            InFlight::new(link, key, id, method, line)
+            let key = requests.insert(Weak::clone(request));
+            InFlight::new(link, key, started, id, method, line)
         })
     }
 
     pub(crate) fn end_request(&self, key: usize) {
-        let mut traffic = self.traffic();
-        traffic.requests.try_remove(key);
-        if traffic.requests.is_empty() {
-            traffic.idle_since = Instant::now();
-            traffic.moved = traffic.idle_since;
-            traffic.head_since = None;
-        }
-        drop(traffic);
+        let mut requests = self.requests_now();
+        requests.try_remove(key);
+        self.busy.fetch_sub(1, Ordering::AcqRel);
+        drop(requests);
         self.hub.uncount_request();
     }
 
     pub(crate) fn requests(&self) -> Vec<Arc<InFlight>> {
-        self.traffic().requests.iter().filter_map(|(_, request)| request.upgrade()).collect()
+        self.requests_now().iter().filter_map(|(_, request)| request.upgrade()).collect()
     }
 
     /// Whether it has more requests than it may have streams. A stream is over when it is reset,
     /// and its handler may run on for a while.
     pub(crate) fn is_crowded(&self) -> bool {
         let most = self.hub.limits.streams as usize;
-        self.multiplexed.load(Ordering::Relaxed) && self.traffic().requests.len() > most
+        self.is_multiplexed() && self.busy.load(Ordering::Acquire) > most
     }
 
     /// Whether the only request that it can have at a time is there.
     pub(crate) fn is_answering_one(&self) -> bool {
-        let is_one = !self.multiplexed.load(Ordering::Relaxed) && !self.upgraded.is_kept();
-        is_one && !self.traffic().requests.is_empty()
+        self.is_busy() && !self.is_multiplexed() && !self.upgraded.is_kept()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) > 0
     }
 
     pub(crate) fn multiplex(&self) {
         self.multiplexed.store(true, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
+    }
+
+    fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn answered(&self, unread_body: bool) {
@@ -138,64 +150,86 @@ impl Link {
     }
 
     /// The body of an answer is with hyper, which may not have written it yet.
-    pub(crate) fn handed_over(&self) {
-        self.traffic().unflushed = true;
+    pub(crate) fn handed_over(&self, now: Instant) {
+        self.idle_from(now);
+        self.unflushed.store(true, Ordering::Release);
+    }
+
+    fn idle_from(&self, now: Instant) {
+        let after = now.saturating_duration_since(self.opened).as_nanos();
+        self.idle_at.store(u64::try_from(after).unwrap_or(u64::MAX), Ordering::Release);
     }
 
     pub(crate) fn flushed(&self) {
-        self.traffic().unflushed = false;
+        self.unflushed.store(false, Ordering::Release);
     }
 
     /// The client takes no more for now.
     pub(crate) fn stuck(&self) {
-        self.traffic().stuck_since.get_or_insert_with(Instant::now);
+        self.is_stuck.store(true, Ordering::Relaxed);
+        self.times().stuck_since.get_or_insert_with(Instant::now);
     }
 
     /// The client takes more again.
     pub(crate) fn unstuck(&self) {
-        self.traffic().stuck_since = None;
+        self.is_stuck.store(false, Ordering::Relaxed);
+        self.times().stuck_since = None;
     }
 
     /// The handshake that came before everything else is done.
     pub(crate) fn greeted(&self) {
-        let mut traffic = self.traffic();
-        traffic.idle_since = Instant::now();
-        traffic.head_since = None;
+        self.idle_from(Instant::now());
+        self.head_begun.store(false, Ordering::Relaxed);
+        self.times().head_since = None;
     }
 
     pub(crate) fn bytes_came(&self) {
-        let mut traffic = self.traffic();
-        if traffic.requests.is_empty() && traffic.head_since.is_none() {
-            traffic.head_since = Some(Instant::now());
+        if !self.is_busy() && !self.is_multiplexed() {
+            self.head_begun.store(true, Ordering::Relaxed);
         }
-        drop(traffic);
         self.bytes_moved();
     }
 
     pub(crate) fn bytes_moved(&self) {
         if self.hub.has_reached(Stage::Stopping) {
-            self.traffic().moved = Instant::now();
+            self.times().moved = Some(Instant::now());
         }
+    }
+
+    /// Whether the connection may be due sooner than it was at the last look. It is not while
+    /// requests come and go whole.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.head_begun.load(Ordering::Relaxed)
+            || self.is_stuck.load(Ordering::Relaxed)
+            || self.hub.has_reached(Stage::Stopping)
     }
 
     /// When the connection is to be closed if nothing happens; `None` while it has a request, of
     /// which the client takes the answer.
     pub(crate) fn due(&self) -> Option<Instant> {
         let limits = &self.hub.limits;
-        let traffic = self.traffic();
-        if !traffic.requests.is_empty() || traffic.unflushed {
-            return traffic.stuck_since?.checked_add(limits.write_timeout);
+        let mut times = self.times();
+        let has_begun = self.head_begun.load(Ordering::Relaxed);
+        let begun = times.head_since.unwrap_or_else(Instant::now);
+        times.head_since = has_begun.then_some(begun);
+        if self.is_busy() || self.unflushed.load(Ordering::Acquire) {
+            return times.stuck_since?.checked_add(limits.write_timeout);
         }
-        let idle = traffic.idle_since.checked_add(limits.idle_timeout);
-        let head = traffic.head_since.filter(|_| !self.multiplexed.load(Ordering::Relaxed));
-        let late = head.and_then(|since| since.checked_add(limits.head_timeout));
-        let quiet = self.hub.has_reached(Stage::Stopping).then(|| traffic.moved + QUIET);
+        let idle_since = self.opened + Duration::from_nanos(self.idle_at.load(Ordering::Acquire));
+        let idle = idle_since.checked_add(limits.idle_timeout);
+        let late = times.head_since.and_then(|since| since.checked_add(limits.head_timeout));
+        let stops = self.hub.has_reached(Stage::Stopping);
+        let quiet = stops.then(|| times.moved.map_or(idle_since, |at| at.max(idle_since)) + QUIET);
         [idle.filter(|_| late.is_none()), late, quiet].into_iter().flatten().min()
     }
 
-    fn traffic(&self) -> MutexGuard<'_, Traffic> {
+    fn requests_now(&self) -> MutexGuard<'_, Slab<Weak<InFlight>>> {
         // Nothing that can panic runs under the lock, so a poisoned one is still whole.
-        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -232,7 +266,7 @@ mod tests {
     async fn a_client_that_takes_a_little_has_the_whole_time_again() {
         let (link, seconds) = (link().await, Duration::from_secs);
         let begun = Instant::now();
-        link.handed_over();
+        link.handed_over(begun);
         assert_eq!(link.due(), None);
         link.stuck();
         advance(seconds(6)).await;

@@ -62,8 +62,8 @@ mod tests {
         let known: Vec<_> = matched.params.iter().map(|(name, _)| name).collect();
         assert_eq!(known, names.iter().map(|name| &**name).collect::<Vec<_>>());
         let params = Params::new(&names, path, &matched.params);
-        let pair = |name: &Box<str>| (name.to_string(), params.get(name, path).unwrap().to_owned());
-        names.iter().map(pair).collect()
+        let pair = |name: &str| (name.to_owned(), params.get(name, path).unwrap().to_owned());
+        names.iter().map(|name| pair(name)).collect()
     }
 
     #[test]
