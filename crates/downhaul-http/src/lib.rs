@@ -85,6 +85,9 @@
 //!     `strictness::nothing_can_be_expected_but_to_continue`).
 //! 15. A stream of events that never ends does not hold a drain, and ends whole
 //!     (`events::a_drain_ends_them_whole_and_is_not_held`).
+//! 16. With the feature `idempotency`, a request that comes again with its key is not carried out
+//!     again
+//!     (`idempotency::one_that_comes_again_is_told_the_same_and_is_not_carried_out`).
 //!
 //! # Limits and defaults
 //!
@@ -124,7 +127,9 @@
 //!
 //! # Features
 //!
-//! - `axum`: the extractor `Ctx`.
+//! - `axum`: the extractors `Ctx` and [`OriginalUri`].
+//! - `idempotency`: answers that are kept, and told again to requests with the same
+//!   `Idempotency-Key`.
 
 mod accept;
 mod answer_body;
@@ -142,6 +147,8 @@ mod exchange;
 mod handle;
 mod head;
 mod hub;
+#[cfg(feature = "idempotency")]
+pub mod idempotency;
 mod in_flight;
 mod inject;
 mod io;

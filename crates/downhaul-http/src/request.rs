@@ -80,6 +80,17 @@ impl<S> Request<S> {
         Request { parts, body, state, params, route }
     }
 
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Puts another body in place of the one that is there, or that was there before it was read.
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn replace_body(&mut self, body: Body) -> Body {
+        self.body.replace(body).unwrap_or_default()
+    }
+
     /// What the router was given with [`Router::with_state`](crate::Router::with_state).
     pub fn state(&self) -> &S {
         &self.state

@@ -9,6 +9,10 @@ mod context_layer;
 mod departures;
 mod draining;
 mod events;
+#[cfg(feature = "idempotency")]
+mod idempotency;
+#[cfg(feature = "idempotency")]
+mod idempotency_stores;
 mod interop;
 mod lifecycle;
 mod nesting;
