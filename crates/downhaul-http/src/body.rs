@@ -215,7 +215,7 @@ enum Fault {
 }
 
 impl BodyError {
-    fn broken(source: impl Into<BoxError>) -> Self {
+    pub(crate) fn broken(source: impl Into<BoxError>) -> Self {
         let source = source.into();
         // A body of ours that a service wrapped into one of its own.
         source.downcast::<Self>().map_or_else(|other| Self(Fault::Broken(other)), |ours| *ours)

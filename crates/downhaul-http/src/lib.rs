@@ -73,7 +73,6 @@
 //!     `connections::a_client_that_says_nothing_is_closed_after_the_idle_limit`), and so are those
 //!     that take nothing of their answer
 //!     (`connections::a_client_that_stops_reading_is_closed_after_the_write_limit`).
-//!
 //! 11. A client that says how long it waits is not worked for any longer
 //!     (`budgets::a_client_shortens_the_deadline_by_what_it_says`), and [`inject`] says it to those
 //!     that are called next (`budgets::what_is_left_goes_on_to_the_next_service`).
@@ -102,6 +101,9 @@
 //!     (`abuse::windows::one_that_never_opens_is_cut_at_the_deadline`).
 //! 19. A request leaves nothing behind, however it ended
 //!     (`baseline::a_hundred_thousand_requests_leave_tasks_contexts_and_values_as_they_were`).
+//! 20. With the feature `idempotency`, a request that comes again with its key is not carried out
+//!     again
+//!     (`idempotency::one_that_comes_again_is_told_the_same_and_is_not_carried_out`).
 //!
 //! # Limits and defaults
 //!
@@ -144,7 +146,9 @@
 //!
 //! # Features
 //!
-//! - `axum`: the extractors `Ctx` and `Peer`.
+//! - `axum`: the extractors `Ctx`, `Peer` and [`OriginalUri`].
+//! - `idempotency`: answers that are kept, and told again to requests with the same
+//!   `Idempotency-Key`.
 //! - `systemd`: `Listener::inherited`, the sockets that systemd has opened.
 //! - `tls`: `Listener::tls`, encrypted connections.
 
@@ -165,6 +169,8 @@ mod exchange;
 mod handle;
 mod head;
 mod hub;
+#[cfg(feature = "idempotency")]
+pub mod idempotency;
 mod in_flight;
 #[cfg(all(unix, feature = "systemd"))]
 mod inherited;

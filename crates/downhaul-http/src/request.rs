@@ -101,6 +101,17 @@ impl<S> Request<S> {
         Request { inner: self.inner, state }
     }
 
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.inner.parts
+    }
+
+    /// Puts another body in place of the one that is there, or that was there before it was read.
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn replace_body(&mut self, body: Body) -> Body {
+        self.inner.body.replace(body).unwrap_or_default()
+    }
+
     /// What the router was given with [`Router::with_state`](crate::Router::with_state).
     pub fn state(&self) -> &S {
         &self.state

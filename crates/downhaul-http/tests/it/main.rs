@@ -14,6 +14,10 @@ mod draining;
 mod encrypted;
 mod events;
 mod frames;
+#[cfg(feature = "idempotency")]
+mod idempotency;
+#[cfg(feature = "idempotency")]
+mod idempotency_stores;
 mod interop;
 mod lifecycle;
 mod listening;

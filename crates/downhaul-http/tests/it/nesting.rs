@@ -122,6 +122,14 @@ async fn a_service_under_a_service_still_finds_what_was_sent() {
 }
 
 #[tokio::test]
+async fn a_service_finds_the_context_that_middleware_passed_on() {
+    let router = Router::new().nest_service("/shop", shop());
+    let server = Fixture::start(router.clone().middleware(identify)).await;
+    assert_eq!(server.get("/shop/user").await.body, "ada");
+    assert_eq!(Fixture::start(router).await.get("/shop/user").await.body, "nobody");
+}
+
+#[tokio::test]
 async fn what_axum_has_stripped_is_found_under_our_server() {
     let ours = Router::new().nest_service("/deep", shop());
     let app = axum::Router::new().nest_service("/outer", ours);
