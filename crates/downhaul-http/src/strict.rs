@@ -60,9 +60,7 @@ fn not_the_host(host: &HeaderValue, target: Option<&Authority>) -> Option<&'stat
         Ok(host) if host.port_u16().is_none() && has_port(&host) => {
             Some("the port in the Host header is none; send a number below 65536")
         }
-        Ok(host) if !is_address_if_bracketed(&host) => {
-            Some("the brackets in the Host header hold no address; send one of IPv6")
-        }
+        Ok(host) if !is_one(&host) => Some("the Host header is not one host; send one"),
         Ok(host) if target.is_some_and(|target| *target != host) => {
             Some("the Host header and the target name two hosts; send one")
         }
@@ -84,9 +82,13 @@ fn is_plain(host: &[u8]) -> bool {
     name > 0 && port.len() < 5 && port.iter().all(u8::is_ascii_digit)
 }
 
-fn is_address_if_bracketed(host: &Authority) -> bool {
-    let inside = host.host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    inside.is_none_or(|inside| inside.parse::<Ipv6Addr>().is_ok())
+/// Whether there are brackets around an address of IPv6 or none at all, and no comma, by which a
+/// proxy may have made one header out of two.
+fn is_one(host: &Authority) -> bool {
+    match host.host().strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        Some(inside) => inside.is_some_and(|inside| inside.parse::<Ipv6Addr>().is_ok()),
+        None => !host.host().contains(['[', ']', ',']),
+    }
 }
 
 /// A colon at the end says that there is a port, and leaves it to the scheme.
