@@ -14,6 +14,7 @@ mod frames;
 mod interop;
 mod lifecycle;
 mod malformed;
+mod multiplexed;
 mod parsers;
 mod route_limits;
 mod routing;
