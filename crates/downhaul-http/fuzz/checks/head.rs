@@ -45,9 +45,9 @@ async fn answer(request: Request<()>) -> Response {
 fn assert_is_plain(method: &Method, uri: &http::Uri, version: Version, headers: &HeaderMap) {
     let hosts: Vec<_> = headers.get_all("host").iter().collect();
     assert!(hosts.len() < 2 && (version != Version::HTTP_11 || hosts.len() == 1));
-    let is_host = |byte: &u8| !b" \t,/?#@\\\"<>".contains(byte) && byte.is_ascii_graphic();
-    let all_hosts = hosts.iter().all(|host| host.as_bytes().iter().all(is_host));
-    assert!(all_hosts && hosts.iter().all(|host| !host.is_empty()), "{hosts:?}");
+    let target = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let named = hosts.iter().map(|host| host.as_bytes()).chain(target);
+    assert!(named.into_iter().all(is_host), "{uri} {hosts:?}");
     assert!(headers.get_all("transfer-encoding").iter().count() < 2);
     let only = |name, word: &[u8]| {
         headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word))
@@ -58,6 +58,14 @@ fn assert_is_plain(method: &Method, uri: &http::Uri, version: Version, headers: 
         Method::OPTIONS => {}
         _ => assert!(uri.path().starts_with('/'), "{uri}"),
     }
+}
+
+/// Something in front of a port, and nothing that could end it, or begin another.
+fn is_host(host: &[u8]) -> bool {
+    let is_of_one = |byte: &u8| !b" \t,/?#@\\\"<>".contains(byte) && byte.is_ascii_graphic();
+    let is_begun = host.first().is_some_and(|byte| *byte != b':');
+    let bracket = host.iter().position(|byte| *byte == b'[');
+    is_begun && host.iter().all(is_of_one) && bracket.is_none_or(|at| at == 0)
 }
 
 /// The request that the bytes describe, if they do.

@@ -158,6 +158,29 @@ async fn heads_that_http2_forbids_reach_no_handler() {
     }
 }
 
+#[tokio::test]
+async fn an_authority_that_is_none_reaches_no_handler() {
+    let server =
+        Fixture::start(Router::new().get("/", async |_: Context, _: Request| "taken")).await;
+    for (authority, reply) in [
+        ("t:80", Reply::Status(200)),
+        ("[::1]:80", Reply::Status(200)),
+        ("u@t", Reply::Status(400)),
+        ("a,b", Reply::Status(400)),
+        (",[::1]:80", Reply::Status(400)),
+        ("[zz]", Reply::Status(400)),
+        ("t:65536", Reply::Status(400)),
+        ("a b", Reply::Reset(PROTOCOL_ERROR)),
+    ] {
+        let mut peer = Peer::connect(&server).await;
+        let pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/")];
+        let fields = pseudo.into_iter().chain([(":authority", authority)]);
+        let block: Vec<_> = fields.flat_map(|(name, value)| frames::field(name, value)).collect();
+        peer.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)).await;
+        assert_eq!(peer.reply(1).await, reply, "{authority}");
+    }
+}
+
 /// A whole request on the first stream, with these headers besides.
 fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let more = more.iter().flat_map(|(name, value)| frames::field(name, value));
