@@ -85,7 +85,7 @@
 //!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
 //!     (`strictness::no_coding_but_chunked_is_known`,
 //!     `strictness::nothing_can_be_expected_but_to_continue`), targets that are none
-//!     (`malformed::lines::request_lines`). Of 160 malformed and odd requests, `malformed` says
+//!     (`malformed::lines::request_lines`). Of 170 malformed and odd requests, `malformed` says
 //!     what the RFCs want and what becomes of each, and that none smuggles another.
 //! 15. A client that floods, resets or starves its streams is sent away or waited for, and costs
 //!     the others nothing (`abuse`): no connection runs more handlers at once than it may have
