@@ -8,7 +8,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
 
 /// How many inputs are made up for a check.
-const CASES: u32 = 4_000;
+const CASES: u32 = if cfg!(miri) { 16 } else { 4_000 };
 
 /// Runs a check over its folder below `fuzz/corpus`, and over what is made of that.
 pub(crate) fn run(folder: &Path, check: fn(&[u8])) {
