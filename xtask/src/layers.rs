@@ -27,15 +27,17 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
                             "downhaul-rabbitmq", "downhaul-kafka"],    &["downhaul-testkit"]),
     ("downhaul-tests",    ANYTHING,                                    ANYTHING),
     ("downhaul-book",     ANYTHING,                                    ANYTHING),
-    ("xtask",             &["downhaul-testkit", "downhaul-context"],   &[]),
+    ("xtask",             &["downhaul-testkit", "downhaul-context",
+                            "downhaul-http"],                          &[]),
 ];
 
 /// An engine of others and the packages that may know it; `*` at the end of a name is any ending.
 /// What a package's tests use is its own business only where a second list says so.
 #[rustfmt::skip]
 const ENGINES: &[(&str, &[&str], &[&str])] = &[
-    ("hyper",                 &["downhaul-http"],     &["downhaul"]),
-    ("hyper-util",            &["downhaul-http"],     &["downhaul"]),
+    // `cargo xtask bench` compares the server with hyper alone.
+    ("hyper",                 &["downhaul-http", "xtask"], &["downhaul"]),
+    ("hyper-util",            &["downhaul-http", "xtask"], &["downhaul"]),
     ("lapin",                 &["downhaul-rabbitmq"], &["downhaul"]),
     ("rdkafka",               &["downhaul-kafka"],    &["downhaul"]),
     ("opentelemetry*",        &["downhaul"],          &[]),

@@ -16,6 +16,11 @@ pub(crate) trait Lifetime {
     /// The context of its request.
     fn ctx(&self) -> Context;
 
+    /// How much of it may be handed over at once, in bytes.
+    fn piece(&self) -> usize {
+        usize::MAX
+    }
+
     /// All of the answer was handed over.
     fn complete(&mut self);
 
@@ -28,6 +33,8 @@ pin_project! {
     pub(crate) struct AnswerBody<B, L> {
         #[pin]
         payload: Payload<B>,
+        // What is left of a piece that was larger than may be handed over at once.
+        rest: Bytes,
         lifetime: L,
         // Waits for the end of the context, while the next piece is not there.
         end: Option<Pin<Box<dyn Future<Output = Cause> + Send>>>,
@@ -49,7 +56,7 @@ impl<B: HttpBody<Data = Bytes>, L: Lifetime> AnswerBody<B, L> {
         if payload.is_end_stream() {
             lifetime.complete();
         }
-        Self { payload, lifetime, end: None }
+        Self { payload, rest: Bytes::new(), lifetime, end: None }
     }
 }
 
@@ -67,6 +74,14 @@ where
         cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
+        if !this.rest.is_empty() {
+            // Its context was looked at when its first part was handed over.
+            let part = first(this.rest, this.lifetime.piece());
+            if this.rest.is_empty() && this.payload.is_end_stream() {
+                this.lifetime.complete();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
         let Poll::Ready(frame) = this.payload.as_mut().poll_frame(cx) else {
             let lifetime = &*this.lifetime;
             let end = this.end.get_or_insert_with(|| Box::pin(lifetime.ctx().done_owned()));
@@ -74,30 +89,61 @@ where
             this.lifetime.cut(&cause);
             return Poll::Ready(Some(Err(cause.into())));
         };
-        if frame.is_none() || this.payload.is_end_stream() {
-            this.lifetime.complete();
-        } else if let Some(cause) = this.lifetime.ctx().cause() {
+        let is_last = frame.is_none() || this.payload.is_end_stream();
+        if !is_last && let Some(cause) = this.lifetime.ctx().cause() {
             this.lifetime.cut(&cause);
             return Poll::Ready(Some(Err(cause.into())));
+        }
+        let piece = this.lifetime.piece();
+        let frame = frame.map(|frame| Ok(divide(frame?, this.rest, piece)));
+        if is_last && this.rest.is_empty() {
+            this.lifetime.complete();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.payload.is_end_stream()
+        self.rest.is_empty() && self.payload.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.payload {
-            Payload::Theirs { body } => body.size_hint(),
-            Payload::Ours { bytes } => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+        let (mut hint, rest) = (self.payload.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
         }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
+    }
+}
+
+/// Takes the first bytes, at most so many.
+fn first(bytes: &mut Bytes, most: usize) -> Bytes {
+    bytes.split_to(bytes.len().min(most))
+}
+
+/// Leaves in `rest` what is too much of a frame.
+fn divide(frame: Frame<Bytes>, rest: &mut Bytes, most: usize) -> Frame<Bytes> {
+    match frame.into_data() {
+        Ok(mut bytes) if bytes.len() > most => {
+            let part = first(&mut bytes, most);
+            *rest = bytes;
+            Frame::data(part)
+        }
+        Ok(bytes) => Frame::data(bytes),
+        Err(trailers) => trailers,
     }
 }
 
 impl<B: HttpBody<Data = Bytes>> Payload<B> {
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Theirs { body } => body.size_hint(),
+            Self::Ours { bytes } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+        }
+    }
+
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Theirs { body } => body.is_end_stream(),

@@ -29,6 +29,9 @@ use crate::tracked::Carried;
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static(head::X_REQUEST_ID);
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
+/// As much as one frame of HTTP/2 has.
+const PIECE: usize = 16 << 10;
+
 /// What access logs call a client that went away. No client ever reads it.
 const CLIENT_GONE: u16 = 499;
 
@@ -324,6 +327,12 @@ impl Exchange {
 impl Lifetime for Exchange {
     fn ctx(&self) -> Context {
         self.request.granted_ctx().unwrap_or_else(|| self.ctx.clone())
+    }
+
+    /// HTTP/2 keeps to itself what it is handed, whatever the window of the client takes of it, so
+    /// it gets little: the answer is in flight as long as there is more.
+    fn piece(&self) -> usize {
+        if self.version == Version::HTTP_2 { PIECE } else { usize::MAX }
     }
 
     fn complete(&mut self) {

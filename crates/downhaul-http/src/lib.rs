@@ -84,7 +84,7 @@
 //!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
 //!     (`strictness::no_coding_but_chunked_is_known`,
 //!     `strictness::nothing_can_be_expected_but_to_continue`), targets that are none
-//!     (`malformed::lines::request_lines`). Of 160 malformed and odd requests, `malformed` says
+//!     (`malformed::lines::request_lines`). Of 170 malformed and odd requests, `malformed` says
 //!     what the RFCs want and what becomes of each, and that none smuggles another.
 //! 15. A connection that is upgraded is a request in flight to its end
 //!     (`upgrades::one_is_in_flight_and_its_context_lasts_until_it_is_over`).
@@ -98,7 +98,9 @@
 //!     streams
 //!     (`abuse::resets::slow_ones_run_no_more_handlers_than_there_may_be_streams`), and
 //!     a stream whose window never opens is cut at the deadline
-//!     (`abuse::windows::one_that_never_opens_is_cut_at_the_deadline`).
+//!     (`abuse::windows::one_that_never_opens_is_cut_at_the_deadline`). What a client takes slowly
+//!     is in flight until it has it
+//!     (`abuse::windows::an_answer_in_one_piece_is_in_flight_until_it_is_taken`).
 //! 19. A request leaves nothing behind, however it ended
 //!     (`baseline::a_hundred_thousand_requests_leave_tasks_contexts_and_values_as_they_were`).
 //! 20. With the feature `idempotency`, a request that comes again with its key is not carried out
@@ -135,7 +137,7 @@
 //! - The timeout of a route, or one that a handler asks for, is that of what comes after; what
 //!   runs outside, such as middleware of an outer router, has the server's.
 //! - What HTTP/2 has taken of an answer counts as sent, however small the client's window is: the
-//!   first piece, which may be all of it. Its stream then lasts as long as its connection.
+//!   last 16 KiB. Its stream then lasts as long as its connection.
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
 //! - A client that closes its sending side alone cannot be told from one that has left: it is

@@ -23,8 +23,9 @@ pub(crate) fn objection<B>(request: &Request<B>, head: &Head<'_>) -> Option<Erro
 /// The form of target that the method takes (RFC 9112 §3.2), and a scheme that is served here.
 fn target(method: &Method, uri: &Uri) -> Option<Error> {
     if method == Method::CONNECT {
-        let is_port = uri.port_u16().is_some() && uri.scheme().is_none();
-        return (!is_port).then(|| Error::bad_request("CONNECT takes `host:port`; send that"));
+        let is_place = |to: &Authority| to.port_u16().is_some() && not_a_host(to).is_none();
+        let is_place = uri.authority().is_some_and(is_place) && uri.scheme().is_none();
+        return (!is_place).then(|| Error::bad_request("CONNECT takes `host:port`; send that"));
     }
     match uri.scheme_str() {
         None if uri.authority().is_some() => {
@@ -43,12 +44,13 @@ fn target(method: &Method, uri: &Uri) -> Option<Error> {
 
 /// Exactly one valid `Host`, and the one that the target names (RFC 9112 §3.2, RFC 9113 §8.3.1).
 fn host(version: Version, target: Option<&Authority>, head: &Head<'_>) -> Option<Error> {
-    match head.host {
-        Some(_) if head.hosts > 1 => Some(Error::bad_request("two Host headers; send one")),
-        Some(host) => not_the_host(host, target).map(Error::bad_request),
-        None if version == Version::HTTP_11 => Some(Error::bad_request("no Host header; send one")),
-        None => None,
-    }
+    let objection = match head.host {
+        Some(_) if head.hosts > 1 => Some("two Host headers; send one"),
+        Some(host) => not_the_host(host, target),
+        None if version == Version::HTTP_11 => Some("no Host header; send one"),
+        None => target.and_then(not_a_host),
+    };
+    objection.map(Error::bad_request)
 }
 
 fn not_the_host(host: &HeaderValue, target: Option<&Authority>) -> Option<&'static str> {
@@ -56,19 +58,38 @@ fn not_the_host(host: &HeaderValue, target: Option<&Authority>) -> Option<&'stat
         return None;
     }
     match Authority::try_from(host.as_bytes()) {
-        Ok(host) if host.as_str().contains('@') => Some("the Host header names a user; send none"),
-        Ok(host) if host.port_u16().is_none() && has_port(&host) => {
-            Some("the port in the Host header is none; send a number below 65536")
-        }
-        Ok(host) if !is_address_if_bracketed(&host) => {
-            Some("the brackets in the Host header hold no address; send one of IPv6")
-        }
         Ok(host) if target.is_some_and(|target| *target != host) => {
             Some("the Host header and the target name two hosts; send one")
         }
-        Ok(_) => None,
-        Err(_) => Some("the Host header is not a host; send `name` or `name:port`"),
+        Ok(host) => not_a_host(&host),
+        Err(_) => Some(NO_HOST),
     }
+}
+
+const NO_HOST: &str = "the Host header is not a host; send `name` or `name:port`";
+
+/// What the type of authorities takes and is none of a server's: a user; a comma, by which a proxy
+/// may have made one header out of two; brackets without an address of IPv6; a port that is none.
+fn not_a_host(host: &Authority) -> Option<&'static str> {
+    let host = host.as_str();
+    if is_plain(host.as_bytes()) {
+        return None;
+    }
+    let (is_name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((inside, port)) => (inside.parse::<Ipv6Addr>().is_ok(), port),
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            (!name.is_empty() && !name.contains(['@', '[', ']', ',']), port)
+        }
+    };
+    (!is_name || !is_port(port)).then_some(NO_HOST)
+}
+
+/// Nothing, or a colon and a number; a colon alone leaves the number to the scheme.
+fn is_port(text: &str) -> bool {
+    let is_number = |port: &str| port.is_empty() || port.parse::<u16>().is_ok();
+    let digits = text.bytes().skip(1).all(|byte| byte.is_ascii_digit());
+    text.is_empty() || text.strip_prefix(':').is_some_and(|port| digits && is_number(port))
 }
 
 /// A name or an address, and a port of four digits at most: most hosts, and there is nothing more
@@ -82,16 +103,6 @@ fn is_plain(host: &[u8]) -> bool {
         _ => return false,
     };
     name > 0 && port.len() < 5 && port.iter().all(u8::is_ascii_digit)
-}
-
-fn is_address_if_bracketed(host: &Authority) -> bool {
-    let inside = host.host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    inside.is_none_or(|inside| inside.parse::<Ipv6Addr>().is_ok())
-}
-
-/// A colon at the end says that there is a port, and leaves it to the scheme.
-fn has_port(host: &Authority) -> bool {
-    !host.as_str()[host.host().len()..].trim_start_matches(':').is_empty()
 }
 
 /// No coding but `chunked` (RFC 9112 §6.1). A length beside it hyper has taken out, and closes.

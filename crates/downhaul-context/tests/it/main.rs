@@ -7,6 +7,7 @@ mod ids;
 mod levels;
 mod merging;
 mod model;
+mod parsers;
 mod scope;
 mod snapshots;
 mod stress;

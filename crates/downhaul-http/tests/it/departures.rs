@@ -40,6 +40,15 @@ async fn one_that_sends_its_next_request_while_it_waits_is_seen_to_leave() {
 }
 
 #[tokio::test]
+async fn one_whose_body_has_come_is_seen_to_leave() {
+    let small = "GET /held HTTP/1.1\r\nhost: t\r\ncontent-length: 5\r\n\r\nsmall";
+    let (server, client, _held, mut told) = working(small).await;
+    drop(client);
+    assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
+    server.quiet().await;
+}
+
+#[tokio::test]
 async fn one_whose_body_nobody_reads_is_seen_to_leave() {
     let (server, client, _held, mut told) = working(BEGUN_BODY).await;
     drop(client);

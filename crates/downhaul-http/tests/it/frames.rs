@@ -30,6 +30,7 @@ pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 
 // Errors (§7).
 pub(crate) const NO_ERROR: u32 = 0;
+pub(crate) const PROTOCOL_ERROR: u32 = 1;
 pub(crate) const FLOW_CONTROL_ERROR: u32 = 3;
 pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
@@ -271,6 +272,19 @@ impl Peer {
             code = Some(frame.word(4));
         }
         code
+    }
+
+    /// The error with which the server resets a stream, or says that it has had enough.
+    pub(crate) async fn objection(&mut self) -> u32 {
+        loop {
+            let frame = self.next().await.expect("the connection was closed without a word");
+            match frame.kind {
+                RST_STREAM => return frame.word(0),
+                GOAWAY => return frame.word(4),
+                HEADERS => panic!("answered with {}", frame.status()),
+                _ => {}
+            }
+        }
     }
 
     /// Waits until all that was sent before is dealt with.

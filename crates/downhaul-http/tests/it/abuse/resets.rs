@@ -1,7 +1,8 @@
 //! Streams that are begun to be reset.
 
-use super::Siege;
+use super::{STREAMS, Siege};
 use crate::frames::{self, ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, NO_ERROR, Peer, Reply};
+use crate::support::NEVER;
 
 /// The id of the nth stream.
 fn nth(n: u32) -> u32 {
@@ -30,6 +31,26 @@ async fn slow_ones_run_no_more_handlers_than_there_may_be_streams() {
     assert!(peer.ping().await.is_some());
     assert!(siege.crowd.begun() > 0);
     siege.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_beside_too_many_that_run_on_is_a_503() {
+    let siege = Siege::with(|server| server.cancel_grace(NEVER)).await;
+    let mut peer = Peer::connect(&siege.server).await;
+    for n in 0..STREAMS as u32 {
+        peer.send(&frames::get(nth(n), "/deaf")).await;
+        while siege.crowd.begun() <= n as usize {
+            assert!(peer.ping().await.is_some());
+        }
+        peer.send(&frames::reset(nth(n))).await;
+    }
+    let next = nth(STREAMS as u32);
+    peer.send(&frames::get(next, "/fast")).await;
+    assert_eq!(peer.reply(next).await, Reply::Status(503));
+    // On a connection of its own it is answered.
+    let mut other = Peer::connect(&siege.server).await;
+    other.send(&frames::get(1, "/fast")).await;
+    assert_eq!(other.reply(1).await, Reply::Status(200));
 }
 
 /// A request, and more than its window can be: an error of the stream, which the server has to

@@ -7,7 +7,9 @@ use downhaul_http::{DrainPlan, Server};
 use tokio::sync::mpsc;
 
 use super::{STREAMS, Siege};
-use crate::frames::{self, CANCEL, DATA, FLOW_CONTROL_ERROR, INITIAL_WINDOW_SIZE, Peer, Reply};
+use crate::frames::{
+    self, CANCEL, DATA, FLOW_CONTROL_ERROR, INITIAL_WINDOW_SIZE, Peer, RST_STREAM, Reply,
+};
 use crate::support::{NEVER, Seen, soon};
 
 /// Soon over, and yet enough for a busy machine to begin an answer.
@@ -95,16 +97,36 @@ async fn one_that_opens_by_a_byte_at_a_time_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_byte_of_each_answer_is_all_that_is_taken_until_the_idle_limit() {
-    let siege = Siege::with(|server| server.idle_timeout(BRIEF)).await;
+async fn those_that_are_open_by_a_byte_do_not_hold_their_answers_beyond_the_deadline() {
+    let siege = Siege::with(|server| server.timeout(BRIEF)).await;
     let mut peer = Peer::with(&siege.server, &[(INITIAL_WINDOW_SIZE, 1)]).await;
     let streams = STREAMS as u32;
     peer.flood(streams, |n| frames::get(2 * n + 1, "/large")).await;
-    let mut taken = 0;
-    while let Some(piece) = peer.next_of(DATA).await {
-        taken += piece.payload.len();
+    let (mut taken, mut resets) = (0, 0);
+    while resets < STREAMS {
+        let frame = peer.next().await.unwrap();
+        match frame.kind {
+            DATA => taken += frame.payload.len(),
+            RST_STREAM => resets += 1,
+            _ => {}
+        }
     }
     assert_eq!(taken, STREAMS);
+    siege.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_in_one_piece_is_in_flight_until_it_is_taken() {
+    let siege = Siege::with(|server| server.idle_timeout(BRIEF)).await;
+    let mut peer = Peer::connect(&siege.server).await;
+    peer.send(&frames::get(1, "/large")).await;
+    assert_eq!(peer.reply(1).await, Reply::Status(200));
+    // The idle limit passes, as a client sees that has nothing to wait for.
+    let mut idle = siege.server.client().await;
+    assert!(idle.rest().await.is_empty());
+    assert!(siege.server.running.in_flight() > 0);
+    peer.send(&[0, 1].map(|id| frames::window_update(id, 1 << 20)).concat()).await;
+    assert_eq!(peer.body(1).await.map(|body| body.len()), Ok(1 << 20));
     siege.end().await;
 }
 

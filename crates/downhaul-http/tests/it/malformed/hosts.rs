@@ -4,14 +4,15 @@ use super::{LastTaken, Refused, Row, Taken, check, row};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hosts() {
-    check(rows()).await;
+    check(names()).await;
+    check(beside_targets()).await;
 }
 
 fn of(target: &str, lines: &str) -> String {
     format!("GET {target} HTTP/1.1\r\n{lines}\r\n")
 }
 
-fn rows() -> Vec<Row> {
+fn names() -> Vec<Row> {
     let host = |host: &str| of("/", &format!("Host: {host}\r\n"));
     vec![
         row("none", of("/", ""), "9112 §3.2: 400", Refused(400)),
@@ -38,10 +39,27 @@ fn rows() -> Vec<Row> {
         row("an open bracket", host("[::1"), "3986 §3.2.2: 400", Refused(400)),
         row("a bracket and more", host("[::1]a"), "3986 §3.2.2: 400", Refused(400)),
         row("an empty bracket", host("[]"), "3986 §3.2.2: 400", Refused(400)),
+        row("a list without a space", host("a,b"), "3986 §3.2.2: a name, or two", Refused(400)),
+        row("an address in a list", host(",[::1]:80"), "3986 §3.2.2: 400", Refused(400)),
+        row(
+            "an address in a list behind a colon",
+            host(":,[::1]:80"),
+            "3986 §3.2.2: 400",
+            Refused(400),
+        ),
+        row("a port alone", host(":80"), "9110 §4.2.1: 400", Refused(400)),
+        row("a colon alone", host(":"), "9110 §4.2.1: 400", Refused(400)),
+        row("a port with a sign", host("a:+80"), "3986 §3.2.3: 400", Refused(400)),
+        row("brackets behind a name", host("a[::1]"), "3986 §3.2.2: 400", Refused(400)),
         row("no address in brackets", host("[zz]"), "3986 §3.2.2: 400", Refused(400)),
         row("half an address in brackets", host("[1:2]"), "3986 §3.2.2: 400", Refused(400)),
         row("an address of IPv6", host("[::1]:8080"), "3986 §3.2.2: taken", Taken("GET / ")),
         row("a port of nothing", host("a:"), "3986 §3.2.3: taken", Taken("GET / ")),
+    ]
+}
+
+fn beside_targets() -> Vec<Row> {
+    vec![
         row(
             "the target's",
             of("http://a/", "Host: a\r\n"),

@@ -81,6 +81,13 @@ fn targets() -> Vec<Row> {
             Refused(400),
         ),
         row(
+            "a CONNECT of a port alone",
+            line("CONNECT :443 HTTP/1.1"),
+            "9110 §9.3.6: 400",
+            Refused(400),
+        ),
+        row("a CONNECT of two", line("CONNECT a,b:443 HTTP/1.1"), "9110 §9.3.6: 400", Refused(400)),
+        row(
             "a CONNECT",
             line("CONNECT a:443 HTTP/1.1"),
             "9110 §9.3.6: the service's",

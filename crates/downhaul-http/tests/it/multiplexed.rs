@@ -1,0 +1,189 @@
+//! Requests over HTTP/2: each stream is one of its own, and ends as one of HTTP/1 does.
+
+use std::time::Duration;
+
+use downhaul_context::{CauseKind, Context};
+use downhaul_http::{Error, Request, Router};
+use tokio::sync::mpsc;
+
+use crate::frames::{
+    self, DATA, END_HEADERS, END_STREAM, HEADERS, PROTOCOL_ERROR, Peer, Reply, frame,
+};
+use crate::support::{Fixture, Pieces, Told, ended, held, soon, streamed};
+
+/// Soon over, and yet enough for a busy machine to begin a request.
+const BRIEF: Duration = Duration::from_millis(500);
+
+/// `/upload` tells when it begins, reads its body, and tells why its context ends if that breaks.
+fn upload() -> (Router, mpsc::UnboundedReceiver<Told>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let router = Router::new().post("/upload", move |ctx: Context, mut req: Request| {
+        let tell = tell.clone();
+        async move {
+            tell.send(Told::Begun).unwrap();
+            let read = req.bytes().await;
+            if read.as_ref().is_err_and(|error| error.status() == 400) {
+                let _ = tell.send(Told::Ended(ctx.done().await));
+            }
+            read
+        }
+    });
+    (router, told)
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_of_one_stream_and_the_others_live_on() {
+    let (held, mut told) = held();
+    let panics = Router::new().get("/panic", async |_: Context, _: Request| {
+        if true {
+            panic!("on purpose");
+        }
+    });
+    let server = Fixture::start(Router::new().nest("", panics).nest("", held.router())).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.send(&[frames::get(1, "/held"), frames::get(3, "/panic")].concat()).await;
+    assert_eq!(peer.reply(3).await, Reply::Status(500));
+    assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+    held.release.notify_one();
+    assert_eq!(peer.reply(1).await, Reply::Status(200));
+    assert_eq!(peer.body(1).await.unwrap(), b"released");
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_cancels_all_of_its_requests() {
+    let (held, mut told) = held();
+    let server = Fixture::start(held.router()).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.send(&[frames::get(1, "/held"), frames::get(3, "/held")].concat()).await;
+    for _ in 0..2 {
+        assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+    }
+    drop(peer);
+    for _ in 0..2 {
+        assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
+    }
+    server.quiet().await;
+}
+
+#[tokio::test]
+async fn a_reset_amid_a_body_cancels_its_request() {
+    let (router, mut told) = upload();
+    let server = Fixture::start(router).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.send(&[frames::post(1, "/upload"), frame(DATA, 0, 1, b"half")].concat()).await;
+    assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+    peer.send(&frames::reset(1)).await;
+    assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
+    server.quiet().await;
+    assert!(peer.ping().await.is_some());
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_a_408_and_the_connection_lives_on() {
+    let (router, _told) = upload();
+    let server = Fixture::with(router, |server| server.body_timeout(BRIEF)).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.send(&[frames::post(1, "/upload"), frame(DATA, 0, 1, b"half")].concat()).await;
+    assert_eq!(peer.reply(1).await, Reply::Status(408));
+    peer.send(&[frames::post(3, "/upload"), frame(DATA, END_STREAM, 3, b"whole")].concat()).await;
+    assert_eq!(peer.reply(3).await, Reply::Status(200));
+    assert_eq!(peer.body(3).await.unwrap(), b"whole");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_a_413_and_the_connection_lives_on() {
+    let (router, _told) = upload();
+    let server = Fixture::with(router, |server| server.body_limit(8)).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.send(&[frames::post(1, "/upload"), frame(DATA, 0, 1, b"nine bytes")].concat()).await;
+    assert_eq!(peer.reply(1).await, Reply::Status(413));
+    peer.send(&[frames::post(3, "/upload"), frame(DATA, END_STREAM, 3, b"whole")].concat()).await;
+    assert_eq!(peer.reply(3).await, Reply::Status(200));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_done_at_the_deadline_is_reset_and_does_not_look_whole() {
+    let (give, mut given) = mpsc::unbounded_channel();
+    let router = Router::new().get("/stream", move |_: Context, _: Request| {
+        let (send, pieces) = mpsc::unbounded_channel();
+        give.send(send).unwrap();
+        async { streamed(Pieces::Sent(pieces)) }
+    });
+    let server = Fixture::with(router, |server| server.timeout(BRIEF)).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.send(&frames::get(1, "/stream")).await;
+    let send = soon(given.recv()).await.unwrap();
+    send.send("half").unwrap();
+    assert_eq!(peer.reply(1).await, Reply::Status(200));
+    assert!(peer.body(1).await.is_err());
+    server.quiet().await;
+    assert!(peer.ping().await.is_some());
+}
+
+#[tokio::test]
+async fn heads_are_looked_at_as_strictly_as_those_of_http1() {
+    let server = Fixture::start(
+        Router::new().get("/", async |_: Context, _: Request| Ok::<_, Error>("taken")),
+    )
+    .await;
+    for (method, path, more, status) in [
+        ("GET", "/", &[][..], 200),
+        ("GET", "/", &[("host", "t")], 200),
+        ("GET", "/", &[("host", "other")], 400),
+        ("GET", "/", &[("host", "t"), ("host", "t")], 400),
+        ("GET", "*", &[], 400),
+        ("GET", "/", &[("expect", "tea")], 417),
+    ] {
+        let mut peer = Peer::connect(&server).await;
+        peer.send(&request(method, path, more)).await;
+        assert_eq!(peer.reply(1).await, Reply::Status(status), "{method} {path} {more:?}");
+    }
+}
+
+#[tokio::test]
+async fn heads_that_http2_forbids_reach_no_handler() {
+    let server = Fixture::start(Router::new()).await;
+    for (path, more) in [
+        ("/", ("connection", "close")),
+        ("/", ("transfer-encoding", "chunked")),
+        ("/", ("Upper", "case")),
+        ("/", (":path", "/other")),
+        ("/", (":status", "200")),
+        ("/", ("a", "b\r\nc: d")),
+        ("", ("a", "b")),
+    ] {
+        let mut peer = Peer::connect(&server).await;
+        peer.send(&request("GET", path, &[more])).await;
+        assert_eq!(peer.objection().await, PROTOCOL_ERROR, "{path} {more:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_authority_that_is_none_reaches_no_handler() {
+    let server =
+        Fixture::start(Router::new().get("/", async |_: Context, _: Request| "taken")).await;
+    for (authority, reply) in [
+        ("t:80", Reply::Status(200)),
+        ("[::1]:80", Reply::Status(200)),
+        ("u@t", Reply::Status(400)),
+        ("a,b", Reply::Status(400)),
+        (",[::1]:80", Reply::Status(400)),
+        ("[zz]", Reply::Status(400)),
+        ("t:65536", Reply::Status(400)),
+        ("a b", Reply::Reset(PROTOCOL_ERROR)),
+    ] {
+        let mut peer = Peer::connect(&server).await;
+        let pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/")];
+        let fields = pseudo.into_iter().chain([(":authority", authority)]);
+        let block: Vec<_> = fields.flat_map(|(name, value)| frames::field(name, value)).collect();
+        peer.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)).await;
+        assert_eq!(peer.reply(1).await, reply, "{authority}");
+    }
+}
+
+/// A whole request on the first stream, with these headers besides.
+fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let more = more.iter().flat_map(|(name, value)| frames::field(name, value));
+    let block: Vec<_> = frames::head(method, path).into_iter().chain(more).collect();
+    frame(HEADERS, END_STREAM | END_HEADERS, 1, &block)
+}
