@@ -5,7 +5,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// What a context is called: a text of the program, or one that is shared and cheap to clone.
+use smol_str::SmolStr;
+
+/// What a context is called: a text of the program, a short one, or one that is shared; cheap to
+/// clone.
 ///
 /// # Examples
 ///
@@ -18,40 +21,37 @@ use std::sync::Arc;
 /// assert_eq!(Label::from("db.query").to_string(), "db.query");
 /// ```
 #[derive(Clone)]
-pub struct Label(Text);
-
-#[derive(Clone)]
-enum Text {
-    Static(&'static str),
-    Shared(Arc<str>),
-}
+pub struct Label(SmolStr);
 
 impl Deref for Label {
     type Target = str;
 
     fn deref(&self) -> &str {
-        match &self.0 {
-            Text::Static(text) => text,
-            Text::Shared(text) => text,
-        }
+        &self.0
     }
 }
 
 impl From<&'static str> for Label {
     fn from(text: &'static str) -> Self {
-        Self(Text::Static(text))
+        Self(SmolStr::new_static(text))
+    }
+}
+
+impl From<SmolStr> for Label {
+    fn from(text: SmolStr) -> Self {
+        Self(text)
     }
 }
 
 impl From<Arc<str>> for Label {
     fn from(text: Arc<str>) -> Self {
-        Self(Text::Shared(text))
+        Self(text.into())
     }
 }
 
 impl From<String> for Label {
     fn from(text: String) -> Self {
-        Self(Text::Shared(text.into()))
+        Self(text.into())
     }
 }
 

@@ -1,9 +1,11 @@
 //! [`RequestId`]: one id from the socket to the last log line.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use uuid::fmt::Hyphenated;
 use uuid::{ContextV7, Timestamp, Uuid};
 
 thread_local! {
@@ -32,17 +34,25 @@ const LONGEST: usize = 128;
 /// let id = RequestId::parse("x\nINFO paid=true").unwrap_or_else(|_| RequestId::generate());
 /// assert_eq!(id.as_str().len(), 36);
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(Arc<str>);
+#[derive(Clone)]
+pub struct RequestId(Text);
+
+#[derive(Clone)]
+enum Text {
+    /// Made here; without memory of its own, since every request has one.
+    Fresh([u8; Hyphenated::LENGTH]),
+    /// Came from outside.
+    Given(Arc<str>),
+}
 
 impl RequestId {
     /// Makes a fresh id: a UUID of version 7, which sorts by the millisecond in which it was made,
     /// and among those of its thread by their order.
     pub fn generate() -> Self {
-        let mut buffer = Uuid::encode_buffer();
         let now = COUNTER.with(|counter| Timestamp::now(counter));
-        let text: &str = Uuid::new_v7(now).hyphenated().encode_lower(&mut buffer);
-        Self(Arc::from(text))
+        let mut text = [0; Hyphenated::LENGTH];
+        Uuid::new_v7(now).hyphenated().encode_lower(&mut text);
+        Self(Text::Fresh(text))
     }
 
     /// Takes an id that came from outside.
@@ -56,12 +66,38 @@ impl RequestId {
         if text.is_empty() || text.len() > LONGEST || !text.bytes().all(allowed) {
             return Err(InvalidRequestId { len: text.len() });
         }
-        Ok(Self(Arc::from(text)))
+        Ok(Self(Text::Given(Arc::from(text))))
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            // Hexadecimal digits and hyphens are always text.
+            Text::Fresh(text) => str::from_utf8(text).unwrap_or_default(),
+            Text::Given(text) => text,
+        }
+    }
+
+    /// The id as text, in bytes: what headers are made of.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Fresh(text) => text,
+            Text::Given(text) => text.as_bytes(),
+        }
+    }
+}
+
+impl PartialEq for RequestId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for RequestId {}
+
+impl Hash for RequestId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 

@@ -66,7 +66,7 @@ impl Exchange {
         let timeout = budget.map_or(limits.timeout, |budget| budget.min(limits.timeout));
         let (started, line) = (Instant::now(), in_flight::line(method, uri));
         let (ctx, canceller) =
-            link.ctx.derive().label(Arc::clone(&line)).timeout_since(started, timeout).build();
+            link.ctx.derive().label(line.clone()).timeout_since(started, timeout).build();
         let ctx = read.bind(&ctx, &id);
         let in_flight = link.begin_request(started, id, method.clone(), line);
         if let Some(budget) = budget {
@@ -231,7 +231,7 @@ impl Exchange {
         mut parts: http::response::Parts,
         payload: Payload<B>,
     ) -> http::Response<AnswerBody<B, Self>> {
-        if let Ok(id) = HeaderValue::from_str(self.request.id.as_str()) {
+        if let Ok(id) = HeaderValue::from_bytes(self.request.id.as_bytes()) {
             parts.headers.insert(X_REQUEST_ID, id);
         }
         if self.request.link.hub.has_reached(Stage::LameDuck) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Instant, Reason, RequestId};
 use http::{Method, Uri};
-use smallvec::SmallVec;
+use smol_str::SmolStr;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -76,7 +76,7 @@ pub(crate) struct InFlight {
     /// What its context is called: the method, a space and the path.
     ///
     /// A copy: what hyper has read a head into is not used again while a part of it is held.
-    pub(crate) line: Arc<str>,
+    pub(crate) line: SmolStr,
     pub(crate) started: Instant,
     pub(crate) route: OnceLock<Arc<str>>,
     pub(crate) link: Arc<Link>,
@@ -142,7 +142,7 @@ impl InFlight {
         started: Instant,
         id: RequestId,
         method: Method,
-        line: Arc<str>,
+        line: SmolStr,
     ) -> Self {
         let body_limit = AtomicUsize::new(link.hub.limits.body_bytes);
         Self {
@@ -218,7 +218,7 @@ impl InFlight {
         }
         let timeout = self.budget.get().map_or(timeout, |budget| timeout.min(*budget));
         let lifetime = self.lifetime();
-        let mut child = lifetime.0.derive().label(Arc::clone(&self.line));
+        let mut child = lifetime.0.derive().label(self.line.clone());
         if let Some(at) = self.started.checked_add(timeout) {
             child = child.deadline(at);
         }
@@ -330,13 +330,8 @@ impl InFlight {
 }
 
 /// What the request's context is called.
-pub(crate) fn line(method: &Method, uri: &Uri) -> Arc<str> {
-    let mut line = SmallVec::<[u8; 128]>::new();
-    for part in [method.as_str(), " ", uri.path()] {
-        line.extend_from_slice(part.as_bytes());
-    }
-    // All of it was text.
-    Arc::from(String::from_utf8_lossy(&line))
+pub(crate) fn line(method: &Method, uri: &Uri) -> SmolStr {
+    [method.as_str(), " ", uri.path()].into_iter().collect()
 }
 
 impl Drop for InFlight {

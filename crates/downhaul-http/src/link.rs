@@ -14,6 +14,7 @@ use std::time::Duration;
 use downhaul_context::{Canceller, Context, Instant, RequestId};
 use http::Method;
 use slab::Slab;
+use smol_str::SmolStr;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::address::Address;
@@ -91,7 +92,7 @@ impl Link {
         started: Instant,
         id: RequestId,
         method: Method,
-        line: Arc<str>,
+        line: SmolStr,
     ) -> Arc<InFlight> {
         self.hub.count_request();
         self.head_begun.store(false, Ordering::Relaxed);

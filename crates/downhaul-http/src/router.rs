@@ -62,8 +62,13 @@ use crate::table::{Route, Table, under};
 /// let all: Router = Router::new().nest("/shop", shop);
 /// ```
 pub struct Router<S = ()> {
+    /// Shared, since every request has a clone.
+    inner: Arc<Inner<S>>,
+}
+
+struct Inner<S> {
     state: Arc<S>,
-    table: Arc<Table<S>>,
+    table: Table<S>,
     chain: Arc<[Middleware<S>]>,
 }
 
@@ -78,7 +83,8 @@ impl<S: Send + Sync + 'static> Router<S> {
     /// A router whose handlers share `state`; see [`Request::state`].
     pub fn with_state(state: S) -> Self {
         Kinds::add::<S>();
-        Self { state: Arc::new(state), table: Arc::default(), chain: Arc::new([]) }
+        let (state, table, chain) = (Arc::new(state), Table::default(), Arc::new([]));
+        Self { inner: Arc::new(Inner { state, table, chain }) }
     }
 
     /// Answers `method` on `path`.
@@ -94,7 +100,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         H: Fn(Context, Request<S>) -> F + Send + Sync + 'static,
         F: Future<Output: IntoResponse> + Send + 'static,
     {
-        Arc::make_mut(&mut self.table).insert(path, method, endpoint(handler));
+        self.table().insert(path, method, endpoint(handler));
         self
     }
 
@@ -185,8 +191,8 @@ impl<S: Send + Sync + 'static> Router<S> {
     #[track_caller]
     pub fn nest<T: Send + Sync + 'static>(mut self, prefix: &str, inner: Router<T>) -> Self {
         check_prefix(prefix);
-        let table = Arc::make_mut(&mut self.table);
-        for Route { path, methods, any, .. } in &inner.table.routes {
+        let table = self.table();
+        for Route { path, methods, any, .. } in &inner.inner.table.routes {
             let path = format!("{prefix}{path}");
             for (method, last) in methods {
                 table.insert(&path, method.clone(), inner.endpoint(Arc::clone(last)));
@@ -195,7 +201,7 @@ impl<S: Send + Sync + 'static> Router<S> {
                 table.insert_any(&path, inner.endpoint(Arc::clone(last)));
             }
         }
-        for fallback in &inner.table.fallbacks {
+        for fallback in &inner.inner.table.fallbacks {
             let nested = inner.endpoint(Arc::clone(&fallback.endpoint));
             table.insert_fallback(&format!("{prefix}{}", fallback.prefix), nested);
         }
@@ -242,7 +248,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         check_prefix(prefix);
         let service = mounted(service);
         for path in under(prefix) {
-            Arc::make_mut(&mut self.table).insert_any(&path, Arc::clone(&service));
+            self.table().insert_any(&path, Arc::clone(&service));
         }
         self
     }
@@ -274,7 +280,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         H: Fn(Context, Request<S>) -> F + Send + Sync + 'static,
         F: Future<Output: IntoResponse> + Send + 'static,
     {
-        Arc::make_mut(&mut self.table).insert_fallback("", endpoint(handler));
+        self.table().insert_fallback("", endpoint(handler));
         self
     }
 
@@ -325,7 +331,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         M: Fn(Context, Request<S>, Next<S>) -> F + Send + Sync + 'static,
         F: Future<Output: IntoResponse> + Send + 'static,
     {
-        self.chain = self.chain.iter().cloned().chain([middleware(function)]).collect();
+        self.wrap(middleware(function));
         self
     }
 
@@ -342,13 +348,22 @@ impl<S: Send + Sync + 'static> Router<S> {
                     next.start(ctx, request).await
                 }),
             });
-        self.chain = self.chain.iter().cloned().chain([enter]).collect();
+        self.wrap(enter);
         self
+    }
+
+    fn table(&mut self) -> &mut Table<S> {
+        &mut Arc::make_mut(&mut self.inner).table
+    }
+
+    fn wrap(&mut self, middleware: Middleware<S>) {
+        let chain = &mut Arc::make_mut(&mut self.inner).chain;
+        *chain = chain.iter().cloned().chain([middleware]).collect();
     }
 
     /// This router's middleware and state around `last`, for a router of another state.
     fn endpoint<T: 'static>(&self, last: Endpoint<S>) -> Endpoint<T> {
-        let (chain, state) = (Arc::clone(&self.chain), Arc::clone(&self.state));
+        let (chain, state) = (Arc::clone(&self.inner.chain), Arc::clone(&self.inner.state));
         Arc::new(move |ctx, request: Request<T>| {
             let next = Next::new(Arc::clone(&chain), Arc::clone(&last));
             next.start(ctx, request.with_state(Arc::clone(&state)))
@@ -356,12 +371,13 @@ impl<S: Send + Sync + 'static> Router<S> {
     }
 
     fn answer(&self, request: http::Request<Body>) -> Answering {
-        let (ctx, mut request) = Request::new(request, Arc::clone(&self.state));
-        let last = self.table.find(&mut request);
+        let Inner { state, table, chain } = &*self.inner;
+        let (ctx, mut request) = Request::new(request, Arc::clone(state));
+        let last = table.find(&mut request);
         if let (Some(in_flight), Some(route)) = (request.in_flight(), request.shared_route()) {
             in_flight.route.get_or_init(|| route);
         }
-        Next::new(Arc::clone(&self.chain), last).start(ctx, request)
+        Next::new(Arc::clone(chain), last).start(ctx, request)
     }
 }
 
@@ -436,17 +452,20 @@ impl Default for Router {
 
 impl<S> Clone for Router<S> {
     fn clone(&self) -> Self {
-        Self {
-            state: Arc::clone(&self.state),
-            table: Arc::clone(&self.table),
-            chain: Arc::clone(&self.chain),
-        }
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<S> Clone for Inner<S> {
+    fn clone(&self) -> Self {
+        let Self { state, table, chain } = self;
+        Self { state: Arc::clone(state), table: table.clone(), chain: Arc::clone(chain) }
     }
 }
 
 /// Prints the routes.
 impl<S> fmt::Debug for Router<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.table.routes.iter().map(Route::words)).finish()
+        f.debug_map().entries(self.inner.table.routes.iter().map(Route::words)).finish()
     }
 }

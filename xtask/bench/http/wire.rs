@@ -12,6 +12,9 @@ const REQUEST: &[u8] = b"GET /users/7 HTTP/1.1\r\nhost: bench.test\r\nuser-agent
     accept: */*\r\n\r\n";
 const ANSWER: &[u8] = br#"{"id":7,"name":"ada"}"#;
 
+/// Requests that come before the measured ones.
+const WARM_UP: u32 = 8;
+
 /// As much as a small socket takes.
 pub(super) const BUFFER: usize = 64 << 10;
 
@@ -39,10 +42,11 @@ impl Wire {
         Self(Mutex::new(Ends { client, runtime }))
     }
 
-    /// One request a turn.
+    /// One request a turn, after another.
     pub(super) fn ask(&self, lap: &Lap<'_>) -> Reading {
         let mut ends = self.ends();
-        lap.run(|| ends.ask())
+        ends.ask(WARM_UP);
+        lap.once(lap.turns, || ends.ask(lap.turns))
     }
 
     fn ends(&self) -> MutexGuard<'_, Ends> {
@@ -51,19 +55,25 @@ impl Wire {
 }
 
 impl Ends {
-    fn ask(&mut self) {
+    fn ask(&mut self, times: u32) {
         let Self { client, runtime } = self;
         runtime.block_on(async {
-            client.write_all(REQUEST).await.expect("the server reads");
-            let (mut answer, mut filled) = ([0; 1024], 0);
-            while !answer[..filled].ends_with(ANSWER) {
-                let read = client.read(&mut answer[filled..]).await.expect("the server answers");
-                assert!(read > 0, "the server closed: {:?}", answer[..filled].utf8_chunks());
-                filled += read;
+            for _ in 0..times {
+                ask(client).await;
             }
-            assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
         });
     }
+}
+
+async fn ask(client: &mut DuplexStream) {
+    client.write_all(REQUEST).await.expect("the server reads");
+    let (mut answer, mut filled) = ([0; 1024], 0);
+    while !answer[..filled].ends_with(ANSWER) {
+        let read = client.read(&mut answer[filled..]).await.expect("the server answers");
+        assert!(read > 0, "the server closed: {:?}", answer[..filled].utf8_chunks());
+        filled += read;
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
 }
 
 pub(super) fn runtime() -> Runtime {
