@@ -62,11 +62,12 @@ impl Body {
         other.map_or_else(Self::empty, |other| Self::of(Kind::Other(other)))
     }
 
-    pub(crate) fn inbound(incoming: Incoming, request: Arc<InFlight>) -> Self {
+    pub(crate) fn inbound(incoming: Incoming, request: &Arc<InFlight>) -> Self {
         if incoming.is_end_stream() {
             request.set_upload(Upload::Complete);
             return Self::empty();
         }
+        let request = Arc::clone(request);
         Self::of(Kind::Inbound(Box::new(Inbound { incoming, taken: 0, request, stall: None })))
     }
 

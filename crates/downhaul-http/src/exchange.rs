@@ -99,7 +99,7 @@ impl Exchange {
     pub(crate) fn equip(&self, request: http::Request<Incoming>) -> http::Request<Body> {
         let in_flight = &self.request;
         let carried = Carried { ctx: self.ctx.clone(), request: Arc::clone(in_flight) };
-        let body = |body| Body::inbound(body, Arc::clone(in_flight));
+        let body = |body| Body::inbound(body, in_flight);
         if in_flight.link.hub.serves_router {
             return request.map(|incoming| body(incoming).carrying(carried));
         }

@@ -28,6 +28,7 @@ use crate::exchange::Exchange;
 use crate::head::Head;
 use crate::link::Link;
 use crate::observe::Ending;
+use crate::router::Routed;
 use crate::strict;
 
 type Answer<B> = http::Response<AnswerBody<B, Exchange>>;
@@ -94,12 +95,32 @@ where
         if in_a_task || service.poll_ready(cx).is_pending() {
             return Begun::Waits(Box::pin(call(service, request)));
         }
-        let mut handler: Handler<B, S::Error> = Box::pin(service.call(request));
+        let mut handler = service.call(request);
+        if let Some(answered) = poll_routed(&mut handler, cx) {
+            return match answered {
+                Poll::Ready(response) => Begun::Answered(Ok(response)),
+                Poll::Pending => Begun::Waits(Box::pin(handler)),
+            };
+        }
+        let mut handler: Handler<B, S::Error> = Box::pin(handler);
         match handler.as_mut().poll(cx) {
             Poll::Ready(answered) => Begun::Answered(answered),
             Poll::Pending => Begun::Waits(handler),
         }
     }))
+}
+
+/// Polls the answer of a router, which is in a box already and can be moved; `None` for others.
+fn poll_routed<T: 'static, B: 'static>(
+    handler: &mut T,
+    cx: &mut TaskContext<'_>,
+) -> Option<Poll<http::Response<B>>> {
+    let routed = (handler as &mut dyn Any).downcast_mut::<Routed>()?;
+    let Poll::Ready(Ok(response)) = Pin::new(routed).poll(cx) else { return Some(Poll::Pending) };
+    let mut response = Some(response);
+    // It is of this type, as the service says; the compiler does not know that the two are one.
+    let response = (&mut response as &mut dyn Any).downcast_mut::<Option<http::Response<B>>>();
+    response.and_then(Option::take).map(Poll::Ready)
 }
 
 async fn call<S, B>(

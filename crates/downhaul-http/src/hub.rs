@@ -1,11 +1,11 @@
 //! [`Hub`]: what all connections of a server share.
 //!
-//! A request touches two counters here and the lock of its own connection, nothing else.
+//! A request touches nothing here: what it counts is its connection's.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use downhaul_context::Context;
@@ -16,6 +16,7 @@ use crate::in_flight::InFlight;
 use crate::limits::Limits;
 use crate::link::Link;
 use crate::observe::RequestObserver;
+use crate::tally::{Ended, Tally};
 
 /// How far a server has come on its way out. Stages only rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,15 +42,20 @@ pub(crate) struct Hub {
     stage: watch::Sender<Stage>,
     /// The same stage once more: requests read it without a lock.
     stage_now: AtomicU8,
-    links: Mutex<Slab<Weak<Link>>>,
+    links: Mutex<Links>,
     /// How many links each address has, where that is bounded.
     guests: Mutex<HashMap<IpAddr, usize>>,
     listening: AtomicBool,
-    in_flight: AtomicUsize,
-    finished: AtomicU64,
-    cancelled: AtomicU64,
-    /// Told when the listeners, the last request or the last connection is gone.
+    /// Told when the listeners or the last connection is gone.
     emptied: Notify,
+}
+
+/// The connections that are there.
+#[derive(Default)]
+struct Links {
+    slab: Slab<(Weak<Link>, Arc<Tally>)>,
+    /// Requests of those that are not.
+    before: Ended,
 }
 
 impl Hub {
@@ -69,9 +75,6 @@ impl Hub {
             links: Mutex::default(),
             guests: Mutex::default(),
             listening: AtomicBool::new(true),
-            in_flight: AtomicUsize::new(0),
-            finished: AtomicU64::new(0),
-            cancelled: AtomicU64::new(0),
             emptied: Notify::new(),
         }
     }
@@ -117,47 +120,36 @@ impl Hub {
         }
     }
 
-    pub(crate) fn add_link(&self, link: &Weak<Link>) -> usize {
-        self.links().insert(Weak::clone(link))
+    pub(crate) fn add_link(&self, link: &Weak<Link>, tally: &Arc<Tally>) -> usize {
+        self.links().slab.insert((Weak::clone(link), Arc::clone(tally)))
     }
 
     pub(crate) fn remove_link(&self, key: usize) {
         let mut links = self.links();
-        links.try_remove(key);
-        let last = links.is_empty();
+        if let Some((_, tally)) = links.slab.try_remove(key) {
+            links.before = links.before.and(tally.ended());
+        }
+        let last = links.slab.is_empty();
         drop(links);
         if last {
             self.emptied.notify_waiters();
         }
     }
 
-    pub(crate) fn count_request(&self) {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(crate) fn uncount_request(&self) {
-        // The clock that ends a drain's grace ends requests before the drain itself wakes up, so
-        // what counts is their context and not the phase.
-        let cancelled = self.has_reached(Stage::Stopping) && self.ctx.is_done();
-        let ended = if cancelled { &self.cancelled } else { &self.finished };
-        ended.fetch_add(1, Ordering::AcqRel);
-        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.emptied.notify_waiters();
-        }
-    }
-
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Acquire)
+        self.links().slab.iter().map(|(_, (_, tally))| tally.in_flight()).sum()
     }
 
-    /// The requests that ended since the server was started: by themselves, and after the context
-    /// of the server.
-    pub(crate) fn ended(&self) -> (u64, u64) {
-        (self.finished.load(Ordering::Acquire), self.cancelled.load(Ordering::Acquire))
+    /// The requests that ended since the server was started.
+    pub(crate) fn ended(&self) -> Ended {
+        let links = self.links();
+        let now = links.slab.iter().map(|(_, (_, tally))| tally.ended());
+        now.fold(links.before, Ended::and)
     }
 
     pub(crate) fn requests(&self) -> Vec<Arc<InFlight>> {
-        let links: Vec<_> = self.links().iter().filter_map(|(_, link)| link.upgrade()).collect();
+        let links = self.links().slab.iter().filter_map(|(_, (link, _))| link.upgrade()).collect();
+        let links: Vec<Arc<Link>> = links;
         links.iter().flat_map(|link| link.requests()).collect()
     }
 
@@ -167,7 +159,7 @@ impl Hub {
         self.emptied.notify_waiters();
     }
 
-    /// Waits until there is no listener, no request and no connection.
+    /// Waits until there is no listener and no connection. A request keeps its own.
     pub(crate) async fn empty(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -180,14 +172,14 @@ impl Hub {
 
     fn is_empty(&self) -> bool {
         let listening = self.listening.load(Ordering::Acquire);
-        !listening && self.in_flight() == 0 && self.links().is_empty()
+        !listening && self.links().slab.is_empty()
     }
 
     fn guests(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn links(&self) -> MutexGuard<'_, Slab<Weak<Link>>> {
+    fn links(&self) -> MutexGuard<'_, Links> {
         // Nothing that can panic runs under the lock, so a poisoned one is still whole.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }

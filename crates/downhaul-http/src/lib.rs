@@ -197,6 +197,7 @@ mod sse;
 mod stream_executor;
 mod strict;
 mod table;
+mod tally;
 #[cfg(feature = "tls")]
 mod tls;
 mod tracked;

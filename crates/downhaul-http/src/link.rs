@@ -7,7 +7,7 @@
 //! 2. What is upgraded holds the link, and the link holds it: the end of the socket takes it out.
 //! 3. Nothing is dropped and no waker runs under the lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::address::Address;
 use crate::hub::{Hub, Stage};
 use crate::in_flight::InFlight;
+use crate::tally::Tally;
 use crate::upgraded::Upgraded;
 
 /// While a server stops, a connection without a request may be silent for so long before it is
@@ -37,8 +38,7 @@ pub(crate) struct Link {
     /// The last answer was sent before all of its request had come.
     unread_body: AtomicBool,
     requests: Mutex<Slab<Weak<InFlight>>>,
-    /// How many of them there are.
-    busy: AtomicUsize,
+    tally: Arc<Tally>,
     /// An answer was handed over and has not all been written yet.
     unflushed: AtomicBool,
     /// Bytes have come since there was last a request.
@@ -66,8 +66,9 @@ impl Link {
     /// Opens one that was [admitted](Hub::admit).
     pub(crate) fn open(hub: Arc<Hub>, peer: Address, permit: OwnedSemaphorePermit) -> Arc<Self> {
         let (ctx, canceller) = hub.ctx.derive().label("connection").build();
+        let tally = Arc::<Tally>::default();
         Arc::new_cyclic(|link| Self {
-            key: hub.add_link(link),
+            key: hub.add_link(link, &tally),
             hub,
             ctx,
             peer,
@@ -75,7 +76,7 @@ impl Link {
             multiplexed: AtomicBool::new(false),
             unread_body: AtomicBool::new(false),
             requests: Mutex::default(),
-            busy: AtomicUsize::new(0),
+            tally,
             unflushed: AtomicBool::new(false),
             head_begun: AtomicBool::new(false),
             is_stuck: AtomicBool::new(false),
@@ -94,10 +95,9 @@ impl Link {
         method: Method,
         line: SmolStr,
     ) -> Arc<InFlight> {
-        self.hub.count_request();
         self.head_begun.store(false, Ordering::Relaxed);
         let mut requests = self.requests_now();
-        self.busy.fetch_add(1, Ordering::AcqRel);
+        self.tally.begin();
         let link = Arc::clone(self);
         Arc::new_cyclic(|request| {
             let key = requests.insert(Weak::clone(request));
@@ -106,11 +106,12 @@ impl Link {
     }
 
     pub(crate) fn end_request(&self, key: usize) {
+        // The clock that ends a drain's grace ends requests before the drain itself wakes up, so
+        // what counts is their context and not the phase.
+        let is_cancelled = self.hub.has_reached(Stage::Stopping) && self.hub.ctx.is_done();
         let mut requests = self.requests_now();
         requests.try_remove(key);
-        self.busy.fetch_sub(1, Ordering::AcqRel);
-        drop(requests);
-        self.hub.uncount_request();
+        self.tally.end(is_cancelled);
     }
 
     pub(crate) fn requests(&self) -> Vec<Arc<InFlight>> {
@@ -121,7 +122,7 @@ impl Link {
     /// and its handler may run on for a while.
     pub(crate) fn is_crowded(&self) -> bool {
         let most = self.hub.limits.streams as usize;
-        self.is_multiplexed() && self.busy.load(Ordering::Acquire) > most
+        self.is_multiplexed() && self.tally.in_flight() > most
     }
 
     /// Whether the only request that it can have at a time is there.
@@ -130,7 +131,7 @@ impl Link {
     }
 
     fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Acquire) > 0
+        self.tally.in_flight() > 0
     }
 
     pub(crate) fn multiplex(&self) {

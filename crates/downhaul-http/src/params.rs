@@ -5,25 +5,44 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-/// The names of a template, such as `id` of `/orders/{id}`, in their order.
-pub(crate) type Names = Arc<[Box<str>]>;
+/// A path with names in it, such as `id` of `/orders/{id}`.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) path: Arc<str>,
+    names: Vec<Box<str>>,
+}
+
+impl Template {
+    pub(crate) fn new(path: &str) -> Arc<Self> {
+        Arc::new(Self { path: Arc::from(path), names: names(path) })
+    }
+}
 
 /// The values by where they are in the path, so that they cost no memory of their own.
 #[derive(Default)]
 pub(crate) struct Params {
-    names: Names,
+    template: Option<Arc<Template>>,
     values: SmallVec<[Range<usize>; 2]>,
 }
 
 impl Params {
-    pub(crate) fn new(names: &Names, path: &str, found: &matchit::Params<'_, '_>) -> Self {
+    pub(crate) fn new(
+        template: &Arc<Template>,
+        path: &str,
+        found: &matchit::Params<'_, '_>,
+    ) -> Self {
         let from = |value: &str| (value.as_ptr() as usize).saturating_sub(path.as_ptr() as usize);
         let values = found.iter().map(|(_, value)| from(value)..from(value) + value.len());
-        Self { names: Arc::clone(names), values: values.collect() }
+        Self { template: Some(Arc::clone(template)), values: values.collect() }
+    }
+
+    pub(crate) fn template(&self) -> Option<&Arc<str>> {
+        self.template.as_ref().map(|template| &template.path)
     }
 
     pub(crate) fn get<'a>(&self, name: &str, path: &'a str) -> Option<&'a str> {
-        let at = self.names.iter().position(|known| **known == *name)?;
+        let names = &self.template.as_ref()?.names;
+        let at = names.iter().position(|known| **known == *name)?;
         path.get(self.values.get(at)?.clone())
     }
 
@@ -33,7 +52,7 @@ impl Params {
 }
 
 /// The names of a template; `{{` is a brace of the path itself.
-pub(crate) fn names(template: &str) -> Names {
+fn names(template: &str) -> Vec<Box<str>> {
     let mut names = Vec::new();
     let mut rest = template;
     while let Some(open) = rest.find('{') {
@@ -46,7 +65,7 @@ pub(crate) fn names(template: &str) -> Names {
         names.push(rest[..close].trim_start_matches('*').into());
         rest = &rest[close + 1..];
     }
-    names.into()
+    names
 }
 
 #[cfg(test)]
@@ -58,10 +77,11 @@ mod tests {
         let mut router = matchit::Router::new();
         router.insert(template, ()).unwrap();
         let matched = router.at(path).unwrap();
-        let names = names(template);
+        let template = Template::new(template);
+        let names = &template.names;
         let known: Vec<_> = matched.params.iter().map(|(name, _)| name).collect();
         assert_eq!(known, names.iter().map(|name| &**name).collect::<Vec<_>>());
-        let params = Params::new(&names, path, &matched.params);
+        let params = Params::new(&template, path, &matched.params);
         let pair = |name: &str| (name.to_owned(), params.get(name, path).unwrap().to_owned());
         names.iter().map(|name| pair(name)).collect()
     }

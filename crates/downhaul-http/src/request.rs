@@ -57,7 +57,8 @@ struct Inner {
     body: Option<Body>,
     carried: Option<Carried>,
     params: Params,
-    route: Option<Arc<str>>,
+    /// Whether the template of the parameters is that of a route.
+    is_matched: bool,
 }
 
 impl<S> Request<S> {
@@ -68,21 +69,22 @@ impl<S> Request<S> {
         let ctx = carried.as_ref().map(|Carried { ctx, .. }| ctx);
         let ctx = ctx.or_else(|| parts.extensions.get()).cloned();
         let (body, params) = (Some(body), Params::default());
-        let inner = Box::new(Inner { parts, body, carried, params, route: None });
+        let inner = Box::new(Inner { parts, body, carried, params, is_matched: false });
         (ctx.unwrap_or_else(Context::background), Self { inner, state })
     }
 
-    pub(crate) fn matched(&mut self, route: &Arc<str>, params: Params) {
-        self.inner.route = Some(Arc::clone(route));
-        self.found(params);
+    pub(crate) fn matched(&mut self, params: Params) {
+        self.inner.params = params;
+        self.inner.is_matched = true;
     }
 
-    pub(crate) fn found(&mut self, params: Params) {
+    /// Only a fallback has taken it.
+    pub(crate) fn unmatched(&mut self, params: Params) {
         self.inner.params = params;
     }
 
-    pub(crate) fn shared_route(&self) -> Option<Arc<str>> {
-        self.inner.route.clone()
+    pub(crate) fn shared_route(&self) -> Option<&Arc<str>> {
+        self.inner.params.template().filter(|_| self.inner.is_matched)
     }
 
     /// The request in flight, where a server of ours serves it.
@@ -158,7 +160,7 @@ impl<S> Request<S> {
 
     /// The template that matched, such as `/orders/{id}`; `None` in middleware around a 404.
     pub fn route(&self) -> Option<&str> {
-        self.inner.route.as_deref()
+        self.shared_route().map(|route| &**route)
     }
 
     /// The parameter `name` of the path, percent-decoded and parsed.
@@ -317,7 +319,7 @@ impl<S> fmt::Debug for Request<S> {
         f.debug_struct("Request")
             .field("method", self.method())
             .field("uri", self.uri())
-            .field("route", &self.inner.route)
+            .field("route", &self.route())
             .finish_non_exhaustive()
     }
 }

@@ -192,8 +192,8 @@ impl<S: Send + Sync + 'static> Router<S> {
     pub fn nest<T: Send + Sync + 'static>(mut self, prefix: &str, inner: Router<T>) -> Self {
         check_prefix(prefix);
         let table = self.table();
-        for Route { path, methods, any, .. } in &inner.inner.table.routes {
-            let path = format!("{prefix}{path}");
+        for Route { template, methods, any } in &inner.inner.table.routes {
+            let path = format!("{prefix}{}", template.path);
             for (method, last) in methods {
                 table.insert(&path, method.clone(), inner.endpoint(Arc::clone(last)));
             }
@@ -375,7 +375,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         let (ctx, mut request) = Request::new(request, Arc::clone(state));
         let last = table.find(&mut request);
         if let (Some(in_flight), Some(route)) = (request.in_flight(), request.shared_route()) {
-            in_flight.route.get_or_init(|| route);
+            in_flight.route.get_or_init(|| Arc::clone(route));
         }
         Next::new(Arc::clone(chain), last).start(ctx, request)
     }

@@ -12,6 +12,7 @@ use crate::address::Address;
 use crate::drain::{DrainPlan, DrainReport};
 use crate::hub::{Hub, Stage, reached};
 use crate::in_flight::RequestInfo;
+use crate::tally::Ended;
 
 /// A server that serves.
 ///
@@ -82,8 +83,7 @@ impl Running {
 
         self.canceller.cancel_with(Reason::cancelled("the server drained for too long"));
         self.empty_within(plan.cancel_grace).await;
-        let ended = self.hub.ended();
-        let (finished, cancelled) = (ended.0 - before.0, ended.1 - before.1);
+        let Ended { finished, cancelled } = self.hub.ended().since(before);
 
         let forced = self.force(plan.force).await;
         let report = DrainReport { finished, cancelled, forced, took: began.elapsed() };

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::endpoint::{Endpoint, endpoint};
 use crate::error::Error;
-use crate::params::{Names, Params, names};
+use crate::params::{Params, Template};
 use crate::request::Request;
 
 pub(crate) struct Table<S> {
@@ -18,8 +18,7 @@ pub(crate) struct Table<S> {
 }
 
 pub(crate) struct Route<S> {
-    pub(crate) path: Arc<str>,
-    names: Names,
+    pub(crate) template: Arc<Template>,
     pub(crate) methods: Vec<(Method, Endpoint<S>)>,
     /// Takes every method; there are no others then.
     pub(crate) any: Option<Endpoint<S>>,
@@ -29,8 +28,8 @@ pub(crate) struct Route<S> {
 pub(crate) struct Fallback<S> {
     /// Where its router is nested.
     pub(crate) prefix: Arc<str>,
-    /// Those of the prefix, and `rest`.
-    names: Names,
+    /// Of the paths under the prefix.
+    template: Arc<Template>,
     pub(crate) endpoint: Endpoint<S>,
 }
 
@@ -67,22 +66,22 @@ impl<S: Send + Sync + 'static> Table<S> {
                 panic!("what no route matches under `{prefix}/` has a fallback already");
             }
         }
-        let names = names(&format!("{prefix}/{{*rest}}"));
-        self.fallbacks.push(Fallback { prefix: Arc::from(prefix), names, endpoint });
+        let template = Template::new(&format!("{prefix}/{{*rest}}"));
+        self.fallbacks.push(Fallback { prefix: Arc::from(prefix), template, endpoint });
     }
 
     /// The route of a path, which is a new one where there was none.
     #[track_caller]
     fn route(&mut self, path: &str) -> &mut Route<S> {
         assert!(path.starts_with('/'), "the path `{path}` does not begin with `/`");
-        let known = self.routes.iter().position(|route| *route.path == *path);
+        let known = self.routes.iter().position(|route| *route.template.path == *path);
         let at = known.unwrap_or(self.routes.len());
         if known.is_none() {
             if let Err(error) = self.paths.insert(path, at) {
                 panic!("the path `{path}` cannot be routed: {error}");
             }
-            let (path, names) = (Arc::from(path), names(path));
-            self.routes.push(Route { path, names, methods: Vec::new(), any: None });
+            let template = Template::new(path);
+            self.routes.push(Route { template, methods: Vec::new(), any: None });
         }
         &mut self.routes[at]
     }
@@ -92,8 +91,8 @@ impl<S: Send + Sync + 'static> Table<S> {
         let path = request.uri().path();
         let Ok(matched) = self.paths.at(path) else { return self.find_fallback(request) };
         let route = &self.routes[*matched.value];
-        let params = Params::new(&route.names, path, &matched.params);
-        request.matched(&route.path, params);
+        let params = Params::new(&route.template, path, &matched.params);
+        request.matched(params);
         if let Some(endpoint) = &route.any {
             return Arc::clone(endpoint);
         }
@@ -111,8 +110,8 @@ impl<S: Send + Sync + 'static> Table<S> {
         let path = request.uri().path();
         let Ok(matched) = self.lost.at(path) else { return not_found() };
         let fallback = &self.fallbacks[*matched.value];
-        let params = Params::new(&fallback.names, path, &matched.params);
-        request.found(params);
+        let params = Params::new(&fallback.template, path, &matched.params);
+        request.unmatched(params);
         Arc::clone(&fallback.endpoint)
     }
 }
@@ -134,7 +133,7 @@ impl<S> Route<S> {
     pub(crate) fn words(&self) -> (&str, String) {
         let mut methods: Vec<_> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
         methods.extend(self.any.as_ref().map(|_| "any"));
-        (&self.path, methods.join(", "))
+        (&self.template.path, methods.join(", "))
     }
 }
 
@@ -182,16 +181,15 @@ impl<S> Clone for Table<S> {
 
 impl<S> Clone for Route<S> {
     fn clone(&self) -> Self {
-        let Self { path, names, methods, any } = self;
-        let (path, names) = (Arc::clone(path), Arc::clone(names));
-        Self { path, names, methods: methods.clone(), any: any.clone() }
+        let Self { template, methods, any } = self;
+        Self { template: Arc::clone(template), methods: methods.clone(), any: any.clone() }
     }
 }
 
 impl<S> Clone for Fallback<S> {
     fn clone(&self) -> Self {
-        let Self { prefix, names, endpoint } = self;
-        let (prefix, names) = (Arc::clone(prefix), Arc::clone(names));
-        Self { prefix, names, endpoint: Arc::clone(endpoint) }
+        let Self { prefix, template, endpoint } = self;
+        let (prefix, template) = (Arc::clone(prefix), Arc::clone(template));
+        Self { prefix, template, endpoint: Arc::clone(endpoint) }
     }
 }
