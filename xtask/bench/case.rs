@@ -15,6 +15,15 @@ pub(crate) enum Goal {
     Nanoseconds(f64),
     /// At most so many bytes in use.
     LiveBytes(f64),
+    /// At most this ratio of ours to the peer's bytes in use.
+    LiveRatio(f64),
+}
+
+impl Goal {
+    /// Whether it is memory that counts, and not time.
+    pub(crate) fn is_live(self) -> bool {
+        matches!(self, Self::LiveBytes(_) | Self::LiveRatio(_))
+    }
 }
 
 /// One operation, whom to compare with, what we want, and how to measure it.

@@ -8,7 +8,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use crate::areas::Areas;
-use crate::case::{Case, Goal};
+use crate::case::Case;
 use crate::memory::Memory;
 use crate::probe::Probe;
 use crate::report;
@@ -75,9 +75,9 @@ pub fn time() -> ExitCode {
 
 /// Nothing where it is not time that counts.
 fn times(case: &Case) -> Samples {
-    match case.goal {
-        Goal::LiveBytes(_) => Samples { ours: Vec::new(), peer: Vec::new() },
-        _ => (case.measure)(&Probe::timing(case.threads)),
+    match case.goal.is_live() {
+        true => Samples { ours: Vec::new(), peer: Vec::new() },
+        false => (case.measure)(&Probe::timing(case.threads)),
     }
 }
 

@@ -2,20 +2,23 @@
 //!
 //! Every side answers `GET /users/7` with the same small JSON.
 
+mod idle;
 mod layers;
 mod ours;
+mod tcp;
 mod theirs;
 mod waits;
 mod whole;
 mod wire;
 
+pub use self::tcp::serve;
 use self::wire::Wire;
 use crate::case::Case;
 use crate::probe::Probe;
 use crate::samples::Samples;
 
 pub(crate) fn cases() -> Vec<Case> {
-    let groups: [fn() -> Vec<Case>; 3] = [layers::cases, whole::cases, waits::cases];
+    let groups: [fn() -> Vec<Case>; 4] = [layers::cases, whole::cases, waits::cases, idle::cases];
     groups.into_iter().flat_map(|group| group()).collect()
 }
 

@@ -84,6 +84,16 @@ impl Lap<'_> {
         Reading { from, spent, operations, tally: self.tally().since(before) }
     }
 
+    /// As [`once`](Self::once), for work that waits.
+    #[expect(clippy::disallowed_methods, reason = "measuring is what this is for")]
+    pub(crate) async fn once_async(&self, operations: u32, work: impl AsyncFnOnce()) -> Reading {
+        let before = self.tally();
+        let from = Instant::now();
+        work().await;
+        let spent = from.elapsed();
+        Reading { from, spent, operations, tally: self.tally().since(before) }
+    }
+
     fn tally(&self) -> Tally {
         self.counter.map_or_else(Tally::default, |counter| counter())
     }

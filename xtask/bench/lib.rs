@@ -20,4 +20,5 @@ mod samples;
 mod tally;
 
 pub use crate::commands::{count, time};
+pub use crate::http::serve;
 pub use crate::tally::{Counter, Tally};

@@ -16,15 +16,15 @@ pub(crate) struct Row {
 impl Row {
     /// Ours, in [`unit`](Self::unit).
     pub(crate) fn ours(&self) -> f64 {
-        match self.case.goal {
-            Goal::LiveBytes(_) => live(self.memory.ours),
-            _ => nanoseconds(&self.times.ours).median,
+        match self.case.goal.is_live() {
+            true => live(self.memory.ours),
+            false => nanoseconds(&self.times.ours).median,
         }
     }
 
     pub(crate) fn peer(&self) -> f64 {
         match self.case.goal {
-            Goal::LiveBytes(_) => live(self.memory.peer),
+            Goal::LiveBytes(_) | Goal::LiveRatio(_) => live(self.memory.peer),
             Goal::RatioToQuoted(_, quoted) => quoted,
             _ => nanoseconds(&self.times.peer).median,
         }
@@ -33,7 +33,9 @@ impl Row {
     pub(crate) fn ratio(&self) -> Quartiles {
         match self.case.goal {
             Goal::Ratio(_) | Goal::Nanoseconds(_) => self.times.ratio(),
-            Goal::LiveBytes(_) => Quartiles::of([self.ours() / self.peer()].into_iter()),
+            Goal::LiveBytes(_) | Goal::LiveRatio(_) => {
+                Quartiles::of([self.ours() / self.peer()].into_iter())
+            }
             Goal::RatioToQuoted(_, quoted) => {
                 Quartiles::of(self.times.ours.iter().map(|sample| sample.nanoseconds / quoted))
             }
@@ -41,7 +43,7 @@ impl Row {
     }
 
     pub(crate) fn unit(&self) -> &'static str {
-        if matches!(self.case.goal, Goal::LiveBytes(_)) { "B" } else { "ns" }
+        if self.case.goal.is_live() { "B" } else { "ns" }
     }
 
     pub(crate) fn is_quoted(&self) -> bool {
@@ -55,7 +57,9 @@ impl Row {
 
     pub(crate) fn target(&self) -> f64 {
         match self.case.goal {
-            Goal::Ratio(target) | Goal::RatioToQuoted(target, _) => target,
+            Goal::Ratio(target) | Goal::RatioToQuoted(target, _) | Goal::LiveRatio(target) => {
+                target
+            }
             Goal::Nanoseconds(target) | Goal::LiveBytes(target) => target,
         }
     }
@@ -95,6 +99,7 @@ pub(crate) mod tests {
             (Goal::RatioToQuoted(0.5, 120.0), Goal::RatioToQuoted(0.49, 120.0)),
             (Goal::Nanoseconds(60.0), Goal::Nanoseconds(59.0)),
             (Goal::LiveBytes(60.0), Goal::LiveBytes(59.0)),
+            (Goal::LiveRatio(1.0), Goal::LiveRatio(0.9)),
         ] {
             assert!(row(at).ok(), "{at:?}");
             assert!(!row(below).ok(), "{below:?}");

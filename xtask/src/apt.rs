@@ -20,6 +20,18 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), Failure> {
     result.map_err(|failure| Failure::new(format!("{failure}; try `{manual}` by hand")))
 }
 
+/// Installs the packages of those programs that are missing.
+pub(crate) fn ensure(programs: &[(&str, &'static str)]) -> Result<(), Failure> {
+    let is_missing =
+        |program: &str| !succeeds(command("sh").args(["-c", "command -v \"$0\"", program]));
+    let missing: Vec<_> = programs
+        .iter()
+        .filter(|(program, _)| is_missing(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
 /// What to put before a command so that it may install.
 fn privilege() -> Option<&'static [&'static str]> {
     let known: [&[&str]; 2] = [&["env"], &["sudo", "-n", "env"]];

@@ -8,6 +8,7 @@ mod deny;
 mod docs;
 mod failure;
 mod layers;
+mod load;
 mod loom;
 mod miri;
 mod probe;
@@ -38,6 +39,7 @@ enum Command {
     Deny(deny::Deny),
     Docs(docs::Docs),
     Layers(layers::Layers),
+    Load(load::Load),
     Loom(loom::Loom),
     Miri(miri::Miri),
     Probe(probe::Probe),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Deny(deny) => deny.run(),
         Command::Docs(docs) => docs.run(),
         Command::Layers(layers) => layers.run(),
+        Command::Load(load) => load.run(),
         Command::Loom(loom) => loom.run(),
         Command::Miri(miri) => miri.run(),
         Command::Probe(probe) => probe.run(),

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::apt;
 use crate::failure::Failure;
-use crate::run::{command, read_whatever, succeeds};
+use crate::run::{command, read_whatever};
 use service::Service;
 use witness::Witness;
 
@@ -43,7 +43,7 @@ const REQUESTS: u32 = 20_000;
 
 impl Probe {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        ensure(&[("slowhttptest", "slowhttptest"), ("h2load", "nghttp2-client")])?;
+        apt::ensure(&[("slowhttptest", "slowhttptest"), ("h2load", "nghttp2-client")])?;
         let service = Service::start()?;
         let slow = SLOW.map(|(name, mode, path)| (name, self.slow(&service, mode, path)));
         let fast = FAST.map(|(name, options)| (name, hurry(&service, options)));
@@ -91,18 +91,6 @@ fn hurry(service: &Service, options: &[&str]) -> Result<String, Failure> {
         true => Ok(format!("{REQUESTS} requests succeeded; {answers}")),
         false => Err(Failure::new(format!("not all requests succeeded:\n{report}"))),
     }
-}
-
-/// Installs the packages of those programs that are missing.
-fn ensure(programs: &[(&str, &'static str)]) -> Result<(), Failure> {
-    let is_missing =
-        |program: &str| !succeeds(command("sh").args(["-c", "command -v \"$0\"", program]));
-    let missing: Vec<_> = programs
-        .iter()
-        .filter(|(program, _)| is_missing(program))
-        .map(|(_, package)| *package)
-        .collect();
-    if missing.is_empty() { Ok(()) } else { apt::install(&missing) }
 }
 
 /// What slowhttptest writes, without its colours, and with single spaces.

@@ -70,6 +70,7 @@ where
     let end = match protocol {
         Protocol::Http1 => {
             let conn = http1(limits).serve_connection(io, service_fn(requests)).with_upgrades();
+            let conn = pin!(conn);
             drive(conn, http1::UpgradeableConnection::graceful_shutdown, watch).await
         }
         Protocol::Http2 => {
@@ -79,8 +80,9 @@ where
                 let requests = requests.clone();
                 async move { requests(request).await }
             });
-            let conn = http2(limits).serve_connection(io, streams);
-            drive(conn, http2::Connection::graceful_shutdown, watch).await
+            // In a box, or the others would have room for it, too.
+            let mut conn = Box::pin(http2(limits).serve_connection(io, streams));
+            drive(conn.as_mut(), http2::Connection::graceful_shutdown, watch).await
         }
     };
     log(&link, &end);
@@ -98,11 +100,14 @@ async fn open(arrival: Arrival, link: &Arc<Link>) -> io::Result<(Io, Protocol)> 
     Ok((io, protocol))
 }
 
-async fn drive<C>(conn: C, graceful_shutdown: fn(Pin<&mut C>), mut watch: Watch) -> End
+async fn drive<C>(
+    mut conn: Pin<&mut C>,
+    graceful_shutdown: fn(Pin<&mut C>),
+    mut watch: Watch,
+) -> End
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut conn = pin!(conn);
     watch.look_for(Stage::Stopping);
     tokio::select! {
         biased;

@@ -184,6 +184,9 @@ impl AsyncRead for Io {
             let given = begun.len().min(buf.remaining());
             buf.put_slice(&begun[..given]);
             this.given_back += given;
+            // What else has come goes with it: after a few bytes alone, hyper makes more room than
+            // it will ever need. An end or an error is met by the next read again.
+            let _ = Pin::new(&mut this.transport).poll_read(cx, buf);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

@@ -31,7 +31,11 @@ async fn middleware(ctx: Context, req: Request, next: Next) -> Result<Response, 
 
 /// Context, deadline, id, spans and log lines that nobody reads, a route, one middleware.
 pub(super) fn whole() -> Wire {
-    served(Router::new().get("/users/{id}", user).middleware(middleware))
+    served(router())
+}
+
+pub(super) fn router() -> Router {
+    Router::new().get("/users/{id}", user).middleware(middleware)
 }
 
 /// The same with a handler that waits once.

@@ -41,7 +41,24 @@ where
 }
 
 pub(super) fn hyper() -> Wire {
-    on_hyper(service_fn(async |request| Ok::<_, Infallible>(show(&request))))
+    on_hyper(by_hand())
+}
+
+/// hyper's own kind of service.
+pub(super) trait ByHand:
+    HttpService<Incoming, ResBody = Full<Bytes>, Future: Send, Error = Infallible> + Clone + Send
+{
+}
+
+impl<S> ByHand for S where
+    S: HttpService<Incoming, ResBody = Full<Bytes>, Future: Send, Error = Infallible>
+        + Clone
+        + Send
+{
+}
+
+pub(super) fn by_hand() -> impl ByHand {
+    service_fn(async |request| Ok(show(&request)))
 }
 
 /// The answer as one writes it by hand.
@@ -56,11 +73,19 @@ pub(super) fn show<B>(request: &Request<B>) -> Response<Full<Bytes>> {
 }
 
 pub(super) fn axum() -> Wire {
-    on_hyper(TowerToHyperService::new(router()))
+    on_hyper(bare())
 }
 
 pub(super) fn axum_full() -> Wire {
-    on_hyper(TowerToHyperService::new(full(router())))
+    on_hyper(all())
+}
+
+pub(super) fn bare() -> TowerToHyperService<Router> {
+    TowerToHyperService::new(router())
+}
+
+pub(super) fn all() -> TowerToHyperService<Router> {
+    TowerToHyperService::new(full(router()))
 }
 
 pub(super) fn axum_full_waiting() -> Wire {

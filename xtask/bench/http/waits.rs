@@ -5,7 +5,7 @@ use super::{compare, ours};
 use crate::case::Case;
 use crate::peers::AXUM_FULL;
 
-/// There is no figure for it in the anchors; nobody should lose by waiting.
+/// Nobody should lose by waiting.
 pub(super) fn cases() -> Vec<Case> {
     vec![Case::ratio("the whole, waiting once", AXUM_FULL, 0.75, |probe| {
         compare(probe, &ours::whole_waiting(), &axum_full_waiting())

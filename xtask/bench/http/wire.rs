@@ -65,7 +65,7 @@ impl Ends {
     }
 }
 
-async fn ask(client: &mut DuplexStream) {
+pub(super) async fn ask(client: &mut DuplexStream) {
     client.write_all(REQUEST).await.expect("the server reads");
     let (mut answer, mut filled) = ([0; 1024], 0);
     while !answer[..filled].ends_with(ANSWER) {

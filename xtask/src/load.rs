@@ -1,0 +1,155 @@
+//! `cargo xtask load`: ours against its peers over TCP, under a load from outside.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use clap::Args;
+
+use crate::apt;
+use crate::failure::Failure;
+use crate::run::{cargo, command, read, run, target};
+
+/// Asks each server in turn as fast as it answers, server and load each on a core of its own, and
+/// prints requests a second and the ratio to each peer. Installs wrk and h2load if need be.
+///
+/// Four fifths of what is measured is the kernel's; `cargo xtask bench http` measures without it.
+#[derive(Args)]
+pub(crate) struct Load {
+    /// How often each is asked; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+    /// For how long.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seconds: u64,
+}
+
+/// Ours last: the others are its peers.
+const SERVERS: [&str; 4] = ["hyper", "axum", "axum-full", "ours"];
+
+#[derive(Clone, Copy)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Load {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        apt::ensure(&[("wrk", "wrk"), ("h2load", "nghttp2-client")])?;
+        run(&mut build())?;
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let mut rates: [Vec<f64>; 4] = Default::default();
+            for round in 0..self.rounds {
+                // Who comes first finds a cooler machine.
+                for at in (0..SERVERS.len()).map(|at| (at + round) % SERVERS.len()) {
+                    rates[at].push(self.rate(SERVERS[at], protocol)?);
+                }
+            }
+            print(protocol, rates.map(median));
+        }
+        Ok(())
+    }
+
+    fn rate(&self, server: &str, protocol: Protocol) -> Result<f64, Failure> {
+        let server = Served::start(server, protocol)?;
+        let (url, time) = (format!("http://{}/users/7", server.address), self.seconds.to_string());
+        let mut load = command("taskset");
+        load.args(["-c", "0"]);
+        match protocol {
+            Protocol::Http1 => load.args(["wrk", "-t1", "-c64", "-d", &time, &url]),
+            Protocol::Http2 => {
+                load.args(["h2load", "-c", "8", "-m", "16", "-D", &time, "--warm-up-time=1", &url])
+            }
+        };
+        let report = read(&mut load)?;
+        requests_a_second(&report)
+            .ok_or_else(|| Failure::new(format!("no requests a second in:\n{report}")))
+    }
+}
+
+/// A server in a process of its own; killed when dropped.
+struct Served {
+    child: Child,
+    address: String,
+}
+
+impl Served {
+    fn start(server: &str, protocol: Protocol) -> Result<Self, Failure> {
+        let mut program = command("taskset");
+        // The profile for benches has the folder of the one for releases.
+        program.args(["-c", "1"]).arg(target().join("release/bench-serve"));
+        let mut child = program.args([server, protocol.name()]).stdout(Stdio::piped()).spawn()?;
+        let mut address = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut address)?;
+        }
+        Ok(Self { child, address: address.trim().to_owned() })
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+        }
+    }
+}
+
+fn build() -> Command {
+    let scope = ["build", "--quiet", "--profile", "bench", "--locked", "--package", "xtask"];
+    let mut build = cargo(&scope);
+    build.args(["--features", "bench", "--bin", "bench-serve"]);
+    build
+}
+
+/// As wrk and as h2load say it: `Requests/sec: 1234.5` and `finished in 3.00s, 1234.50 req/s, …`.
+fn requests_a_second(report: &str) -> Option<f64> {
+    let wrk = report.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+    let h2load = || report.lines().find(|line| line.contains(" req/s"))?.split(", ").nth(1);
+    let figure = wrk.or_else(h2load)?.trim().trim_end_matches(" req/s");
+    figure.parse().ok().filter(|figure: &f64| *figure > 0.0)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
+
+fn print(protocol: Protocol, rates: [f64; 4]) {
+    let [.., ours] = rates;
+    for (server, rate) in SERVERS.iter().zip(rates) {
+        println!(
+            "{} {server:<10} {rate:>8.0} requests/s, ours {:.2}",
+            protocol.name(),
+            ours / rate
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_tools_are_understood_and_nothing_else() {
+        let wrk = "  Latency 1.2ms\nRequests/sec: 123456.78\nTransfer/sec: 1MB\n";
+        assert_eq!(requests_a_second(wrk), Some(123_456.78));
+        let h2load = "finished in 3.00s, 98765.33 req/s, 5.00MB/s\nrequests: 1 total\n";
+        assert_eq!(requests_a_second(h2load), Some(98_765.33));
+        assert_eq!(requests_a_second("finished in 3.00s, 0.00 req/s, 0B/s"), None);
+        assert_eq!(requests_a_second("unable to connect"), None);
+    }
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        assert_eq!(median(vec![9.0, 1.0, 5.0]), 5.0);
+    }
+}
