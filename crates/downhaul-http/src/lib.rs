@@ -41,8 +41,10 @@
 //!
 //! # What it guarantees
 //!
-//! 1. One answer, in time, even where the handler blocks its thread
-//!    (`lifecycle::a_handler_that_blocks_its_thread_does_not_delay_the_504`,
+//! 1. One answer, in time, even where a handler that has waited once blocks its thread
+//!    (`lifecycle::a_handler_that_blocks_its_thread_does_not_delay_the_504`), and under
+//!    [`own_tasks`](Server::own_tasks) one that has not
+//!    (`lifecycle::in_a_task_of_its_own_it_does_not_even_if_it_never_waits`,
 //!    `lifecycle::a_deadline_and_a_completion_at_the_same_tick_make_exactly_one_answer`).
 //! 2. A response that is ready at the deadline wins
 //!    (`lifecycle::a_response_that_is_ready_at_the_deadline_wins`).

@@ -217,8 +217,9 @@ impl Server {
     /// connection's. That `ctx` drains stops nothing: its owner calls [`Running::drain`]. That it
     /// ends closes every socket at once; handlers then have their cancel grace.
     ///
-    /// The service is cloned for each connection and each request, and runs in a task of its own.
-    /// An `axum::Router` is such a service, and so is [`Router`](crate::Router).
+    /// The service is cloned for each connection and each request. What it answers with is polled
+    /// once where the request was read, and goes on in a task of its own if it is not ready then;
+    /// see [`own_tasks`](Self::own_tasks). An `axum::Router` is such a service, and so is [`Router`](crate::Router).
     ///
     /// # Panics
     ///
