@@ -219,7 +219,8 @@ impl Server {
     ///
     /// The service is cloned for each connection and each request. What it answers with is polled
     /// once where the request was read, and goes on in a task of its own if it is not ready then;
-    /// see [`own_tasks`](Self::own_tasks). An `axum::Router` is such a service, and so is [`Router`](crate::Router).
+    /// see [`own_tasks`](Self::own_tasks). An `axum::Router` is such a service, and so is
+    /// [`Router`](crate::Router).
     ///
     /// # Panics
     ///

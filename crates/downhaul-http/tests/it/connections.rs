@@ -169,3 +169,70 @@ async fn one_address_has_no_more_connections_than_it_may_have() {
     two.send(&get("/fast")).await;
     assert_eq!(two.response().await.status, 200);
 }
+
+/// The limits by a clock that nobody waits for: in memory, nothing else moves it.
+mod exactly {
+    use downhaul_http::{Connector, Listener, Running};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::support::Client;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn serve(router: Router) -> (Running, Connector) {
+        let (listener, connector) = Listener::in_memory();
+        (Server::on(listener).serve(Context::background(), router), connector)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_from_its_last_answer() {
+        let (_running, connector) = serve(fast());
+        let mut client = Client(connector.connect().await.unwrap());
+        for _ in 0..3 {
+            client.send(&get("/fast")).await;
+            assert_eq!(client.read_response().await.unwrap().status, 200);
+            // tidy: the paused clock
+            sleep(40 * SECOND).await;
+        }
+        let last = Instant::now();
+        client.send(&get("/fast")).await;
+        assert_eq!(client.read_response().await.unwrap().status, 200);
+        assert_eq!(client.read_response().await.map(|answer| answer.status), None);
+        assert_eq!(last.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_time_from_its_first_byte() {
+        let (_running, connector) = serve(fast());
+        let mut client = Client(connector.connect().await.unwrap());
+        client.send(&get("/fast")).await;
+        assert_eq!(client.read_response().await.unwrap().status, 200);
+        // tidy: the paused clock; the first look of the watch is long past
+        sleep(30 * SECOND).await;
+        let begun = Instant::now();
+        client.send("GET /fa").await;
+        assert!(client.read_response().await.is_none());
+        assert_eq!(begun.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_has_the_time_of_an_answer_to_write() {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let endless = Router::new().get("/", move |ctx: Context, _: Request| {
+            tell.send(ctx).unwrap();
+            async { streamed(Pieces::Endless) }
+        });
+        let (listener, connector) = Listener::in_memory();
+        let server = Server::on(listener).write_timeout(5 * SECOND);
+        let _running = server.serve(Context::background(), endless);
+        let mut client = Client(connector.connect().await.unwrap());
+        // tidy: the paused clock; the first look of the watch is long past
+        sleep(30 * SECOND).await;
+        let begun = Instant::now();
+        client.send(&get("/")).await;
+        let ctx = told.recv().await.unwrap();
+        assert_eq!(ctx.done().await.kind(), CauseKind::ClientGone);
+        assert_eq!(begun.elapsed().as_secs(), 5);
+    }
+}
