@@ -135,7 +135,7 @@ fn divide(frame: Frame<Bytes>, rest: &mut Bytes, most: usize) -> Frame<Bytes> {
 }
 
 impl<B: HttpBody<Data = Bytes>> Payload<B> {
-    fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Self::Theirs { body } => body.size_hint(),
             Self::Ours { bytes } => {

@@ -109,10 +109,13 @@ where
     C: Future<Output = hyper::Result<()>>,
 {
     watch.look_for(Stage::Stopping);
-    tokio::select! {
+    let alarm = tokio::select! {
         biased;
         result = conn.as_mut() => return End::Over(result),
-        alarm = watch.alarm() => if alarm == Alarm::Overdue { return End::Overdue },
+        alarm = watch.alarm() => alarm,
+    };
+    if alarm == Alarm::Overdue {
+        return End::Overdue;
     }
     // A request may lie in the socket of a connection that looks idle. One turn of the runtime lets
     // its driver see that, and the poll that follows lets hyper begin it.
@@ -125,14 +128,21 @@ where
         return End::Over(result);
     }
     graceful_shutdown(conn.as_mut());
-    watch.look_for(Stage::Closed);
-    tokio::select! {
-        biased;
-        result = conn.as_mut() => End::Over(result),
-        alarm = watch.alarm() => match alarm {
-            Alarm::Overdue => End::Overdue,
-            Alarm::Stage => End::Forced,
-        },
+    if alarm == Alarm::Stage {
+        watch.look_for(Stage::Closed);
+    }
+    loop {
+        tokio::select! {
+            biased;
+            result = conn.as_mut() => return End::Over(result),
+            alarm = watch.alarm() => match alarm {
+                Alarm::Overdue => return End::Overdue,
+                Alarm::Stage if watch.looks_for(Stage::Closed) => return End::Forced,
+                // What was told to end by its age, or by the server, is told once.
+                Alarm::Stage => watch.look_for(Stage::Closed),
+                Alarm::Aged => {}
+            },
+        }
     }
 }
 

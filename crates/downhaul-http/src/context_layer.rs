@@ -60,35 +60,32 @@ use crate::strict;
 #[must_use = "add it to a service"]
 pub struct ContextLayer {
     ctx: Context,
-    timeout: Duration,
-    client_budget: bool,
+    limits: Limits,
 }
 
 impl ContextLayer {
     /// A layer whose requests are children of `ctx`, with the defaults of a
     /// [`Server`](crate::Server).
     pub fn new(ctx: Context) -> Self {
-        let Limits { timeout, client_budget, .. } = Limits::default();
-        Self { ctx, timeout, client_budget }
+        Self { ctx, limits: Limits::default() }
     }
 
     /// How long a request may take; otherwise as [`Server::timeout`](crate::Server::timeout).
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.limits.timeout = timeout;
         self
     }
 
     /// Whether a client may shorten the timeout; otherwise as
     /// [`Server::client_budget`](crate::Server::client_budget).
     pub fn client_budget(mut self, read: bool) -> Self {
-        self.client_budget = read;
+        self.limits.client_budget = read;
         self
     }
 
     fn open<B>(&self, request: &Request<B>, head: &Head<'_>) -> Visit {
         let id = head.request_id();
-        let budget = head.budget.filter(|_| self.client_budget);
-        let timeout = budget.map_or(self.timeout, |budget| budget.min(self.timeout));
+        let timeout = self.limits.bounded(self.limits.counting(head.budget));
         let label = in_flight::line(request.method(), request.uri());
         let (ctx, canceller) = self.ctx.derive().label(label).timeout(timeout).build();
         let ctx = head.bind(&ctx, &id);

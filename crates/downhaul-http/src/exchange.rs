@@ -49,6 +49,8 @@ pub(crate) struct Exchange {
     ending: Ending,
     /// Whether a handler was spawned and nobody else sees to its end.
     handling: bool,
+    /// When there was an answer, where it comes in pieces.
+    answered: Option<Instant>,
     /// Whether all of the answer was handed over.
     complete: bool,
 }
@@ -62,8 +64,8 @@ impl Exchange {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let id = read.request_id();
         let limits = &link.hub.limits;
-        let budget = read.budget.filter(|_| limits.client_budget);
-        let timeout = budget.map_or(limits.timeout, |budget| budget.min(limits.timeout));
+        let budget = limits.counting(read.budget);
+        let timeout = limits.bounded(budget);
         let (started, line) = (Instant::now(), in_flight::line(method, uri));
         let (ctx, canceller) =
             link.ctx.derive().label(line.clone()).timeout_since(started, timeout).build();
@@ -91,6 +93,7 @@ impl Exchange {
             status: StatusCode::OK,
             ending: Ending::Answered,
             handling: false,
+            answered: None,
             complete: false,
         }
     }
@@ -240,6 +243,8 @@ impl Exchange {
         self.handling = false;
         self.status = parts.status;
         self.request.answering();
+        // One of a known size goes out at once; the clock would say the same twice.
+        self.answered = payload.size_hint().exact().is_none().then(Instant::now);
         stream_executor::begin(&self.request, &self.ctx);
         self.request.link.answered(self.request.upload() != Upload::Complete);
         // Of these hyper sends the head alone, and does not look at the body.
@@ -368,6 +373,7 @@ impl Drop for Exchange {
             path: request.path(),
             route: request.route.get().map(|route| &**route),
             status: self.status,
+            handled: self.answered.unwrap_or(now).saturating_duration_since(request.started),
             took: now.saturating_duration_since(request.started),
             ending: self.ending,
         };

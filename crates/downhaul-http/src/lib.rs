@@ -62,7 +62,7 @@
 //! 7. Every answer of a service or in place of one carries `x-request-id`
 //!    (`lifecycle::every_answer_carries_the_request_id_that_the_handler_sees`).
 //! 8. A drain loses nothing that was begun
-//!    (`draining::two_hundred_requests_in_flight_over_keep_alive_are_all_answered`,
+//!    (`draining::a_thousand_requests_in_flight_over_keep_alive_are_all_answered`,
 //!    `draining::a_request_that_lies_in_the_socket_when_the_drain_begins_is_answered`,
 //!    `draining::a_thousand_idle_connections_do_not_hold_the_ten_that_are_busy`,
 //!    `uploads::one_that_goes_on_is_taken_and_answered`).
@@ -120,6 +120,7 @@
 //! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
 //! | head, from its first byte; handshake | 10 s | close | [`header_timeout`] |
 //! | connection without a request | 60 s | close | [`idle_timeout`](Server::idle_timeout) |
+//! | connection, however busy | 1 h ± 10 % | drained | [`connection_age`] |
 //! | answer that nobody takes | 30 s | close | [`write_timeout`](Server::write_timeout) |
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
 //! | connections of one address | no bound | close | [`max_connections_of_one`] |
@@ -131,6 +132,7 @@
 //! | requests of some routes at once | no bound | 503 | [`RouteLimits::concurrency`] |
 //! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |
 //!
+//! [`connection_age`]: Server::connection_age
 //! [`header_timeout`]: Server::header_timeout
 //! [`max_connections_of_one`]: Server::max_connections_of_one
 //!

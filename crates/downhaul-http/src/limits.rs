@@ -22,12 +22,14 @@ pub(crate) struct Limits {
     /// What a handler may ask for beyond that.
     pub(crate) max_timeout: Duration,
     pub(crate) client_budget: bool,
+    pub(crate) least_budget: Duration,
     pub(crate) own_tasks: bool,
     pub(crate) cancel_grace: Duration,
     pub(crate) body_bytes: usize,
     pub(crate) body_stall: Duration,
     pub(crate) head_timeout: Duration,
     pub(crate) idle_timeout: Duration,
+    pub(crate) connection_age: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) connections: usize,
     pub(crate) connections_of_one: usize,
@@ -48,12 +50,14 @@ impl Default for Limits {
             timeout: Duration::from_secs(30),
             max_timeout: Duration::ZERO,
             client_budget: true,
+            least_budget: Duration::from_millis(10),
             own_tasks: false,
             cancel_grace: Duration::from_secs(1),
             body_bytes: 2 << 20,
             body_stall: Duration::from_secs(10),
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            connection_age: Duration::from_secs(3600),
             write_timeout: Duration::from_secs(30),
             connections: 10_000,
             connections_of_one: usize::MAX,
@@ -64,5 +68,19 @@ impl Default for Limits {
             faulty_streams: 100,
             on_disconnect: OnDisconnect::Cancel,
         }
+    }
+}
+
+impl Limits {
+    /// How long a request may take whose client waits so long.
+    pub(crate) fn bounded(&self, budget: Option<Duration>) -> Duration {
+        budget.map_or(self.timeout, |budget| budget.min(self.timeout))
+    }
+
+    /// What counts of what a client says: nothing where it is not asked, and else no less than the
+    /// least, but for a client that has no time at all.
+    pub(crate) fn counting(&self, budget: Option<Duration>) -> Option<Duration> {
+        let budget = budget.filter(|_| self.client_budget)?;
+        Some(if budget.is_zero() { budget } else { budget.max(self.least_budget) })
     }
 }

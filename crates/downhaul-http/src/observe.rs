@@ -56,6 +56,8 @@ pub struct Outcome<'a> {
     pub route: Option<&'a str>,
     /// The status that was sent, or 499 where the client went away first.
     pub status: StatusCode,
+    /// The time from the head of the request to the answer, or to the end where there was none.
+    pub handled: Duration,
     /// The time from the head of the request to the end of the answer.
     pub took: Duration,
     /// Why it ended as it did.
@@ -128,10 +130,15 @@ impl RequestObserver for AccessLog {
                 path = outcome.path,
                 route = outcome.route,
                 status = outcome.status.as_u16(),
-                took_ms = u64::try_from(outcome.took.as_millis()).unwrap_or(u64::MAX),
+                handled_ms = millis(outcome.handled),
+                took_ms = millis(outcome.took),
                 outcome = %outcome.ending,
                 "request ended"
             );
         });
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

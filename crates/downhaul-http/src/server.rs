@@ -125,6 +125,13 @@ impl Server {
         self
     }
 
+    /// The least time that a client may ask for; one that asks for less has this much. Default:
+    /// 10 ms. A client that says that it has none is answered with 504 all the same.
+    pub fn min_client_budget(mut self, budget: Duration) -> Self {
+        self.limits.least_budget = budget;
+        self
+    }
+
     /// Whether every handler has a task of its own from the start. Default: false, and only those
     /// that are not ready at once have one.
     ///
@@ -164,6 +171,17 @@ impl Server {
     /// How long a connection may be without a request before it is closed. Default: 60 s.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.limits.idle_timeout = timeout;
+        self
+    }
+
+    /// How old a connection becomes, up to a tenth more or less, so that those of a restart do not
+    /// end together. Then it is closed as in a drain: with the answer to what is begun, or by a
+    /// GOAWAY, after which streams end in their own time. Default: 1 h. [`Duration::MAX`] means no
+    /// bound.
+    ///
+    /// Behind a load balancer this is how clients find the servers that have come since.
+    pub fn connection_age(mut self, age: Duration) -> Self {
+        self.limits.connection_age = age;
         self
     }
 

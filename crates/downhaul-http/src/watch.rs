@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker, ready};
+use std::time::Duration;
 
 use downhaul_context::Instant;
 use tokio::time::{Sleep, sleep};
@@ -18,6 +19,8 @@ pub(crate) enum Alarm {
     Overdue,
     /// The server has reached the stage that is waited for.
     Stage,
+    /// The connection is as old as it may become. Seen once.
+    Aged,
 }
 
 /// Looks as rarely as possible: a connection asks it at each of its turns, and mostly there is
@@ -25,9 +28,10 @@ pub(crate) enum Alarm {
 pub(crate) struct Watch {
     link: Arc<Link>,
     timer: Pin<Box<Sleep>>,
+    age: Option<Pin<Box<Sleep>>>,
     stage: Stage,
     reached: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Whom the timer and the stage will wake.
+    /// Whom the timers and the stage will wake.
     asleep: Option<Waker>,
 }
 
@@ -35,10 +39,11 @@ impl Watch {
     /// Waits for [`Stage::Closed`] first.
     pub(crate) fn new(link: Arc<Link>) -> Self {
         let limits = &link.hub.limits;
+        let age = varied(limits.connection_age).map(|age| Box::pin(sleep(age)));
         let timer = Box::pin(sleep(limits.head_timeout.min(limits.idle_timeout)));
         let stage = Stage::Closed;
         let reached = until(&link, stage);
-        Self { link, timer, stage, reached, asleep: None }
+        Self { link, timer, age, stage, reached, asleep: None }
     }
 
     /// Waits for another stage.
@@ -46,6 +51,10 @@ impl Watch {
         self.stage = stage;
         self.reached = until(&self.link, stage);
         self.asleep = None;
+    }
+
+    pub(crate) fn looks_for(&self, stage: Stage) -> bool {
+        self.stage == stage
     }
 
     /// To be polled after the connection, whose reads and writes move the due time.
@@ -61,6 +70,10 @@ impl Watch {
         if self.reached.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Alarm::Stage);
         }
+        if self.age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready()) {
+            self.age = None;
+            return Poll::Ready(Alarm::Aged);
+        }
         ready!(self.poll_overdue(cx));
         Poll::Ready(Alarm::Overdue)
     }
@@ -70,6 +83,7 @@ impl Watch {
         is_registered
             && !self.link.is_urgent()
             && !self.timer.is_elapsed()
+            && !self.age.as_ref().is_some_and(|age| age.is_elapsed())
             && !self.link.hub.has_reached(self.stage)
     }
 
@@ -91,6 +105,12 @@ impl Watch {
             self.timer.as_mut().reset(due);
         }
     }
+}
+
+/// Up to a tenth more or less; `None` where it is without end.
+fn varied(age: Duration) -> Option<Duration> {
+    let tenth = age.checked_div(10).filter(|_| age < Duration::MAX)?;
+    (age - tenth).checked_add(tenth.mul_f64(2.0 * fastrand::f64()))
 }
 
 fn until(link: &Link, stage: Stage) -> Pin<Box<dyn Future<Output = ()> + Send>> {

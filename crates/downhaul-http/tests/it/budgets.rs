@@ -104,3 +104,12 @@ async fn what_is_left_goes_on_to_the_next_service() {
     );
     assert_eq!(headers.len(), 4);
 }
+
+#[tokio::test]
+async fn a_client_that_asks_for_next_to_nothing_has_the_least_that_is_worth_a_handler() {
+    let least = Duration::from_secs(3);
+    let server = Fixture::with(left(), |server| server.min_client_budget(least)).await;
+    assert_eq!(server.request(&asking("grpc-timeout: 1n\r\n")).await.body, "3");
+    assert_eq!(server.request(&asking("grpc-timeout: 4S\r\n")).await.body, "4");
+    assert_eq!(server.request(&asking("x-request-timeout-ms: 0\r\n")).await.status, 504);
+}

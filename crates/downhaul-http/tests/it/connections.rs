@@ -217,6 +217,31 @@ mod exactly {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_old_ends_after_the_answer_to_what_is_begun() {
+        let (held, mut told) = held();
+        let (listener, connector) = Listener::in_memory();
+        let server = Server::on(listener).timeout(Duration::MAX).idle_timeout(Duration::MAX);
+        let aging = server.connection_age(100 * SECOND);
+        let running = aging.serve(Context::background(), held.router());
+        let mut busy = Client(connector.connect().await.unwrap());
+        busy.send(&get("/held")).await;
+        assert!(matches!(told.recv().await, Some(Told::Begun)));
+        // tidy: the paused clock
+        sleep(120 * SECOND).await;
+        held.release.notify_one();
+        let answer = busy.read_response().await.unwrap();
+        assert!(answer.status == 200 && answer.closes());
+        assert!(busy.read_response().await.is_none());
+
+        let (mut idle, begun) = (Client(connector.connect().await.unwrap()), Instant::now());
+        idle.send(&get("/fast")).await;
+        assert_eq!(idle.read_response().await.unwrap().status, 200);
+        assert!(idle.read_response().await.is_none());
+        assert!((90..=110).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        assert_eq!(running.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_has_the_time_of_an_answer_to_write() {
         let (tell, mut told) = mpsc::unbounded_channel();
         let endless = Router::new().get("/", move |ctx: Context, _: Request| {

@@ -154,3 +154,23 @@ async fn an_axum_handler_learns_its_peer() {
     let address = client.0.local_addr().unwrap().to_string();
     assert_eq!(client.response().await.body, address);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_connection_that_is_old_says_so_and_finishes_its_streams() {
+    let (held, mut told) = held();
+    let (listener, connector) = downhaul_http::Listener::in_memory();
+    let age = std::time::Duration::from_secs(100);
+    let server = Server::on(listener).connection_age(age).timeout(std::time::Duration::MAX);
+    let _running = server.serve(Context::background(), held.router());
+    let io = TokioIo::new(connector.connect().await.unwrap());
+    let (mut sender, conn) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let conn = tokio::spawn(conn);
+    let slow = tokio::spawn(sender.send_request(request("/held")));
+    assert!(matches!(told.recv().await, Some(Told::Begun)));
+    // tidy: the paused clock
+    tokio::time::sleep(age + age).await;
+    assert!(sender.send_request(request("/fast")).await.is_err(), "no new stream is taken");
+    held.release.notify_one();
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+    conn.await.unwrap().unwrap();
+}

@@ -93,3 +93,45 @@ async fn one_that_is_not_done_when_a_drain_cancels_is_cut() {
     assert!(report.forced.is_empty() && report.cancelled == 1, "{report}");
     assert!(!client.rest().await.ends_with(b"0\r\n\r\n"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_access_line_tells_the_answer_from_its_end() {
+    use downhaul_http::observe::{AccessLog, Outcome, RequestHead, RequestObserver};
+    use downhaul_http::{Listener, Server};
+    use tracing::Span;
+
+    use crate::support::Client;
+
+    struct Times(mpsc::UnboundedSender<(u64, u64)>);
+    impl RequestObserver for Times {
+        fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+            AccessLog::default().open(ctx, head)
+        }
+
+        fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
+            self.0.send((outcome.handled.as_secs(), outcome.took.as_secs())).unwrap();
+        }
+    }
+
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (give, mut given) = mpsc::unbounded_channel();
+    let router = Router::new().get("/stream", move |_: Context, _: Request| {
+        let (send, pieces) = mpsc::unbounded_channel();
+        give.send(send).unwrap();
+        async {
+            // tidy: the paused clock
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            streamed(Pieces::Sent(pieces))
+        }
+    });
+    let (listener, connector) = Listener::in_memory();
+    let server = Server::on(listener).observer(Times(tell));
+    let _running = server.serve(Context::background(), router);
+    let mut client = Client(connector.connect().await.unwrap());
+    client.send(&get("/stream")).await;
+    let send = given.recv().await.unwrap();
+    // tidy: the paused clock
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    drop(send);
+    assert_eq!(told.recv().await, Some((2, 7)));
+}
