@@ -157,8 +157,11 @@ impl Hub {
     }
 
     pub(crate) fn requests(&self) -> Vec<Arc<InFlight>> {
-        let links: Vec<_> = self.links().iter().filter_map(|(_, link)| link.upgrade()).collect();
-        links.iter().flat_map(|link| link.requests()).collect()
+        self.connections().iter().flat_map(|link| link.requests()).collect()
+    }
+
+    pub(crate) fn connections(&self) -> Vec<Arc<Link>> {
+        self.links().iter().filter_map(|(_, link)| link.upgrade()).collect()
     }
 
     /// The ports are free, and every client that got in has its connection.

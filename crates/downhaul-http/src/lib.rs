@@ -159,6 +159,7 @@ mod address;
 mod answer_body;
 mod body;
 mod connection;
+mod connection_info;
 mod context_layer;
 #[cfg(feature = "axum")]
 mod ctx;
@@ -208,6 +209,7 @@ mod watch;
 
 pub use crate::address::Address;
 pub use crate::body::{Body, BodyError};
+pub use crate::connection_info::{ConnectionInfo, ConnectionPhase};
 pub use crate::context_layer::{ContextLayer, InContext, InContextFuture};
 #[cfg(feature = "axum")]
 pub use crate::ctx::{Ctx, Peer};

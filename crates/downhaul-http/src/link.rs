@@ -17,6 +17,7 @@ use slab::Slab;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::address::Address;
+use crate::connection_info::{ConnectionInfo, ConnectionPhase};
 use crate::hub::{Hub, Stage};
 use crate::in_flight::InFlight;
 use crate::upgraded::Upgraded;
@@ -31,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) peer: Address,
     pub(crate) upgraded: Upgraded,
     key: usize,
+    /// Whether its client has said that it speaks HTTP/1.
+    is_http1: AtomicBool,
     /// An HTTP/2 connection talks without requests; only idleness is timed there.
     multiplexed: AtomicBool,
     /// The last answer was sent before all of its request had come.
@@ -71,6 +74,7 @@ impl Link {
             ctx,
             peer,
             upgraded: Upgraded::default(),
+            is_http1: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             unread_body: AtomicBool::new(false),
             requests: Mutex::default(),
@@ -130,6 +134,31 @@ impl Link {
 
     fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            peer: self.peer.clone(),
+            age: self.opened.elapsed(),
+            phase: self.phase(),
+            requests: self.busy.load(Ordering::Acquire),
+        }
+    }
+
+    fn phase(&self) -> ConnectionPhase {
+        if self.upgraded.is_kept() {
+            ConnectionPhase::Upgraded
+        } else if self.is_multiplexed() {
+            ConnectionPhase::Http2
+        } else if self.is_http1.load(Ordering::Relaxed) {
+            ConnectionPhase::Http1
+        } else {
+            ConnectionPhase::Opening
+        }
+    }
+
+    pub(crate) fn speak_http1(&self) {
+        self.is_http1.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn multiplex(&self) {

@@ -29,6 +29,7 @@ mod problems;
 mod route_limits;
 mod routing;
 mod set_timeout;
+mod snapshots;
 mod streams;
 mod strictness;
 mod support;
