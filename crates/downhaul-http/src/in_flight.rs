@@ -31,7 +31,7 @@ pub struct RequestInfo {
     pub peer: Address,
     /// The time since its head was read.
     pub age: Duration,
-    /// The time until its context ends by itself, by its deadline or that of a drain; zero when that
+    /// The time until its context ends by itself, by its deadline or that of a drain; zero when it
     /// has passed, `None` where it has no end.
     pub remaining: Option<Duration>,
     /// What it is doing.

@@ -6,6 +6,7 @@ mod abuse;
 mod baseline;
 mod bodies;
 mod budgets;
+mod calls;
 mod connections;
 mod context_layer;
 mod departures;
