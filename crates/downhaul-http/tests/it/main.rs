@@ -15,6 +15,7 @@ mod draining;
 mod encrypted;
 mod events;
 mod frames;
+mod grpc;
 #[cfg(feature = "idempotency")]
 mod idempotency;
 #[cfg(feature = "idempotency")]
