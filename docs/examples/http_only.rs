@@ -150,6 +150,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(late.status(), 504);
     // ANCHOR_END: errors
 
+    // ANCHOR: look
+    for connection in running.connections() {
+        println!("{connection}"); // 127.0.0.1:50312, HTTP/1, 0 requests, 1200 ms old
+    }
+    for request in running.snapshot() {
+        println!("{request}, {:?} left", request.remaining);
+    }
+    // ANCHOR_END: look
+
     // ANCHOR: drain
     let plan = DrainPlan::within(Duration::from_secs(30)).at_once();
     let report = running.drain(plan).await;

@@ -69,6 +69,7 @@ where
     let limits = &link.hub.limits;
     let end = match protocol {
         Protocol::Http1 => {
+            link.speak_http1();
             let conn = http1(limits).serve_connection(io, service_fn(requests)).with_upgrades();
             let conn = pin!(conn);
             drive(conn, http1::UpgradeableConnection::graceful_shutdown, watch).await

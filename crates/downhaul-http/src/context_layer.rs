@@ -2,23 +2,23 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use axum_core::body::Body as AnyBody;
 use axum_core::response::{IntoResponse, Response};
 use downhaul_context::{Canceller, Cause, Context, Reason, RequestId};
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::answer_body::{AnswerBody, Lifetime, Payload};
-use crate::error::{Error, Problem};
+use crate::error::Error;
 use crate::exchange::X_REQUEST_ID;
 use crate::head::Head;
 use crate::in_flight;
 use crate::limits::Limits;
+use crate::problem;
 use crate::strict;
 
 /// Gives each request a context, for services that another server serves, such as `axum::serve`.
@@ -178,11 +178,8 @@ impl Visit {
         if let Ok(id) = HeaderValue::from_str(self.id.as_str()) {
             parts.headers.insert(X_REQUEST_ID, id);
         }
-        let payload = match parts.extensions.remove::<Arc<Problem>>() {
-            Some(problem) => {
-                parts.headers.remove(header::CONTENT_LENGTH);
-                Payload::Ours { bytes: Some(problem.render(Some(&self.id))) }
-            }
+        let payload = match problem::named(&mut parts, &body, &self.id) {
+            Some(document) => Payload::Ours { bytes: Some(document) },
             None => Payload::Theirs { body },
         };
         let body: AnswerBody<AnyBody, Self> = AnswerBody::new(payload, self);

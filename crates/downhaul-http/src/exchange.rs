@@ -23,6 +23,7 @@ use crate::in_flight::{self, Handling, InFlight, Upload};
 use crate::limits::OnDisconnect;
 use crate::link::Link;
 use crate::observe::{Ending, Outcome, RequestHead};
+use crate::problem;
 use crate::stream_executor;
 use crate::tracked::Carried;
 
@@ -178,11 +179,8 @@ impl Exchange {
             _ => {}
         }
         let (mut parts, body) = response.into_parts();
-        let payload = match parts.extensions.remove::<Arc<Problem>>() {
-            Some(problem) => {
-                parts.headers.remove(header::CONTENT_LENGTH);
-                Payload::Ours { bytes: Some(problem.render(Some(&self.request.id))) }
-            }
+        let payload = match problem::named(&mut parts, &body, &self.request.id) {
+            Some(document) => Payload::Ours { bytes: Some(document) },
             None => Payload::Theirs { body },
         };
         self.send(parts, payload)

@@ -148,9 +148,11 @@ impl Hub {
     }
 
     pub(crate) fn requests(&self) -> Vec<Arc<InFlight>> {
-        let links = self.links().slab.iter().filter_map(|(_, (link, _))| link.upgrade()).collect();
-        let links: Vec<Arc<Link>> = links;
-        links.iter().flat_map(|link| link.requests()).collect()
+        self.connections().iter().flat_map(|link| link.requests()).collect()
+    }
+
+    pub(crate) fn connections(&self) -> Vec<Arc<Link>> {
+        self.links().slab.iter().filter_map(|(_, (link, _))| link.upgrade()).collect()
     }
 
     /// The ports are free, and every client that got in has its connection.

@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::address::Address;
 use crate::limits::OnDisconnect;
 use crate::link::Link;
 
@@ -26,8 +27,13 @@ pub struct RequestInfo {
     pub path: String,
     /// The template that matched, such as `/orders/{id}`, where a [`Router`](crate::Router) knew.
     pub route: Option<Arc<str>>,
+    /// The other end of its connection; behind a proxy it is the proxy.
+    pub peer: Address,
     /// The time since its head was read.
     pub age: Duration,
+    /// The time until its context ends by itself, by its deadline or that of a drain; zero when it
+    /// has passed, `None` where it has no end.
+    pub remaining: Option<Duration>,
     /// What it is doing.
     pub phase: Phase,
 }
@@ -313,9 +319,26 @@ impl InFlight {
             method: self.method.clone(),
             path: self.path().to_owned(),
             route: self.route.get().cloned(),
+            peer: self.link.peer.clone(),
             age: self.started.elapsed(),
+            remaining: self.remaining(),
             phase: self.phase(),
         }
+    }
+
+    fn remaining(&self) -> Option<Duration> {
+        let ends_at = match self.granted_ctx() {
+            Some(granted) => granted.ends_at(),
+            None => self.ends_at(),
+        };
+        ends_at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// When the context ends that it was begun with, which it does not hold itself.
+    fn ends_at(&self) -> Option<Instant> {
+        let timeout = self.link.hub.limits.bounded(self.budget.get().copied());
+        let deadline = self.started.checked_add(timeout);
+        deadline.into_iter().chain(self.link.ctx.ends_at()).min()
     }
 
     fn phase(&self) -> Phase {

@@ -77,7 +77,8 @@
 //!     (`connections::a_client_that_stops_reading_is_closed_after_the_write_limit`).
 //! 11. A client that says how long it waits is not worked for any longer
 //!     (`budgets::a_client_shortens_the_deadline_by_what_it_says`), and [`inject`] says it to those
-//!     that are called next (`budgets::what_is_left_goes_on_to_the_next_service`).
+//!     that are called next (`budgets::what_is_left_goes_on_to_the_next_service`), as do clients
+//!     under a [`CallLayer`] (`calls::the_other_side_has_the_request_id_and_less_time`).
 //! 12. A route has what it needs and the rest keep their bounds
 //!     (`route_limits::one_may_take_longer_than_the_others`).
 //! 13. An answer that streams on when its context ends is cut, and does not look whole
@@ -162,7 +163,11 @@ mod accept;
 mod address;
 mod answer_body;
 mod body;
+mod call_body;
+mod call_error;
+mod call_layer;
 mod connection;
+mod connection_info;
 mod context_layer;
 #[cfg(feature = "axum")]
 mod ctx;
@@ -213,6 +218,10 @@ mod watch;
 
 pub use crate::address::Address;
 pub use crate::body::{Body, BodyError};
+pub use crate::call_body::CallBody;
+pub use crate::call_error::CallError;
+pub use crate::call_layer::{CallFuture, CallLayer, Calls};
+pub use crate::connection_info::{ConnectionInfo, ConnectionPhase};
 pub use crate::context_layer::{ContextLayer, InContext, InContextFuture};
 #[cfg(feature = "axum")]
 pub use crate::ctx::{Ctx, Peer};

@@ -18,6 +18,7 @@ use smol_str::SmolStr;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::address::Address;
+use crate::connection_info::{ConnectionInfo, ConnectionPhase};
 use crate::hub::{Hub, Stage};
 use crate::in_flight::InFlight;
 use crate::tally::Tally;
@@ -33,6 +34,8 @@ pub(crate) struct Link {
     pub(crate) peer: Address,
     pub(crate) upgraded: Upgraded,
     key: usize,
+    /// Whether its client has said that it speaks HTTP/1.
+    is_http1: AtomicBool,
     /// An HTTP/2 connection talks without requests; only idleness is timed there.
     multiplexed: AtomicBool,
     /// The last answer was sent before all of its request had come.
@@ -73,6 +76,7 @@ impl Link {
             ctx,
             peer,
             upgraded: Upgraded::default(),
+            is_http1: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             unread_body: AtomicBool::new(false),
             requests: Mutex::default(),
@@ -132,6 +136,31 @@ impl Link {
 
     fn is_busy(&self) -> bool {
         self.tally.in_flight() > 0
+    }
+
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            peer: self.peer.clone(),
+            age: self.opened.elapsed(),
+            phase: self.phase(),
+            requests: self.tally.in_flight(),
+        }
+    }
+
+    fn phase(&self) -> ConnectionPhase {
+        if self.upgraded.is_kept() {
+            ConnectionPhase::Upgraded
+        } else if self.is_multiplexed() {
+            ConnectionPhase::Http2
+        } else if self.is_http1.load(Ordering::Relaxed) {
+            ConnectionPhase::Http1
+        } else {
+            ConnectionPhase::Opening
+        }
+    }
+
+    pub(crate) fn speak_http1(&self) {
+        self.is_http1.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn multiplex(&self) {

@@ -7,7 +7,9 @@ use axum_core::body::Body;
 use axum_core::response::{IntoResponse, Response};
 use bytes::Bytes;
 use downhaul_context::RequestId;
-use http::{HeaderValue, StatusCode, header};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::{Body as HttpBody, SizeHint};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -25,6 +27,8 @@ pub(crate) struct Problem {
     // In a box: most have none of it, and an error is returned by value.
     kind: Option<Box<Kind>>,
     members: Option<Box<Map<String, Value>>>,
+    /// How long its document is without the id of a request, once it was written.
+    length: u64,
 }
 
 #[derive(Debug)]
@@ -49,7 +53,7 @@ struct Document<'a> {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: Cow<'static, str>) -> Self {
-        Self { status, detail, kind: None, members: None }
+        Self { status, detail, kind: None, members: None, length: 0 }
     }
 
     pub(crate) fn set_kind(&mut self, uri: Cow<'static, str>, title: Cow<'static, str>) {
@@ -77,11 +81,34 @@ impl Problem {
         // Texts, a number and values that are JSON already: there is nothing that could fail.
         serde_json::to_vec(&document).unwrap_or_default().into()
     }
+
+    /// Whether an answer is still the document that was written: not encoded, of the same type and
+    /// as long as it was, or without a body of which only the length is told, as HEAD has it.
+    fn is_untouched(&self, headers: &HeaderMap, size: &SizeHint) -> bool {
+        let told = || headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
+        let length = size.exact().filter(|length| *length > 0).or_else(told);
+        !headers.contains_key(header::CONTENT_ENCODING)
+            && headers.get(header::CONTENT_TYPE) == Some(&PROBLEM_JSON)
+            && length == Some(self.length)
+    }
+}
+
+/// The document of an answer that is a problem, with the id of its request, to be sent in place of
+/// `body`. `None` where a layer has made something else of it, which is to stay.
+pub(crate) fn named(parts: &mut Parts, body: &impl HttpBody, id: &RequestId) -> Option<Bytes> {
+    let problem = parts.extensions.remove::<Arc<Problem>>()?;
+    if !problem.is_untouched(&parts.headers, &body.size_hint()) {
+        return None;
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Some(problem.render(Some(id)))
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.render(None)));
+    fn into_response(mut self) -> Response {
+        let document = self.render(None);
+        self.length = document.len() as u64;
+        let mut response = Response::new(Body::from(document));
         *response.status_mut() = self.status;
         response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
         response.extensions_mut().insert(Arc::new(self));

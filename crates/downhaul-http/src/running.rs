@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use crate::address::Address;
+use crate::connection_info::ConnectionInfo;
 use crate::drain::{DrainPlan, DrainReport};
 use crate::hub::{Hub, Stage, reached};
 use crate::in_flight::RequestInfo;
@@ -47,11 +48,21 @@ impl Running {
     }
 
     /// All requests in flight, oldest first; for a debug page.
+    ///
+    /// It takes the lock of each connection for a moment, and holds up none for longer.
     pub fn snapshot(&self) -> Vec<RequestInfo> {
         let mut requests: Vec<_> =
             self.hub.requests().iter().map(|request| request.info()).collect();
         requests.sort_by_key(|request| std::cmp::Reverse(request.age));
         requests
+    }
+
+    /// All connections, oldest first; for a debug page. As cheap as [`snapshot`](Self::snapshot).
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        let mut connections: Vec<_> =
+            self.hub.connections().iter().map(|link| link.info()).collect();
+        connections.sort_by_key(|connection| std::cmp::Reverse(connection.age));
+        connections
     }
 
     /// Stops the server by `plan` and says how it went.

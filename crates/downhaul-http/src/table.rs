@@ -24,6 +24,9 @@ pub(crate) struct Route<S> {
     pub(crate) any: Option<Endpoint<S>>,
 }
 
+/// What a service that takes every method is said to have: those that HTTP has for resources.
+const COMMON: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
 /// Answers what no route of its router matches.
 pub(crate) struct Fallback<S> {
     /// Where its router is nested.
@@ -89,7 +92,7 @@ impl<S: Send + Sync + 'static> Table<S> {
     /// The handler for a request, which learns its route and parameters.
     pub(crate) fn find(&self, request: &mut Request<S>) -> Endpoint<S> {
         let path = request.uri().path();
-        let Ok(matched) = self.paths.at(path) else { return self.find_fallback(request) };
+        let Ok(matched) = self.paths.at(path) else { return self.find_other(request) };
         let route = &self.routes[*matched.value];
         let params = Params::new(&route.template, path, &matched.params);
         request.matched(params);
@@ -105,6 +108,20 @@ impl<S: Send + Sync + 'static> Table<S> {
         }
     }
 
+    /// What no route matches: a path, or the server as a whole (RFC 9110 §9.3.7).
+    fn find_other(&self, request: &mut Request<S>) -> Endpoint<S> {
+        let is_whole = request.method() == Method::OPTIONS && request.uri().path() == "*";
+        if is_whole { other_method(self.allow()) } else { self.find_fallback(request) }
+    }
+
+    /// The methods that any of its routes has.
+    fn allow(&self) -> String {
+        let methods = self.routes.iter().flat_map(|route| &route.methods);
+        let methods = methods.map(|(method, _)| method.as_str());
+        let takes_any = self.routes.iter().any(|route| route.any.is_some());
+        allow(methods.chain(COMMON.into_iter().filter(|_| takes_any)))
+    }
+
     /// The fallback of the innermost router in which the path lies, where one has any.
     fn find_fallback(&self, request: &mut Request<S>) -> Endpoint<S> {
         let path = request.uri().path();
@@ -117,16 +134,8 @@ impl<S: Send + Sync + 'static> Table<S> {
 }
 
 impl<S> Route<S> {
-    /// The `Allow` header (RFC 9110 §10.2.1).
     fn allow(&self) -> String {
-        let mut allow: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
-        let implied = [("HEAD", allow.contains(&"GET")), ("OPTIONS", true)];
-        for (method, implied) in implied {
-            if implied && !allow.contains(&method) {
-                allow.push(method);
-            }
-        }
-        allow.join(", ")
+        allow(self.methods.iter().map(|(method, _)| method.as_str()))
     }
 
     /// The path and its methods, for who debugs a router.
@@ -135,6 +144,22 @@ impl<S> Route<S> {
         methods.extend(self.any.as_ref().map(|_| "any"));
         (&self.template.path, methods.join(", "))
     }
+}
+
+/// The `Allow` header (RFC 9110 §10.2.1) where there are these methods.
+fn allow<'a>(methods: impl Iterator<Item = &'a str>) -> String {
+    let mut all: Vec<&str> = methods.collect();
+    if all.contains(&"GET") {
+        all.push("HEAD");
+    }
+    all.push("OPTIONS");
+    let mut allow: Vec<&str> = Vec::new();
+    for method in all {
+        if !allow.contains(&method) {
+            allow.push(method);
+        }
+    }
+    allow.join(", ")
 }
 
 fn not_found<S: Send + Sync + 'static>() -> Endpoint<S> {

@@ -220,7 +220,7 @@ mod exactly {
     async fn a_connection_that_is_old_ends_after_the_answer_to_what_is_begun() {
         let (held, mut told) = held();
         let (listener, connector) = Listener::in_memory();
-        let server = Server::on(listener).timeout(Duration::MAX).idle_timeout(Duration::MAX);
+        let server = Server::on(listener).timeout(Duration::MAX).idle_timeout(300 * SECOND);
         let aging = server.connection_age(100 * SECOND);
         let running = aging.serve(Context::background(), held.router());
         let mut busy = Client(connector.connect().await.unwrap());

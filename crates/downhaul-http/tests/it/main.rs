@@ -6,6 +6,7 @@ mod abuse;
 mod baseline;
 mod bodies;
 mod budgets;
+mod calls;
 mod connections;
 mod context_layer;
 mod departures;
@@ -14,6 +15,7 @@ mod draining;
 mod encrypted;
 mod events;
 mod frames;
+mod grpc;
 #[cfg(feature = "idempotency")]
 mod idempotency;
 #[cfg(feature = "idempotency")]
@@ -29,6 +31,7 @@ mod problems;
 mod route_limits;
 mod routing;
 mod set_timeout;
+mod snapshots;
 mod streams;
 mod strictness;
 mod support;

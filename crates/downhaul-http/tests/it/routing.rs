@@ -167,3 +167,21 @@ fn a_route_that_conflicts_with_another_panics_with_its_path() {
 fn a_route_that_is_there_already_panics_with_its_name() {
     let _ = router().get("/orders/{id}", async |_: Context, _: Request| "never");
 }
+
+#[tokio::test]
+async fn options_of_the_server_are_the_methods_of_all_its_routes() {
+    let with = async |router: Router| {
+        let server = Fixture::start(router.fallback(async |_: Context, _: Request| "lost")).await;
+        let response = ask(&server, "OPTIONS", "*").await;
+        assert_eq!((response.status, &*response.body), (204, ""));
+        response.header("allow").unwrap().to_owned()
+    };
+    let answer = async |_: Context, _: Request| "answer";
+    assert_eq!(with(Router::new()).await, "OPTIONS");
+    assert_eq!(with(Router::new().post("/a", answer)).await, "POST, OPTIONS");
+    let inner = Router::new().get("/b", answer).delete("/b", answer).post("/c", answer);
+    let router = Router::new().post("/a", answer).nest("/inner", inner);
+    assert_eq!(with(router).await, "POST, GET, DELETE, HEAD, OPTIONS");
+    let any = Router::new().post("/a", answer).nest_service("/any", axum::Router::new());
+    assert_eq!(with(any).await, "POST, GET, PUT, PATCH, DELETE, HEAD, OPTIONS");
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use downhaul_context::{Cause, CauseKind, Context};
-use downhaul_http::{DrainPlan, Phase, Request, Router};
+use downhaul_http::{ConnectionPhase, DrainPlan, Phase, Request, Router};
 use http::StatusCode;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,6 +61,8 @@ async fn one_is_in_flight_and_its_context_lasts_until_it_is_over() {
     let mut client = upgraded(&server).await;
     let [request] = &server.running.snapshot()[..] else { panic!("not in flight") };
     assert_eq!((request.path.as_str(), request.phase), ("/echo", Phase::Upgraded));
+    let [connection] = &server.running.connections()[..] else { panic!("not there") };
+    assert_eq!((connection.phase, connection.requests), (ConnectionPhase::Upgraded, 1));
     client.0.shutdown().await.unwrap();
     assert!(soon(told.recv()).await.unwrap().is_none(), "its context ended before it did");
     server.quiet().await;
