@@ -12,14 +12,14 @@ use http::{HeaderValue, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::answer_body::{AnswerBody, Lifetime, Payload};
 use crate::error::Error;
-use crate::exchange::X_REQUEST_ID;
-use crate::head::Head;
-use crate::in_flight;
-use crate::limits::Limits;
+use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload};
+use crate::lifetime::exchange::X_REQUEST_ID;
+use crate::lifetime::head::Head;
+use crate::lifetime::in_flight;
+use crate::lifetime::strict;
 use crate::problem;
-use crate::strict;
+use crate::serve::limits::Limits;
 
 /// Gives each request a context, for services that another server serves, such as `axum::serve`.
 ///

@@ -159,89 +159,44 @@
 //! - `systemd`: `Listener::inherited`, the sockets that systemd has opened.
 //! - `tls`: `Listener::tls`, encrypted connections.
 
-mod accept;
-mod address;
-mod answer_body;
-mod body;
-mod call_body;
-mod call_error;
-mod call_layer;
-mod connection;
-mod connection_info;
+mod call;
 mod context_layer;
-#[cfg(feature = "axum")]
-mod ctx;
-mod departure;
-mod drain;
-mod endpoint;
 mod error;
-mod event;
-mod exchange;
-mod handle;
-mod head;
-mod hub;
 #[cfg(feature = "idempotency")]
 pub mod idempotency;
-mod in_flight;
-#[cfg(all(unix, feature = "systemd"))]
-mod inherited;
-mod inject;
-mod io;
-mod json;
-mod limited;
-mod limits;
-mod link;
-mod listener;
-mod mount;
+mod lifetime;
+mod listen;
 pub mod observe;
-mod params;
 mod problem;
-mod request;
-mod route_limits;
-mod router;
-mod running;
-mod server;
-mod set_timeout;
-mod sse;
-mod stream_executor;
-mod strict;
-mod table;
-mod tally;
-#[cfg(feature = "tls")]
-mod tls;
-mod tracked;
-mod transport;
-#[cfg(unix)]
-mod unix;
-mod upgraded;
-mod watch;
+mod route;
+mod serve;
 
-pub use crate::address::Address;
-pub use crate::body::{Body, BodyError};
-pub use crate::call_body::CallBody;
-pub use crate::call_error::CallError;
-pub use crate::call_layer::{CallFuture, CallLayer, Calls};
-pub use crate::connection_info::{ConnectionInfo, ConnectionPhase};
+pub use crate::call::call_body::CallBody;
+pub use crate::call::call_error::CallError;
+pub use crate::call::call_layer::{CallFuture, CallLayer, Calls};
+pub use crate::call::inject::inject;
 pub use crate::context_layer::{ContextLayer, InContext, InContextFuture};
-#[cfg(feature = "axum")]
-pub use crate::ctx::{Ctx, Peer};
-pub use crate::drain::{DrainPlan, DrainReport};
-pub use crate::endpoint::Next;
 pub use crate::error::{BindError, BoxError, Error};
-pub use crate::event::Event;
-pub use crate::in_flight::{Phase, RequestInfo};
-pub use crate::inject::inject;
-pub use crate::json::Json;
-pub use crate::limited::{Limited, LimitedFuture};
-pub use crate::limits::OnDisconnect;
-pub use crate::listener::{Connector, Listener};
-pub use crate::mount::OriginalUri;
-pub use crate::observe::{AccessLog, RequestObserver};
-pub use crate::request::Request;
-pub use crate::route_limits::RouteLimits;
-pub use crate::router::{Routed, Router};
-pub use crate::running::Running;
-pub use crate::server::Server;
-pub use crate::sse::Sse;
+pub use crate::lifetime::body::{Body, BodyError};
+pub use crate::lifetime::in_flight::{Phase, RequestInfo};
+pub use crate::listen::address::Address;
+pub use crate::listen::listener::{Connector, Listener};
 #[cfg(feature = "tls")]
-pub use crate::tls::{Certificate, CertificateError, Tls};
+pub use crate::listen::tls::{Certificate, CertificateError, Tls};
+pub use crate::observe::{AccessLog, RequestObserver};
+#[cfg(feature = "axum")]
+pub use crate::route::ctx::{Ctx, Peer};
+pub use crate::route::endpoint::Next;
+pub use crate::route::event::Event;
+pub use crate::route::json::Json;
+pub use crate::route::limited::{Limited, LimitedFuture};
+pub use crate::route::mount::OriginalUri;
+pub use crate::route::request::Request;
+pub use crate::route::route_limits::RouteLimits;
+pub use crate::route::router::{Routed, Router};
+pub use crate::route::sse::Sse;
+pub use crate::serve::connection_info::{ConnectionInfo, ConnectionPhase};
+pub use crate::serve::drain::{DrainPlan, DrainReport};
+pub use crate::serve::limits::OnDisconnect;
+pub use crate::serve::running::Running;
+pub use crate::serve::server::Server;

@@ -7,7 +7,7 @@ use downhaul_context::{Context, RequestId};
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use tracing::{Span, info, info_span};
 
-use crate::address::Address;
+use crate::listen::address::Address;
 
 /// Opens and closes the span of every request.
 ///

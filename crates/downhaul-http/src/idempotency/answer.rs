@@ -9,7 +9,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::error::{Error, Problem};
-use crate::exchange::X_REQUEST_ID;
+use crate::lifetime::exchange::X_REQUEST_ID;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 

@@ -14,11 +14,11 @@ use tower_service::Service;
 
 use super::Idempotency;
 use super::rules::Entry;
-use crate::body::Body;
-use crate::endpoint::Next;
 use crate::error::BoxError;
-use crate::request::Request;
-use crate::router::Router;
+use crate::lifetime::body::Body;
+use crate::route::endpoint::Next;
+use crate::route::request::Request;
+use crate::route::router::Router;
 
 impl<S: Send + Sync + 'static> Router<S> {
     /// Answers requests that come again with what was answered first, as a middleware does it:

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 
 use super::claimed::Claimed;
 use super::{Claim, IdempotencyKey, IdempotencyStore, Ticket};
-use crate::body::BodyError;
 use crate::error::{BoxError, Error};
-use crate::mount::original_uri;
+use crate::lifetime::body::BodyError;
+use crate::route::mount::original_uri;
 
 /// How long a client waits whose request is worked on.
 const COME_BACK: Duration = Duration::from_secs(1);

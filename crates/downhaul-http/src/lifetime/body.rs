@@ -1,0 +1,258 @@
+//! [`Body`]: a request's body, bounded in size and in time.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+
+use crate::error::{BoxError, Error};
+use crate::lifetime::in_flight::{InFlight, Upload};
+use crate::lifetime::tracked::Carried;
+
+/// The body of a request.
+///
+/// Behind a [`Server`](crate::Server) it ends with an error when it grows beyond the limit or does
+/// not go on in time. Whatever error the service then answers with, the client reads 413 or 408.
+pub struct Body {
+    kind: Kind,
+    carried: Option<Carried>,
+}
+
+enum Kind {
+    Full(Option<Bytes>),
+    Inbound(Box<Inbound>),
+    Other(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+/// A body on its way in.
+struct Inbound {
+    incoming: Incoming,
+    taken: usize,
+    request: Arc<InFlight>,
+    /// Armed while the next piece is awaited.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body {
+    /// A body without a byte.
+    pub fn empty() -> Self {
+        Self::of(Kind::Full(None))
+    }
+
+    /// Takes any other body.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut body = Some(body);
+        // A body that is ours already keeps its limits, and is not boxed again.
+        if let Some(ours) = (&mut body as &mut dyn std::any::Any).downcast_mut::<Option<Self>>() {
+            return ours.take().unwrap_or_default();
+        }
+        let other = body.map(|body| body.map_err(Into::into).boxed_unsync());
+        other.map_or_else(Self::empty, |other| Self::of(Kind::Other(other)))
+    }
+
+    pub(crate) fn inbound(incoming: Incoming, request: &Arc<InFlight>) -> Self {
+        if incoming.is_end_stream() {
+            request.set_upload(Upload::Complete);
+            return Self::empty();
+        }
+        let request = Arc::clone(request);
+        Self::of(Kind::Inbound(Box::new(Inbound { incoming, taken: 0, request, stall: None })))
+    }
+
+    pub(crate) fn carrying(self, carried: Carried) -> Self {
+        Self { carried: Some(carried), ..self }
+    }
+
+    pub(crate) fn take_carried(&mut self) -> Option<Carried> {
+        self.carried.take()
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, carried: None }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Body {
+    fn from(bytes: T) -> Self {
+        Self::of(Kind::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.kind {
+            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Inbound(inbound) => inbound.poll_frame(cx),
+            Kind::Other(other) => {
+                let frame = ready!(Pin::new(other).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::broken)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Full(bytes) => bytes.is_none(),
+            Kind::Inbound(inbound) => inbound.incoming.is_end_stream(),
+            Kind::Other(other) => other.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Kind::Inbound(inbound) => inbound.incoming.size_hint(),
+            Kind::Other(other) => other.size_hint(),
+        }
+    }
+}
+
+impl Inbound {
+    fn poll_frame(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.is_announced_too_large() {
+            return Poll::Ready(Some(Err(self.too_large())));
+        }
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            return self.poll_stall(cx).map(|error| Some(Err(error)));
+        };
+        self.stall = None;
+        Poll::Ready(match frame {
+            None => {
+                self.request.set_upload(Upload::Complete);
+                None
+            }
+            Some(Err(error)) => Some(Err(BodyError::broken(error))),
+            Some(Ok(frame)) => Some(self.count(frame)),
+        })
+    }
+
+    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        self.taken = self.taken.saturating_add(bytes);
+        if self.taken > self.request.body_limit() {
+            return Err(self.too_large());
+        }
+        let complete = self.incoming.is_end_stream();
+        self.request.set_upload(if complete { Upload::Complete } else { Upload::Idle });
+        Ok(frame)
+    }
+
+    /// Before a byte is asked for: a client that waits for `100 Continue` need not send it.
+    fn is_announced_too_large(&self) -> bool {
+        self.taken == 0 && self.incoming.size_hint().lower() > self.request.body_limit() as u64
+    }
+
+    fn too_large(&self) -> BodyError {
+        self.request.set_upload(Upload::TooLarge);
+        BodyError(Fault::TooLarge)
+    }
+
+    fn poll_stall(&mut self, cx: &mut TaskContext<'_>) -> Poll<BodyError> {
+        self.request.set_upload(Upload::Awaited);
+        let limit = self.request.link.hub.limits.body_stall;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(stall.as_mut().poll(cx));
+        self.request.set_upload(Upload::Stalled);
+        Poll::Ready(BodyError(Fault::Late))
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        if self.request.upload() == Upload::Awaited {
+            self.request.set_upload(Upload::Idle);
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("size", &self.size_hint()).finish_non_exhaustive()
+    }
+}
+
+/// A body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BodyError(Fault);
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the body is larger than the server takes")]
+    TooLarge,
+    #[error("the body did not arrive in time")]
+    Late,
+    #[error("the body broke off")]
+    Broken(#[source] BoxError),
+}
+
+impl BodyError {
+    pub(crate) fn broken(source: impl Into<BoxError>) -> Self {
+        let source = source.into();
+        // A body of ours that a service wrapped into one of its own.
+        source.downcast::<Self>().map_or_else(|other| Self(Fault::Broken(other)), |ours| *ours)
+    }
+
+    /// Says whether the body grew beyond the limit.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.0, Fault::TooLarge)
+    }
+
+    /// Says whether the body did not go on in time.
+    pub fn is_late(&self) -> bool {
+        matches!(self.0, Fault::Late)
+    }
+}
+
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
+        match error.0 {
+            Fault::TooLarge => Self::too_large(),
+            Fault::Late => Self::late_body(),
+            Fault::Broken(source) => {
+                Self::bad_request("the body broke off; send it again").with_source(source)
+            }
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn too_large() -> Self {
+        let message = "the body is larger than the server takes; send less";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    pub(crate) fn late_body() -> Self {
+        let message = "the body did not arrive in time; send it again";
+        Self::new(StatusCode::REQUEST_TIMEOUT, message)
+    }
+}

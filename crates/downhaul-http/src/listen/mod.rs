@@ -1,0 +1,11 @@
+//! Where connections come from, and what carries them.
+
+pub(crate) mod address;
+#[cfg(all(unix, feature = "systemd"))]
+pub(crate) mod inherited;
+pub(crate) mod listener;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+pub(crate) mod transport;
+#[cfg(unix)]
+pub(crate) mod unix;

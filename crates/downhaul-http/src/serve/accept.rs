@@ -1,0 +1,120 @@
+//! The accept loops, and the watch over the server's context.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use downhaul_context::Context;
+use http_body::Body as HttpBody;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinSet, yield_now};
+use tower_service::Service;
+use tracing::{debug, warn};
+
+use crate::error::BoxError;
+use crate::lifetime::body::Body;
+use crate::listen::listener::{Arrival, Listener};
+use crate::serve::connection;
+use crate::serve::hub::{Hub, Stage, reached};
+use crate::serve::link::Link;
+
+/// How long to wait when the system has no file descriptor left for another socket.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts, in the background, until the server stops. Closes everything when `ctx` ends.
+pub(crate) fn accept<S, B>(listeners: Vec<Listener>, hub: Arc<Hub>, ctx: Context, service: S)
+where
+    S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let links = Arc::clone(&hub);
+    let open = move |(arrival, permit): Client| {
+        let peer = arrival.peer.clone();
+        if !links.admit(peer.ip()) {
+            return debug!(%peer, "connection closed: its address has all that it may have");
+        }
+        let link = Link::open(Arc::clone(&links), peer, permit);
+        tokio::spawn(connection::serve(arrival, link, service.clone()));
+    };
+    let permits = Arc::new(Semaphore::new(hub.limits.connections));
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        let (hub, ctx, permits) = (Arc::clone(&hub), ctx.clone(), Arc::clone(&permits));
+        loops.spawn(listen(listener, hub, ctx, permits, open.clone()));
+    }
+    tokio::spawn(watch(loops, hub, ctx));
+}
+
+/// Waits for the ends of the listeners, and then of the connections, or for that of the context.
+async fn watch(mut loops: JoinSet<()>, hub: Arc<Hub>, ctx: Context) {
+    while loops.join_next().await.is_some() {}
+    hub.closed_listeners();
+    let mut stages = hub.stages();
+    tokio::select! {
+        biased;
+        () = reached(&mut stages, Stage::Closed) => {}
+        _ = ctx.done() => hub.raise(Stage::Closed),
+        () = hub.empty() => {}
+    }
+}
+
+/// Accepts until the server stops or its context ends, and closes the listener.
+async fn listen(
+    mut listener: Listener,
+    hub: Arc<Hub>,
+    ctx: Context,
+    permits: Arc<Semaphore>,
+    mut open: impl FnMut(Client),
+) {
+    let mut stages = hub.stages();
+    loop {
+        tokio::select! {
+            biased;
+            () = reached(&mut stages, Stage::Stopping) => break,
+            _ = ctx.done() => return hub.raise(Stage::Closed),
+            accepted = next(&mut listener, &permits) => match accepted {
+                Ok(client) => open(client),
+                Err(error) => pause_after(error).await,
+            }
+        }
+    }
+    // Clients that the system has greeted already would be reset.
+    waiting(&mut listener, &permits).await.into_iter().for_each(open);
+}
+
+type Client = (Arrival, OwnedSemaphorePermit);
+
+async fn next(listener: &mut Listener, permits: &Arc<Semaphore>) -> io::Result<Client> {
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
+    Ok((listener.accept().await?, permit))
+}
+
+/// The clients in the listener's queue, after a turn of the runtime's driver.
+async fn waiting(listener: &mut Listener, permits: &Arc<Semaphore>) -> Vec<Client> {
+    let mut clients = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            accepted = next(listener, permits) => match accepted {
+                Ok(client) => clients.push(client),
+                Err(_) => return clients,
+            },
+            () = yield_now() => return clients,
+        }
+    }
+}
+
+async fn pause_after(error: io::Error) {
+    // These are the client's: it is gone before it was greeted.
+    let client_gone = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
+    if client_gone.contains(&error.kind()) {
+        debug!(%error, "client gone before it was accepted");
+        return;
+    }
+    warn!(%error, "cannot accept; trying again");
+    tokio::time::sleep(PAUSE).await;
+}

@@ -1,0 +1,258 @@
+//! [`Io`]: a client's connection that tells its [`Link`] what moves, and which of the two protocols
+//! the client speaks.
+
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use crate::listen::transport::Transport;
+use crate::serve::departure::{Departure, HALF_CLOSED};
+use crate::serve::hub::{Stage, reached};
+use crate::serve::link::Link;
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a client that was refused while it sent may go on sending.
+const LINGER: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+pub(crate) struct Io {
+    transport: Transport,
+    link: Arc<Link>,
+    /// The bytes read to find out the protocol, given back to the first reader.
+    begun: [u8; PREFACE.len()],
+    filled: usize,
+    given_back: usize,
+    /// Whether hyper waits for bytes since its last turn, so that it will see the end of them.
+    is_read: bool,
+    /// There while hyper does not look.
+    departure: Option<Departure>,
+    /// Whether the last write found no room.
+    is_stuck: bool,
+    /// Whether the end was seen while there was no request.
+    is_at_end: bool,
+    /// Armed while a client that has closed its side may still take its answer.
+    half_closed: Option<Pin<Box<Sleep>>>,
+    /// Armed while there is nothing to read of what is upgraded, which nobody else sees to.
+    forced: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Armed while the rest of a body that nobody read is thrown away.
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl Io {
+    pub(crate) fn new(transport: Transport, link: Arc<Link>) -> Self {
+        Self {
+            transport,
+            link,
+            begun: [0; PREFACE.len()],
+            filled: 0,
+            given_back: 0,
+            is_read: false,
+            departure: None,
+            is_stuck: false,
+            is_at_end: false,
+            half_closed: None,
+            forced: None,
+            linger: None,
+        }
+    }
+
+    /// Reads as many bytes as it takes to tell the protocols apart: one, for most methods.
+    ///
+    /// A client that closes early speaks HTTP/1, whose parser finds the right words for it.
+    pub(crate) fn poll_protocol(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<Protocol>> {
+        loop {
+            if self.begun[..self.filled] != PREFACE[..self.filled] {
+                return Poll::Ready(Ok(Protocol::Http1));
+            }
+            if self.filled == PREFACE.len() {
+                return Poll::Ready(Ok(Protocol::Http2));
+            }
+            let mut rest = ReadBuf::new(&mut self.begun[self.filled..]);
+            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut rest))?;
+            let read = rest.filled().len();
+            if read == 0 {
+                return Poll::Ready(Ok(Protocol::Http1));
+            }
+            self.filled += read;
+            self.link.bytes_came();
+        }
+    }
+}
+
+impl Io {
+    /// Fails once the client is gone, where hyper does not find out by itself.
+    fn poll_departure(&mut self, cx: &mut TaskContext<'_>) -> io::Result<()> {
+        let is_read = mem::take(&mut self.is_read);
+        if is_read || !self.link.is_answering_one() {
+            self.departure = None;
+            return Ok(());
+        }
+        if self.departure.is_none() {
+            // Without a descriptor to spare it is seen at the next write.
+            self.departure = Departure::of(&self.transport).ok();
+        }
+        let seen =
+            self.departure.as_mut().is_some_and(|departure| departure.poll_seen(cx).is_ready());
+        if seen { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    }
+
+    /// The client has closed its side: hyper, which takes it for gone then, is told later if there
+    /// is an answer on its way.
+    fn poll_half_closed(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if !self.link.is_answering_one() {
+            if mem::replace(&mut self.is_at_end, true) {
+                return Poll::Ready(());
+            }
+            // A request that hyper has just read begins in the rest of this turn.
+            cx.waker().wake_by_ref();
+            self.is_read = true;
+            return Poll::Pending;
+        }
+        let time = self.half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED)));
+        let over = time.as_mut().poll(cx);
+        self.is_read = over.is_pending();
+        over
+    }
+
+    /// Ready once the server closes by force what is upgraded.
+    fn poll_forced(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if !self.link.upgraded.is_kept() {
+            return Poll::Pending;
+        }
+        let link = &self.link;
+        let forced = self.forced.get_or_insert_with(|| {
+            let mut stages = link.hub.stages();
+            Box::pin(async move { reached(&mut stages, Stage::Closed).await })
+        });
+        forced.as_mut().poll(cx)
+    }
+
+    /// Notes whether the client takes what is written.
+    fn note(&mut self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Pending => {
+                self.is_stuck = true;
+                self.link.stuck();
+            }
+            Poll::Ready(_) => {
+                if mem::take(&mut self.is_stuck) {
+                    self.link.unstuck();
+                }
+                self.link.bytes_moved();
+            }
+        }
+    }
+
+    /// Throws away what the client sends until it closes, too, or [`LINGER`] is over.
+    fn poll_linger(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let mut waste = [0; 4096];
+        // Time is looked at first: a client that never stops sending is not waited for.
+        while linger.as_mut().poll(cx).is_pending() {
+            let mut waste = ReadBuf::new(&mut waste);
+            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut waste))?;
+            if waste.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let begun = &this.begun[this.given_back..this.filled];
+        if !begun.is_empty() {
+            let given = begun.len().min(buf.remaining());
+            buf.put_slice(&begun[..given]);
+            this.given_back += given;
+            // What else has come goes with it: after a few bytes alone, hyper makes more room than
+            // it will ever need. An end or an error is met by the next read again.
+            let _ = Pin::new(&mut this.transport).poll_read(cx, buf);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.transport).poll_read(cx, buf);
+        this.is_read = read.is_pending();
+        if read.is_pending() && this.poll_forced(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        ready!(read)?;
+        if buf.filled().len() > before {
+            this.link.bytes_came();
+        } else if buf.remaining() > 0 {
+            ready!(this.poll_half_closed(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write(cx, bytes);
+        this.note(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.transport).poll_write_vectored(cx, pieces);
+        this.note(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    /// hyper comes here at the end of each turn, if it has nothing left in its own buffer.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.transport).poll_flush(cx))?;
+        this.link.flushed();
+        Poll::Ready(this.poll_departure(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.transport).poll_shutdown(cx))?;
+        }
+        // A socket closed over bytes that nobody read is reset, and the client, still sending,
+        // would lose the answer that tells it why.
+        if this.link.has_unread_body() { this.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.link.upgraded.end();
+    }
+}

@@ -1,0 +1,311 @@
+//! [`Link`]: one connection as its requests and its clocks see it.
+//!
+//! # Invariants
+//!
+//! 1. The context of the connection ends when the link is dropped: after the socket and after the
+//!    last request, so that a request that outlives its client is not cancelled by it.
+//! 2. What is upgraded holds the link, and the link holds it: the end of the socket takes it out.
+//! 3. Nothing is dropped and no waker runs under the lock.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use downhaul_context::{Canceller, Context, Instant, RequestId};
+use http::Method;
+use slab::Slab;
+use smol_str::SmolStr;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::lifetime::in_flight::InFlight;
+use crate::listen::address::Address;
+use crate::serve::connection_info::{ConnectionInfo, ConnectionPhase};
+use crate::serve::hub::{Hub, Stage};
+use crate::serve::tally::Tally;
+use crate::serve::upgraded::Upgraded;
+
+/// While a server stops, a connection without a request may be silent for so long before it is
+/// closed: time enough for the rest of a head that is on its way.
+const QUIET: Duration = Duration::from_secs(1);
+
+pub(crate) struct Link {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) ctx: Context,
+    pub(crate) peer: Address,
+    pub(crate) upgraded: Upgraded,
+    key: usize,
+    /// Whether its client has said that it speaks HTTP/1.
+    is_http1: AtomicBool,
+    /// An HTTP/2 connection talks without requests; only idleness is timed there.
+    multiplexed: AtomicBool,
+    /// The last answer was sent before all of its request had come.
+    unread_body: AtomicBool,
+    requests: Mutex<Slab<Weak<InFlight>>>,
+    tally: Arc<Tally>,
+    /// An answer was handed over and has not all been written yet.
+    unflushed: AtomicBool,
+    /// Bytes have come since there was last a request.
+    head_begun: AtomicBool,
+    /// The client takes no more of what there is to write.
+    is_stuck: AtomicBool,
+    opened: Instant,
+    /// When there was last a request: nanoseconds after it was opened.
+    idle_at: AtomicU64,
+    times: Mutex<Times>,
+    _canceller: Canceller,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// When what is rare has begun, as far as somebody has looked.
+#[derive(Default)]
+struct Times {
+    head_since: Option<Instant>,
+    stuck_since: Option<Instant>,
+    /// When bytes last moved. Kept only while the server stops.
+    moved: Option<Instant>,
+}
+
+impl Link {
+    /// Opens one that was [admitted](Hub::admit).
+    pub(crate) fn open(hub: Arc<Hub>, peer: Address, permit: OwnedSemaphorePermit) -> Arc<Self> {
+        let (ctx, canceller) = hub.ctx.derive().label("connection").build();
+        let tally = Arc::<Tally>::default();
+        Arc::new_cyclic(|link| Self {
+            key: hub.add_link(link, &tally),
+            hub,
+            ctx,
+            peer,
+            upgraded: Upgraded::default(),
+            is_http1: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
+            unread_body: AtomicBool::new(false),
+            requests: Mutex::default(),
+            tally,
+            unflushed: AtomicBool::new(false),
+            head_begun: AtomicBool::new(false),
+            is_stuck: AtomicBool::new(false),
+            opened: Instant::now(),
+            idle_at: AtomicU64::new(0),
+            times: Mutex::default(),
+            _canceller: canceller,
+            _permit: permit,
+        })
+    }
+
+    pub(crate) fn begin_request(
+        self: &Arc<Self>,
+        started: Instant,
+        id: RequestId,
+        method: Method,
+        line: SmolStr,
+    ) -> Arc<InFlight> {
+        self.head_begun.store(false, Ordering::Relaxed);
+        let mut requests = self.requests_now();
+        self.tally.begin();
+        let link = Arc::clone(self);
+        Arc::new_cyclic(|request| {
+            let key = requests.insert(Weak::clone(request));
+            InFlight::new(link, key, started, id, method, line)
+        })
+    }
+
+    pub(crate) fn end_request(&self, key: usize) {
+        // The clock that ends a drain's grace ends requests before the drain itself wakes up, so
+        // what counts is their context and not the phase.
+        let is_cancelled = self.hub.has_reached(Stage::Stopping) && self.hub.ctx.is_done();
+        let mut requests = self.requests_now();
+        requests.try_remove(key);
+        self.tally.end(is_cancelled);
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Arc<InFlight>> {
+        self.requests_now().iter().filter_map(|(_, request)| request.upgrade()).collect()
+    }
+
+    /// Whether it has more requests than it may have streams. A stream is over when it is reset,
+    /// and its handler may run on for a while.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let most = self.hub.limits.streams as usize;
+        self.is_multiplexed() && self.tally.in_flight() > most
+    }
+
+    /// Whether the only request that it can have at a time is there.
+    pub(crate) fn is_answering_one(&self) -> bool {
+        self.is_busy() && !self.is_multiplexed() && !self.upgraded.is_kept()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.tally.in_flight() > 0
+    }
+
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            peer: self.peer.clone(),
+            age: self.opened.elapsed(),
+            phase: self.phase(),
+            requests: self.tally.in_flight(),
+        }
+    }
+
+    fn phase(&self) -> ConnectionPhase {
+        if self.upgraded.is_kept() {
+            ConnectionPhase::Upgraded
+        } else if self.is_multiplexed() {
+            ConnectionPhase::Http2
+        } else if self.is_http1.load(Ordering::Relaxed) {
+            ConnectionPhase::Http1
+        } else {
+            ConnectionPhase::Opening
+        }
+    }
+
+    pub(crate) fn speak_http1(&self) {
+        self.is_http1.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn multiplex(&self) {
+        self.multiplexed.store(true, Ordering::Relaxed);
+        self.head_begun.store(false, Ordering::Relaxed);
+    }
+
+    fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn answered(&self, unread_body: bool) {
+        self.unread_body.store(unread_body, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_unread_body(&self) -> bool {
+        self.unread_body.load(Ordering::Relaxed)
+    }
+
+    /// The body of an answer is with hyper, which may not have written it yet.
+    pub(crate) fn handed_over(&self, now: Instant) {
+        self.idle_from(now);
+        self.unflushed.store(true, Ordering::Release);
+    }
+
+    fn idle_from(&self, now: Instant) {
+        let after = now.saturating_duration_since(self.opened).as_nanos();
+        self.idle_at.store(u64::try_from(after).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    pub(crate) fn flushed(&self) {
+        self.unflushed.store(false, Ordering::Release);
+    }
+
+    /// The client takes no more for now.
+    pub(crate) fn stuck(&self) {
+        self.is_stuck.store(true, Ordering::Relaxed);
+        self.times().stuck_since.get_or_insert_with(Instant::now);
+    }
+
+    /// The client takes more again.
+    pub(crate) fn unstuck(&self) {
+        self.is_stuck.store(false, Ordering::Relaxed);
+        self.times().stuck_since = None;
+    }
+
+    /// The handshake that came before everything else is done.
+    pub(crate) fn greeted(&self) {
+        self.idle_from(Instant::now());
+        self.head_begun.store(false, Ordering::Relaxed);
+        self.times().head_since = None;
+    }
+
+    pub(crate) fn bytes_came(&self) {
+        if !self.is_busy() && !self.is_multiplexed() {
+            self.head_begun.store(true, Ordering::Relaxed);
+        }
+        self.bytes_moved();
+    }
+
+    pub(crate) fn bytes_moved(&self) {
+        if self.hub.has_reached(Stage::Stopping) {
+            self.times().moved = Some(Instant::now());
+        }
+    }
+
+    /// Whether the connection may be due sooner than it was at the last look. It is not while
+    /// requests come and go whole.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.head_begun.load(Ordering::Relaxed)
+            || self.is_stuck.load(Ordering::Relaxed)
+            || self.hub.has_reached(Stage::Stopping)
+    }
+
+    /// When the connection is to be closed if nothing happens; `None` while it has a request, of
+    /// which the client takes the answer.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let limits = &self.hub.limits;
+        let mut times = self.times();
+        let has_begun = self.head_begun.load(Ordering::Relaxed);
+        let begun = times.head_since.unwrap_or_else(Instant::now);
+        times.head_since = has_begun.then_some(begun);
+        if self.is_busy() || self.unflushed.load(Ordering::Acquire) {
+            return times.stuck_since?.checked_add(limits.write_timeout);
+        }
+        let idle_since = self.opened + Duration::from_nanos(self.idle_at.load(Ordering::Acquire));
+        let idle = idle_since.checked_add(limits.idle_timeout);
+        let late = times.head_since.and_then(|since| since.checked_add(limits.head_timeout));
+        let stops = self.hub.has_reached(Stage::Stopping);
+        let quiet = stops.then(|| times.moved.map_or(idle_since, |at| at.max(idle_since)) + QUIET);
+        [idle.filter(|_| late.is_none()), late, quiet].into_iter().flatten().min()
+    }
+
+    fn requests_now(&self) -> MutexGuard<'_, Slab<Weak<InFlight>>> {
+        // Nothing that can panic runs under the lock, so a poisoned one is still whole.
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.hub.dismiss(self.peer.ip());
+        self.hub.remove_link(self.key);
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::observe::AccessLog;
+    use crate::serve::limits::Limits;
+
+    async fn link() -> Arc<Link> {
+        let limits = Limits { write_timeout: Duration::from_secs(10), ..Limits::default() };
+        let hub = Arc::new(Hub::new(Context::background(), limits, Arc::new(AccessLog), false));
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        Link::open(hub, Address::Memory, permit)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_a_little_has_the_whole_time_again() {
+        let (link, seconds) = (link().await, Duration::from_secs);
+        let begun = Instant::now();
+        link.handed_over(begun);
+        assert_eq!(link.due(), None);
+        link.stuck();
+        advance(seconds(6)).await;
+        link.stuck();
+        assert_eq!(link.due(), Some(begun + seconds(10)));
+        link.unstuck();
+        assert_eq!(link.due(), None);
+        link.stuck();
+        assert_eq!(link.due(), Some(begun + seconds(16)));
+    }
+}

@@ -1,0 +1,134 @@
+//! [`Running`]: a server that serves, and the way to stop it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_context::{Canceller, Instant, Reason};
+use tokio::time::timeout;
+use tracing::info;
+
+use crate::lifetime::in_flight::RequestInfo;
+use crate::listen::address::Address;
+use crate::serve::connection_info::ConnectionInfo;
+use crate::serve::drain::{DrainPlan, DrainReport};
+use crate::serve::hub::{Hub, Stage, reached};
+use crate::serve::tally::Ended;
+
+/// A server that serves.
+///
+/// Stop it with [`drain`](Self::drain). Dropping it instead closes every socket and ends every
+/// request's context at once, as does the end of the context the server was given.
+#[must_use = "dropping it closes the server"]
+pub struct Running {
+    hub: Arc<Hub>,
+    canceller: Canceller,
+    /// The addresses and URLs of its listeners; never empty.
+    places: Vec<(Address, String)>,
+}
+
+impl Running {
+    pub(crate) fn new(hub: Arc<Hub>, canceller: Canceller, places: Vec<(Address, String)>) -> Self {
+        Self { hub, canceller, places }
+    }
+
+    /// The address of the first listener, with the port the system chose.
+    pub fn address(&self) -> &Address {
+        &self.places[0].0
+    }
+
+    /// Where clients find each of its listeners; see [`Listener::url`](crate::Listener::url).
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|(_, url)| url.as_str())
+    }
+
+    /// The number of requests whose handler runs or whose answer is being sent.
+    pub fn in_flight(&self) -> usize {
+        self.hub.in_flight()
+    }
+
+    /// All requests in flight, oldest first; for a debug page.
+    ///
+    /// It takes the lock of each connection for a moment, and holds up none for longer.
+    pub fn snapshot(&self) -> Vec<RequestInfo> {
+        let mut requests: Vec<_> =
+            self.hub.requests().iter().map(|request| request.info()).collect();
+        requests.sort_by_key(|request| std::cmp::Reverse(request.age));
+        requests
+    }
+
+    /// All connections, oldest first; for a debug page. As cheap as [`snapshot`](Self::snapshot).
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        let mut connections: Vec<_> =
+            self.hub.connections().iter().map(|link| link.info()).collect();
+        connections.sort_by_key(|connection| std::cmp::Reverse(connection.age));
+        connections
+    }
+
+    /// Stops the server by `plan` and says how it went.
+    ///
+    /// 1. Lame duck: it accepts and answers as before, and asks HTTP/1 clients to come back on
+    ///    another connection.
+    /// 2. It accepts nothing new; idle connections close, what is begun may finish. Requests'
+    ///    contexts are draining from here on.
+    /// 3. The contexts of what is left end with `CauseKind::DrainGraceOver`; clients read 503.
+    /// 4. Handlers are aborted, sockets closed.
+    ///
+    /// Each phase ends early when there is nothing left to wait for, except the lame duck. A second
+    /// call goes on from the phase that was reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the server stays in the phase it reached; call again to go on.
+    pub async fn drain(&self, plan: DrainPlan) -> DrainReport {
+        let (began, before) = (Instant::now(), self.hub.ended());
+        if !self.hub.has_reached(Stage::Stopping) && !plan.lame_duck.is_zero() {
+            self.hub.raise(Stage::LameDuck);
+            // Ends early only where the context of the server ended and closed everything.
+            let mut stages = self.hub.stages();
+            let _ = timeout(plan.lame_duck, reached(&mut stages, Stage::Closed)).await;
+        }
+        self.canceller.drain_with(plan.finish, Reason::cancelled("the server drains"));
+        self.hub.raise(Stage::Stopping);
+        self.empty_within(plan.finish).await;
+
+        self.canceller.cancel_with(Reason::cancelled("the server drained for too long"));
+        self.empty_within(plan.cancel_grace).await;
+        let Ended { finished, cancelled } = self.hub.ended().since(before);
+
+        let forced = self.force(plan.force).await;
+        let report = DrainReport { finished, cancelled, forced, took: began.elapsed() };
+        info!(address = %self.address(), "server {report}");
+        report
+    }
+
+    async fn force(&self, patience: Duration) -> Vec<RequestInfo> {
+        let left = self.hub.requests();
+        let forced = left.iter().map(|request| request.info()).collect();
+        left.iter().for_each(|request| request.abort());
+        drop(left);
+        self.hub.raise(Stage::Closed);
+        self.empty_within(patience).await;
+        forced
+    }
+
+    async fn empty_within(&self, patience: Duration) {
+        // What is left after that is for the next phase.
+        let _ = timeout(patience, self.hub.empty()).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.hub.raise(Stage::Closed);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("address", self.address())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! [`Upgraded`]: what a request keeps whose connection goes on as something else, such as a
+//! WebSocket.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use downhaul_context::Canceller;
+
+use crate::lifetime::in_flight::InFlight;
+
+/// The request that has taken over its connection, from the 101 to the end of the socket.
+#[derive(Default)]
+pub(crate) struct Upgraded {
+    state: Mutex<State>,
+    /// The same without a lock: reads ask for it.
+    is_kept: AtomicBool,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
+    No,
+    /// In flight, and its context lasts.
+    Kept { _canceller: Option<Canceller>, _request: Arc<InFlight> },
+    /// The socket is gone: nothing would end what comes now.
+    Over,
+}
+
+impl Upgraded {
+    pub(crate) fn keep(&self, canceller: Option<Canceller>, request: Arc<InFlight>) {
+        let kept = State::Kept { _canceller: canceller, _request: request };
+        let mut state = self.state();
+        if let State::No = *state {
+            *state = kept;
+            self.is_kept.store(true, Ordering::Release);
+        } else {
+            // Not under the lock: this ends a context.
+            drop(state);
+            drop(kept);
+        }
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Acquire)
+    }
+
+    /// The socket is gone, and with it the request.
+    pub(crate) fn end(&self) {
+        let before = std::mem::replace(&mut *self.state(), State::Over);
+        drop(before);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock, so a poisoned one is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,119 @@
+//! [`Watch`]: what ends a connection from outside: its clocks, and the server.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker, ready};
+use std::time::Duration;
+
+use downhaul_context::Instant;
+use tokio::time::{Sleep, sleep};
+
+use crate::serve::hub::{Stage, reached};
+use crate::serve::link::Link;
+
+/// What a [`Watch`] has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// Nothing happened for too long.
+    Overdue,
+    /// The server has reached the stage that is waited for.
+    Stage,
+    /// The connection is as old as it may become. Seen once.
+    Aged,
+}
+
+/// Looks as rarely as possible: a connection asks it at each of its turns, and mostly there is
+/// nothing that could have changed.
+pub(crate) struct Watch {
+    link: Arc<Link>,
+    timer: Pin<Box<Sleep>>,
+    age: Option<Pin<Box<Sleep>>>,
+    stage: Stage,
+    reached: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whom the timers and the stage will wake.
+    asleep: Option<Waker>,
+}
+
+impl Watch {
+    /// Waits for [`Stage::Closed`] first.
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        let limits = &link.hub.limits;
+        let age = varied(limits.connection_age).map(|age| Box::pin(sleep(age)));
+        let timer = Box::pin(sleep(limits.head_timeout.min(limits.idle_timeout)));
+        let stage = Stage::Closed;
+        let reached = until(&link, stage);
+        Self { link, timer, age, stage, reached, asleep: None }
+    }
+
+    /// Waits for another stage.
+    pub(crate) fn look_for(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.reached = until(&self.link, stage);
+        self.asleep = None;
+    }
+
+    pub(crate) fn looks_for(&self, stage: Stage) -> bool {
+        self.stage == stage
+    }
+
+    /// To be polled after the connection, whose reads and writes move the due time.
+    pub(crate) async fn alarm(&mut self) -> Alarm {
+        poll_fn(|cx| self.poll_alarm(cx)).await
+    }
+
+    fn poll_alarm(&mut self, cx: &mut TaskContext<'_>) -> Poll<Alarm> {
+        if self.is_asleep(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.asleep = None;
+        if self.reached.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Alarm::Stage);
+        }
+        if self.age.as_mut().is_some_and(|age| age.as_mut().poll(cx).is_ready()) {
+            self.age = None;
+            return Poll::Ready(Alarm::Aged);
+        }
+        ready!(self.poll_overdue(cx));
+        Poll::Ready(Alarm::Overdue)
+    }
+
+    fn is_asleep(&self, waker: &Waker) -> bool {
+        let is_registered = self.asleep.as_ref().is_some_and(|asleep| asleep.will_wake(waker));
+        is_registered
+            && !self.link.is_urgent()
+            && !self.timer.is_elapsed()
+            && !self.age.as_ref().is_some_and(|age| age.is_elapsed())
+            && !self.link.hub.has_reached(self.stage)
+    }
+
+    fn poll_overdue(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        loop {
+            let Some(due) = self.link.due() else { return Poll::Pending };
+            // A timer that fires too early costs one look; one that is moved on every request costs
+            // the timer's lock on every request.
+            if due < self.timer.deadline() {
+                self.timer.as_mut().reset(due);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                self.asleep = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
+}
+
+/// Up to a tenth more or less; `None` where it is without end.
+fn varied(age: Duration) -> Option<Duration> {
+    let tenth = age.checked_div(10).filter(|_| age < Duration::MAX)?;
+    (age - tenth).checked_add(tenth.mul_f64(2.0 * fastrand::f64()))
+}
+
+fn until(link: &Link, stage: Stage) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let mut stages = link.hub.stages();
+    Box::pin(async move { reached(&mut stages, stage).await })
+}
