@@ -32,6 +32,8 @@ pub(crate) enum Stage {
     Closed,
 }
 
+const STAGES: [Stage; 4] = [Stage::Serving, Stage::LameDuck, Stage::Stopping, Stage::Closed];
+
 pub(crate) struct Hub {
     /// The parent of all connections' contexts.
     pub(crate) ctx: Context,
@@ -89,7 +91,11 @@ impl Hub {
     }
 
     pub(crate) fn has_reached(&self, stage: Stage) -> bool {
-        self.stage_now.load(Ordering::Acquire) >= stage as u8
+        self.stage() >= stage
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        STAGES[usize::from(self.stage_now.load(Ordering::Acquire))]
     }
 
     pub(crate) fn stages(&self) -> watch::Receiver<Stage> {

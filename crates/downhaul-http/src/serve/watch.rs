@@ -31,8 +31,9 @@ pub(crate) struct Watch {
     age: Option<Pin<Box<Sleep>>>,
     stage: Stage,
     reached: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Whom the timers and the stage will wake.
-    asleep: Option<Waker>,
+    /// Whom the timers and the next stage will wake, and the stage at which they were told so: a
+    /// stage that comes uses up what was registered, also where it is not the one looked for.
+    asleep: Option<(Waker, Stage)>,
 }
 
 impl Watch {
@@ -67,6 +68,7 @@ impl Watch {
             return Poll::Pending;
         }
         self.asleep = None;
+        let now = self.link.hub.stage();
         if self.reached.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Alarm::Stage);
         }
@@ -74,20 +76,20 @@ impl Watch {
             self.age = None;
             return Poll::Ready(Alarm::Aged);
         }
-        ready!(self.poll_overdue(cx));
+        ready!(self.poll_overdue(cx, now));
         Poll::Ready(Alarm::Overdue)
     }
 
     fn is_asleep(&self, waker: &Waker) -> bool {
-        let is_registered = self.asleep.as_ref().is_some_and(|asleep| asleep.will_wake(waker));
-        is_registered
+        let now = self.link.hub.stage();
+        let is_registered = |(asleep, at): &(Waker, Stage)| *at == now && asleep.will_wake(waker);
+        self.asleep.as_ref().is_some_and(is_registered)
             && !self.link.is_urgent()
             && !self.timer.is_elapsed()
             && !self.age.as_ref().is_some_and(|age| age.is_elapsed())
-            && !self.link.hub.has_reached(self.stage)
     }
 
-    fn poll_overdue(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn poll_overdue(&mut self, cx: &mut TaskContext<'_>, now: Stage) -> Poll<()> {
         loop {
             let Some(due) = self.link.due() else { return Poll::Pending };
             // A timer that fires too early costs one look; one that is moved on every request costs
@@ -96,7 +98,7 @@ impl Watch {
                 self.timer.as_mut().reset(due);
             }
             if self.timer.as_mut().poll(cx).is_pending() {
-                self.asleep = Some(cx.waker().clone());
+                self.asleep = Some((cx.waker().clone(), now));
                 return Poll::Pending;
             }
             if due <= Instant::now() {

@@ -172,7 +172,7 @@ async fn one_address_has_no_more_connections_than_it_may_have() {
 
 /// The limits by a clock that nobody waits for: in memory, nothing else moves it.
 mod exactly {
-    use downhaul_http::{Connector, Listener, Running};
+    use downhaul_http::{Connector, DrainPlan, Listener, Running};
     use tokio::time::{Instant, sleep};
 
     use super::*;
@@ -214,6 +214,19 @@ mod exactly {
         client.send("GET /fa").await;
         assert!(client.read_response().await.is_none());
         assert_eq!(begun.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_closed_when_a_lame_duck_stops() {
+        let (running, connector) = serve(fast());
+        let mut client = Client(connector.connect().await.unwrap());
+        client.send(&get("/fast")).await;
+        assert_eq!(client.read_response().await.unwrap().status, 200);
+        let begun = Instant::now();
+        let plan = DrainPlan::default().lame_duck(5 * SECOND);
+        let (report, answer) = tokio::join!(running.drain(plan), client.read_response());
+        assert!(report.is_clean() && answer.is_none(), "{report}");
+        assert_eq!(begun.elapsed().as_secs(), 5);
     }
 
     #[tokio::test(start_paused = true)]
