@@ -1,6 +1,7 @@
 //! [`ContextLayer`]: requests as lifetimes under a server that is not ours.
 
 use std::fmt;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use downhaul_context::{Canceller, Cause, Context, Reason, RequestId};
 use http::{HeaderValue, Request};
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::error;
 
 use crate::error::Error;
 use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload};
@@ -18,6 +20,7 @@ use crate::lifetime::exchange::X_REQUEST_ID;
 use crate::lifetime::head::Head;
 use crate::lifetime::in_flight;
 use crate::lifetime::strict;
+use crate::observe::Ending;
 use crate::problem;
 use crate::serve::limits::Limits;
 
@@ -198,6 +201,12 @@ impl Lifetime for Visit {
 
     fn cut(&mut self, _cause: &Cause) {
         self.is_over = true;
+    }
+
+    fn broke_off(&mut self, ending: Ending, why: &str) {
+        if !mem::replace(&mut self.is_over, true) {
+            error!(error = why, id = %self.id, "the answer broke off: {ending}");
+        }
     }
 }
 

@@ -54,7 +54,9 @@
 //!    (`lifecycle::a_client_that_goes_away_cancels_its_request`), also where a pipelined request or
 //!    an unread body lies in the way (`departures`), unless the server is to
 //!    [finish](OnDisconnect::Finish) it (`lifecycle::under_finish_a_handler_outlives_its_client`).
-//! 5. A panic is a 500 for one request (`lifecycle::a_panic_is_a_500_and_the_connection_lives_on`).
+//! 5. A panic is a 500 for one request (`lifecycle::a_panic_is_a_500_and_the_connection_lives_on`),
+//!    and where an answer has begun it is cut
+//!    (`streams::one_that_fails_or_panics_after_its_head_is_cut_and_told_as_what_it_is`).
 //! 6. Late bodies are 408, large ones 413, whatever the service makes of them, and the client can
 //!    read it (`bodies::a_client_that_is_refused_while_it_sends_still_reads_why`,
 //!    `bodies::a_deadline_that_passes_while_the_body_arrives_is_a_408_not_a_504`,

@@ -1,6 +1,8 @@
 //! [`AnswerBody`]: the body of an answer, which keeps its request in flight to the last byte, and
 //! is cut where the request's context ends before.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
@@ -10,6 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::error::BoxError;
+use crate::observe::Ending;
 
 /// What an answer holds to its last byte.
 pub(crate) trait Lifetime {
@@ -27,6 +30,9 @@ pub(crate) trait Lifetime {
     /// The context has ended before, and so does the connection: half an answer must not look like
     /// a whole one.
     fn cut(&mut self, cause: &Cause);
+
+    /// The body has failed by itself, and so the connection ends before its last byte.
+    fn broke_off(&mut self, ending: Ending, why: &str);
 }
 
 pin_project! {
@@ -82,13 +88,23 @@ where
             }
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }
-        let Poll::Ready(frame) = this.payload.as_mut().poll_frame(cx) else {
+        let polled = catch_unwind(AssertUnwindSafe(|| this.payload.as_mut().poll_frame(cx)));
+        let polled = polled.unwrap_or_else(|panic| {
+            this.lifetime.broke_off(Ending::Panicked, panic_text(&*panic));
+            Poll::Ready(Some(Err("the body of the answer panicked".into())))
+        });
+        let Poll::Ready(frame) = polled else {
             let lifetime = &*this.lifetime;
             let end = this.end.get_or_insert_with(|| Box::pin(lifetime.ctx().done_owned()));
             let cause = ready!(end.as_mut().poll(cx));
             this.lifetime.cut(&cause);
             return Poll::Ready(Some(Err(cause.into())));
         };
+        if let Some(Err(error)) = frame {
+            // After a panic this is the second thing said, and the first counts.
+            this.lifetime.broke_off(Ending::Failed, &error.to_string());
+            return Poll::Ready(Some(Err(error)));
+        }
         let is_last = frame.is_none() || this.payload.is_end_stream();
         if !is_last && let Some(cause) = this.lifetime.ctx().cause() {
             this.lifetime.cut(&cause);
@@ -114,6 +130,12 @@ where
         hint.set_lower(hint.lower().saturating_add(rest));
         hint
     }
+}
+
+/// What a panic was told.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text")
 }
 
 /// Takes the first bytes, at most so many.

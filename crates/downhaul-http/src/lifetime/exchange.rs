@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tracing::{Instrument, Span, error, warn};
 
 use crate::error::{BoxError, Error, Problem};
-use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload};
+use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload, panic_text};
 use crate::lifetime::body::Body;
 use crate::lifetime::head::{self, Head};
 use crate::lifetime::in_flight::{self, Handling, InFlight, Upload};
@@ -349,6 +349,14 @@ impl Lifetime for Exchange {
         };
         self.complete = true;
     }
+
+    fn broke_off(&mut self, ending: Ending, why: &str) {
+        if !self.complete {
+            self.ending = ending;
+            self.complete = true;
+            self.span.in_scope(|| error!(error = why, "the answer broke off: {ending}"));
+        }
+    }
 }
 
 impl Drop for Exchange {
@@ -377,9 +385,4 @@ impl Drop for Exchange {
         };
         request.link.hub.observer.close(&self.span, &outcome);
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("not a text")
 }

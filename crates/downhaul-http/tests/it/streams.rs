@@ -1,10 +1,14 @@
 //! Answers that are sent in pieces.
 
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use downhaul_context::Context;
 use downhaul_http::observe::Ending;
 use downhaul_http::{DrainPlan, Request, RouteLimits, Router};
+use http_body::Frame;
 use tokio::sync::mpsc;
 
 use crate::support::{Fixture, Pieces, Seen, get, soon, streamed};
@@ -92,6 +96,51 @@ async fn one_that_is_not_done_when_a_drain_cancels_is_cut() {
     let report = soon(server.running.drain(plan)).await;
     assert!(report.forced.is_empty() && report.cancelled == 1, "{report}");
     assert!(!client.rest().await.ends_with(b"0\r\n\r\n"));
+}
+
+/// A piece, a pause in which it is sent, and then an end that is none.
+struct Breaking {
+    panics: bool,
+    polls: usize,
+}
+
+impl http_body::Body for Breaking {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.polls += 1;
+        match self.polls {
+            1 => Poll::Ready(Some(Ok(Frame::data("half".into())))),
+            2 => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            _ if self.panics => panic!("in the body"),
+            _ => Poll::Ready(Some(Err(std::io::Error::other("the disk is gone")))),
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_fails_or_panics_after_its_head_is_cut_and_told_as_what_it_is() {
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let breaking = |panics| {
+        move |_: Context, _: Request| async move {
+            http::Response::new(axum::body::Body::new(Breaking { panics, polls: 0 }))
+        }
+    };
+    let router = Router::new().get("/fails", breaking(false)).get("/panics", breaking(true));
+    let server = Fixture::with(router, |server| server.observer(Seen(see))).await;
+    for (path, ending) in [("/fails", Ending::Failed), ("/panics", Ending::Panicked)] {
+        let answer = read(&server, path).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+        assert_eq!(soon(seen.recv()).await, Some((200, ending)), "{path}");
+    }
+    server.quiet().await;
 }
 
 #[tokio::test(start_paused = true)]
