@@ -48,11 +48,13 @@ fn serialized<T: Serialize>(value: &T) -> serde_json::Result<Bytes> {
             return serde_json::to_vec(value).map(Bytes::from);
         };
         json.clear();
-        serde_json::to_writer(&mut *json, value)?;
-        Ok(match json.len() {
-            ..=SHORT => Bytes::copy_from_slice(&json),
-            _ => Bytes::from(mem::take(&mut *json)),
-        })
+        let written = serde_json::to_writer(&mut *json, value);
+        if json.len() > SHORT {
+            // Also where it has failed: nobody keeps the room that one long answer took.
+            let json = mem::take(&mut *json);
+            return written.map(|()| Bytes::from(json));
+        }
+        written.map(|()| Bytes::copy_from_slice(&json))
     })
 }
 
@@ -70,6 +72,14 @@ mod tests {
             let failed = std::collections::HashMap::from([((1, 2), 3)]);
             assert!(serialized(&failed).is_err());
         }
+    }
+
+    #[test]
+    fn a_long_one_keeps_no_room_even_if_it_fails() {
+        let long = "x".repeat(100 * SHORT);
+        let failed = [(long.as_str(), std::collections::HashMap::from([((1, 2), 3)]))];
+        assert!(serialized(&long).is_ok() && serialized(&failed).is_err());
+        assert!(SCRATCH.with(|scratch| scratch.borrow().capacity()) <= 2 * SHORT);
     }
 
     #[test]
