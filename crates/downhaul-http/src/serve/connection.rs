@@ -91,7 +91,9 @@ where
 
 /// Sees to the handshake, where there is one, and finds out the protocol.
 async fn open(arrival: Arrival, link: &Arc<Link>) -> io::Result<(Io, Protocol)> {
-    arrival.transport.set_nodelay()?;
+    if let Err(error) = arrival.transport.set_nodelay() {
+        debug!(peer = %link.peer, %error, "socket option refused");
+    }
     // A handshake has the time of a head.
     link.bytes_came();
     let transport = arrival.open().await?;
