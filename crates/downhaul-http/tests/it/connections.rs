@@ -192,8 +192,7 @@ mod exactly {
         for _ in 0..3 {
             client.send(&get("/fast")).await;
             assert_eq!(client.read_response().await.unwrap().status, 200);
-            // tidy: the paused clock
-            sleep(40 * SECOND).await;
+            sleep(40 * SECOND).await; // tidy: the paused clock
         }
         let last = Instant::now();
         client.send(&get("/fast")).await;
@@ -208,8 +207,7 @@ mod exactly {
         let mut client = Client(connector.connect().await.unwrap());
         client.send(&get("/fast")).await;
         assert_eq!(client.read_response().await.unwrap().status, 200);
-        // tidy: the paused clock; the first look of the watch is long past
-        sleep(30 * SECOND).await;
+        sleep(30 * SECOND).await; // tidy: the paused clock; the first look of the watch is long past
         let begun = Instant::now();
         client.send("GET /fa").await;
         assert!(client.read_response().await.is_none());
@@ -239,8 +237,7 @@ mod exactly {
         let mut busy = Client(connector.connect().await.unwrap());
         busy.send(&get("/held")).await;
         assert!(matches!(told.recv().await, Some(Told::Begun)));
-        // tidy: the paused clock
-        sleep(120 * SECOND).await;
+        sleep(120 * SECOND).await; // tidy: the paused clock
         held.release.notify_one();
         let answer = busy.read_response().await.unwrap();
         assert!(answer.status == 200 && answer.closes());
@@ -267,8 +264,7 @@ mod exactly {
         let mut client = Client(connector.connect().await.unwrap());
         client.send(&get("/fast")).await;
         assert_eq!(client.read_response().await.unwrap().status, 200);
-        // tidy: the paused clock; the first look of the watch is long past
-        sleep(30 * SECOND).await;
+        sleep(30 * SECOND).await; // tidy: the paused clock; the first look of the watch is long past
         let begun = Instant::now();
         client.send(&get("/")).await;
         let ctx = told.recv().await.unwrap();

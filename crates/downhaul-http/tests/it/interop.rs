@@ -167,8 +167,7 @@ async fn an_http2_connection_that_is_old_says_so_and_finishes_its_streams() {
     let conn = tokio::spawn(conn);
     let slow = tokio::spawn(sender.send_request(request("/held")));
     assert!(matches!(told.recv().await, Some(Told::Begun)));
-    // tidy: the paused clock
-    tokio::time::sleep(age + age).await;
+    tokio::time::sleep(age + age).await; // tidy: the paused clock
     assert!(sender.send_request(request("/fast")).await.is_err(), "no new stream is taken");
     held.release.notify_one();
     assert_eq!(slow.await.unwrap().unwrap().status(), 200);

@@ -41,8 +41,7 @@ async fn several_listeners_are_one_server() {
 async fn a_server_in_memory_follows_the_paused_clock() {
     let (listener, connector) = Listener::in_memory();
     let slow = Router::new().get("/", async |_: Context, _: Request| {
-        // tidy: an hour of the paused clock
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        tokio::time::sleep(Duration::from_secs(3600)).await; // tidy: an hour of the paused clock
     });
     let _running = Server::on(listener).serve(Context::background(), slow);
     let mut client = Client(connector.connect().await.unwrap());

@@ -168,8 +168,7 @@ async fn an_access_line_tells_the_answer_from_its_end() {
         let (send, pieces) = mpsc::unbounded_channel();
         give.send(send).unwrap();
         async {
-            // tidy: the paused clock
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await; // tidy: the paused clock
             streamed(Pieces::Sent(pieces))
         }
     });
@@ -179,8 +178,7 @@ async fn an_access_line_tells_the_answer_from_its_end() {
     let mut client = Client(connector.connect().await.unwrap());
     client.send(&get("/stream")).await;
     let send = given.recv().await.unwrap();
-    // tidy: the paused clock
-    tokio::time::sleep(Duration::from_secs(7)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await; // tidy: the paused clock
     drop(send);
     assert_eq!(told.recv().await, Some((2, 7)));
 }
