@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::support::{Client, Told, ended, get, held, soon};
+use crate::support::{Client, NEVER, Told, ended, get, held, soon};
 
 /// Soon over, and yet enough for a busy machine to get to a handshake.
 const SHORT: Duration = Duration::from_millis(250);
@@ -165,7 +165,9 @@ async fn plain_text_and_half_a_handshake_are_closed_after_the_header_limit() {
 async fn half_a_handshake_does_not_hold_a_drain() {
     let files = Files::new("drain");
     files.renew();
-    let running = serve(&files.load(), held().0.router(), |server| server).await;
+    // Its own limit would end it, too, and much later.
+    let patient = |server: Server| server.header_timeout(2 * NEVER);
+    let running = serve(&files.load(), held().0.router(), patient).await;
     let mut client = TcpStream::connect(running.address().tcp().unwrap()).await.unwrap();
     client.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
     let plan = DrainPlan::default().at_once();
