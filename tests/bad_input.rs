@@ -67,8 +67,9 @@ async fn a_message_that_is_not_json_is_a_dead_letter_with_its_reason_and_the_ser
     let mut dead = broker.source(&ctx, &Subscription::new("inventory.dead")).await.unwrap();
     let mut letters = Vec::new();
     dead.next(&mut letters).await.unwrap();
-    assert_eq!(letters[0].message.id(), "broken-1");
-    let reason = letters[0].message.headers().get(DEAD_REASON).unwrap();
+    let letter = letters.remove(0).into_delivery().unwrap().message;
+    assert_eq!(letter.id(), "broken-1");
+    let reason = letter.headers().get(DEAD_REASON).unwrap();
     assert!(reason.contains("not the JSON expected"), "{reason}");
 
     service.place_many(1).await;

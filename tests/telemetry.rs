@@ -38,7 +38,8 @@ async fn a_trace_travels_from_the_request_to_the_message() {
     let mut queue = broker.source(&Context::background(), &inventory).await.unwrap();
     let mut deliveries = Vec::new();
     queue.next(&mut deliveries).await.unwrap();
-    let parent = deliveries[0].message.headers().get(TRACEPARENT).unwrap();
+    let delivery = deliveries.remove(0).into_delivery().unwrap();
+    let parent = delivery.message.headers().get(TRACEPARENT).unwrap();
     // Nobody traces here, so the position is the caller's.
     assert_eq!(parent, format!("00-{TRACE}-00f067aa0ba902b7-01"));
 }

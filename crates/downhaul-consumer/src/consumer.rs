@@ -1,6 +1,8 @@
 //! [`Consumer`]: a queue, a handler, and how much of it at a time.
 
+use std::error::Error;
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +10,16 @@ use downhaul_context::Context;
 
 use crate::broker::Broker;
 use crate::decode::Decode;
-use crate::engine::{Engine, Limits, Processor};
+use crate::engine::{Budgets, Engine, Ordered, Parts, Processor, Rate};
 use crate::handle::ConsumerHandle;
 use crate::handler::{Handler, Incoming};
+use crate::kill_switch::KillSwitch;
+use crate::message::{Message, Name};
 use crate::observer::{MessageObserver, PlainObserver};
 use crate::publisher::Publisher;
 use crate::retry::RetryPolicy;
-use crate::settlement::IntoOutcome;
+use crate::settings::Settings;
+use crate::settlement::{Classifier, IntoOutcome, Settlement};
 use crate::shared::Shared;
 use crate::subscription::Subscription;
 
@@ -57,7 +62,12 @@ pub struct Consumer {
     subscription: Subscription,
     handler: Handler,
     retry: RetryPolicy,
-    limits: Limits,
+    classifier: Option<Classifier>,
+    settings: Settings,
+    budgets: Budgets,
+    ordered: Option<Ordered>,
+    parks_ordered: bool,
+    kill_switch: Option<KillSwitch>,
     handler_timeout: Duration,
     observer: Arc<dyn MessageObserver>,
 }
@@ -81,7 +91,12 @@ impl Consumer {
             subscription,
             handler: Handler::new(handler),
             retry: RetryPolicy::default(),
-            limits: Limits::default(),
+            classifier: None,
+            settings: Settings::default(),
+            budgets: Budgets::default(),
+            ordered: None,
+            parks_ordered: false,
+            kill_switch: None,
             handler_timeout: Duration::from_secs(300),
             observer: Arc::new(PlainObserver),
         }
@@ -94,9 +109,90 @@ impl Consumer {
     }
 
     /// How many messages are handled at a time. Default 8, at least 1. Twice as many are taken from
-    /// the broker.
+    /// the broker, unless a [prefetch](Self::prefetch) is set.
     pub fn concurrency(mut self, concurrency: u16) -> Self {
-        self.limits.concurrency = concurrency.max(1);
+        self.settings.concurrency = concurrency;
+        self
+    }
+
+    /// How many messages may be unsettled at a time. Default twice the concurrency, and never less
+    /// than that.
+    ///
+    /// More of them keep handlers busy that are quicker than the way to the broker. At a stop, what
+    /// was taken and not begun goes back, which some brokers count as a delivery.
+    pub fn prefetch(mut self, prefetch: u16) -> Self {
+        self.settings.prefetch = Some(prefetch);
+        self
+    }
+
+    /// How many bytes of payload may be buffered before no more is taken. Default 64 MiB.
+    pub fn buffered_bytes(mut self, bytes: usize) -> Self {
+        self.settings.buffered_bytes = bytes;
+        self
+    }
+
+    /// How many messages may begin in a time. Default: as many as there are.
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.settings.rate = Some(rate);
+        self
+    }
+
+    /// Handles messages of one [key](Message::with_key) one after the other, in the order in which
+    /// they came; those of different keys, and those without one, at the same time.
+    ///
+    /// A message that fails holds up its key until it is done, and waits for its next attempt in
+    /// hand, however long that is; see [`park_ordered`](Self::park_ordered). Order is kept within
+    /// this process, and as far as the broker keeps it: not between consumers of one queue, and not
+    /// for what comes again after a lost link.
+    pub fn ordered(mut self) -> Self {
+        self.ordered = Some(Ordered::by_key());
+        self
+    }
+
+    /// As [`ordered`](Self::ordered), by what `key` makes of a message. Those of `None` are free.
+    pub fn ordered_by<K: Hash>(
+        mut self,
+        key: impl Fn(&Message) -> Option<K> + Send + Sync + 'static,
+    ) -> Self {
+        self.ordered = Some(Ordered::by(key));
+        self
+    }
+
+    /// Lets a message of an ordered consumer that fails be parked like any other, when its next
+    /// attempt is far: its key goes on without it, and it comes back out of order.
+    pub fn park_ordered(mut self) -> Self {
+        self.parks_ordered = true;
+        self
+    }
+
+    /// Stops taking messages while nearly all of them fail. Default: never.
+    pub fn kill_switch(mut self, switch: KillSwitch) -> Self {
+        self.kill_switch = Some(switch);
+        self
+    }
+
+    /// Says what becomes of a message whose handler failed with an error that it did not classify
+    /// itself, as [`Failure`](crate::Failure) does: `None` leaves it to the retry policy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_consumer::{Consumer, Failure, Incoming, Message, Settlement, Subscription};
+    /// # use downhaul_context::Context;
+    /// # async fn handle(_: Context, _: Incoming<Message>) -> Result<(), Failure> { Ok(()) }
+    /// use std::num::ParseIntError;
+    ///
+    /// let consumer = Consumer::new(Subscription::new("q"), handle).classify(|error| {
+    ///     let hopeless = error.is::<ParseIntError>();
+    ///     hopeless.then(|| Settlement::DeadLetter { reason: format!("not a number: {error}") })
+    /// });
+    /// # let _ = consumer;
+    /// ```
+    pub fn classify(
+        mut self,
+        classify: impl Fn(&(dyn Error + 'static)) -> Option<Settlement> + Send + Sync + 'static,
+    ) -> Self {
+        self.classifier = Some(Classifier::new(classify));
         self
     }
 
@@ -115,13 +211,13 @@ impl Consumer {
 
     /// How long stopping may wait for handlers to finish before their contexts end. Default 20 s.
     pub fn drain_budget(mut self, budget: Duration) -> Self {
-        self.limits.drain = budget;
+        self.budgets.drain = budget;
         self
     }
 
     /// How long a handler may go on after its context has ended, before it is dropped. Default 3 s.
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
-        self.limits.cancel_grace = grace;
+        self.budgets.cancel_grace = grace;
         self
     }
 
@@ -145,29 +241,32 @@ impl Consumer {
     ///
     /// If called outside a tokio runtime.
     pub fn spawn(self, ctx: &Context, broker: Arc<dyn Broker>) -> ConsumerHandle {
-        let shared = Arc::new(Shared::new(Arc::clone(&self.name)));
+        let shared = Arc::new(Shared::new(Arc::clone(&self.name), self.settings));
         let processor = Processor {
             handler: self.handler,
             retry: self.retry,
+            classifier: self.classifier,
             timeout: self.handler_timeout,
-            cancel_grace: self.limits.cancel_grace,
+            cancel_grace: self.budgets.cancel_grace,
             publisher: Publisher::with_observer(Arc::clone(&broker), Arc::clone(&self.observer)),
             observer: self.observer,
-            queue: Arc::from(self.subscription.queue()),
-            dead_letter_queue: self.subscription.dead_letter_queue(),
+            queue: Name::from(self.subscription.queue()),
+            dead_letter_queue: Name::from(self.subscription.dead_letter_queue()),
             system: broker.system(),
+            parks: broker.capabilities().delay,
+            holds_key: self.ordered.is_some() && !self.parks_ordered,
             shared: Arc::clone(&shared),
         };
-        let prefetch = self.limits.concurrency.saturating_mul(2);
-        let engine = Engine {
-            ctx: ctx.clone(),
+        let parts = Parts {
             broker,
-            subscription: self.subscription.with_prefetch(prefetch),
+            subscription: self.subscription,
             processor: Arc::new(processor),
-            limits: self.limits,
-            wish: shared.wish.subscribe(),
+            ordered: self.ordered,
+            kill_switch: self.kill_switch,
+            budgets: self.budgets,
             shared: Arc::clone(&shared),
         };
+        let engine = Engine { ctx: ctx.clone(), parts, wishes: shared.wish.subscribe() };
         tokio::spawn(engine.run());
         ConsumerHandle { shared }
     }

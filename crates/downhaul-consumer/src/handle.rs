@@ -1,11 +1,12 @@
 //! [`ConsumerHandle`]: looks at a running consumer and tells it what to be.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::lifecycle::{State, Status, Wanted, Wish};
+use crate::lifecycle::{State, Status, StopReport, Wanted};
+use crate::settings::Settings;
 use crate::shared::{InFlight, Shared};
 use crate::tally::Tally;
 
@@ -52,6 +53,63 @@ impl ConsumerHandle {
         self.wish(Wanted::Stop);
     }
 
+    /// Asks it to stop now: the contexts of handlers end at once, and what is begun is released.
+    pub fn abort(&self) {
+        self.wish(Wanted::Abort);
+    }
+
+    /// Asks it to stop, as [`stop`](Self::stop) does, and to start anew: with another source, and
+    /// without what its kill switch remembers.
+    pub fn restart(&self) {
+        self.shared.wish.send_modify(|wish| {
+            wish.wanted = Wanted::Run;
+            wish.version += 1;
+            wish.restarts += 1;
+        });
+    }
+
+    /// Changes how much it takes at a time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use downhaul_consumer::ConsumerHandle;
+    /// # fn examples(consumer: &ConsumerHandle) {
+    /// consumer.set(|settings| settings.concurrency = 2);
+    /// # }
+    /// ```
+    pub fn set(&self, change: impl FnOnce(&mut Settings)) {
+        self.shared.wish.send_modify(|wish| {
+            change(&mut wish.settings);
+            wish.version += 1;
+        });
+    }
+
+    /// How much it takes at a time.
+    pub fn settings(&self) -> Settings {
+        self.shared.wish.borrow().settings
+    }
+
+    /// How its latest stop went; `None` before the first.
+    pub fn last_stop(&self) -> Option<StopReport> {
+        self.shared.last_stop.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until `condition` holds of its status, and returns that. `None` if the consumer ends
+    /// for good before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn wait_for(&self, condition: impl FnMut(&Status) -> bool) -> Option<Status> {
+        let (mut status, mut over) = (self.watch(), self.shared.over.subscribe());
+        tokio::select! {
+            biased;
+            status = status.wait_for(condition) => status.ok().map(|status| status.clone()),
+            _ = over.wait_for(|over| *over) => None,
+        }
+    }
+
     /// Waits until the consumer has become what it was last asked to be, or has failed or ended,
     /// and returns its state.
     ///
@@ -89,7 +147,7 @@ impl ConsumerHandle {
 
     /// How many messages have arrived and were not begun.
     pub fn buffered(&self) -> usize {
-        self.shared.buffered.load(Ordering::Relaxed)
+        self.shared.gauges.buffered.load(Ordering::Relaxed)
     }
 
     /// What became of the messages so far.
@@ -109,7 +167,8 @@ impl ConsumerHandle {
 
     fn wish(&self, wanted: Wanted) {
         self.shared.wish.send_modify(|wish| {
-            *wish = Wish { wanted, version: wish.version + 1 };
+            wish.wanted = wanted;
+            wish.version += 1;
         });
     }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use downhaul_context::Context;
 
+use crate::broker::Delivery;
 use crate::decode::{Decode, DecodeError};
-use crate::headers::Headers;
-use crate::message::Message;
+use crate::message::headers::{self, Headers};
+use crate::message::{Message, Name};
 use crate::settlement::{IntoOutcome, Outcome};
 
 /// A message as a handler gets it: its body decoded, and what is known of its delivery.
@@ -18,7 +19,7 @@ use crate::settlement::{IntoOutcome, Outcome};
 pub struct Incoming<M> {
     /// The decoded body.
     pub body: M,
-    meta: Arc<Meta>,
+    meta: Meta,
 }
 
 impl<M> Incoming<M> {
@@ -27,9 +28,19 @@ impl<M> Incoming<M> {
         self.meta.message.id()
     }
 
+    /// The key of the message: what it is about.
+    pub fn key(&self) -> Option<&str> {
+        self.meta.message.key()
+    }
+
     /// The topic that the message was published to, if it is known.
     pub fn topic(&self) -> Option<&str> {
-        self.headers().get(crate::headers::TOPIC)
+        self.meta.topic()
+    }
+
+    /// The message as it came.
+    pub fn message(&self) -> &Message {
+        &self.meta.message
     }
 
     /// The headers.
@@ -42,9 +53,9 @@ impl<M> Incoming<M> {
         self.meta.attempt
     }
 
-    /// Whether the broker says that the message may have been delivered before.
-    pub fn redelivered(&self) -> bool {
-        self.meta.redelivered
+    /// How often the broker has delivered the message before, as far as it knows.
+    pub fn redeliveries(&self) -> u32 {
+        self.meta.redeliveries
     }
 }
 
@@ -55,20 +66,36 @@ pub struct Meta {
     /// The message.
     pub message: Message,
     /// The queue it was read from.
-    pub queue: Arc<str>,
+    pub queue: Name,
     /// The messaging system it comes from.
     pub system: &'static str,
     /// Which attempt this is, from 1.
     pub attempt: u32,
-    /// Whether the broker says that it may have been delivered before.
-    pub redelivered: bool,
+    /// How often the broker has delivered it before, as far as it knows.
+    pub redeliveries: u32,
+    pub(crate) topic: Option<Name>,
+}
+
+impl Meta {
+    pub(crate) fn new(delivery: Delivery, queue: &Name, system: &'static str) -> Self {
+        let Delivery { message, topic, redeliveries, .. } = delivery;
+        let attempt = message.headers().get(headers::ATTEMPT);
+        let attempt = attempt.and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
+        Self { message, queue: queue.clone(), system, attempt, redeliveries, topic }
+    }
+
+    /// The topic that the message was published to, if it is known. A message that came back to its
+    /// queue, from a delay or from the dead letters, has it in a header.
+    pub fn topic(&self) -> Option<&str> {
+        self.message.headers().get(headers::TOPIC).or(self.topic.as_deref())
+    }
 }
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A handler without its types, as the engine runs it.
 #[derive(Clone)]
-pub(crate) struct Handler(Arc<dyn Fn(Context, Arc<Meta>) -> Called + Send + Sync>);
+pub(crate) struct Handler(Arc<dyn Fn(Context, Meta) -> Called + Send + Sync>);
 
 /// A handler under way, or the reason why it was not called.
 type Called = Result<BoxFuture<Outcome>, DecodeError>;
@@ -88,7 +115,7 @@ impl Handler {
         }))
     }
 
-    pub(crate) fn call(&self, ctx: Context, meta: Arc<Meta>) -> Called {
+    pub(crate) fn call(&self, ctx: Context, meta: Meta) -> Called {
         (self.0)(ctx, meta)
     }
 }

@@ -46,7 +46,7 @@ mod engine;
 mod error;
 mod handle;
 mod handler;
-pub mod headers;
+mod kill_switch;
 mod lifecycle;
 mod memory;
 mod message;
@@ -54,25 +54,32 @@ mod observer;
 mod publish;
 mod publisher;
 mod retry;
+mod settings;
 mod settlement;
 mod shared;
 mod subscription;
 mod tally;
 
-pub use crate::broker::{Broker, Delivery, Settled, Sink, Source, Token, Verdict};
+pub use crate::broker::{
+    Broker, Capabilities, Certainty, Delivery, Event, Lane, Revoking, Settled, Sink, Source, Token,
+    Verdict,
+};
 pub use crate::consumer::Consumer;
 pub use crate::decode::{Decode, DecodeError, Json};
+pub use crate::engine::Rate;
 pub use crate::error::{BrokerError, BrokerErrorKind, PublishError, PublishErrorKind};
 pub use crate::handle::ConsumerHandle;
 pub use crate::handler::{Incoming, Meta};
-pub use crate::headers::Headers;
-pub use crate::lifecycle::{Link, State, Status};
+pub use crate::kill_switch::KillSwitch;
+pub use crate::lifecycle::{Link, State, Status, StopReport, StopStage, Wanted};
 pub use crate::memory::{MemoryBroker, QueueDepth};
-pub use crate::message::Message;
+pub use crate::message::headers::{self, Headers};
+pub use crate::message::{Message, Name};
 pub use crate::observer::{MessageObserver, Processed};
 pub use crate::publish::{Destination, Outgoing, PublishOutcome, Receipt, ReceiptSender};
 pub use crate::publisher::Publisher;
 pub use crate::retry::RetryPolicy;
+pub use crate::settings::Settings;
 pub use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
 pub use crate::shared::InFlight;
 pub use crate::subscription::Subscription;

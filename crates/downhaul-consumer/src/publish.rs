@@ -8,16 +8,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::error::BrokerError;
-use crate::message::Message;
+use crate::message::{Message, Name};
 
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "a backend must know them all")]
 pub enum Destination {
     /// To every queue that is bound to the topic.
-    Topic(String),
+    Topic(Name),
     /// To one queue alone: a retry goes back to where it came from, a dead letter to its own queue.
-    Queue(String),
+    Queue(Name),
 }
 
 impl Destination {
@@ -43,12 +43,12 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// A message for all queues bound to `topic`.
-    pub fn to_topic(topic: impl Into<String>, message: Message) -> Self {
+    pub fn to_topic(topic: impl Into<Name>, message: Message) -> Self {
         Self { destination: Destination::Topic(topic.into()), message, delay: Duration::ZERO }
     }
 
     /// A message for one queue.
-    pub fn to_queue(queue: impl Into<String>, message: Message) -> Self {
+    pub fn to_queue(queue: impl Into<Name>, message: Message) -> Self {
         Self { destination: Destination::Queue(queue.into()), message, delay: Duration::ZERO }
     }
 

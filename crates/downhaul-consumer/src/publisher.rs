@@ -10,10 +10,10 @@ use tracing::Instrument;
 
 use crate::broker::{Broker, Sink};
 use crate::error::{BrokerError, PublishError, PublishErrorKind};
-use crate::headers;
 use crate::message::Message;
+use crate::message::headers;
 use crate::observer::{MessageObserver, PlainObserver};
-use crate::publish::{Destination, Outgoing, PublishOutcome, Receipt};
+use crate::publish::{Outgoing, PublishOutcome, Receipt};
 use crate::retry::backoff;
 
 /// The delays between attempts to open a sink: from the first to the longest.
@@ -142,6 +142,41 @@ impl Publisher {
         self.hand_over(&ctx, outgoing).instrument(span).await
     }
 
+    /// Publishes messages, all under way at a time, and waits until the broker has them all.
+    ///
+    /// # Errors
+    ///
+    /// The first [`PublishError`] there is, once every message that was sent is answered for. The
+    /// others may be in their queues.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it unknown which messages were sent.
+    pub async fn publish_all(
+        &self,
+        ctx: &Context,
+        messages: impl IntoIterator<Item = Outgoing>,
+    ) -> Result<(), PublishError> {
+        let (mut receipts, mut failed) = (Vec::new(), None);
+        for outgoing in messages {
+            match self.send(ctx, outgoing).await {
+                Ok(receipt) => receipts.push(receipt),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        for receipt in receipts {
+            let answer = match ctx.run(receipt).await {
+                Ok(outcome) => confirmed(outcome),
+                Err(cause) => Err(PublishError::caused(PublishErrorKind::Unknown, cause)),
+            };
+            failed = failed.or_else(|| answer.err());
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
     /// Closes the sink. A publish after this opens a new one.
     ///
     /// # Cancel safety
@@ -159,7 +194,7 @@ impl Publisher {
         ctx: &Context,
         mut outgoing: Outgoing,
     ) -> Result<Receipt, PublishError> {
-        inject(ctx, &outgoing.destination, &mut outgoing.message);
+        inject(ctx, &mut outgoing.message);
         let mut last: Option<BrokerError> = None;
         for attempt in 1.. {
             let opened = ctx.run(self.shared.sink(ctx)).await;
@@ -216,8 +251,8 @@ impl Shared {
                 }
                 Ok(Err(error))
             }
-            // The call was dropped half-way: nobody knows how far it came.
-            Err(cause) => Err(PublishError::caused(PublishErrorKind::Unknown, cause)),
+            // A sink that was dropped while it waited for room has sent nothing.
+            Err(cause) => Err(PublishError::caused(PublishErrorKind::NotSent, cause)),
         }
     }
 
@@ -252,16 +287,13 @@ fn confirmed(outcome: PublishOutcome) -> Result<(), PublishError> {
 }
 
 /// Writes what travels with every message into its headers, where it has none of its own.
-fn inject(ctx: &Context, destination: &Destination, message: &mut Message) {
+fn inject(ctx: &Context, message: &mut Message) {
     let headers = message.headers_mut();
     let mut set_once = |name: &'static str, value: &str| {
         if headers.get(name).is_none() {
             headers.set(name, value);
         }
     };
-    if let Destination::Topic(topic) = destination {
-        set_once(headers::TOPIC, topic);
-    }
     if let Some(id) = ctx.value::<RequestId>() {
         set_once(headers::REQUEST_ID, id.as_str());
     }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{BoxError, chain};
@@ -147,5 +148,29 @@ impl<T: IntoOutcome> IntoOutcome for Result<T, Failure> {
             Ok(value) => value.into_outcome(),
             Err(failure) => failure.into_outcome(),
         }
+    }
+}
+
+type Classify = dyn Fn(&(dyn Error + 'static)) -> Option<Settlement> + Send + Sync;
+
+/// What the application says of errors that a handler did not classify.
+#[derive(Clone)]
+pub(crate) struct Classifier(Arc<Classify>);
+
+impl Classifier {
+    pub(crate) fn new(
+        classify: impl Fn(&(dyn Error + 'static)) -> Option<Settlement> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(classify))
+    }
+
+    pub(crate) fn settle(&self, error: &(dyn Error + 'static)) -> Option<Settlement> {
+        (self.0)(error)
+    }
+}
+
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Classifier")
     }
 }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use downhaul_context::{Instant, RequestId};
 use tokio::sync::watch;
 
-use crate::lifecycle::{Link, State, Status, Wanted, Wish};
+use crate::handler::Meta;
+use crate::lifecycle::{Link, State, Status, StopReport, Wanted, Wish};
+use crate::settings::Settings;
 use crate::tally::{Counters, Tally};
 
 /// Written by the engine, read by handles; the wish goes the other way.
@@ -18,23 +20,31 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Sender<Status>,
     pub(crate) over: watch::Sender<bool>,
     pub(crate) counters: Counters,
-    /// How many have arrived and were not begun.
-    pub(crate) buffered: AtomicUsize,
+    pub(crate) gauges: Gauges,
+    pub(crate) last_stop: Mutex<Option<StopReport>>,
     in_flight: Mutex<HashMap<u64, InFlight>>,
     next_entry: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>) -> Self {
-        let status =
-            Status { state: State::Starting, link: Link::Closed, failure: None, answers: 0 };
+    pub(crate) fn new(name: Arc<str>, settings: Settings) -> Self {
+        let status = Status {
+            state: State::Starting,
+            link: Link::Closed,
+            failure: None,
+            wanted: Wanted::Run,
+            suspended_until: None,
+            answers: 0,
+        };
+        let wish = Wish { wanted: Wanted::Run, version: 0, restarts: 0, settings };
         Self {
             name,
-            wish: watch::Sender::new(Wish { wanted: Wanted::Run, version: 0 }),
+            wish: watch::Sender::new(wish),
             status: watch::Sender::new(status),
             over: watch::Sender::new(false),
             counters: Counters::default(),
-            buffered: AtomicUsize::new(0),
+            gauges: Gauges::default(),
+            last_stop: Mutex::default(),
             in_flight: Mutex::default(),
             next_entry: AtomicU64::new(0),
         }
@@ -62,6 +72,19 @@ impl Shared {
     }
 }
 
+/// How much there is of what, now.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    /// Arrived and not begun.
+    pub(crate) buffered: AtomicUsize,
+    /// Their payloads together.
+    pub(crate) buffered_bytes: AtomicUsize,
+    /// Failed, and waiting in hand for another attempt.
+    pub(crate) waiting: AtomicUsize,
+    /// Being handled.
+    pub(crate) handling: AtomicUsize,
+}
+
 /// Takes its message off the list when dropped.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -83,12 +106,16 @@ pub struct InFlight {
     pub message_id: String,
     /// The request that it belongs to.
     pub request_id: RequestId,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
     /// When its handling began.
     pub since: Instant,
 }
 
 impl InFlight {
-    pub(crate) fn new(message_id: &str, request_id: RequestId) -> Self {
-        Self { message_id: message_id.to_owned(), request_id, since: Instant::now() }
+    pub(crate) fn new(meta: &Meta, request_id: Option<RequestId>, since: Instant) -> Self {
+        let request_id = request_id.unwrap_or_else(RequestId::generate);
+        let message_id = meta.message.id().to_owned();
+        Self { message_id, request_id, attempt: meta.attempt, since }
     }
 }

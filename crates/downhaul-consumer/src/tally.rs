@@ -22,6 +22,24 @@ pub struct Tally {
     pub lost: u64,
     /// Still being handled when the last budget was over; they come again.
     pub abandoned: u64,
+    /// Acknowledged without a call of the handler, which had processed them before.
+    pub duplicates: u64,
+}
+
+impl Tally {
+    /// What was counted since `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            acked: self.acked.saturating_sub(before.acked),
+            retried: self.retried.saturating_sub(before.retried),
+            dead_lettered: self.dead_lettered.saturating_sub(before.dead_lettered),
+            dropped: self.dropped.saturating_sub(before.dropped),
+            released: self.released.saturating_sub(before.released),
+            lost: self.lost.saturating_sub(before.lost),
+            abandoned: self.abandoned.saturating_sub(before.abandoned),
+            duplicates: self.duplicates.saturating_sub(before.duplicates),
+        }
+    }
 }
 
 /// The tally as the engine counts it.
@@ -34,6 +52,7 @@ pub(crate) struct Counters {
     pub(crate) released: AtomicU64,
     pub(crate) lost: AtomicU64,
     pub(crate) abandoned: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
 }
 
 impl Counters {
@@ -47,6 +66,7 @@ impl Counters {
             released: read(&self.released),
             lost: read(&self.lost),
             abandoned: read(&self.abandoned),
+            duplicates: read(&self.duplicates),
         }
     }
 
@@ -58,6 +78,8 @@ impl Counters {
             End::Dropped => &self.dropped,
             End::Parked => &self.retried,
             End::Released => &self.released,
+            End::GivenBack => return,
+            End::Duplicate => &self.duplicates,
         };
         Self::add(counter, 1);
     }
@@ -75,12 +97,29 @@ pub(crate) enum End {
     Dropped,
     Parked,
     Released,
+    Duplicate,
+    /// Parked for another attempt while it waited in hand for that.
+    GivenBack,
 }
 
 impl End {
+    /// Whether an attempt failed, if one was made.
+    pub(crate) fn is_failure(self) -> Option<bool> {
+        match self {
+            Self::Acked => Some(false),
+            Self::DeadLettered | Self::Parked => Some(true),
+            Self::Dropped | Self::Released | Self::Duplicate | Self::GivenBack => None,
+        }
+    }
+
     pub(crate) fn verdict(self) -> Verdict {
         match self {
-            Self::Acked | Self::DeadLettered | Self::Dropped | Self::Parked => Verdict::Ack,
+            Self::Acked
+            | Self::DeadLettered
+            | Self::Dropped
+            | Self::Duplicate
+            | Self::GivenBack
+            | Self::Parked => Verdict::Ack,
             Self::Released => Verdict::Release,
         }
     }

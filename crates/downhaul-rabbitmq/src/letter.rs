@@ -2,9 +2,8 @@
 
 use std::time::SystemTime;
 
-use downhaul_consumer::{BrokerError, BrokerErrorKind, Message, headers};
+use downhaul_consumer::{BrokerError, BrokerErrorKind, Delivery, Message, Name, Token, headers};
 use lapin::BasicProperties;
-use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::error::{refused, short};
@@ -57,11 +56,12 @@ impl Letter {
 ///
 /// A message without an id gets a fresh one at every delivery: RabbitMQ has none for it, and one
 /// made of the content would make two equal messages the same.
-pub(crate) fn read(delivery: Delivery) -> Message {
-    let Delivery { properties, data, exchange, routing_key, .. } = delivery;
+pub(crate) fn read(token: Token, delivery: lapin::message::Delivery) -> Delivery {
+    let lapin::message::Delivery { properties, data, exchange, routing_key, redelivered, .. } =
+        delivery;
     let mut message = Message::new(data);
     if let Some(id) = properties.message_id() {
-        message = message.with_id(id.as_str());
+        message = message.with_id(id.as_str().to_owned());
     }
     if let Some(content_type) = properties.content_type() {
         message = message.with_content_type(content_type.to_string());
@@ -72,21 +72,24 @@ pub(crate) fn read(delivery: Delivery) -> Message {
             headers.set(name.to_string(), text);
         }
     }
-    // Without an exchange the key is the name of a queue, and the topic is not known.
-    if headers.get(headers::TOPIC).is_none() && !exchange.as_str().is_empty() {
-        headers.set(headers::TOPIC, routing_key.as_str());
-    }
     if let Some(id) = properties.correlation_id()
         && headers.get(headers::REQUEST_ID).is_none()
     {
         headers.set(headers::REQUEST_ID, id.as_str());
     }
-    message
+    if let Some(key) = headers.remove(headers::KEY) {
+        message = message.with_key(key);
+    }
+    // Without an exchange the routing key is the name of a queue, and the topic is not known.
+    let is_topic = !exchange.as_str().is_empty();
+    let topic = is_topic.then(|| Name::from(routing_key.as_str()));
+    Delivery::new(token, message).with_topic(topic).redelivered(u32::from(redelivered))
 }
 
 fn table(message: &Message) -> Result<FieldTable, BrokerError> {
     let mut table = FieldTable::default();
-    for (name, value) in message.headers().iter() {
+    let key = message.key().map(|key| (headers::KEY, key));
+    for (name, value) in message.headers().iter().chain(key) {
         if is_reserved(name) {
             let words = format!("the header `{name}`: RabbitMQ keeps names in `x-` for itself");
             return Err(refused(words));
@@ -127,7 +130,9 @@ fn text(value: &AMQPValue) -> Option<String> {
 
 /// How much of a frame the content header takes, at most. It cannot be split.
 fn header_size(message: &Message) -> usize {
-    let pairs = message.headers().iter().map(|(name, value)| name.len() + value.len() + 6);
+    let key = message.key().map(|key| (headers::KEY, key));
+    let pairs =
+        message.headers().iter().chain(key).map(|(name, value)| name.len() + value.len() + 6);
     let request_id = message.headers().get(headers::REQUEST_ID).map_or(0, str::len);
     FIXED + message.id().len() + message.content_type().len() + request_id + pairs.sum::<usize>()
 }

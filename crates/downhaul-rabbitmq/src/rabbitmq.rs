@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use downhaul_consumer::{Broker, BrokerError, Sink, Source, Subscription};
+use downhaul_consumer::{Broker, BrokerError, Capabilities, Sink, Source, Subscription};
 use downhaul_context::Context;
 use std::sync::Arc;
 
@@ -122,6 +122,10 @@ impl RabbitMq {
 impl Broker for RabbitMq {
     fn system(&self) -> &'static str {
         "rabbitmq"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NONE.with_delay().with_order()
     }
 
     async fn source(

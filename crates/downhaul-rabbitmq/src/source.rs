@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use async_trait::async_trait;
 use downhaul_consumer::{
-    BrokerError, BrokerErrorKind, Delivery, Settled, Source, Subscription, Token, Verdict,
+    BrokerError, BrokerErrorKind, Event, Settled, Source, Subscription, Token, Verdict,
 };
 use downhaul_context::Context;
 use futures_util::future::{FutureExt, try_join_all};
@@ -44,8 +44,6 @@ impl RabbitSource {
     ) -> Result<Self, BrokerError> {
         topology::declare(&line.channel, options, subscription).await?;
         let prefetch = subscription.prefetch();
-        let limited = line.channel.basic_qos(prefetch, BasicQosOptions::default()).await;
-        limited.map_err(|error| cannot("limit the deliveries under way", &error))?;
         let queue = subscription.queue();
         let mut source = Self {
             line,
@@ -55,9 +53,19 @@ impl RabbitSource {
             arrived: VecDeque::new(),
             unsettled: Unsettled::default(),
         };
-        source.consumer = Some(source.consume().await?);
+        source.begin().await?;
         tracing::debug!(queue, prefetch, "consuming");
         Ok(source)
+    }
+
+    /// Begins to take up to the prefetch. RabbitMQ goes by the limit that it knew when a consumer
+    /// began.
+    async fn begin(&mut self) -> Result<(), BrokerError> {
+        let prefetch = u16::try_from(self.prefetch).unwrap_or(u16::MAX);
+        let limited = self.line.channel.basic_qos(prefetch, BasicQosOptions::default()).await;
+        limited.map_err(|error| cannot("limit the deliveries under way", &error))?;
+        self.consumer = Some(self.consume().await?);
+        Ok(())
     }
 
     /// Begins to consume, under a tag that the broker makes up.
@@ -85,12 +93,12 @@ impl RabbitSource {
 
     /// Gives out what is at hand, up to the prefetch. After the intake was closed and opened, the
     /// broker counts from zero while earlier deliveries may still be out.
-    fn give_out(&mut self, deliveries: &mut Vec<Delivery>) -> Result<(), BrokerError> {
+    fn give_out(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
         while self.has_room() {
             let Some(delivery) = self.at_hand()? else { return Ok(()) };
-            let (tag, redelivered) = (delivery.delivery_tag, delivery.redelivered);
+            let tag = delivery.delivery_tag;
             self.unsettled.insert(tag);
-            deliveries.push(Delivery::new(Token::new(tag), letter::read(delivery), redelivered));
+            events.push(Event::Delivery(letter::read(Token::new(tag), delivery)));
         }
         Ok(())
     }
@@ -130,8 +138,9 @@ impl RabbitSource {
         }
     }
 
+    /// Also while the intake is closed, for what had arrived before.
     fn has_room(&self) -> bool {
-        self.unsettled.len() < self.prefetch
+        self.prefetch == 0 && !self.arrived.is_empty() || self.unsettled.len() < self.prefetch
     }
 
     async fn write(&self, frame: Frame) -> lapin::Result<()> {
@@ -159,11 +168,11 @@ impl RabbitSource {
 
 #[async_trait]
 impl Source for RabbitSource {
-    async fn next(&mut self, deliveries: &mut Vec<Delivery>) -> Result<(), BrokerError> {
-        let before = deliveries.len();
+    async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
+        let before = events.len();
         loop {
-            self.give_out(deliveries)?;
-            if deliveries.len() > before {
+            self.give_out(events)?;
+            if events.len() > before {
                 return Ok(());
             }
             self.wait().await?;
@@ -171,20 +180,19 @@ impl Source for RabbitSource {
     }
 
     async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
-        let frames = self.unsettled.settle(batch);
+        let (frames, too_late) = self.unsettled.settle(batch);
         let written = self.write_all(&frames).await;
         written.map_err(|error| lost("the channel of the deliveries", &error))?;
-        Ok(Settled::Written)
+        Ok(Settled::written().but_lost(too_late))
     }
 
-    async fn set_intake(&mut self, open: bool) -> Result<(), BrokerError> {
-        if !open {
-            return self.cancel().await;
+    async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {
+        if self.consumer.is_some() && self.prefetch == usize::from(prefetch) {
+            return Ok(());
         }
-        if self.consumer.is_none() {
-            self.consumer = Some(self.consume().await?);
-        }
-        Ok(())
+        self.cancel().await?;
+        self.prefetch = usize::from(prefetch);
+        if prefetch > 0 { self.begin().await } else { Ok(()) }
     }
 
     async fn close(self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {

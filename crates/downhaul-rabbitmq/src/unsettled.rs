@@ -28,18 +28,24 @@ impl Unsettled {
         self.0.len()
     }
 
-    /// Takes a batch out and returns the frames that settle it. What is not out is ignored:
-    /// RabbitMQ closes the channel of whoever settles a delivery twice.
-    pub(crate) fn settle(&mut self, batch: &[(Token, Verdict)]) -> Vec<Frame> {
-        let known = batch.iter().filter(|(token, _)| self.0.contains(&token.number()));
-        let mut wanted: BTreeMap<u64, Verdict> =
-            known.map(|(token, verdict)| (token.number(), *verdict)).collect();
+    /// Takes a batch out and returns the frames that settle it, and what of it is not out. That is
+    /// left alone: RabbitMQ closes the channel of whoever settles a delivery twice.
+    pub(crate) fn settle(&mut self, batch: &[(Token, Verdict)]) -> (Vec<Frame>, Vec<Token>) {
+        let (mut wanted, mut lost) = (BTreeMap::new(), Vec::new());
+        for &(token, verdict) in batch {
+            let is_out = self.0.contains(&token.number()) && !wanted.contains_key(&token.number());
+            if is_out {
+                wanted.insert(token.number(), verdict);
+            } else {
+                lost.push(token);
+            }
+        }
         let mut frames = self.runs(&mut wanted);
         frames.extend(wanted.into_iter().map(|(tag, verdict)| {
             self.0.remove(&tag);
             Frame { verdict, tag, multiple: false }
         }));
-        frames
+        (frames, lost)
     }
 
     /// Settles from the lowest tag upwards, until one is met that stays out.
@@ -82,8 +88,9 @@ mod tests {
         let mut unsettled = Unsettled((1..=50).collect());
         let batch: Vec<_> = (1..=50).map(|tag| (Token::new(tag), Verdict::Ack)).collect();
         let frame = Frame { verdict: Verdict::Ack, tag: 50, multiple: true };
-        assert_eq!(unsettled.settle(&batch), [frame]);
-        assert_eq!(unsettled.settle(&batch), [], "nothing is settled twice");
+        assert_eq!(unsettled.settle(&batch), (vec![frame], vec![]));
+        let (frames, lost) = unsettled.settle(&batch);
+        assert_eq!((frames.len(), lost.len()), (0, 50), "nothing is settled twice");
     }
 
     /// Tags that are out and tags that are not, with whether each is acknowledged.
@@ -107,7 +114,9 @@ mod tests {
                     .map(|(token, verdict)| (token.number(), *verdict))
                     .filter(|(tag, _)| out.contains(tag))
                     .collect();
-                let frames = unsettled.settle(&batch);
+                let (frames, lost) = unsettled.settle(&batch);
+                let known = batch.iter().filter(|(token, _)| wanted.contains_key(&token.number()));
+                prop_assert_eq!(lost.len() + known.count(), batch.len());
                 prop_assert_eq!(play(&mut out, &frames), wanted);
                 prop_assert_eq!(&unsettled.0, &out);
             }

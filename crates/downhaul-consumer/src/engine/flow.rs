@@ -1,194 +1,391 @@
 //! [`Flow`]: the messages between a source and its handlers.
 
-use std::collections::VecDeque;
 use std::future::pending;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use downhaul_context::Context;
-use futures_util::FutureExt;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinError;
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::broker::{Delivery, Source, Token};
-use crate::engine::limits::Limits;
+use crate::broker::{Delivery, Event, Revoking, Settled, Source, Token, Verdict};
+use crate::engine::crew::Crew;
+use crate::engine::job::{Finished, Job, Then, Ticket};
+use crate::engine::lanes::Lanes;
+use crate::engine::limits::SETTLE;
+use crate::engine::ordering::Ordered;
+use crate::engine::pace::Pace;
 use crate::engine::processor::Processor;
-use crate::error::BrokerError;
+use crate::engine::schedule::Schedule;
+use crate::engine::throttle::Throttle;
+use crate::engine::waiting::Waiting;
+use crate::error::{BrokerError, BrokerErrorKind};
+use crate::handler::Meta;
+use crate::kill_switch::{Allowed, Breaker};
+use crate::settings::Settings;
 use crate::tally::{Counters, End};
+
+/// How many messages are begun before the engine looks at what else there is.
+pub(crate) const TURN: usize = 128;
 
 /// Holds the source, what has arrived, and what is being handled.
 pub(crate) struct Flow {
-    session: Context,
     processor: Arc<Processor>,
-    concurrency: usize,
+    ordered: Option<Ordered>,
+    settings: Settings,
+    throttle: Throttle,
+    breaker: Option<Breaker>,
+    pace: Pace,
     source: Option<Box<dyn Source>>,
-    intake: bool,
-    /// Counts the sources: a verdict on a delivery of an earlier one is lost.
-    generation: u64,
-    arrived: Vec<Delivery>,
-    buffer: VecDeque<Delivery>,
-    handlers: JoinSet<Finished>,
-}
-
-/// A message whose handling is over.
-pub(crate) struct Finished {
-    generation: u64,
-    token: Token,
-    end: End,
+    /// What the source was told.
+    prefetch: u16,
+    lanes: Lanes,
+    events: Vec<Event>,
+    schedule: Schedule,
+    waiting: Waiting,
+    crew: Crew,
+    /// What is over and not settled yet.
+    ends: Vec<(Token, End)>,
+    verdicts: Vec<(Token, Verdict)>,
+    /// When something may begin that may not now.
+    wake_at: Option<Instant>,
 }
 
 /// What has happened; made by [`Flow::next`], which may be dropped, and taken by [`Flow::take`],
 /// which may not.
-pub(crate) enum Event {
+pub(crate) enum Happening {
     Finished(Result<Finished, JoinError>),
     Arrived(Result<(), BrokerError>),
+    Due,
 }
 
 impl Flow {
-    pub(crate) fn new(session: Context, processor: Arc<Processor>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        session: Context,
+        processor: Arc<Processor>,
+        ordered: Option<Ordered>,
+        breaker: Option<Breaker>,
+        settings: Settings,
+    ) -> Self {
+        let mut throttle = Throttle::default();
+        throttle.set(settings.rate);
         Self {
-            session,
             processor,
-            concurrency: usize::from(limits.concurrency),
+            ordered,
+            settings,
+            throttle,
+            breaker,
+            pace: Pace::default(),
             source: None,
-            intake: true,
-            generation: 0,
-            arrived: Vec::new(),
-            buffer: VecDeque::new(),
-            handlers: JoinSet::new(),
+            prefetch: 0,
+            lanes: Lanes::new(session),
+            events: Vec::new(),
+            schedule: Schedule::default(),
+            waiting: Waiting::default(),
+            crew: Crew::default(),
+            ends: Vec::new(),
+            verdicts: Vec::new(),
+            wake_at: None,
         }
     }
 
-    pub(crate) fn attach(&mut self, source: Box<dyn Source>) {
-        self.source = Some(source);
-        self.intake = true;
+    pub(crate) fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.throttle.set(settings.rate);
     }
 
-    /// Drops a dead source and what it delivered that nobody has begun: the broker gives it again.
-    pub(crate) fn lose_source(&mut self) {
-        self.source = None;
-        self.generation += 1;
-        self.buffer.clear();
-        self.arrived.clear();
-        self.gauge();
+    /// Takes a source that was opened with this prefetch.
+    pub(crate) fn attach(&mut self, source: Box<dyn Source>, prefetch: u16) {
+        self.source = Some(source);
+        self.prefetch = prefetch;
+    }
+
+    /// The prefetch to open a source with.
+    pub(crate) fn prefetch(&self) -> u16 {
+        self.settings.prefetch()
     }
 
     pub(crate) fn has_source(&self) -> bool {
         self.source.is_some()
     }
 
-    fn gauge(&self) {
-        self.processor.shared.buffered.store(self.buffer.len(), Ordering::Relaxed);
+    /// Whether nothing is left to handle or to settle.
+    pub(crate) fn is_idle(&self) -> bool {
+        let left = self.crew.len() + self.schedule.len() + self.waiting.len() + self.ends.len();
+        left == 0
     }
 
-    pub(crate) fn is_idle(&self) -> bool {
-        self.buffer.is_empty() && self.handlers.is_empty()
+    /// Until when nothing may begin because too much has failed.
+    pub(crate) fn suspended_until(&self) -> Option<Instant> {
+        match self.breaker.as_ref()?.allows(Instant::now()) {
+            Allowed::NoneUntil(until) => Some(until),
+            Allowed::All | Allowed::One => None,
+        }
     }
 
     pub(crate) async fn set_intake(&mut self, open: bool) -> Result<(), BrokerError> {
-        if let Some(source) = self.source.as_mut().filter(|_| self.intake != open) {
-            source.set_intake(open).await?;
-            self.intake = open;
+        let prefetch = if open { self.settings.prefetch() } else { 0 };
+        if let Some(source) = self.source.as_mut().filter(|_| self.prefetch != prefetch) {
+            in_time(source.set_prefetch(prefetch)).await?;
+            self.prefetch = prefetch;
         }
         Ok(())
     }
 
-    /// Starts handlers for what has arrived, up to the concurrency.
-    pub(crate) fn start_handlers(&mut self) {
-        while self.handlers.len() < self.concurrency {
-            let Some(delivery) = self.buffer.pop_front() else { break };
-            let (generation, token) = (self.generation, delivery.token);
-            let (processor, session) = (Arc::clone(&self.processor), self.session.clone());
-            self.handlers.spawn(async move {
-                let processed = AssertUnwindSafe(processor.process(&session, delivery));
-                // Handlers' panics are caught closer to them. What panics here is a hook: the
-                // message comes again.
-                let end = processed.catch_unwind().await.unwrap_or(End::Released);
-                Finished { generation, token, end }
-            });
+    /// Begins what may begin, up to [`TURN`] messages and until there is news, and returns how many.
+    pub(crate) fn begin(&mut self, is_news: impl Fn() -> bool) -> usize {
+        let (now, mut begun, mut in_place) = (Instant::now(), 0, 0);
+        self.wake_at = None;
+        while begun < TURN
+            && !is_news()
+            && let Some(job) = self.next_job(now)
+        {
+            // Its lane may have gone while it waited for its turn.
+            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
+            begun += 1;
+            let apart = !self.pace.is_quick();
+            if let Some(finished) = self.crew.begin(&self.processor, ctx, job, apart) {
+                in_place += 1;
+                self.absorb(finished);
+            }
         }
-        self.gauge();
+        if in_place > 0 {
+            self.pace.judge(now, Instant::now(), in_place);
+        }
+        begun
     }
 
-    /// Gives back what has arrived and was not begun.
-    pub(crate) async fn release_buffer(&mut self) -> Result<(), BrokerError> {
-        let batch: Vec<_> =
-            self.buffer.drain(..).map(|delivery| (delivery.token, End::Released)).collect();
-        self.gauge();
-        self.settle(&batch).await
+    /// The next message that may begin now; else notes when one may.
+    fn next_job(&mut self, now: Instant) -> Option<Job> {
+        if self.crew.len() >= usize::from(self.settings.concurrency()) {
+            return None;
+        }
+        let next_due = self.waiting.next_due();
+        if !self.schedule.has_ready() && next_due.is_none_or(|due| due > now) {
+            self.wake_at = next_due;
+            return None;
+        }
+        match self.breaker.as_ref().map(|breaker| breaker.allows(now)) {
+            Some(Allowed::NoneUntil(until)) => {
+                self.wake_at = Some(until);
+                return None;
+            }
+            Some(Allowed::One) if self.crew.len() > 0 => return None,
+            Some(Allowed::All | Allowed::One) | None => {}
+        }
+        if let Err(free_at) = self.throttle.take(now) {
+            self.wake_at = Some(free_at);
+            return None;
+        }
+        self.waiting.pop(now).or_else(|| self.schedule.pop())
     }
 
-    /// Waits for a handler to finish or a message to arrive. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Event {
+    /// Waits for something to happen. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Happening {
+        let has_room = self.schedule.bytes() < self.settings.buffered_bytes;
         let arriving = async {
-            match &mut self.source {
-                Some(source) => source.next(&mut self.arrived).await,
+            match self.source.as_mut().filter(|_| has_room) {
+                Some(source) => source.next(&mut self.events).await,
+                None => pending().await,
+            }
+        };
+        let due = async {
+            match self.wake_at {
+                Some(at) => sleep_until(at).await,
                 None => pending().await,
             }
         };
         tokio::select! {
             biased;
-            Some(finished) = self.handlers.join_next() => Event::Finished(finished),
-            arrived = arriving => Event::Arrived(arrived),
+            finished = self.crew.next() => Happening::Finished(finished),
+            arrived = arriving => Happening::Arrived(arrived),
+            () = due => Happening::Due,
         }
     }
 
-    /// Settles what has finished, with all else that has finished since, or buffers what has
-    /// arrived.
-    pub(crate) async fn take(&mut self, event: Event) -> Result<(), BrokerError> {
+    /// Takes in what has happened, with all else that has finished since.
+    pub(crate) fn take(&mut self, happening: Happening) -> Result<(), BrokerError> {
         // What arrived before a wait was dropped is still there.
-        self.buffer.extend(self.arrived.drain(..));
+        let mut events = std::mem::take(&mut self.events);
+        events.drain(..).for_each(|event| self.hear(event));
+        self.events = events;
+        let mut next = match happening {
+            Happening::Arrived(arrived) => return arrived,
+            Happening::Due => None,
+            Happening::Finished(first) => Some(first),
+        };
+        while let Some(finished) = next {
+            // One that was aborted has nothing to say.
+            finished.into_iter().for_each(|finished| self.absorb(finished));
+            next = self.crew.try_next();
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: Event) {
         match event {
-            Event::Arrived(arrived) => arrived,
-            Event::Finished(first) => {
-                let mut batch = Vec::new();
-                let mut next = Some(first);
-                while let Some(finished) = next {
-                    batch.extend(self.still_ours(finished));
-                    next = self.handlers.try_join_next();
-                }
-                self.settle(&batch).await
+            Event::Delivery(delivery) => self.arrive(delivery),
+            Event::Assigned(lanes) => tracing::debug!(?lanes, "lanes assigned"),
+            Event::Revoking(revoking) => self.revoke(revoking),
+            Event::Lost(lanes) => {
+                drop(self.schedule.take_out(Some(&lanes)));
+                self.forget_waiting(Some(&lanes));
+                self.lanes.lose(&lanes, "the lane went to another consumer");
             }
         }
     }
 
+    fn arrive(&mut self, delivery: Delivery) {
+        if self.lanes.is_revoking(delivery.lane) {
+            self.ends.push((delivery.token, End::Released));
+            return;
+        }
+        let tenure = self.lanes.tenure(delivery.lane);
+        let key = self.ordered.as_ref().and_then(|ordered| ordered.line(&delivery.message));
+        let ticket = Ticket { token: delivery.token, lane: delivery.lane, tenure, key };
+        let meta = Meta::new(delivery, &self.processor.queue, self.processor.system);
+        self.schedule.push(Job { ticket, meta });
+    }
+
+    /// Gives back what is not begun of lanes that are to go. What is begun holds them until it is
+    /// settled.
+    fn revoke(&mut self, revoking: Revoking) {
+        let lanes = Some(revoking.lanes());
+        let unbegun = self.schedule.take_out(lanes);
+        self.ends.extend(unbegun.into_iter().map(|token| (token, End::Released)));
+        for (_, job) in self.waiting.take_out(lanes) {
+            self.ends.push((job.ticket.token, End::Released));
+            self.schedule.done(job.ticket.key);
+        }
+        self.lanes.revoke(revoking);
+    }
+
+    /// Takes in one whose handling is over, for now or for good.
+    fn absorb(&mut self, finished: Finished) {
+        let Finished { ticket, then } = finished;
+        let is_ours = self.lanes.end(&ticket) && self.source.is_some();
+        if let Some(breaker) = &mut self.breaker
+            && let Some(failed) = then.is_failure()
+            && breaker.record(Instant::now(), failed)
+        {
+            tracing::warn!(queue = &*self.processor.queue, "too much fails: nothing is taken");
+        }
+        match then {
+            Then::Again { meta, due } if is_ours => {
+                self.waiting.push(due, Job { ticket, meta: *meta });
+                // Its key waits with it.
+                return;
+            }
+            Then::End(end) if is_ours => self.ends.push((ticket.token, end)),
+            // Of a source or a lane that is gone: the message comes again.
+            Then::Again { .. } | Then::End(_) => self.count_lost(1),
+        }
+        self.schedule.done(ticket.key);
+    }
+
+    /// Gives back what has arrived and was not begun, and what waits for another attempt.
+    pub(crate) fn give_back(&mut self) {
+        self.wake_at = None;
+        let unbegun = self.schedule.take_out(None);
+        self.ends.extend(unbegun.into_iter().map(|token| (token, End::Released)));
+        self.give_back_waiting();
+    }
+
+    /// Gives back what waits for another attempt.
+    pub(crate) fn give_back_waiting(&mut self) {
+        for (due, job) in self.waiting.take_out(None) {
+            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
+            if let Some(finished) = self.crew.give_back(&self.processor, ctx, job, due) {
+                self.absorb(finished);
+            }
+        }
+    }
+
+    /// Settles what is over.
+    pub(crate) async fn settle(&mut self) -> Result<(), BrokerError> {
+        self.gauge();
+        if let Some(source) = self.source.as_mut().filter(|_| !self.ends.is_empty()) {
+            self.verdicts.clear();
+            self.verdicts.extend(self.ends.iter().map(|(token, end)| (*token, end.verdict())));
+            let settled = in_time(source.settle(&self.verdicts)).await;
+            self.count(&settled);
+            settled?;
+        }
+        // Lanes that are to go, now that all of them is settled.
+        self.lanes.let_go();
+        Ok(())
+    }
+
+    fn count(&mut self, settled: &Result<Settled, BrokerError>) {
+        let counters = &self.processor.shared.counters;
+        match settled {
+            Err(_) => Counters::add(&counters.lost, self.ends.len()),
+            Ok(settled) => {
+                for (token, end) in &self.ends {
+                    if settled.lost.contains(token) {
+                        Counters::add(&counters.lost, 1);
+                    } else {
+                        counters.count(*end);
+                    }
+                }
+            }
+        }
+        self.ends.clear();
+    }
+
+    /// Drops a dead source and what it delivered that nobody has begun: the broker gives it again.
+    pub(crate) fn lose_source(&mut self) {
+        self.source = None;
+        self.prefetch = 0;
+        self.events.clear();
+        self.count_lost(self.ends.len());
+        self.ends.clear();
+        drop(self.schedule.take_out(None));
+        self.forget_waiting(None);
+        self.lanes.forget_all();
+        self.gauge();
+    }
+
+    fn forget_waiting(&mut self, lanes: Option<&[crate::broker::Lane]>) {
+        let gone = self.waiting.take_out(lanes);
+        self.count_lost(gone.len());
+        gone.into_iter().for_each(|(_, job)| self.schedule.done(job.ticket.key));
+    }
+
+    fn count_lost(&self, count: usize) {
+        Counters::add(&self.processor.shared.counters.lost, count);
+    }
+
     /// Stops waiting for handlers and returns how many were left.
     pub(crate) fn abandon(&mut self) -> usize {
-        let left = self.handlers.len();
-        self.handlers.abort_all();
-        left
+        self.crew.abandon()
     }
 
     /// Closes the source. What is not settled comes again.
-    pub(crate) async fn close(mut self, ctx: &Context) {
+    pub(crate) async fn close(&mut self, ctx: &Context) {
         if let Some(source) = self.source.take()
             && let Ok(Err(error)) = ctx.run(source.close(ctx)).await
         {
             tracing::warn!(error = error.chain(), "last settlements may be lost");
         }
+        self.gauge();
     }
 
-    /// What can still be settled. A delivery of an earlier source cannot, and comes again.
-    fn still_ours(&self, finished: Result<Finished, JoinError>) -> Option<(Token, End)> {
-        let finished = finished.ok()?;
-        if finished.generation == self.generation && self.source.is_some() {
-            return Some((finished.token, finished.end));
-        }
-        Counters::add(&self.processor.shared.counters.lost, 1);
-        None
+    fn gauge(&self) {
+        let gauges = &self.processor.shared.gauges;
+        gauges.buffered.store(self.schedule.len(), Ordering::Relaxed);
+        gauges.buffered_bytes.store(self.schedule.bytes(), Ordering::Relaxed);
+        gauges.waiting.store(self.waiting.len(), Ordering::Relaxed);
+        gauges.handling.store(self.crew.len(), Ordering::Relaxed);
     }
+}
 
-    async fn settle(&mut self, batch: &[(Token, End)]) -> Result<(), BrokerError> {
-        let Some(source) = self.source.as_mut().filter(|_| !batch.is_empty()) else {
-            return Ok(());
-        };
-        let verdicts: Vec<_> = batch.iter().map(|(token, end)| (*token, end.verdict())).collect();
-        let settled = source.settle(&verdicts).await;
-        let counters = &self.processor.shared.counters;
-        match settled {
-            Ok(_) => batch.iter().for_each(|(_, end)| counters.count(*end)),
-            Err(_) => Counters::add(&counters.lost, batch.len()),
-        }
-        settled.map(|_| ())
-    }
+/// A source that does not answer is as good as dead.
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    timeout(SETTLE, answer).await.unwrap_or_else(|_| {
+        let words = format!("the source did not answer within {SETTLE:?}");
+        Err(BrokerError::new(BrokerErrorKind::Unreachable, words))
+    })
 }

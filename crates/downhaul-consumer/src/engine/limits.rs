@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 /// How long the settlement of one message may take: its retry, its dead letter or its emitted
-/// messages.
+/// messages. Also how long a source may take to settle a batch before it counts as dead.
 pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 
+/// How long each stage of a stop may take.
 #[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    pub(crate) concurrency: u16,
+pub(crate) struct Budgets {
     /// From the word to stop until handlers' contexts end.
     pub(crate) drain: Duration,
     /// From there until handlers are dropped.
@@ -17,10 +17,9 @@ pub(crate) struct Limits {
     pub(crate) close: Duration,
 }
 
-impl Default for Limits {
+impl Default for Budgets {
     fn default() -> Self {
         Self {
-            concurrency: 8,
             drain: Duration::from_secs(20),
             cancel_grace: Duration::from_secs(3),
             close: Duration::from_secs(2),
@@ -28,7 +27,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl Budgets {
     /// From the end of the handlers' contexts until what is left is abandoned.
     pub(crate) fn after_cancel(&self) -> Duration {
         self.cancel_grace + SETTLE

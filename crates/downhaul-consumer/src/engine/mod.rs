@@ -1,264 +1,203 @@
-//! The engine: one task that owns a source, starts handlers, and settles what they return.
+//! The engine: one task that owns a source, begins handlers, and settles what they return.
 //!
-//! It keeps a source open from start to stop and opens a new one when the link is lost. What was
-//! delivered by a lost source can no longer be settled: its verdict is counted as lost and the
-//! message comes again. Two stages lead to a stop: the session drains, which handlers see and which
-//! cancels nothing; when the budget is over it ends.
+//! [`step`] says where it goes; [`Engine`] does what each phase is for. It keeps a source open from
+//! start to stop and opens a new one when the link is lost: what was delivered by a lost source can
+//! no longer be settled, its verdict is counted as lost, and the message comes again. Two stages
+//! lead to a stop: the session drains, which handlers see and which cancels nothing; when the budget
+//! is over it ends.
 
+mod crew;
 mod flow;
+mod job;
+mod lanes;
 mod limits;
+mod opening;
+mod ordering;
+mod pace;
 mod processor;
+mod schedule;
+mod session;
+mod throttle;
+mod waiting;
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use downhaul_context::{Canceller, Context};
+use downhaul_context::Context;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::task::yield_now;
 
-use crate::broker::{Broker, Source};
-use crate::engine::flow::Flow;
-pub(crate) use crate::engine::limits::Limits;
+use crate::broker::Broker;
+pub(crate) use crate::engine::limits::Budgets;
+pub(crate) use crate::engine::ordering::Ordered;
 pub(crate) use crate::engine::processor::Processor;
+use crate::engine::session::{News, Session};
+pub use crate::engine::throttle::Rate;
 use crate::error::BrokerError;
-use crate::lifecycle::{Link, State, Wanted, Wish};
-use crate::retry::backoff;
+use crate::kill_switch::KillSwitch;
+use crate::lifecycle::{Facts, Link, Phase, State, Wish, step};
 use crate::shared::Shared;
 use crate::subscription::Subscription;
-use crate::tally::Counters;
-
-/// The delays between attempts to open a source: from the first to the longest.
-const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 pub(crate) struct Engine {
     pub(crate) ctx: Context,
+    pub(crate) parts: Parts,
+    /// What was asked, to be told of changes.
+    pub(crate) wishes: watch::Receiver<Wish>,
+}
+
+/// What each session of a consumer is made of.
+#[derive(Clone)]
+pub(crate) struct Parts {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) subscription: Subscription,
     pub(crate) processor: Arc<Processor>,
-    pub(crate) limits: Limits,
-    pub(crate) wish: watch::Receiver<Wish>,
+    pub(crate) ordered: Option<Ordered>,
+    pub(crate) kill_switch: Option<KillSwitch>,
+    pub(crate) budgets: Budgets,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Engine {
     /// Runs until the context drains or ends.
     pub(crate) async fn run(mut self) {
-        while !self.ctx.is_draining() {
-            if self.wish.borrow_and_update().wanted.is_stop() {
-                self.say(State::Stopped, Link::Closed);
-                self.next_wish().await;
-            } else if let Err(error) = self.session().await {
-                self.fail(&error);
-                self.next_wish().await;
+        let _over = Over(Arc::clone(&self.parts.shared));
+        let (mut phase, mut session) = (Phase::Stopped, None);
+        // What a failed consumer has tried already.
+        let mut tried = None;
+        loop {
+            let wish = *self.wishes.borrow_and_update();
+            let facts = self.facts(&wish, session.as_ref(), tried);
+            let next = step(phase, &facts);
+            if next != phase {
+                phase = next;
+                self.enter(phase, &wish, &mut session).await;
+                tried = (phase == Phase::Failed).then_some(wish.version);
+                continue;
             }
-        }
-        self.say(State::Stopped, Link::Closed);
-        self.shared.status.send_modify(|status| status.answers = u64::MAX);
-        self.shared.over.send_replace(true);
-    }
-
-    /// From start to stop.
-    ///
-    /// # Errors
-    ///
-    /// The source cannot be opened, and trying again would not help.
-    async fn session(&mut self) -> Result<(), BrokerError> {
-        let (session, canceller) = self.ctx.derive().label(self.shared.name.to_string()).build();
-        let mut flow = Flow::new(session.clone(), Arc::clone(&self.processor), &self.limits);
-        self.say(State::Starting, Link::Closed);
-        let mut failure = None;
-        while !self.must_stop() {
-            match self.open(&session).await {
-                Ok(Some(source)) => flow.attach(source),
-                Ok(None) => break,
-                Err(error) => {
-                    failure = Some(error);
-                    break;
+            if let Some(session) = &mut session {
+                let (wishes, ctx) = (&self.wishes, &self.ctx);
+                // Looked at before each message that begins: after the word to stop, none does.
+                let is_news =
+                    || wishes.has_changed().unwrap_or(false) || ctx.is_draining() != facts.leaving;
+                session.work(phase, &wish, is_news).await;
+                if step(phase, &self.facts(&wish, Some(session), tried)) != phase {
+                    continue;
                 }
             }
-            if let Err(error) = self.pump(&mut flow).await {
-                self.lose(&mut flow, &error);
-            }
-        }
-        self.wind_down(flow, &session, &canceller).await;
-        failure.map_or(Ok(()), Err)
-    }
-
-    /// Opens a source, as often as it takes. `None` when told to stop first.
-    async fn open(&mut self, session: &Context) -> Result<Option<Box<dyn Source>>, BrokerError> {
-        let since = SystemTime::now();
-        for attempt in 1.. {
-            let (broker, subscription) = (Arc::clone(&self.broker), self.subscription.clone());
-            let opened = tokio::select! {
-                biased;
-                () = self.told_to_stop() => return Ok(None),
-                opened = broker.source(session, &subscription) => opened,
-            };
-            let error = match opened {
-                Ok(source) => return Ok(Some(source)),
-                Err(error) if error.is_permanent() => return Err(error),
-                Err(error) => error,
-            };
-            self.recovering(since, attempt, &error);
-            tokio::select! {
-                biased;
-                () = self.told_to_stop() => return Ok(None),
-                () = sleep(backoff(attempt, REOPEN.0, 2, REOPEN.1)) => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// Takes and handles messages until told to stop.
-    ///
-    /// # Errors
-    ///
-    /// The link was lost.
-    async fn pump(&mut self, flow: &mut Flow) -> Result<(), BrokerError> {
-        loop {
-            let wanted = self.wish.borrow_and_update().wanted;
-            if wanted.is_stop() || self.ctx.is_draining() {
-                return Ok(());
-            }
-            let run = wanted == Wanted::Run;
-            flow.set_intake(run).await?;
-            if run {
-                flow.start_handlers();
-            } else {
-                flow.release_buffer().await?;
-            }
-            self.say(if run { State::Running } else { State::Paused }, Link::Up);
-            tokio::select! {
-                biased;
-                () = self.ctx.draining() => {}
-                _ = self.wish.changed() => {}
-                event = flow.next() => flow.take(event).await?,
-            }
-        }
-    }
-
-    /// Takes nothing new, finishes what is begun within the budget, releases the rest, and closes
-    /// the source.
-    async fn wind_down(&self, mut flow: Flow, session: &Context, canceller: &Canceller) {
-        self.say(State::Draining, if flow.has_source() { Link::Up } else { Link::Closed });
-        canceller.drain(self.limits.drain);
-        let last_moment = async {
-            session.done().await;
-            sleep(self.limits.after_cancel()).await;
-        };
-        tokio::select! {
-            biased;
-            () = self.finish(&mut flow, session) => {}
-            () = last_moment => {
-                let abandoned = flow.abandon();
-                Counters::add(&self.shared.counters.abandoned, abandoned);
-                tracing::error!(consumer = &*self.shared.name, abandoned, "handlers did not stop");
-            }
-        }
-        let (closing, _closing) = self.ctx.detached().with_timeout(self.limits.close);
-        flow.close(&closing).await;
-    }
-
-    /// Runs the flow dry.
-    async fn finish(&self, flow: &mut Flow, session: &Context) {
-        let keep_buffer = self.wish.borrow().wanted != Wanted::Stop;
-        let mut result = flow.set_intake(false).await;
-        loop {
-            if let Err(error) = result {
-                self.lose(flow, &error);
-            }
-            if keep_buffer && !session.is_done() {
-                flow.start_handlers();
-            } else if let Err(error) = flow.release_buffer().await {
-                self.lose(flow, &error);
-            }
-            if flow.is_idle() {
+            self.say(phase, &wish, session.as_ref());
+            if phase == Phase::Stopped && facts.leaving {
                 return;
             }
-            let event = flow.next().await;
-            result = flow.take(event).await;
+            if session.as_mut().is_some_and(Session::take_turn) {
+                yield_now().await;
+            } else {
+                self.wait(phase, session.as_mut()).await;
+            }
         }
     }
 
-    fn lose(&self, flow: &mut Flow, error: &BrokerError) {
-        let consumer = &*self.shared.name;
-        tracing::warn!(consumer, error = error.chain(), "link to the broker lost");
-        flow.lose_source();
+    fn facts(&self, wish: &Wish, session: Option<&Session>, tried: Option<u64>) -> Facts {
+        Facts {
+            wanted: wish.wanted,
+            restart: session.is_some_and(|session| session.restarts != wish.restarts),
+            new_wish: tried.is_some_and(|tried| tried != wish.version),
+            leaving: self.ctx.is_draining(),
+            opened: session.is_some_and(|session| session.opened),
+            hopeless: session.is_some_and(|session| session.failure.is_some()),
+            busy: session.is_some_and(Session::is_busy),
+            ended: session.is_some_and(|session| session.ctx.is_done()),
+            grace_over: session.is_some_and(Session::is_grace_over),
+            closed: session.is_none_or(|session| session.closed),
+        }
     }
 
-    fn must_stop(&self) -> bool {
-        self.ctx.is_draining() || self.wish.borrow().wanted.is_stop()
+    /// Does what the beginning of a phase asks for.
+    async fn enter(&self, phase: Phase, wish: &Wish, session: &mut Option<Session>) {
+        match (phase, session.as_mut()) {
+            (Phase::Starting, _) => *session = Some(Session::begin(&self.ctx, &self.parts, wish)),
+            (Phase::Draining, Some(session)) => session.drain(),
+            (Phase::Cancelling, Some(session)) => session.give_grace(),
+            (Phase::Closing, Some(open)) => {
+                self.say(phase, wish, Some(open));
+                open.close(&self.ctx).await;
+            }
+            (Phase::Stopped | Phase::Failed, _) => {
+                let failure = session.take().and_then(Session::end);
+                if phase == Phase::Failed {
+                    self.fail(wish, failure.as_ref());
+                }
+            }
+            _ => {}
+        }
     }
 
-    async fn told_to_stop(&mut self) {
-        let wished = async {
-            // Without handles there is nobody left to wish anything.
-            if self.wish.wait_for(|wish| wish.wanted.is_stop()).await.is_err() {
-                pending::<()>().await;
+    /// Waits until something happens that may change what is so.
+    async fn wait(&mut self, phase: Phase, mut session: Option<&mut Session>) {
+        let leaving = self.ctx.is_draining();
+        let next = async {
+            match session.as_deref_mut() {
+                Some(session) => session.next(phase).await,
+                None => pending().await,
             }
         };
-        tokio::select! {
-            () = self.ctx.draining() => {}
-            () = wished => {}
-        }
-    }
-
-    async fn next_wish(&mut self) {
-        let wished = async {
-            if self.wish.changed().await.is_err() {
-                pending::<()>().await;
-            }
+        let news = tokio::select! {
+            biased;
+            () = self.ctx.draining(), if !leaving => News::Time,
+            // Its sender is in `shared`, which the engine holds: it never closes.
+            _ = self.wishes.changed() => News::Time,
+            news = next => news,
         };
-        tokio::select! {
-            () = self.ctx.draining() => {}
-            () = wished => {}
+        if let Some(session) = session {
+            session.take(news);
         }
     }
 
-    fn say(&self, state: State, link: Link) {
-        let answers = self.wish.borrow().version;
-        self.shared.status.send_if_modified(|status| {
+    fn say(&self, phase: Phase, wish: &Wish, session: Option<&Session>) {
+        let link = session.map_or(Link::Closed, Session::link);
+        let suspended_until = session.and_then(Session::suspended_until);
+        let (shared, state) = (&self.parts.shared, phase.state());
+        if state == State::Failed {
+            return;
+        }
+        shared.status.send_if_modified(|status| {
             let news = status.state != state
-                || status.answers != answers
-                || std::mem::discriminant(&status.link) != std::mem::discriminant(&link);
+                || status.answers != wish.version
+                || status.suspended_until != suspended_until
+                || !status.link.is_same(&link);
             if status.state != state {
-                tracing::info!(consumer = &*self.shared.name, "{} -> {state}", status.state);
+                tracing::info!(consumer = &*shared.name, "{} -> {state}", status.state);
             }
             if news {
-                (status.state, status.link, status.answers) = (state, link, answers);
+                (status.state, status.link, status.answers) = (state, link, wish.version);
+                (status.wanted, status.suspended_until) = (wish.wanted, suspended_until);
                 status.failure = None;
             }
             news
         });
     }
 
-    fn recovering(&self, since: SystemTime, attempt: u32, error: &BrokerError) {
-        let chain = error.chain();
-        tracing::warn!(
-            consumer = &*self.shared.name,
-            attempt,
-            error = chain,
-            "no link to the broker"
-        );
-        let link = Link::Recovering { since, attempt, error: Arc::from(chain) };
-        self.shared.status.send_modify(|status| status.link = link);
-    }
-
-    fn fail(&self, error: &BrokerError) {
-        let chain = error.chain();
-        tracing::error!(consumer = &*self.shared.name, error = chain, "consumer failed");
-        let answers = self.wish.borrow().version;
-        self.shared.status.send_modify(|status| {
-            (status.state, status.link, status.answers) = (State::Failed, Link::Closed, answers);
+    fn fail(&self, wish: &Wish, error: Option<&BrokerError>) {
+        let chain = error.map_or_else(String::new, BrokerError::chain);
+        let shared = &self.parts.shared;
+        tracing::error!(consumer = &*shared.name, error = chain, "consumer failed");
+        shared.status.send_modify(|status| {
+            (status.state, status.link) = (State::Failed, Link::Closed);
+            (status.answers, status.wanted) = (wish.version, wish.wanted);
             status.failure = Some(Arc::from(chain));
         });
     }
 }
 
-impl Drop for Engine {
+/// Says that the engine is gone, also when the runtime drops its task: nobody shall wait for it.
+struct Over(Arc<Shared>);
+
+impl Drop for Over {
     fn drop(&mut self) {
-        // Also when the runtime drops the task: nobody shall wait for a consumer that is gone.
-        self.shared.over.send_replace(true);
+        self.0.status.send_modify(|status| {
+            (status.state, status.link) = (State::Stopped, Link::Closed);
+            status.answers = u64::MAX;
+        });
+        self.0.over.send_replace(true);
     }
 }

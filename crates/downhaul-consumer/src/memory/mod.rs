@@ -5,6 +5,7 @@ mod queue;
 mod sink;
 mod source;
 mod state;
+mod unsettled;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use downhaul_context::Context;
 
-use crate::broker::{Broker, Sink, Source};
+use crate::broker::{Broker, Capabilities, Sink, Source};
 use crate::error::BrokerError;
 use crate::memory::sink::MemorySink;
 use crate::memory::source::MemorySource;
@@ -35,7 +36,7 @@ pub use crate::memory::queue::QueueDepth;
 /// let broker = MemoryBroker::new();
 /// assert_eq!(broker.depth("inventory").ready, 0);
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryBroker {
     shared: Arc<Shared>,
 }
@@ -43,7 +44,13 @@ pub struct MemoryBroker {
 impl MemoryBroker {
     /// Makes an empty broker.
     pub fn new() -> Self {
-        Self::default()
+        Self { shared: Arc::new(Shared::new(usize::MAX)) }
+    }
+
+    /// Makes an empty broker whose queues refuse what comes when `most` messages wait in them: its
+    /// publish is [`Nacked`](crate::PublishErrorKind::Nacked).
+    pub fn with_longest_queue(most: usize) -> Self {
+        Self { shared: Arc::new(Shared::new(most)) }
     }
 
     /// How many messages are in a queue; zeros for one that does not exist.
@@ -80,6 +87,10 @@ impl Broker for MemoryBroker {
         "memory"
     }
 
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NONE.with_delay().with_counted_deliveries().with_order()
+    }
+
     async fn source(
         &self,
         _ctx: &Context,
@@ -94,6 +105,12 @@ impl Broker for MemoryBroker {
 
     async fn close(&self, _ctx: &Context) {
         self.shared.set_reachable(false);
+    }
+}
+
+impl Default for MemoryBroker {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-use crate::message::Message;
+use crate::message::{Message, Name};
 
 /// How many messages a queue holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,63 +25,127 @@ pub struct QueueDepth {
 /// A message in a queue.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
+    /// Its place in the queue, which it keeps when it comes back.
+    number: u64,
     pub(super) message: Message,
-    pub(super) redelivered: bool,
+    pub(super) topic: Option<Name>,
+    pub(super) redeliveries: u32,
+}
+
+/// A queue that sinks and sources share.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    content: Mutex<Content>,
+    /// Told when the first message becomes ready or is held back, and when links are cut.
+    news: Notify,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct Content {
     ready: VecDeque<Stored>,
     delayed: BinaryHeap<Reverse<Delayed>>,
     arrivals: u64,
-    pub(super) unsettled: usize,
-    /// Told when a message becomes ready or is held back, and when links are cut.
-    pub(super) news: Arc<Notify>,
+    unsettled: usize,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, message: Message, due: Option<Instant>) {
-        let stored = Stored { message, redelivered: false };
+    /// Takes a message, unless `most` are waiting already.
+    pub(super) fn push(
+        &self,
+        message: Message,
+        topic: Option<Name>,
+        due: Option<Instant>,
+        most: usize,
+    ) -> bool {
+        let mut content = self.lock();
+        if content.ready.len() + content.delayed.len() >= most {
+            return false;
+        }
+        content.arrivals += 1;
+        let stored = Stored { number: content.arrivals, message, topic, redeliveries: 0 };
+        // Whoever waits has seen an empty queue: more behind the first is no news to him.
+        let is_news = content.ready.is_empty();
         match due {
-            None => self.ready.push_back(stored),
-            Some(due) => {
-                self.arrivals += 1;
-                self.delayed.push(Reverse(Delayed { due, arrival: self.arrivals, stored }));
-            }
+            None => content.ready.push_back(stored),
+            Some(due) => content.delayed.push(Reverse(Delayed { due, stored })),
         }
-        self.news.notify_waiters();
-    }
-
-    /// Puts a message back to the front, where it came from.
-    pub(super) fn put_back(&mut self, mut stored: Stored) {
-        stored.redelivered = true;
-        self.unsettled -= 1;
-        self.ready.push_front(stored);
-        self.news.notify_waiters();
-    }
-
-    /// Takes the next message that is ready now.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Stored> {
-        while self.next_due().is_some_and(|due| due <= now) {
-            self.ready.extend(self.delayed.pop().map(|Reverse(delayed)| delayed.stored));
+        drop(content);
+        if is_news {
+            self.news.notify_waiters();
         }
-        let stored = self.ready.pop_front()?;
-        self.unsettled += 1;
-        Some(stored)
+        true
     }
 
-    /// When the next message that is held back is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.delayed.peek().map(|Reverse(delayed)| delayed.due)
+    /// Takes as many messages as are ready now, up to `most`, oldest first. If there are none, says
+    /// when one is due that is held back.
+    pub(super) fn pop(&self, most: usize, mut take: impl FnMut(Stored)) -> Option<Instant> {
+        let mut content = self.lock();
+        if !content.delayed.is_empty() {
+            content.ripen(Instant::now());
+        }
+        let count = most.min(content.ready.len());
+        content.unsettled += count;
+        content.ready.drain(..count).for_each(&mut take);
+        if count > 0 { None } else { content.next_due() }
+    }
+
+    /// Forgets messages that are done with, and puts others back where they were.
+    pub(super) fn settle(&self, done: usize, released: impl DoubleEndedIterator<Item = Stored>) {
+        let mut content = self.lock();
+        content.unsettled -= done;
+        let was_empty = content.ready.is_empty();
+        // Backwards, so that each finds its place at the very front.
+        for mut stored in released.rev() {
+            content.unsettled -= 1;
+            stored.redeliveries = stored.redeliveries.saturating_add(1);
+            let place = content.ready.iter().take_while(|other| other.number < stored.number);
+            let place = place.count();
+            content.ready.insert(place, stored);
+        }
+        let is_news = was_empty && !content.ready.is_empty();
+        drop(content);
+        if is_news {
+            self.news.notify_waiters();
+        }
+    }
+
+    /// Waits for news from the moment of this call on, once it is enabled.
+    pub(super) fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
+    /// Wakes all who wait, to see that their link was cut.
+    pub(super) fn wake(&self) {
+        self.news.notify_waiters();
     }
 
     pub(super) fn depth(&self) -> QueueDepth {
-        let (ready, delayed) = (self.ready.len(), self.delayed.len());
-        QueueDepth { ready, delayed, unsettled: self.unsettled }
+        let content = self.lock();
+        let (ready, delayed) = (content.ready.len(), content.delayed.len());
+        QueueDepth { ready, delayed, unsettled: content.unsettled }
     }
 
-    pub(super) fn ready(&self) -> impl Iterator<Item = &Message> {
-        self.ready.iter().map(|stored| &stored.message)
+    pub(super) fn ready(&self) -> Vec<Message> {
+        self.lock().ready.iter().map(|stored| stored.message.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Content {
+    /// Makes ready what is due.
+    fn ripen(&mut self, now: Instant) {
+        while self.next_due().is_some_and(|due| due <= now) {
+            let Some(Reverse(delayed)) = self.delayed.pop() else { return };
+            self.arrivals += 1;
+            self.ready.push_back(Stored { number: self.arrivals, ..delayed.stored });
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.delayed.peek().map(|Reverse(delayed)| delayed.due)
     }
 }
 
@@ -88,13 +153,12 @@ impl Queue {
 #[derive(Debug)]
 struct Delayed {
     due: Instant,
-    arrival: u64,
     stored: Stored,
 }
 
 impl Delayed {
     fn key(&self) -> (Instant, u64) {
-        (self.due, self.arrival)
+        (self.due, self.stored.number)
     }
 }
 

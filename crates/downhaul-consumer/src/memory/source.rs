@@ -1,29 +1,24 @@
 //! Consuming from memory.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use downhaul_context::Context;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::{Delivery, Settled, Source, Token, Verdict};
+use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
 use crate::error::BrokerError;
-use crate::memory::queue::Stored;
-use crate::memory::state::{Epoch, Popped, Shared};
+use crate::memory::queue::{Queue, Stored};
+use crate::memory::state::{Epoch, Shared};
+use crate::memory::unsettled::Unsettled;
 use crate::subscription::Subscription;
 
 pub(super) struct MemorySource {
     shared: Arc<Shared>,
     epoch: Epoch,
-    queue: String,
-    news: Arc<Notify>,
+    queue: Arc<Queue>,
     prefetch: usize,
-    intake: bool,
-    /// What is out, in the order in which it was delivered.
-    unsettled: BTreeMap<Token, Stored>,
-    delivered: u64,
+    unsettled: Unsettled,
 }
 
 impl MemorySource {
@@ -32,55 +27,43 @@ impl MemorySource {
         subscription: &Subscription,
     ) -> Result<Self, BrokerError> {
         let epoch = shared.open()?;
-        let news = shared.declare(subscription);
-        Ok(Self {
-            shared,
-            epoch,
-            queue: subscription.queue().to_owned(),
-            news,
-            prefetch: usize::from(subscription.prefetch()),
-            intake: true,
-            unsettled: BTreeMap::new(),
-            delivered: 0,
-        })
+        let queue = shared.declare(subscription);
+        let prefetch = usize::from(subscription.prefetch());
+        Ok(Self { shared, epoch, queue, prefetch, unsettled: Unsettled::default() })
     }
 
-    /// Moves what is ready into `deliveries`, as far as the prefetch allows. Returns when a message
-    /// is due that is held back.
-    fn fill(&mut self, deliveries: &mut Vec<Delivery>) -> Result<Option<Instant>, BrokerError> {
-        loop {
-            if !self.intake || self.unsettled.len() >= self.prefetch {
-                self.shared.check(self.epoch)?;
-                return Ok(None);
-            }
-            match self.shared.pop(self.epoch, &self.queue)? {
-                Popped::Message(stored) => deliveries.push(self.deliver(stored)),
-                Popped::Nothing { next_due } => return Ok(next_due),
-            }
+    /// Moves what is ready into `events`, as far as the prefetch allows. Returns when a message is
+    /// due that is held back.
+    fn fill(&mut self, events: &mut Vec<Event>) -> Result<Option<Instant>, BrokerError> {
+        self.shared.check(self.epoch)?;
+        let room = self.prefetch.saturating_sub(self.unsettled.len());
+        if room == 0 {
+            return Ok(None);
         }
+        let unsettled = &mut self.unsettled;
+        Ok(self.queue.pop(room, |stored| events.push(deliver(unsettled, stored))))
     }
+}
 
-    fn deliver(&mut self, stored: Stored) -> Delivery {
-        self.delivered += 1;
-        let token = Token::new(self.delivered);
-        let delivery = Delivery::new(token, stored.message.clone(), stored.redelivered);
-        self.unsettled.insert(token, stored);
-        delivery
-    }
+fn deliver(unsettled: &mut Unsettled, stored: Stored) -> Event {
+    let (message, topic) = (stored.message.clone(), stored.topic.clone());
+    let redeliveries = stored.redeliveries;
+    let delivery = Delivery::new(unsettled.insert(stored), message);
+    Event::Delivery(delivery.with_topic(topic).redelivered(redeliveries))
 }
 
 #[async_trait]
 impl Source for MemorySource {
-    async fn next(&mut self, deliveries: &mut Vec<Delivery>) -> Result<(), BrokerError> {
-        let had = deliveries.len();
+    async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
+        let had = events.len();
         loop {
-            let news = Arc::clone(&self.news);
-            let told = news.notified();
+            let queue = Arc::clone(&self.queue);
+            let told = queue.news();
             tokio::pin!(told);
             // Listen before looking, so that nothing comes unheard in between.
             told.as_mut().enable();
-            let next_due = self.fill(deliveries)?;
-            if deliveries.len() > had {
+            let next_due = self.fill(events)?;
+            if events.len() > had {
                 return Ok(());
             }
             match next_due {
@@ -97,22 +80,21 @@ impl Source for MemorySource {
 
     async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
         self.shared.check(self.epoch)?;
-        // Backwards, so that what is put back to the front stands there in its old order.
-        let mut batch = batch.to_vec();
-        batch.sort_by_key(|(token, _)| std::cmp::Reverse(*token));
-        for (token, verdict) in batch {
-            match (self.unsettled.remove(&token), verdict) {
-                (None, _) => {}
-                (Some(_), Verdict::Ack) => self.shared.forget(&self.queue),
-                (Some(stored), Verdict::Release) => self.shared.put_back(&self.queue, stored),
+        let (mut done, mut released, mut lost) = (0, Vec::new(), Vec::new());
+        for &(token, verdict) in batch {
+            match (self.unsettled.remove(token), verdict) {
+                (None, _) => lost.push(token),
+                (Some(_), Verdict::Ack) => done += 1,
+                (Some(stored), Verdict::Release) => released.push(stored),
             }
         }
-        Ok(Settled::Confirmed)
+        self.queue.settle(done, released.into_iter());
+        Ok(Settled::confirmed().but_lost(lost))
     }
 
-    async fn set_intake(&mut self, open: bool) -> Result<(), BrokerError> {
+    async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {
         self.shared.check(self.epoch)?;
-        self.intake = open;
+        self.prefetch = usize::from(prefetch);
         Ok(())
     }
 
@@ -124,8 +106,6 @@ impl Source for MemorySource {
 /// What is unsettled when a source goes comes again.
 impl Drop for MemorySource {
     fn drop(&mut self) {
-        while let Some((_, stored)) = self.unsettled.pop_last() {
-            self.shared.put_back(&self.queue, stored);
-        }
+        self.queue.settle(0, self.unsettled.drain());
     }
 }

@@ -1,31 +1,31 @@
 //! Queues and bindings, shared by all links to the broker.
-//!
-//! One lock over everything, held only for moves between collections.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::{BrokerError, BrokerErrorKind};
-use crate::memory::queue::{Queue, QueueDepth, Stored};
-use crate::message::Message;
+use crate::memory::queue::{Queue, QueueDepth};
+use crate::message::{Message, Name};
 use crate::publish::{Destination, Outgoing, PublishOutcome};
 use crate::subscription::Subscription;
 
-#[derive(Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
-    state: Mutex<State>,
+    topology: RwLock<Topology>,
+    /// Counts the cuts: a link opened before the latest is dead.
+    epoch: AtomicU64,
+    unreachable: AtomicBool,
+    /// How many messages may wait in a queue.
+    most: usize,
 }
 
-#[derive(Default)]
-struct State {
-    queues: BTreeMap<String, Queue>,
-    bindings: BTreeMap<String, BTreeSet<String>>,
-    /// Counts the cuts: a link opened before the latest is dead.
-    epoch: u64,
-    unreachable: bool,
+#[derive(Debug, Default)]
+struct Topology {
+    queues: BTreeMap<Name, Arc<Queue>>,
+    bindings: HashMap<Name, BTreeMap<Name, Arc<Queue>>>,
 }
 
 /// The epoch in which a link was opened.
@@ -33,25 +33,42 @@ struct State {
 pub(super) struct Epoch(u64);
 
 impl Shared {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            topology: RwLock::default(),
+            epoch: AtomicU64::new(0),
+            unreachable: AtomicBool::new(false),
+            most,
+        }
+    }
+
     /// Opens a link.
     pub(super) fn open(&self) -> Result<Epoch, BrokerError> {
-        let state = self.lock();
-        if state.unreachable {
+        if self.unreachable.load(Ordering::Acquire) {
             let words = "the memory broker is set to be unreachable";
             return Err(BrokerError::new(BrokerErrorKind::Unreachable, words));
         }
-        Ok(Epoch(state.epoch))
+        Ok(Epoch(self.epoch.load(Ordering::Acquire)))
     }
 
-    /// Declares the queues of a subscription and returns what tells of news in the first.
-    pub(super) fn declare(&self, subscription: &Subscription) -> Arc<Notify> {
-        let mut state = self.lock();
-        let queue = subscription.queue();
-        for topic in subscription.topics() {
-            state.bindings.entry(topic.to_owned()).or_default().insert(queue.to_owned());
+    pub(super) fn check(&self, epoch: Epoch) -> Result<(), BrokerError> {
+        if self.epoch.load(Ordering::Acquire) == epoch.0 {
+            return Ok(());
         }
-        state.queues.entry(subscription.dead_letter_queue()).or_default();
-        Arc::clone(&state.queues.entry(queue.to_owned()).or_default().news)
+        Err(BrokerError::new(BrokerErrorKind::Unreachable, "the link to the memory broker was cut"))
+    }
+
+    /// Declares the queues of a subscription and returns the first.
+    pub(super) fn declare(&self, subscription: &Subscription) -> Arc<Queue> {
+        let mut topology = self.write();
+        topology.queue(&Name::from(subscription.dead_letter_queue()));
+        let name = Name::from(subscription.queue());
+        let queue = topology.queue(&name);
+        for topic in subscription.topics() {
+            let bound = topology.bindings.entry(Name::from(topic)).or_default();
+            bound.insert(name.clone(), Arc::clone(&queue));
+        }
+        queue
     }
 
     pub(super) fn send(
@@ -59,98 +76,73 @@ impl Shared {
         epoch: Epoch,
         outgoing: &Outgoing,
     ) -> Result<PublishOutcome, BrokerError> {
-        let mut state = self.lock();
-        state.check(epoch)?;
-        let name = outgoing.destination.name();
-        let queues: Vec<String> = match outgoing.destination {
-            Destination::Topic(_) => {
-                state.bindings.get(name).into_iter().flatten().cloned().collect()
-            }
-            Destination::Queue(_) => {
-                state.queues.contains_key(name).then(|| name.to_owned()).into_iter().collect()
-            }
-        };
-        if queues.is_empty() {
-            return Ok(PublishOutcome::Returned(format!("no queue takes `{name}`")));
-        }
+        self.check(epoch)?;
         let due = (!outgoing.delay.is_zero()).then(|| Instant::now() + outgoing.delay);
-        for queue in queues {
-            state.queues.entry(queue).or_default().push(outgoing.message.clone(), due);
+        let topology = self.read();
+        let push = |queue: &Queue, topic: Option<&Name>| {
+            queue.push(outgoing.message.clone(), topic.cloned(), due, self.most)
+        };
+        let (mut routed, mut full) = (false, false);
+        match &outgoing.destination {
+            Destination::Topic(topic) => {
+                for queue in topology.bindings.get(topic).into_iter().flat_map(BTreeMap::values) {
+                    routed = true;
+                    full |= !push(queue, Some(topic));
+                }
+            }
+            Destination::Queue(name) => {
+                if let Some(queue) = topology.queues.get(name) {
+                    routed = true;
+                    full |= !push(queue, None);
+                }
+            }
         }
-        Ok(PublishOutcome::Confirmed)
-    }
-
-    /// Takes the next message of a queue, or says when one is due that is held back.
-    pub(super) fn pop(&self, epoch: Epoch, queue: &str) -> Result<Popped, BrokerError> {
-        let mut state = self.lock();
-        state.check(epoch)?;
-        let queue = state.queues.entry(queue.to_owned()).or_default();
-        Ok(match queue.pop(Instant::now()) {
-            Some(stored) => Popped::Message(stored),
-            None => Popped::Nothing { next_due: queue.next_due() },
+        Ok(match (routed, full) {
+            (false, _) => {
+                let name = outgoing.destination.name();
+                PublishOutcome::Returned(format!("no queue takes `{name}`"))
+            }
+            (true, true) => PublishOutcome::Nacked,
+            (true, false) => PublishOutcome::Confirmed,
         })
     }
 
-    pub(super) fn check(&self, epoch: Epoch) -> Result<(), BrokerError> {
-        self.lock().check(epoch)
-    }
-
-    /// A message is done with.
-    pub(super) fn forget(&self, queue: &str) {
-        if let Some(queue) = self.lock().queues.get_mut(queue) {
-            queue.unsettled -= 1;
-        }
-    }
-
-    /// A message was not processed.
-    pub(super) fn put_back(&self, queue: &str, stored: Stored) {
-        if let Some(queue) = self.lock().queues.get_mut(queue) {
-            queue.put_back(stored);
-        }
-    }
-
     pub(super) fn cut(&self) {
-        let mut state = self.lock();
-        state.epoch += 1;
-        state.queues.values().for_each(|queue| queue.news.notify_waiters());
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.read().queues.values().for_each(|queue| queue.wake());
     }
 
     pub(super) fn set_reachable(&self, reachable: bool) {
-        self.lock().unreachable = !reachable;
+        self.unreachable.store(!reachable, Ordering::Release);
         if !reachable {
             self.cut();
         }
     }
 
     pub(super) fn depth(&self, queue: &str) -> QueueDepth {
-        self.lock().queues.get(queue).map(Queue::depth).unwrap_or_default()
+        self.read().queues.get(queue).map(|queue| queue.depth()).unwrap_or_default()
     }
 
     pub(super) fn ready(&self, queue: &str) -> Vec<Message> {
-        let state = self.lock();
-        state.queues.get(queue).into_iter().flat_map(Queue::ready).cloned().collect()
+        self.read().queues.get(queue).map(|queue| queue.ready()).unwrap_or_default()
     }
 
     pub(super) fn queues(&self) -> Vec<String> {
-        self.lock().queues.keys().cloned().collect()
+        self.read().queues.keys().map(ToString::to_string).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Topology> {
+        self.topology.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl State {
-    fn check(&self, epoch: Epoch) -> Result<(), BrokerError> {
-        if self.epoch == epoch.0 {
-            return Ok(());
-        }
-        Err(BrokerError::new(BrokerErrorKind::Unreachable, "the link to the memory broker was cut"))
+    fn write(&self) -> RwLockWriteGuard<'_, Topology> {
+        self.topology.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a queue had to give.
-pub(super) enum Popped {
-    Message(Stored),
-    Nothing { next_due: Option<Instant> },
+impl Topology {
+    /// The queue of this name, made if there is none.
+    fn queue(&mut self, name: &Name) -> Arc<Queue> {
+        Arc::clone(self.queues.entry(name.clone()).or_default())
+    }
 }

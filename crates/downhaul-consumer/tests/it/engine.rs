@@ -188,8 +188,10 @@ async fn retries_wait_longer_each_time() {
 async fn stopping_does_not_wait_for_a_backoff() {
     let (ctx, _canceller) = Context::root();
     let attempts = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&attempts);
-    let fail = move |_ctx: Context, _message: Incoming<Message>| {
+    let last = Arc::new(AtomicU32::new(0));
+    let (counted, noted) = (Arc::clone(&attempts), Arc::clone(&last));
+    let fail = move |_ctx: Context, message: Incoming<Message>| {
+        noted.store(message.attempt(), Ordering::SeqCst);
         counted.fetch_add(1, Ordering::SeqCst);
         async { Err::<(), _>(Failure::from(std::io::Error::other("no"))) }
     };
@@ -205,5 +207,12 @@ async fn stopping_does_not_wait_for_a_backoff() {
     handle.stop();
     handle.settled().await;
     assert_eq!(asked.elapsed(), Duration::ZERO);
-    assert_eq!(broker.depth("q").ready, 1);
+    // The broker holds it back for as long as the backoff, and it keeps the count of its attempts.
+    assert_eq!(broker.depth("q").delayed, 1);
+    handle.start();
+    while attempts.load(Ordering::SeqCst) == 1 {
+        tokio::time::advance(SECOND).await;
+    }
+    assert!(asked.elapsed() >= 30 * SECOND);
+    assert_eq!(last.load(Ordering::SeqCst), 2);
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, MemoryBroker, Message, Outgoing, Publisher, Subscription, Verdict,
+    Broker, Delivery, Event, MemoryBroker, Message, Outgoing, Publisher, Source, Subscription,
+    Verdict,
 };
 use downhaul_context::Context;
 use tokio::time::Instant;
@@ -22,6 +23,12 @@ async fn filled(count: u32) -> (MemoryBroker, Subscription) {
     (broker, subscription)
 }
 
+async fn next(source: &mut dyn Source) -> Vec<Delivery> {
+    let mut events = Vec::new();
+    source.next(&mut events).await.unwrap();
+    events.into_iter().filter_map(Event::into_delivery).collect()
+}
+
 fn ids(broker: &MemoryBroker) -> Vec<String> {
     broker.ready("q").iter().map(|message| message.id().to_owned()).collect()
 }
@@ -30,8 +37,7 @@ fn ids(broker: &MemoryBroker) -> Vec<String> {
 async fn what_a_dropped_source_held_comes_again_in_its_old_order() {
     let (broker, subscription) = filled(4).await;
     let mut source = broker.source(&Context::background(), &subscription).await.unwrap();
-    let mut deliveries = Vec::new();
-    source.next(&mut deliveries).await.unwrap();
+    let deliveries = next(&mut *source).await;
     assert_eq!((deliveries.len(), broker.depth("q").unsettled), (4, 4));
     source.settle(&[(deliveries[1].token, Verdict::Ack)]).await.unwrap();
     drop(source);
@@ -44,8 +50,7 @@ async fn released_messages_go_back_to_the_front_in_their_old_order() {
     let (broker, subscription) = filled(4).await;
     let mut source =
         broker.source(&Context::background(), &subscription.with_prefetch(3)).await.unwrap();
-    let mut deliveries = Vec::new();
-    source.next(&mut deliveries).await.unwrap();
+    let deliveries = next(&mut *source).await;
     let batch: Vec<_> = deliveries.iter().map(|one| (one.token, Verdict::Release)).collect();
     source.settle(&batch).await.unwrap();
     assert_eq!(ids(&broker), ["0", "1", "2", "3"]);
@@ -63,10 +68,9 @@ async fn delayed_messages_come_when_they_are_due() {
         sink.send(&delayed).await.unwrap().await;
     }
     assert_eq!(broker.depth("q").delayed, 3);
-    let mut deliveries = Vec::new();
     for seconds in [10, 20, 30] {
-        source.next(&mut deliveries).await.unwrap();
+        let delivery = next(&mut *source).await.remove(0);
         assert_eq!(begun.elapsed(), Duration::from_secs(seconds));
-        assert_eq!(deliveries.last().unwrap().message.id(), seconds.to_string());
+        assert_eq!(delivery.message.id(), seconds.to_string());
     }
 }

@@ -44,8 +44,8 @@ async fn a_message_whose_answer_was_lost_is_unknown_not_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_whose_sending_was_cut_short_is_unknown() {
-    assert_eq!(publish([Send::Stuck]).await, Err(PublishErrorKind::Unknown));
+async fn a_message_that_waits_for_room_until_the_end_is_not_sent() {
+    assert_eq!(publish([Send::Stuck]).await, Err(PublishErrorKind::NotSent));
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ pub(crate) enum Send {
     Dead,
     /// The broker would not take it, however often it was asked.
     Refused,
-    /// The call does not return.
+    /// There is never room for it.
     Stuck,
 }
 

@@ -5,7 +5,7 @@ use downhaul_context::Context;
 use downhaul_testkit::rabbitmq::shared;
 
 use crate::support::{
-    Foreigner, all, fill, shared_broker, sink, soon, source, subscription, take, texts,
+    Foreigner, all, fill, more, shared_broker, sink, soon, source, subscription, take, texts,
 };
 
 fn numbers(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
@@ -22,15 +22,15 @@ async fn a_closed_intake_lets_through_what_was_sent_and_nothing_else() {
     // On their way to us, or here already.
     while foreigner.look(queue).await.0 > 0 {}
 
-    soon("closing the intake", source.set_intake(false)).await.unwrap();
+    soon("closing the intake", source.set_prefetch(0)).await.unwrap();
     fill(&*sink, queue, numbers(10..15)).await;
     assert_eq!(foreigner.look(queue).await, (5, 0), "the broker sends nothing more");
     let mut deliveries = take(&mut *source, 10).await;
     source.settle(&all(&deliveries, Verdict::Ack)).await.unwrap();
 
-    soon("opening it", source.set_intake(true)).await.unwrap();
+    soon("opening it", source.set_prefetch(16)).await.unwrap();
     while deliveries.len() < 15 {
-        soon("a delivery", source.next(&mut deliveries)).await.unwrap();
+        more(&mut *source, &mut deliveries).await;
     }
     assert_eq!(texts(&deliveries), numbers(0..15).collect::<Vec<_>>());
 }
@@ -43,16 +43,13 @@ async fn an_intake_that_opens_again_keeps_to_the_prefetch() {
     let sink = sink(&broker).await;
     fill(&*sink, subscription.queue(), numbers(0..40)).await;
     let first = take(&mut *source, prefetch).await;
-    source.set_intake(false).await.unwrap();
-    source.set_intake(true).await.unwrap();
+    source.set_prefetch(0).await.unwrap();
+    source.set_prefetch(16).await.unwrap();
     source.settle(&all(&first[..3], Verdict::Ack)).await.unwrap();
-    let mut more = Vec::new();
-    while more.len() < 3 {
-        soon("a delivery", source.next(&mut more)).await.unwrap();
-    }
-    assert_eq!(more.len(), 3, "13 of the first are still out");
-    let another = futures_util::FutureExt::now_or_never(source.next(&mut more));
-    assert!(another.is_none() && more.len() == 3);
+    take(&mut *source, 3).await;
+    // 13 of the first are still out.
+    let another = futures_util::FutureExt::now_or_never(source.next(&mut Vec::new()));
+    assert!(another.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +64,7 @@ async fn what_was_settled_before_closing_has_reached_the_broker() {
         let (odd, even): (Vec<_>, Vec<_>) =
             deliveries.into_iter().partition(|delivery| delivery.token.number() % 2 == 1);
         let settled = source.settle(&all(&odd, Verdict::Ack)).await.unwrap();
-        assert_eq!(settled, Settled::Written);
+        assert_eq!(settled, Settled::written());
         source.settle(&all(&even, Verdict::Ack)).await.unwrap();
         soon("closing", source.close(&Context::background())).await.unwrap();
         assert_eq!(foreigner.look(queue).await, (0, 0));
@@ -85,7 +82,7 @@ async fn what_was_released_or_left_comes_again_and_is_marked() {
     first.settle(&all(&deliveries[3..4], Verdict::Ack)).await.unwrap();
     let released = take(&mut *first, 2).await;
     assert_eq!(texts(&released), ["0", "1"]);
-    assert!(released.iter().all(|delivery| delivery.redelivered));
+    assert!(released.iter().all(|delivery| delivery.redeliveries == 1));
     assert_eq!(released[0].message.id(), deliveries[0].message.id());
     drop(first);
 

@@ -7,7 +7,7 @@ use downhaul_rabbitmq::QueueType;
 use downhaul_testkit::rabbitmq::{shared, unique};
 use tokio::time::Instant;
 
-use crate::support::{Foreigner, publish, shared_broker, sink, soon, source, texts};
+use crate::support::{Foreigner, more, publish, shared_broker, sink, source, texts};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delayed_message_comes_to_its_own_queue_alone_and_never_behind_a_longer_one() {
@@ -28,7 +28,7 @@ async fn delay_three(queue_type: QueueType) {
     }
     let mut deliveries = Vec::new();
     while deliveries.len() < 3 {
-        soon("a delivery", source_of_own.next(&mut deliveries)).await.unwrap();
+        more(&mut *source_of_own, &mut deliveries).await;
     }
     assert!(begun.elapsed() >= Duration::from_millis(2_400), "held back for at least that long");
     assert_eq!(texts(&deliveries), ["short", "short too", "long"]);

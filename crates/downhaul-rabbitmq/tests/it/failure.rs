@@ -27,7 +27,7 @@ async fn a_broker_that_dies_leaves_receipts_unknown_and_ends_every_source() {
     let (open, paused) = (subscription("open"), subscription("paused"));
     let (mut open_source, mut paused_source) =
         (source(&broker, &open).await, source(&broker, &paused).await);
-    paused_source.set_intake(false).await.unwrap();
+    paused_source.set_prefetch(0).await.unwrap();
     let sink = sink(&broker).await;
     own.node.pause();
     let outgoing = Outgoing::to_queue(open.queue(), Message::new("?"));

@@ -7,7 +7,8 @@ use downhaul_context::Context;
 use downhaul_testkit::rabbitmq::{shared, unique};
 
 use crate::support::{
-    Foreigner, all, fill, publish, shared_broker, sink, soon, source, subscription, take, texts,
+    Foreigner, all, fill, more, publish, shared_broker, sink, soon, source, subscription, take,
+    texts,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,7 +58,7 @@ async fn ten_thousand_receipts_resolve_and_the_queue_keeps_the_order() {
     const COUNT: usize = 10_000;
     let (broker, subscription) = (shared_broker(), subscription("many"));
     let mut source = source(&broker, &subscription).await;
-    source.set_intake(false).await.unwrap();
+    source.set_prefetch(0).await.unwrap();
     let sink = sink(&broker).await;
     let begun = tokio::time::Instant::now();
     let sending = async {
@@ -77,10 +78,10 @@ async fn ten_thousand_receipts_resolve_and_the_queue_keeps_the_order() {
     assert_eq!(Foreigner::at(&shared()).await.look(subscription.queue()).await.0, 10_000);
 
     let begun = tokio::time::Instant::now();
-    source.set_intake(true).await.unwrap();
+    source.set_prefetch(16).await.unwrap();
     let (mut arrived, mut batch) = (Vec::new(), Vec::new());
     while arrived.len() < COUNT {
-        soon("a delivery", source.next(&mut batch)).await.unwrap();
+        more(&mut *source, &mut batch).await;
         source.settle(&all(&batch, Verdict::Ack)).await.unwrap();
         arrived.extend(texts(&batch));
         batch.clear();

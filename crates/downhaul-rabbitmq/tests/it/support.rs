@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, Delivery, Message, Outgoing, PublishOutcome, Sink, Source, Subscription, Verdict,
+    Broker, Delivery, Event, Message, Outgoing, PublishOutcome, Sink, Source, Subscription, Verdict,
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
@@ -68,11 +68,18 @@ pub(crate) async fn fill(sink: &dyn Sink, queue: &str, texts: impl IntoIterator<
     }
 }
 
+/// Waits for the next deliveries.
+pub(crate) async fn more(source: &mut dyn Source, deliveries: &mut Vec<Delivery>) {
+    let mut events = Vec::new();
+    soon("a delivery", source.next(&mut events)).await.unwrap();
+    deliveries.extend(events.into_iter().filter_map(Event::into_delivery));
+}
+
 /// Waits for exactly so many deliveries.
 pub(crate) async fn take(source: &mut dyn Source, count: usize) -> Vec<Delivery> {
     let mut deliveries = Vec::new();
     while deliveries.len() < count {
-        soon("a delivery", source.next(&mut deliveries)).await.unwrap();
+        more(source, &mut deliveries).await;
     }
     assert_eq!(deliveries.len(), count, "not one too many");
     deliveries

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, Consumer, ConsumerHandle, Delivery, Incoming, Message, Outgoing, Publisher,
-    RetryPolicy, State, Subscription, Verdict,
+    Broker, Consumer, ConsumerHandle, Delivery, Event, Incoming, Message, Outgoing, Publisher,
+    RetryPolicy, Source, State, Subscription, Verdict,
 };
 use downhaul_context::{Canceller, Context, RequestId};
 use tokio::sync::mpsc;
@@ -77,15 +77,12 @@ impl<H: Harness> Fixture<H> {
         let subscription = Subscription::new(queue);
         let mut source = self.broker().source(&self.ctx, &subscription).await.expect("opened");
         let mut deliveries = Vec::new();
-        let mut settled = 0;
         while deliveries.len() < count {
-            source.next(&mut deliveries).await.expect("delivered");
-            let batch: Vec<_> = deliveries[settled..]
-                .iter()
-                .map(|delivery| (delivery.token, Verdict::Ack))
-                .collect();
+            let arrived = next(&mut *source).await;
+            let batch: Vec<_> =
+                arrived.iter().map(|delivery| (delivery.token, Verdict::Ack)).collect();
             source.settle(&batch).await.expect("settled");
-            settled = deliveries.len();
+            deliveries.extend(arrived);
         }
         source.close(&self.ctx).await.expect("closed");
         deliveries
@@ -99,6 +96,16 @@ impl<H: Harness> Fixture<H> {
         let reason = reason.expect("a dead letter has a reason").to_owned();
         (message, reason)
     }
+}
+
+/// The next deliveries of a source.
+pub(super) async fn next(source: &mut dyn Source) -> Vec<Delivery> {
+    let (mut events, mut deliveries) = (Vec::new(), Vec::new());
+    while deliveries.is_empty() {
+        source.next(&mut events).await.expect("the source is alive");
+        deliveries.extend(events.drain(..).filter_map(Event::into_delivery));
+    }
+    deliveries
 }
 
 /// A policy that loses no time: three attempts, milliseconds apart.

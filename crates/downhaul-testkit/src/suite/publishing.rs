@@ -9,6 +9,7 @@ use downhaul_consumer::{
 use downhaul_context::{Context, Instant, RequestId};
 use tokio::sync::mpsc;
 
+use super::fixture::next;
 use super::{Fixture, Harness, Seen};
 
 /// Once a consumer has run, its queue is there also while it is stopped.
@@ -132,13 +133,12 @@ pub async fn prefetch_bounds_what_is_unsettled<H: Harness>(fixture: Fixture<H>) 
     fixture.publish_numbers("q", 10).await;
     let mut deliveries = Vec::new();
     while deliveries.len() < 4 {
-        source.next(&mut deliveries).await.unwrap();
+        deliveries.extend(next(&mut *source).await);
     }
     assert_eq!(deliveries.len(), 4);
-    let more = tokio::time::timeout(Duration::from_millis(200), source.next(&mut deliveries)).await;
+    let more = tokio::time::timeout(Duration::from_millis(200), next(&mut *source)).await;
     assert!(more.is_err(), "a fifth came while four were unsettled");
     let token = deliveries[0].token;
     source.settle(&[(token, downhaul_consumer::Verdict::Ack)]).await.unwrap();
-    source.next(&mut deliveries).await.unwrap();
-    assert_eq!(deliveries.len(), 5);
+    assert_eq!(next(&mut *source).await.len(), 1);
 }

@@ -88,6 +88,7 @@ impl fmt::Display for Words {
             (tally.retried, "tried again"),
             (tally.dead_lettered, "dead-lettered"),
             (tally.dropped, "dropped"),
+            (tally.duplicates, "processed before"),
             (tally.lost, "to come again after a lost link"),
             (tally.abandoned, "abandoned in the middle"),
         ];

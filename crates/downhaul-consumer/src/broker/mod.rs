@@ -5,14 +5,20 @@
 //! publishes; when its link breaks it says so and is opened anew. Each clause names the scenario of
 //! the conformance suite that checks it.
 
+mod capabilities;
+mod delivery;
+mod lane;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use downhaul_context::Context;
 
+pub use crate::broker::capabilities::Capabilities;
+pub use crate::broker::delivery::{Certainty, Delivery, Event, Settled, Token, Verdict};
+pub use crate::broker::lane::{Lane, Revoking};
 use crate::error::BrokerError;
-use crate::message::Message;
 use crate::publish::{Outgoing, Receipt};
 use crate::subscription::Subscription;
 
@@ -25,6 +31,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// The name of the messaging system, as in OpenTelemetry's `messaging.system`: `rabbitmq`,
     /// `kafka`, `memory`.
     fn system(&self) -> &'static str;
+
+    /// What it can do that not every broker can. Nothing, unless it says otherwise.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NONE
+    }
 
     /// Opens a source of deliveries.
     ///
@@ -64,42 +75,55 @@ pub trait Broker: Debug + Send + Sync + 'static {
 /// one is opened.
 #[async_trait]
 pub trait Source: Send {
-    /// Waits until there is at least one delivery, and appends all that are at hand.
+    /// Waits until there is at least one event, and appends all that are at hand.
     ///
-    /// 1. MUST be cancel safe: a delivery is either appended or comes again.
+    /// 1. MUST be cancel safe: an event is either appended or comes again.
     /// 2. MUST deliver again, to this or to another source of the queue, whatever was neither
     ///    acknowledged nor released when a source is dropped or dies
     ///    (`a_lost_link_loses_no_message`).
     /// 3. MUST return an error when the link is lost or the queue is gone; it MUST NOT be silent
     ///    for ever.
+    /// 4. Deliveries of one lane and one key MUST come in the order in which they were published,
+    ///    if the broker says that it is [ordered](Capabilities::ordered)
+    ///    (`messages_of_a_key_come_in_their_order`).
+    /// 5. A lane that goes to another consumer MUST be told of by [`Event::Lost`], or before it
+    ///    goes by [`Event::Revoking`]: then it MUST NOT go before that event is dropped, or a time
+    ///    of the source's own has passed, which it tells by [`Event::Lost`]
+    ///    (`a_lane_that_moves_is_finished_first`).
     ///
     /// # Errors
     ///
     /// The source is dead.
-    async fn next(&mut self, deliveries: &mut Vec<Delivery>) -> Result<(), BrokerError>;
+    async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError>;
 
     /// Settles deliveries of this source.
     ///
-    /// 1. MUST NOT acknowledge a delivery that is not in `batch`.
-    /// 2. A [`Verdict::Release`] MUST make the message available to consumers again
-    ///    (`a_released_message_comes_again`).
-    /// 3. MUST NOT say [`Settled::Confirmed`] unless the broker has answered.
+    /// 1. MUST NOT acknowledge a delivery that is not in `batch`
+    ///    (`what_is_unfinished_comes_again_whatever_was_acknowledged_around_it`).
+    /// 2. A [`Verdict::Release`] MUST make the message available to consumers again, this one
+    ///    included (`a_released_message_comes_again`).
+    /// 3. MUST NOT say [`Certainty::Confirmed`] unless the broker has answered.
+    /// 4. MUST name as [lost](Settled::lost) what it knows to have come too late, and MUST NOT do
+    ///    anything about it at the broker (`a_delivery_is_settled_once`).
     ///
     /// # Errors
     ///
     /// The source is dead, and whether the broker took the batch is unknown: it may come again.
     async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError>;
 
-    /// Opens or closes the intake. Sources are opened with an open intake.
+    /// Sets how many deliveries may be unsettled at a time; 0 closes the intake. A source is opened
+    /// with the prefetch of its subscription.
     ///
     /// 1. After closing, the broker MUST stop sending; deliveries under way still come through
     ///    [`next`](Self::next) and can be settled.
     /// 2. After opening again, deliveries MUST flow as before (`a_paused_consumer_resumes`).
+    /// 3. A new bound MUST hold for all that is delivered after this returns
+    ///    (`a_prefetch_can_be_changed`).
     ///
     /// # Errors
     ///
     /// The source is dead.
-    async fn set_intake(&mut self, open: bool) -> Result<(), BrokerError>;
+    async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError>;
 
     /// Closes the source after its last settlement, which MUST have reached the broker when this
     /// returns.
@@ -124,7 +148,7 @@ pub trait Sink: Debug + Send + Sync + 'static {
     ///    (`a_message_no_queue_wants_is_returned`).
     /// 4. MUST hold back a message with a delay for at least that long
     ///    (`a_delayed_message_comes_later`).
-    /// 5. If the call is dropped before it returns, the message may or may not have been sent.
+    /// 5. MUST be cancel safe: a call that is dropped before it returns has sent nothing.
     ///
     /// # Errors
     ///
@@ -134,63 +158,4 @@ pub trait Sink: Debug + Send + Sync + 'static {
 
     /// Closes the sink; receipts that are still open resolve as unknown.
     async fn close(&self, ctx: &Context);
-}
-
-/// Identifies a delivery within its source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(u64);
-
-impl Token {
-    /// Makes a token; the number is the source's to choose, and unique in it.
-    pub const fn new(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number.
-    pub const fn number(self) -> u64 {
-        self.0
-    }
-}
-
-/// A message on its way to a handler, with the token to settle it by.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Delivery {
-    /// What to settle it by.
-    pub token: Token,
-    /// The message.
-    pub message: Message,
-    /// Whether the broker says that it may have been delivered before.
-    pub redelivered: bool,
-}
-
-impl Delivery {
-    /// Makes a delivery.
-    pub fn new(token: Token, message: Message, redelivered: bool) -> Self {
-        Self { token, message, redelivered }
-    }
-}
-
-/// What becomes of a delivery at the broker. Retries and dead letters are published by the engine
-/// and then acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(
-    clippy::exhaustive_enums,
-    reason = "a backend must know them all, and the engine needs no more"
-)]
-pub enum Verdict {
-    /// It is done with.
-    Ack,
-    /// It was not processed: give it to someone again.
-    Release,
-}
-
-/// What is known of a settlement once it was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Settled {
-    /// The broker has answered.
-    Confirmed,
-    /// It was handed to the broker, which does not answer (AMQP 0.9.1).
-    Written,
 }

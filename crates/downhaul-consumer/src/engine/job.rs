@@ -1,0 +1,52 @@
+//! [`Job`]: a delivery on its way through the engine, and [`Finished`]: one whose handling is over.
+
+use tokio::time::Instant;
+
+use crate::broker::{Lane, Token};
+use crate::handler::Meta;
+use crate::tally::End;
+
+/// A delivery on its way through the engine.
+pub(crate) struct Job {
+    pub(crate) ticket: Ticket,
+    pub(crate) meta: Meta,
+}
+
+/// What a delivery is settled by, and by what it can be told to come too late.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) token: Token,
+    pub(crate) lane: Lane,
+    /// Which holding of the lane the delivery belongs to.
+    pub(crate) tenure: Tenure,
+    /// The hash of its key, where messages of a key are handled one after the other.
+    pub(crate) key: Option<u64>,
+}
+
+/// Counts how often a lane was opened or lost, over all sources of a consumer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tenure(pub(crate) u64);
+
+/// A delivery whose handling is over, for now or for good.
+pub(crate) struct Finished {
+    pub(crate) ticket: Ticket,
+    pub(crate) then: Then,
+}
+
+/// What comes after an attempt.
+pub(crate) enum Then {
+    /// It is over.
+    End(End),
+    /// Another attempt, not before `due`.
+    Again { meta: Box<Meta>, due: Instant },
+}
+
+impl Then {
+    /// Whether an attempt failed, if one was made.
+    pub(crate) fn is_failure(&self) -> Option<bool> {
+        match self {
+            Self::Again { .. } => Some(true),
+            Self::End(end) => end.is_failure(),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! [`Opening`]: opens a source, as often as it takes.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use downhaul_context::Context;
+use futures_util::future::BoxFuture;
+use tokio::time::sleep;
+
+use crate::broker::{Broker, Source};
+use crate::error::BrokerError;
+use crate::lifecycle::Link;
+use crate::retry::backoff;
+use crate::subscription::Subscription;
+
+/// The delays between attempts: from the first to the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// A source with the prefetch that it was opened with, or why there is none.
+pub(crate) type Opened = Result<(Box<dyn Source>, u16), BrokerError>;
+
+#[derive(Default)]
+pub(crate) struct Opening {
+    under_way: Option<BoxFuture<'static, Opened>>,
+    failures: u32,
+    /// When the first of these failures was.
+    since: Option<SystemTime>,
+    error: Option<Arc<str>>,
+}
+
+impl Opening {
+    /// Waits for the attempt that is under way, or begins one: at once, or a while after a failure.
+    /// Cancel safe.
+    pub(crate) async fn next(
+        &mut self,
+        ctx: &Context,
+        broker: &Arc<dyn Broker>,
+        subscription: &Subscription,
+    ) -> Opened {
+        let failures = self.failures;
+        let attempt = self.under_way.get_or_insert_with(|| {
+            let (ctx, broker, subscription) =
+                (ctx.clone(), Arc::clone(broker), subscription.clone());
+            Box::pin(async move {
+                if failures > 0 {
+                    sleep(backoff(failures, AGAIN.0, 2, AGAIN.1)).await;
+                }
+                let source = broker.source(&ctx, &subscription).await?;
+                Ok((source, subscription.prefetch()))
+            })
+        });
+        let opened = attempt.await;
+        self.under_way = None;
+        opened
+    }
+
+    /// Notes that an attempt has failed.
+    pub(crate) fn fail(&mut self, consumer: &str, error: &BrokerError) {
+        self.failures = self.failures.saturating_add(1);
+        self.since.get_or_insert_with(SystemTime::now);
+        let (attempt, chain) = (self.failures, error.chain());
+        tracing::warn!(consumer, attempt, error = chain, "no link to the broker");
+        self.error = Some(Arc::from(chain));
+    }
+
+    /// How the link is seen while there is none.
+    pub(crate) fn link(&self) -> Link {
+        match (self.since, &self.error) {
+            (Some(since), Some(error)) => {
+                Link::Recovering { since, attempt: self.failures, error: Arc::clone(error) }
+            }
+            _ => Link::Closed,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! [`Ordered`]: which messages stand in one line.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+
+use crate::message::Message;
+
+type Line = dyn Fn(&Message) -> Option<u64> + Send + Sync;
+
+/// Finds the line of a message by the hash of its key. Two keys of one hash only wait for each
+/// other without need.
+#[derive(Clone)]
+pub(crate) struct Ordered(Arc<Line>);
+
+impl Ordered {
+    /// By what `key` makes of a message; those of `None` stand in no line.
+    pub(crate) fn by<K: Hash>(key: impl Fn(&Message) -> Option<K> + Send + Sync + 'static) -> Self {
+        let hasher = RandomState::new();
+        Self(Arc::new(move |message| key(message).map(|key| hasher.hash_one(key))))
+    }
+
+    /// By the key that the message bears.
+    pub(crate) fn by_key() -> Self {
+        let hasher = RandomState::new();
+        Self(Arc::new(move |message| message.key().map(|key| hasher.hash_one(key))))
+    }
+
+    pub(crate) fn line(&self, message: &Message) -> Option<u64> {
+        (self.0)(message)
+    }
+}
+
+impl fmt::Debug for Ordered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ordered")
+    }
+}

@@ -1,0 +1,179 @@
+//! [`Processor`]: one attempt at one message, from its delivery to a verdict.
+//!
+//! Its phases have one order: expired? → seen before? → decode → handler, under a context of its
+//! own → what it emits is confirmed → remembered as seen → settled. So nothing is remembered that
+//! did not succeed, and nothing is acknowledged whose emitted messages are not with the broker.
+
+mod letters;
+mod listed;
+mod phases;
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_context::{Context, RequestId};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::engine::job::Then;
+use crate::engine::limits::SETTLE;
+use crate::engine::processor::listed::listed;
+use crate::error::{PublishError, PublishErrorKind, chain};
+use crate::handler::{Handler, Meta};
+use crate::message::Name;
+use crate::observer::{MessageObserver, Processed};
+use crate::publish::Outgoing;
+use crate::publisher::Publisher;
+use crate::retry::RetryPolicy;
+use crate::settlement::{Classifier, Outcome, Settlement};
+use crate::shared::{InFlight, Shared};
+use crate::tally::{Counters, End};
+
+pub(crate) struct Processor {
+    pub(crate) handler: Handler,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) classifier: Option<Classifier>,
+    pub(crate) timeout: Duration,
+    pub(crate) cancel_grace: Duration,
+    pub(crate) publisher: Publisher,
+    pub(crate) observer: Arc<dyn MessageObserver>,
+    pub(crate) queue: Name,
+    pub(crate) dead_letter_queue: Name,
+    pub(crate) system: &'static str,
+    /// Whether the broker can hold a message back.
+    pub(crate) parks: bool,
+    /// Whether a failed message holds up those of its key behind it until it is done.
+    pub(crate) holds_key: bool,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Processor {
+    /// Makes one attempt at a message. `lane` is what its handler lives under.
+    pub(crate) async fn process(&self, lane: &Context, meta: Meta) -> Then {
+        let begun = Instant::now();
+        let budget = phases::budget(&meta.message, self.timeout);
+        let (ctx, _canceller) = lane.derive().label("handler").timeout(budget).build();
+        let ctx = phases::identified(ctx, &meta.message);
+        let entry = || InFlight::new(&meta, ctx.value::<RequestId>().cloned(), begun);
+        let (handler_ctx, span) = self.observer.process(ctx.clone(), &meta);
+        let attempt = self.attempt(lane, &ctx, handler_ctx, &meta, begun);
+        let attempt = listed(&self.shared, entry, attempt).instrument(span);
+        let (settlement, error) = attempt.await;
+        self.carry_out(lane, &ctx, meta, settlement, error).await
+    }
+
+    /// Calls the handler and says what becomes of the message, all things considered.
+    async fn attempt(
+        &self,
+        lane: &Context,
+        ctx: &Context,
+        handler_ctx: Context,
+        meta: &Meta,
+        begun: Instant,
+    ) -> (Settlement, Option<String>) {
+        let outcome = match phases::expired(&meta.message) {
+            Some(reason) => Outcome::new(Settlement::DeadLetter { reason }),
+            None => self.call(handler_ctx, meta).await,
+        };
+        let (settlement, error) = self.decide(lane, ctx, meta, outcome).await;
+        let error = error.map(|error| chain(error.as_ref()));
+        self.observer.processed(&Processed {
+            meta,
+            settlement: &settlement,
+            error: error.as_deref(),
+            took: begun.elapsed(),
+        });
+        (settlement, error)
+    }
+
+    async fn carry_out(
+        &self,
+        lane: &Context,
+        ctx: &Context,
+        meta: Meta,
+        settlement: Settlement,
+        error: Option<String>,
+    ) -> Then {
+        match settlement {
+            Settlement::Ack => Then::End(End::Acked),
+            Settlement::Drop { .. } => Then::End(End::Dropped),
+            Settlement::Release => Then::End(End::Released),
+            Settlement::DeadLetter { reason } => {
+                let letter =
+                    letters::dead(&meta, &self.dead_letter_queue, &reason, error.as_deref());
+                self.moved(ctx, letter, End::DeadLettered).await
+            }
+            Settlement::Retry { after } => self.again(lane, ctx, meta, after).await,
+        }
+    }
+
+    /// Another attempt: from here, or by way of the broker if it is long until then.
+    async fn again(
+        &self,
+        lane: &Context,
+        ctx: &Context,
+        mut meta: Meta,
+        after: Option<Duration>,
+    ) -> Then {
+        let delay = after.unwrap_or_else(|| self.retry.delay_after(meta.attempt));
+        letters::note_failure(meta.message.headers_mut());
+        let next = meta.attempt.saturating_add(1);
+        let keyed = self.holds_key && meta.message.key().is_some();
+        if keyed || !self.parks || (self.retry.is_short(delay) && !lane.is_draining()) {
+            Counters::add(&self.shared.counters.retried, 1);
+            meta.attempt = next;
+            return Then::Again { meta: Box::new(meta), due: Instant::now() + delay };
+        }
+        self.moved(ctx, letters::parked(&meta, next, delay), End::Parked).await
+    }
+
+    /// Gives a message back that waited for its next attempt, which somebody else may make sooner.
+    /// Where the broker can hold it back, it keeps the count of its attempts.
+    pub(crate) async fn give_back(&self, lane: &Context, meta: Meta, due: Instant) -> Then {
+        let keyed = self.holds_key && meta.message.key().is_some();
+        if keyed || !self.parks {
+            return Then::End(End::Released);
+        }
+        let delay = due.saturating_duration_since(Instant::now());
+        let ctx = phases::identified(lane.clone(), &meta.message);
+        let parked = letters::parked(&meta, meta.attempt, delay);
+        match self.moved(&ctx, parked, End::Parked).await {
+            // It was counted when it failed.
+            Then::End(End::Parked) => Then::End(End::GivenBack),
+            then => then,
+        }
+    }
+
+    /// Publishes the message elsewhere, which is its end here. If that fails it comes again, and
+    /// nothing is lost.
+    async fn moved(&self, ctx: &Context, outgoing: Outgoing, end: End) -> Then {
+        match self.hand_over(ctx, outgoing).await {
+            Ok(()) => Then::End(end),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "could not move the message, releasing it");
+                Then::End(End::Released)
+            }
+        }
+    }
+
+    /// Publishes on a context of its own: settling works also when the handler's has ended.
+    async fn hand_over(&self, ctx: &Context, outgoing: Outgoing) -> Result<(), PublishError> {
+        let (settling, _canceller) =
+            ctx.detached().derive().label("settle").timeout(SETTLE).build();
+        self.publisher.publish(&settling, outgoing).await
+    }
+}
+
+/// Whether no further attempt can mend why the handler failed.
+fn refused<'a>(error: &'a (dyn Error + Send + Sync + 'static)) -> Option<&'a PublishError> {
+    let publish = error.downcast_ref::<PublishError>();
+    publish.filter(|error| error.kind() == PublishErrorKind::Refused)
+}
+
+impl fmt::Debug for Processor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processor").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}

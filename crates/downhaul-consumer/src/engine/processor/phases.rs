@@ -1,0 +1,135 @@
+//! What is done for each attempt: its context, its call, and what is made of its outcome.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, SystemTime};
+
+use downhaul_context::{Cause, Context, RequestId, TraceContext};
+use futures_util::FutureExt;
+use tokio::pin;
+use tokio::time::timeout;
+
+use super::{Processor, refused};
+use crate::engine::limits::SETTLE;
+use crate::error::{BoxError, PublishError, chain};
+use crate::handler::Meta;
+use crate::message::{Message, headers};
+use crate::publish::Outgoing;
+use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
+
+/// How far the clocks of publisher and consumer may differ before a deadline counts as passed.
+const CLOCK_SKEW: Duration = Duration::from_secs(1);
+
+/// Why there is no sense in handling the message any more, if its deadline has passed.
+pub(super) fn expired(message: &Message) -> Option<String> {
+    let late = SystemTime::now().duration_since(message.deadline()?).ok()?;
+    (late > CLOCK_SKEW).then(|| format!("expired: its deadline passed {} s ago", late.as_secs()))
+}
+
+/// How long an attempt may take.
+pub(super) fn budget(message: &Message, timeout: Duration) -> Duration {
+    let Some(deadline) = message.deadline() else { return timeout };
+    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    timeout.min(left.saturating_add(CLOCK_SKEW))
+}
+
+/// The context with the message's request id and trace. An id that is missing or not valid is
+/// replaced.
+pub(super) fn identified(ctx: Context, message: &Message) -> Context {
+    let headers = message.headers();
+    let inbound = headers.get(headers::REQUEST_ID).and_then(|id| RequestId::parse(id).ok());
+    let id = inbound.unwrap_or_else(RequestId::generate);
+    let state = headers.get(headers::TRACESTATE);
+    match headers.get(headers::TRACEPARENT).map(|parent| TraceContext::parse(parent, state)) {
+        Some(Ok(trace)) => ctx.with_values((id, trace)),
+        Some(Err(_)) | None => ctx.with_value(id),
+    }
+}
+
+impl Processor {
+    /// Calls the handler. What it leaves unsaid becomes a failure.
+    pub(super) async fn call(&self, ctx: Context, meta: &Meta) -> Outcome {
+        let calling = async { self.handler.call(ctx.clone(), meta.clone()) };
+        let handling = async {
+            match calling.await {
+                Ok(handling) => handling.await,
+                Err(error) => Failure::permanent(error).into_outcome(),
+            }
+        };
+        let caught = AssertUnwindSafe(handling).catch_unwind();
+        match self.bounded(&ctx, caught).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Failure::permanent(panic_words(panic.as_ref())).into_outcome(),
+            Err(cause) => Failure::from(cause).into_outcome(),
+        }
+    }
+
+    /// Runs a handler until it returns or, its context having ended, its grace is over and it is
+    /// dropped.
+    async fn bounded<F: Future>(&self, ctx: &Context, handling: F) -> Result<F::Output, Cause> {
+        pin!(handling);
+        tokio::select! {
+            biased;
+            output = &mut handling => Ok(output),
+            cause = ctx.done() => timeout(self.cancel_grace, handling).await.map_err(|_| cause),
+        }
+    }
+
+    /// What really becomes of the message.
+    pub(super) async fn decide(
+        &self,
+        lane: &Context,
+        ctx: &Context,
+        meta: &Meta,
+        outcome: Outcome,
+    ) -> (Settlement, Option<BoxError>) {
+        let Outcome { mut settlement, emits, mut error } = outcome;
+        if settlement == Settlement::Ack
+            && !emits.is_empty()
+            && let Err(failed) = self.emit(ctx, emits).await
+        {
+            settlement = Settlement::Retry { after: None };
+            error = Some(Box::new(failed));
+        }
+        if let Some(judged) = self.judge(&settlement, error.as_deref()) {
+            settlement = judged;
+        }
+        if let Settlement::Retry { .. } = settlement {
+            if lane.is_done() {
+                // It failed because we cancelled it: that is not the message's fault.
+                settlement = Settlement::Release;
+            } else if let Some(refused) = error.as_deref().and_then(refused) {
+                settlement = Settlement::DeadLetter { reason: chain(refused) };
+            } else if self.retry.is_last(meta.attempt) {
+                let last = error.as_deref().map_or_else(String::new, |error| chain(error));
+                let reason = format!("failed {} times, the last time: {last}", meta.attempt);
+                settlement = Settlement::DeadLetter { reason };
+            }
+        }
+        (settlement, error)
+    }
+
+    /// What the application's classifier makes of an error that the handler did not classify.
+    fn judge(
+        &self,
+        settlement: &Settlement,
+        error: Option<&(dyn std::error::Error + Send + Sync + 'static)>,
+    ) -> Option<Settlement> {
+        let unclassified = *settlement == Settlement::Retry { after: None };
+        let classifier = self.classifier.as_ref().filter(|_| unclassified)?;
+        classifier.settle(error?)
+    }
+
+    /// Publishes all that a handler emits, pipelined, on a context of its own.
+    async fn emit(&self, ctx: &Context, emits: Vec<Outgoing>) -> Result<(), PublishError> {
+        let (emitting, _canceller) = ctx.detached().derive().label("emit").timeout(SETTLE).build();
+        self.publisher.publish_all(&emitting, emits).await
+    }
+}
+
+fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", text.unwrap_or("without words"))
+}

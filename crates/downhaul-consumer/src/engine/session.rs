@@ -1,0 +1,243 @@
+//! [`Session`]: from a start of the consumer to its stop.
+
+use std::future::pending;
+use std::sync::PoisonError;
+
+use downhaul_context::{Canceller, Context, Reason};
+use tokio::time::{Instant, sleep_until};
+
+use crate::engine::Parts;
+use crate::engine::flow::{Flow, Happening, TURN};
+use crate::engine::opening::{Opened, Opening};
+use crate::error::BrokerError;
+use crate::kill_switch::Breaker;
+use crate::lifecycle::{Link, Phase, Stopping, Wanted, Wish};
+use crate::tally::Counters;
+
+pub(crate) struct Session {
+    parts: Parts,
+    /// What all that is handled lives under: drains when the consumer does, ends with its budget.
+    pub(crate) ctx: Context,
+    canceller: Canceller,
+    flow: Flow,
+    opening: Opening,
+    /// How often the consumer had been asked to begin anew.
+    pub(crate) restarts: u64,
+    pub(crate) opened: bool,
+    pub(crate) closed: bool,
+    /// Why no source can be opened, for good.
+    pub(crate) failure: Option<BrokerError>,
+    grace_at: Option<Instant>,
+    stopping: Option<Stopping>,
+    /// How many messages were begun since others had a turn.
+    run: usize,
+}
+
+/// What has happened to a session.
+pub(crate) enum News {
+    Opened(Opened),
+    Flow(Happening),
+    /// A time that was waited for has come.
+    Time,
+}
+
+impl Session {
+    pub(crate) fn begin(ctx: &Context, parts: &Parts, wish: &Wish) -> Self {
+        let (ctx, canceller) = ctx.derive().label(parts.shared.name.to_string()).build();
+        let breaker = parts.kill_switch.clone().map(Breaker::new);
+        let (processor, ordered) = (parts.processor.clone(), parts.ordered.clone());
+        let flow = Flow::new(ctx.clone(), processor, ordered, breaker, wish.settings);
+        Self {
+            parts: parts.clone(),
+            ctx,
+            canceller,
+            flow,
+            opening: Opening::default(),
+            restarts: wish.restarts,
+            opened: false,
+            closed: false,
+            failure: None,
+            grace_at: None,
+            stopping: None,
+            run: 0,
+        }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.flow.is_idle()
+    }
+
+    pub(crate) fn is_grace_over(&self) -> bool {
+        self.grace_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    pub(crate) fn suspended_until(&self) -> Option<Instant> {
+        self.flow.suspended_until()
+    }
+
+    pub(crate) fn link(&self) -> Link {
+        if self.flow.has_source() { Link::Up } else { self.opening.link() }
+    }
+
+    /// Whether others should have a turn before the next message begins.
+    pub(crate) fn take_turn(&mut self) -> bool {
+        let over = self.run >= TURN;
+        self.run = if over { 0 } else { self.run };
+        over
+    }
+
+    /// Does what the phase is for, as far as it goes without waiting for handlers.
+    pub(crate) async fn work(&mut self, phase: Phase, wish: &Wish, is_news: impl Fn() -> bool) {
+        self.flow.set(wish.settings);
+        if let Err(error) = self.try_to_work(phase, wish, is_news).await {
+            self.lose_link(&error);
+        }
+    }
+
+    /// # Errors
+    ///
+    /// The link is lost.
+    async fn try_to_work(
+        &mut self,
+        phase: Phase,
+        wish: &Wish,
+        is_news: impl Fn() -> bool,
+    ) -> Result<(), BrokerError> {
+        let suspended = self.flow.suspended_until().is_some();
+        match phase {
+            Phase::Running if !suspended => {
+                self.flow.set_intake(true).await?;
+                self.run += self.flow.begin(is_news);
+            }
+            Phase::Running | Phase::Paused => {
+                self.flow.set_intake(false).await?;
+                self.flow.give_back();
+            }
+            Phase::Draining => {
+                if wish.wanted == Wanted::Abort {
+                    self.canceller.cancel_with(Reason::operator("abort"));
+                }
+                self.flow.set_intake(false).await?;
+                self.flow.give_back_waiting();
+                if self.finishes_buffer(wish) && !suspended {
+                    self.run += self.flow.begin(is_news);
+                } else {
+                    self.flow.give_back();
+                }
+            }
+            Phase::Cancelling => self.flow.give_back(),
+            Phase::Stopped | Phase::Failed | Phase::Starting | Phase::Closing => {}
+        }
+        self.flow.settle().await
+    }
+
+    /// Whether what has arrived is still begun, now that the consumer stops.
+    fn finishes_buffer(&self, wish: &Wish) -> bool {
+        let told_to_release = matches!(wish.wanted, Wanted::Stop | Wanted::Abort);
+        !told_to_release && self.restarts == wish.restarts && !self.ctx.is_done()
+    }
+
+    /// Waits for something to happen. Cancel safe.
+    pub(crate) async fn next(&mut self, phase: Phase) -> News {
+        let opens = phase.wants_source() && !self.flow.has_source();
+        let end = self.next_end(phase);
+        let (ctx, ended) = (&self.ctx, phase == Phase::Draining && !self.ctx.is_done());
+        let broker = &self.parts.broker;
+        let subscription = self.parts.subscription.clone().with_prefetch(self.flow.prefetch());
+        let time = async {
+            match end {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            opened = self.opening.next(ctx, broker, &subscription), if opens => News::Opened(opened),
+            happening = self.flow.next() => News::Flow(happening),
+            _ = ctx.done(), if ended => News::Time,
+            () = time => News::Time,
+        }
+    }
+
+    /// When the phase changes by time alone, or what it allows does.
+    fn next_end(&self, phase: Phase) -> Option<Instant> {
+        match phase {
+            Phase::Running => self.flow.suspended_until(),
+            Phase::Cancelling => self.grace_at,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn take(&mut self, news: News) {
+        match news {
+            News::Time => {}
+            News::Flow(happening) => {
+                if let Err(error) = self.flow.take(happening) {
+                    self.lose_link(&error);
+                }
+            }
+            News::Opened(Ok((source, prefetch))) => {
+                self.flow.attach(source, prefetch);
+                self.opening = Opening::default();
+                self.opened = true;
+            }
+            News::Opened(Err(error)) if error.is_permanent() => self.failure = Some(error),
+            News::Opened(Err(error)) => self.opening.fail(&self.parts.shared.name, &error),
+        }
+    }
+
+    fn lose_link(&mut self, error: &BrokerError) {
+        let consumer = &*self.parts.shared.name;
+        tracing::warn!(consumer, error = error.chain(), "link to the broker lost");
+        self.flow.lose_source();
+    }
+
+    /// Begins the first stage of a stop.
+    pub(crate) fn drain(&mut self) {
+        self.opening = Opening::default();
+        let budget = self.parts.budgets.drain;
+        let mut stopping = Stopping::new(self.parts.shared.tally());
+        stopping.enter(Phase::Draining, Instant::now(), budget);
+        self.stopping = Some(stopping);
+        self.canceller.drain(budget);
+    }
+
+    /// Begins the second, in which handlers have been told to stop.
+    pub(crate) fn give_grace(&mut self) {
+        let (now, grace) = (Instant::now(), self.parts.budgets.after_cancel());
+        self.grace_at = Some(now + grace);
+        if let Some(stopping) = &mut self.stopping {
+            stopping.enter(Phase::Cancelling, now, grace);
+        }
+    }
+
+    /// The last: lets go of what did not stop, and of the broker.
+    pub(crate) async fn close(&mut self, outer: &Context) {
+        let shared = &self.parts.shared;
+        let (now, budget) = (Instant::now(), self.parts.budgets.close);
+        if let Some(stopping) = &mut self.stopping {
+            stopping.enter(Phase::Closing, now, budget);
+            if !self.flow.is_idle() {
+                stopping.abandoned = shared.in_flight();
+            }
+        }
+        let abandoned = self.flow.abandon();
+        if abandoned > 0 {
+            Counters::add(&shared.counters.abandoned, abandoned);
+            tracing::error!(consumer = &*shared.name, abandoned, "handlers did not stop");
+        }
+        let (closing, _closing) = outer.detached().with_timeout(budget);
+        self.flow.close(&closing).await;
+        self.closed = true;
+    }
+
+    /// Writes the report of the stop. Returns why the session failed, if it did.
+    pub(crate) fn end(self) -> Option<BrokerError> {
+        let shared = &self.parts.shared;
+        if let Some(stopping) = self.stopping {
+            let report = stopping.finish(Instant::now(), shared.tally());
+            *shared.last_stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+        }
+        self.failure
+    }
+}

@@ -1,0 +1,209 @@
+//! [`KillSwitch`]: stops taking messages while nearly all of them fail.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// When a consumer stops taking messages because they fail, and when it tries again.
+///
+/// A database that is down fails every message, and each uses up its attempts. With a kill switch
+/// the consumer lets them lie instead: it opens when, of at least [`at_least`](Self::at_least)
+/// attempts within the [`window`](Self::window), the [`share`](Self::share) of failures is reached.
+/// Then nothing is taken for the [`pause`](Self::pause); after that one message is tried alone. If
+/// it succeeds the consumer goes on, and if it fails it pauses again.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_consumer::KillSwitch;
+/// use std::time::Duration;
+///
+/// let switch = KillSwitch::default().share(0.5).pause(Duration::from_secs(30));
+/// # let _ = switch;
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct KillSwitch {
+    at_least: usize,
+    share: f64,
+    window: Duration,
+    pause: Duration,
+}
+
+/// Opens when 80 % of at least 10 attempts within 60 s have failed, and pauses for 30 s.
+impl Default for KillSwitch {
+    fn default() -> Self {
+        Self {
+            at_least: 10,
+            share: 0.8,
+            window: Duration::from_secs(60),
+            pause: Duration::from_secs(30),
+        }
+    }
+}
+
+impl KillSwitch {
+    /// How many attempts it takes to judge. At least 1, at most 10,000.
+    #[must_use]
+    pub fn at_least(mut self, attempts: usize) -> Self {
+        self.at_least = attempts.clamp(1, MOST);
+        self
+    }
+
+    /// The share of failures that opens it: above 0, at most 1.
+    #[must_use]
+    pub fn share(mut self, share: f64) -> Self {
+        self.share = share.clamp(f64::MIN_POSITIVE, 1.0);
+        self
+    }
+
+    /// How far back attempts count.
+    #[must_use]
+    pub fn window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// How long nothing is taken.
+    #[must_use]
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+}
+
+/// How many attempts are remembered.
+const MOST: usize = 10_000;
+
+/// What a kill switch allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    All,
+    /// One message at a time.
+    One,
+    NoneUntil(Instant),
+}
+
+/// A kill switch at work. Closed is the state in which messages flow, as with electricity.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    policy: KillSwitch,
+    /// When each attempt ended, and whether it failed.
+    attempts: VecDeque<(Instant, bool)>,
+    failures: usize,
+    open_until: Option<Instant>,
+}
+
+impl Breaker {
+    pub(crate) fn new(policy: KillSwitch) -> Self {
+        Self { policy, attempts: VecDeque::new(), failures: 0, open_until: None }
+    }
+
+    pub(crate) fn allows(&self, now: Instant) -> Allowed {
+        match self.open_until {
+            None => Allowed::All,
+            Some(until) if now < until => Allowed::NoneUntil(until),
+            Some(_) => Allowed::One,
+        }
+    }
+
+    /// Counts an attempt that ended. Returns whether this opened the switch.
+    pub(crate) fn record(&mut self, now: Instant, failed: bool) -> bool {
+        match self.allows(now) {
+            // An attempt from before it opened says nothing new.
+            Allowed::NoneUntil(_) => false,
+            Allowed::One => {
+                self.forget();
+                self.open_until = failed.then(|| now + self.policy.pause);
+                failed
+            }
+            Allowed::All => {
+                self.remember(now, failed);
+                let opens = self.is_reached();
+                if opens {
+                    self.forget();
+                    self.open_until = Some(now + self.policy.pause);
+                }
+                opens
+            }
+        }
+    }
+
+    fn remember(&mut self, now: Instant, failed: bool) {
+        self.attempts.push_back((now, failed));
+        self.failures += usize::from(failed);
+        while self.attempts.front().is_some_and(|(at, _)| {
+            self.attempts.len() > MOST || now.duration_since(*at) > self.policy.window
+        }) {
+            let (_, failed) = self.attempts.pop_front().unwrap_or((now, false));
+            self.failures -= usize::from(failed);
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "counts up to ten thousand are exact")]
+    fn is_reached(&self) -> bool {
+        let count = self.attempts.len();
+        count >= self.policy.at_least && self.failures as f64 >= self.policy.share * count as f64
+    }
+
+    fn forget(&mut self) {
+        self.attempts.clear();
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn breaker() -> (Breaker, Instant) {
+        let policy = KillSwitch::default().at_least(4).share(0.5).window(10 * SECOND);
+        (Breaker::new(policy.pause(5 * SECOND)), Instant::now())
+    }
+
+    fn record(breaker: &mut Breaker, now: Instant, failed: &[bool]) -> Vec<bool> {
+        failed.iter().map(|failed| breaker.record(now, *failed)).collect()
+    }
+
+    #[test]
+    fn it_opens_when_the_share_is_reached_of_enough_attempts() {
+        let (mut breaker, now) = breaker();
+        let opened = record(&mut breaker, now, &[true, true, false, false]);
+        assert_eq!(opened, [false, false, false, true]);
+        assert_eq!(breaker.allows(now), Allowed::NoneUntil(now + 5 * SECOND));
+    }
+
+    #[test]
+    fn it_stays_closed_below_the_share_and_forgets_what_is_old() {
+        let (mut breaker, now) = breaker();
+        record(&mut breaker, now, &[true, true, true]);
+        let later = now + 11 * SECOND;
+        assert_eq!(record(&mut breaker, later, &[true, false, false, false]), [false; 4]);
+        assert_eq!(breaker.allows(later), Allowed::All);
+    }
+
+    #[test]
+    fn after_the_pause_one_attempt_decides() {
+        let (mut breaker, now) = breaker();
+        record(&mut breaker, now, &[true; 4]);
+        let half = now + 5 * SECOND;
+        assert_eq!(breaker.allows(half), Allowed::One);
+        assert!(breaker.record(half, true), "it opens again");
+        assert_eq!(breaker.allows(half + SECOND), Allowed::NoneUntil(half + 5 * SECOND));
+        let again = half + 5 * SECOND;
+        assert!(!breaker.record(again, false));
+        assert_eq!(breaker.allows(again), Allowed::All);
+        // What failed before counts no more.
+        assert_eq!(record(&mut breaker, again, &[true; 3]), [false; 3]);
+    }
+
+    #[test]
+    fn what_was_begun_before_it_opened_does_not_close_it() {
+        let (mut breaker, now) = breaker();
+        record(&mut breaker, now, &[true; 4]);
+        assert!(!breaker.record(now + SECOND, false));
+        assert_eq!(breaker.allows(now + SECOND), Allowed::NoneUntil(now + 5 * SECOND));
+    }
+}

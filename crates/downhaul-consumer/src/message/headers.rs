@@ -1,0 +1,104 @@
+//! [`Headers`]: text pairs that travel with a message, and the names that Downhaul itself uses.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// The request id of the work that the message belongs to.
+pub const REQUEST_ID: &str = "request-id";
+/// W3C trace context: the position in the trace.
+pub const TRACEPARENT: &str = "traceparent";
+/// W3C trace context: what vendors add.
+pub const TRACESTATE: &str = "tracestate";
+/// Which attempt at handling the message this is; absent on the first.
+pub const ATTEMPT: &str = "attempt";
+/// Why a message is a dead letter, in a few words.
+pub const DEAD_REASON: &str = "dead-reason";
+/// The queue that a dead letter comes from.
+pub const ORIGIN_QUEUE: &str = "origin-queue";
+/// The topic that the message was first published to.
+pub const TOPIC: &str = "topic";
+
+/// The key of a message, where the broker has no place of its own for it.
+pub const KEY: &str = "key";
+/// Until when handling the message makes sense, in milliseconds since 1970, UTC.
+pub const DEADLINE: &str = "deadline-ms";
+/// When the first attempt failed, in milliseconds since 1970, UTC.
+pub const FIRST_FAILED: &str = "first-failed-ms";
+/// The last error of a dead letter, on one line.
+pub const DEAD_ERROR: &str = "dead-error";
+
+/// Text pairs in the order in which they were set. Names are compared as they are: write them in
+/// lower case.
+///
+/// Clones share their pairs until one of them is changed. No name of Downhaul's own begins with
+/// `x-`, which RabbitMQ keeps for itself.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(Option<Arc<Pairs>>);
+
+type Pairs = Vec<(Cow<'static, str>, String)>;
+
+impl Headers {
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.pairs().iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Sets `name` to `value`, in place of any value it had.
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+        let (name, value) = (name.into(), value.into());
+        let pairs = Arc::make_mut(self.0.get_or_insert_default());
+        match pairs.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => pairs.push((name, value)),
+        }
+    }
+
+    /// Takes `name` away and returns its value.
+    pub fn remove(&mut self, name: &str) -> Option<String> {
+        let index = self.pairs().iter().position(|(known, _)| known == name)?;
+        let pairs = Arc::make_mut(self.0.as_mut()?);
+        Some(pairs.remove(index).1)
+    }
+
+    /// All pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs().iter().map(|(name, value)| (name.as_ref(), value.as_str()))
+    }
+
+    fn pairs(&self) -> &[(Cow<'static, str>, String)] {
+        self.0.as_ref().map_or(&[], |pairs| pairs.as_slice())
+    }
+}
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.pairs() == other.pairs()
+    }
+}
+
+impl Eq for Headers {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_does_not_see_what_is_set_later() {
+        let mut headers = Headers::default();
+        headers.set("tenant", "acme");
+        let before = headers.clone();
+        headers.set("tenant", "umbrella");
+        headers.set("shard", "3");
+        assert_eq!(before.iter().collect::<Vec<_>>(), [("tenant", "acme")]);
+        assert_eq!(headers.remove("shard").as_deref(), Some("3"));
+        assert_eq!(headers.get("tenant"), Some("umbrella"));
+    }
+
+    #[test]
+    fn headers_that_were_emptied_equal_headers_that_never_were_set() {
+        let mut headers = Headers::default();
+        headers.set("tenant", "acme");
+        headers.remove("tenant");
+        assert_eq!(headers, Headers::default());
+    }
+}

@@ -1,0 +1,169 @@
+//! [`Message`]: an id, a key, headers and bytes.
+
+pub mod headers;
+mod name;
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use downhaul_context::RequestId;
+use serde::Serialize;
+use smol_str::SmolStr;
+
+use crate::message::headers::Headers;
+pub use crate::message::name::Name;
+
+/// What a publisher sends and a consumer gets: an id, a key, headers and a payload.
+///
+/// Cloning is cheap: clones share the payload and the headers.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_consumer::Message;
+///
+/// let message = Message::json(&serde_json::json!({ "order": 7 }))
+///     .unwrap()
+///     .with_id("order-7.created")
+///     .with_key("customer-3")
+///     .with_header("tenant", "acme");
+/// assert_eq!(message.id(), "order-7.created");
+/// assert_eq!(message.headers().get("tenant"), Some("acme"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    id: Id,
+    key: Option<Name>,
+    content_type: Cow<'static, str>,
+    headers: Headers,
+    payload: Bytes,
+}
+
+#[derive(Clone, Debug)]
+enum Id {
+    /// Made here, as the ids of requests are: unique, sorted by time, and without memory of its
+    /// own.
+    Fresh(RequestId),
+    Given(SmolStr),
+}
+
+impl Id {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Fresh(id) => id.as_str(),
+            Self::Given(id) => id,
+        }
+    }
+}
+
+impl PartialEq for Id {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Id {}
+
+impl Message {
+    /// Makes a message of bytes with a fresh id, a UUID of version 7.
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self {
+            id: Id::Fresh(RequestId::generate()),
+            key: None,
+            content_type: Cow::Borrowed("application/octet-stream"),
+            headers: Headers::default(),
+            payload: payload.into(),
+        }
+    }
+
+    /// Makes a message of a value as JSON, with a fresh id.
+    ///
+    /// # Errors
+    ///
+    /// If the value cannot be written as JSON, such as a map whose keys are not strings.
+    pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        let message = Self::new(serde_json::to_vec(value)?);
+        Ok(message.with_content_type("application/json"))
+    }
+
+    /// Sets the id. Give the same id to what is the same message, so that consumers can tell a
+    /// duplicate.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<Cow<'static, str>>) -> Self {
+        self.id = Id::Given(id.into().into());
+        self
+    }
+
+    /// Sets the key: what the message is about. A consumer that is
+    /// [ordered](crate::Consumer::ordered) handles messages of one key one after the other, in the
+    /// order in which they came; a partitioned log keeps them in one partition.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<Name>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Sets the media type of the payload.
+    #[must_use]
+    pub fn with_content_type(mut self, content_type: impl Into<Cow<'static, str>>) -> Self {
+        self.content_type = content_type.into();
+        self
+    }
+
+    /// Sets until when handling the message makes sense. After that it becomes a dead letter
+    /// instead, and the context of its handler ends by then. Kept as a header, in whole
+    /// milliseconds; a time before 1970 counts as 1970.
+    #[must_use]
+    pub fn with_deadline(self, deadline: SystemTime) -> Self {
+        let since = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.with_header(headers::DEADLINE, since.as_millis().to_string())
+    }
+
+    /// Sets a header; see [`Headers::set`].
+    #[must_use]
+    pub fn with_header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<String>,
+    ) -> Self {
+        self.headers.set(name, value);
+        self
+    }
+
+    /// The id, unique to the message and the same on every delivery of it.
+    pub fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    /// The key, if it has one.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// Until when handling the message makes sense. `None` also where the header cannot be read.
+    pub fn deadline(&self) -> Option<SystemTime> {
+        let millis = self.headers.get(headers::DEADLINE)?.parse().ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis))
+    }
+
+    /// The media type of the payload.
+    pub fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// The headers, to change them.
+    pub fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.headers
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+}

@@ -1,0 +1,50 @@
+//! [`Settings`]: how much a consumer takes at a time, which can be changed while it runs.
+
+use crate::engine::Rate;
+
+/// How much a consumer takes at a time. Can be changed while it runs, with
+/// [`ConsumerHandle::set`](crate::ConsumerHandle::set).
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_consumer::Settings;
+///
+/// let settings = Settings::default();
+/// assert_eq!((settings.concurrency, settings.prefetch()), (8, 16));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How many messages are handled at a time. At least 1; 0 counts as 1.
+    pub concurrency: u16,
+    /// How many may be unsettled at a time: being handled, waiting for another attempt, buffered
+    /// and under way. `None` for twice the concurrency.
+    pub prefetch: Option<u16>,
+    /// How many bytes of payload may be buffered before no more is taken from the source. Messages
+    /// that are under way already still come: a broker that sends by itself is bounded by the
+    /// prefetch.
+    pub buffered_bytes: usize,
+    /// How many may begin in a time. `None` for no limit.
+    pub rate: Option<Rate>,
+}
+
+/// Eight at a time, 64 MiB buffered, no limit of the rate.
+impl Default for Settings {
+    fn default() -> Self {
+        Self { concurrency: 8, prefetch: None, buffered_bytes: 64 << 20, rate: None }
+    }
+}
+
+impl Settings {
+    /// The prefetch that is asked of the broker: what is set, or twice the concurrency, and never
+    /// less than the concurrency.
+    pub fn prefetch(&self) -> u16 {
+        let twice = self.concurrency().saturating_mul(2);
+        self.prefetch.unwrap_or(twice).max(self.concurrency())
+    }
+
+    pub(crate) fn concurrency(&self) -> u16 {
+        self.concurrency.max(1)
+    }
+}
