@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::case::Case;
-use crate::{context, http};
+use crate::{consumer, context, http};
 
 /// What is to be measured.
 #[derive(Args)]
@@ -14,7 +14,8 @@ pub(crate) struct Areas {
 
 type Area = (&'static str, fn() -> Vec<Case>);
 
-const AREAS: [Area; 2] = [("context", context::cases), ("http", http::cases)];
+const AREAS: [Area; 3] =
+    [("consumer", consumer::cases), ("context", context::cases), ("http", http::cases)];
 
 impl Areas {
     /// The cases of the chosen areas, or what is wrong with the choice.
@@ -39,7 +40,10 @@ mod tests {
     fn an_area_that_does_not_exist_is_named() {
         let areas = |name: &str| Areas { areas: vec![name.to_owned()] }.cases();
         assert!(areas("context").is_ok_and(|cases| !cases.is_empty()));
-        assert_eq!(areas("contxt").unwrap_err(), "no area `contxt`; there is context, http");
+        assert_eq!(
+            areas("contxt").unwrap_err(),
+            "no area `contxt`; there is consumer, context, http"
+        );
     }
 
     #[test]

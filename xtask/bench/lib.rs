@@ -7,6 +7,7 @@
 mod areas;
 mod case;
 mod commands;
+mod consumer;
 mod context;
 mod http;
 mod lap;

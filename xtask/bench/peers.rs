@@ -24,5 +24,8 @@ pub(crate) const AXUM_FULL: Peer = Peer {
     tag: "axum full",
     name: "axum on hyper with tower_http's TimeoutLayer, request id and TraceLayer",
 };
+pub(crate) const CHANNEL: Peer =
+    Peer { tag: "mpsc", name: "tokio::sync::mpsc and a loop that calls a boxed handler" };
+pub(crate) const UNKEYED: Peer = Peer { tag: "no keys", name: "ours, in no order" };
 /// Not run here; its figures were taken on a machine of the same kind.
 pub(crate) const GO: Peer = Peer { tag: "Go, quoted", name: "Go 1.27, quoted" };

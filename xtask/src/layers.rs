@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("downhaul-tests",    ANYTHING,                                    ANYTHING),
     ("downhaul-book",     ANYTHING,                                    ANYTHING),
     ("xtask",             &["downhaul-testkit", "downhaul-context",
-                            "downhaul-http"],                          &[]),
+                            "downhaul-http", "downhaul-consumer"],     &[]),
 ];
 
 /// An engine of others and the packages that may know it; `*` at the end of a name is any ending.

@@ -91,14 +91,15 @@ impl Meta {
     }
 }
 
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// A handler under way.
+pub(crate) type Handling = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A handler without its types, as the engine runs it.
 #[derive(Clone)]
 pub(crate) struct Handler(Arc<dyn Fn(Context, Meta) -> Called + Send + Sync>);
 
 /// A handler under way, or the reason why it was not called.
-type Called = Result<BoxFuture<Outcome>, DecodeError>;
+type Called = Result<Handling, DecodeError>;
 
 impl Handler {
     pub(crate) fn new<M, F, Fut>(function: F) -> Self

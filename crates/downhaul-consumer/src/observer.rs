@@ -18,10 +18,9 @@ pub trait MessageObserver: Debug + Send + Sync + 'static {
     /// Called before a handler is: returns the context that the handler gets, and the span that it
     /// runs in.
     fn process(&self, ctx: Context, meta: &Meta) -> (Context, Span) {
-        let request_id = ctx.value::<RequestId>().map(RequestId::as_str).unwrap_or_default();
         let span = tracing::info_span!(
             "message.process",
-            request_id,
+            request_id = ctx.value::<RequestId>().map(RequestId::as_str).unwrap_or_default(),
             queue = &*meta.queue,
             message_id = meta.message.id(),
         );

@@ -102,6 +102,11 @@ impl Outcome {
         Self { settlement, emits: Vec::new(), error: None }
     }
 
+    /// Whether nothing is left to do but to acknowledge.
+    pub(crate) fn is_plain_ack(&self) -> bool {
+        self.settlement == Settlement::Ack && self.emits.is_empty() && self.error.is_none()
+    }
+
     /// Publishes `outgoing` before the message is acknowledged. If that cannot be confirmed, the
     /// message is not acknowledged but tried again.
     #[must_use]

@@ -134,7 +134,7 @@ impl Flow {
 
     /// Begins what may begin, up to [`TURN`] messages and until there is news, and returns how many.
     pub(crate) fn begin(&mut self, is_news: impl Fn() -> bool) -> usize {
-        let (now, mut begun, mut in_place) = (Instant::now(), 0, 0);
+        let (mut now, mut begun) = (Instant::now(), 0);
         self.wake_at = None;
         while begun < TURN
             && !is_news()
@@ -143,14 +143,14 @@ impl Flow {
             // Its lane may have gone while it waited for its turn.
             let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
             begun += 1;
-            let apart = !self.pace.is_quick();
-            if let Some(finished) = self.crew.begin(&self.processor, ctx, job, apart) {
-                in_place += 1;
-                self.absorb(finished);
+            if !self.pace.is_quick() {
+                self.crew.begin_apart(&self.processor, ctx, job, now);
+                continue;
             }
-        }
-        if in_place > 0 {
-            self.pace.judge(now, Instant::now(), in_place);
+            let (stepped, finished) = self.crew.begin(&self.processor, ctx, job, now);
+            self.pace.note(stepped.saturating_duration_since(now));
+            now = stepped;
+            finished.into_iter().for_each(|finished| self.absorb(finished));
         }
         begun
     }
@@ -295,9 +295,7 @@ impl Flow {
     pub(crate) fn give_back_waiting(&mut self) {
         for (due, job) in self.waiting.take_out(None) {
             let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
-            if let Some(finished) = self.crew.give_back(&self.processor, ctx, job, due) {
-                self.absorb(finished);
-            }
+            self.crew.give_back(&self.processor, ctx, job, due);
         }
     }
 

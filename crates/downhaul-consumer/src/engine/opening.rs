@@ -36,11 +36,12 @@ impl Opening {
         ctx: &Context,
         broker: &Arc<dyn Broker>,
         subscription: &Subscription,
+        prefetch: u16,
     ) -> Opened {
         let failures = self.failures;
         let attempt = self.under_way.get_or_insert_with(|| {
-            let (ctx, broker, subscription) =
-                (ctx.clone(), Arc::clone(broker), subscription.clone());
+            let (ctx, broker) = (ctx.clone(), Arc::clone(broker));
+            let subscription = subscription.clone().with_prefetch(prefetch);
             Box::pin(async move {
                 if failures > 0 {
                     sleep(backoff(failures, AGAIN.0, 2, AGAIN.1)).await;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::message::Message;
@@ -27,7 +28,12 @@ impl Ordered {
     }
 
     pub(crate) fn line(&self, message: &Message) -> Option<u64> {
-        (self.0)(message)
+        let line = catch_unwind(AssertUnwindSafe(|| (self.0)(message)));
+        line.unwrap_or_else(|_| {
+            tracing::error!(message = message.id(), "the function for its key panicked");
+            // In order with all others of unknown key.
+            Some(0)
+        })
     }
 }
 

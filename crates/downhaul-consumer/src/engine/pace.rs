@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 /// The mean above which a first step is too long for the engine's task: some ten times what a task
 /// of its own costs.
 const QUICK: Duration = Duration::from_micros(20);
 /// How many are begun on tasks of their own before the engine looks again.
-const APART: usize = 256;
+const APART: u32 = 128;
+/// One part in so many of the mean is the latest step.
+const WEIGHT: u32 = 8;
 
-/// A handler that is ready at once costs least where it is begun. One that computes for long there
+/// A handler that is ready at once costs least where it is begun. One that computes or blocks there
 /// would hold up all others and use one core alone, so those get tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    apart: usize,
+    mean: Duration,
+    apart: u32,
 }
 
 impl Pace {
@@ -27,10 +28,11 @@ impl Pace {
         false
     }
 
-    /// Judges a run of `count` that were begun in place.
-    pub(crate) fn judge(&mut self, begun: Instant, now: Instant, count: u32) {
-        if now.saturating_duration_since(begun) > QUICK * count {
-            self.apart = APART;
+    /// Notes how long a first step took in place.
+    pub(crate) fn note(&mut self, took: Duration) {
+        self.mean = self.mean * (WEIGHT - 1) / WEIGHT + took / WEIGHT;
+        if self.mean > QUICK {
+            *self = Self { mean: Duration::ZERO, apart: APART };
         }
     }
 }
@@ -39,13 +41,26 @@ impl Pace {
 mod tests {
     use super::*;
 
+    fn noted(took: Duration, times: usize) -> Pace {
+        let mut pace = Pace::default();
+        (0..times).for_each(|_| pace.note(took));
+        pace
+    }
+
     #[test]
-    fn slow_first_steps_go_apart_for_a_while() {
-        let (mut pace, begun) = (Pace::default(), Instant::now());
-        pace.judge(begun, begun + QUICK * 10, 10);
-        assert!(pace.is_quick());
-        pace.judge(begun, begun + QUICK * 11, 10);
+    fn quick_steps_stay_in_place() {
+        assert!(noted(QUICK, 10_000).is_quick());
+    }
+
+    #[test]
+    fn slow_steps_go_apart_for_a_while() {
+        let mut pace = noted(2 * QUICK, 6);
         assert!((0..APART).all(|_| !pace.is_quick()));
         assert!(pace.is_quick());
+    }
+
+    #[test]
+    fn one_that_blocks_is_enough() {
+        assert!(!noted(Duration::from_millis(1), 1).is_quick());
     }
 }

@@ -142,8 +142,7 @@ impl Session {
         let opens = phase.wants_source() && !self.flow.has_source();
         let end = self.next_end(phase);
         let (ctx, ended) = (&self.ctx, phase == Phase::Draining && !self.ctx.is_done());
-        let broker = &self.parts.broker;
-        let subscription = self.parts.subscription.clone().with_prefetch(self.flow.prefetch());
+        let (Parts { broker, subscription, .. }, prefetch) = (&self.parts, self.flow.prefetch());
         let time = async {
             match end {
                 Some(at) => sleep_until(at).await,
@@ -152,7 +151,7 @@ impl Session {
         };
         tokio::select! {
             biased;
-            opened = self.opening.next(ctx, broker, &subscription), if opens => News::Opened(opened),
+            opened = self.opening.next(ctx, broker, subscription, prefetch), if opens => News::Opened(opened),
             happening = self.flow.next() => News::Flow(happening),
             _ = ctx.done(), if ended => News::Time,
             () = time => News::Time,

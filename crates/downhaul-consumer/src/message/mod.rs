@@ -136,6 +136,14 @@ impl Message {
         self.id.as_str()
     }
 
+    /// The id as that of a request; a fresh one where it cannot be that.
+    pub(crate) fn as_request(&self) -> RequestId {
+        match &self.id {
+            Id::Fresh(id) => id.clone(),
+            Id::Given(id) => RequestId::parse(id).unwrap_or_else(|_| RequestId::generate()),
+        }
+    }
+
     /// The key, if it has one.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()

@@ -4,8 +4,8 @@
 //! own → what it emits is confirmed → remembered as seen → settled. So nothing is remembered that
 //! did not succeed, and nothing is acknowledged whose emitted messages are not with the broker.
 
+mod attempt;
 mod letters;
-mod listed;
 mod phases;
 
 use std::error::Error;
@@ -13,13 +13,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_context::{Context, RequestId};
+use downhaul_context::Context;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
-use crate::engine::processor::listed::listed;
+pub(crate) use crate::engine::processor::attempt::Attempt;
 use crate::error::{PublishError, PublishErrorKind, chain};
 use crate::handler::{Handler, Meta};
 use crate::message::Name;
@@ -28,7 +28,7 @@ use crate::publish::Outgoing;
 use crate::publisher::Publisher;
 use crate::retry::RetryPolicy;
 use crate::settlement::{Classifier, Outcome, Settlement};
-use crate::shared::{InFlight, Shared};
+use crate::shared::Shared;
 use crate::tally::{Counters, End};
 
 pub(crate) struct Processor {
@@ -50,62 +50,85 @@ pub(crate) struct Processor {
 }
 
 impl Processor {
-    /// Makes one attempt at a message. `lane` is what its handler lives under.
-    pub(crate) async fn process(&self, lane: &Context, meta: Meta) -> Then {
-        let begun = Instant::now();
-        let budget = phases::budget(&meta.message, self.timeout);
-        let (ctx, _canceller) = lane.derive().label("handler").timeout(budget).build();
-        let ctx = phases::identified(ctx, &meta.message);
-        let entry = || InFlight::new(&meta, ctx.value::<RequestId>().cloned(), begun);
-        let (handler_ctx, span) = self.observer.process(ctx.clone(), &meta);
-        let attempt = self.attempt(lane, &ctx, handler_ctx, &meta, begun);
-        let attempt = listed(&self.shared, entry, attempt).instrument(span);
-        let (settlement, error) = attempt.await;
-        self.carry_out(lane, &ctx, meta, settlement, error).await
+    /// Whether an attempt that is ready at once leaves nothing to do but to acknowledge.
+    pub(crate) fn is_done(&self, attempt: &Attempt, outcome: &Outcome, now: Instant) -> bool {
+        let done = outcome.is_plain_ack();
+        if done {
+            let _in_span = attempt.span.enter();
+            self.report(attempt, &outcome.settlement, None, now);
+        }
+        done
     }
 
-    /// Calls the handler and says what becomes of the message, all things considered.
-    async fn attempt(
+    /// Brings an attempt to its end, from wherever it is: not begun, waiting, or with an outcome.
+    pub(crate) async fn finish(
         &self,
         lane: &Context,
-        ctx: &Context,
-        handler_ctx: Context,
-        meta: &Meta,
-        begun: Instant,
-    ) -> (Settlement, Option<String>) {
-        let outcome = match phases::expired(&meta.message) {
-            Some(reason) => Outcome::new(Settlement::DeadLetter { reason }),
-            None => self.call(handler_ctx, meta).await,
+        mut attempt: Attempt,
+        outcome: Option<Outcome>,
+    ) -> Then {
+        let span = attempt.span.clone();
+        let finishing = async {
+            let outcome = match outcome {
+                Some(outcome) => outcome,
+                None => self.run(&mut attempt).await,
+            };
+            let (ctx, number) = (&attempt.ctx, attempt.meta.attempt);
+            let (settlement, error) = self.decide(lane, ctx, number, outcome).await;
+            let error = error.map(|error| chain(error.as_ref()));
+            self.report(&attempt, &settlement, error.as_deref(), Instant::now());
+            match settlement {
+                Settlement::Ack => Then::End(End::Acked),
+                Settlement::Drop { .. } => Then::End(End::Dropped),
+                Settlement::Release => Then::End(End::Released),
+                // Boxed, since few come here and all would carry it.
+                failed => Box::pin(self.carry_out(lane, attempt, failed, error)).await,
+            }
         };
-        let (settlement, error) = self.decide(lane, ctx, meta, outcome).await;
-        let error = error.map(|error| chain(error.as_ref()));
-        self.observer.processed(&Processed {
-            meta,
-            settlement: &settlement,
-            error: error.as_deref(),
-            took: begun.elapsed(),
-        });
-        (settlement, error)
+        finishing.instrument(span).await
     }
 
+    /// Begins what is not begun, and waits for it.
+    async fn run(&self, attempt: &mut Attempt) -> Outcome {
+        if attempt.is_begun() {
+            return self.wait(attempt).await;
+        }
+        match self.first_step(attempt) {
+            Some(outcome) => outcome,
+            None => self.wait(attempt).await,
+        }
+    }
+
+    fn report(
+        &self,
+        attempt: &Attempt,
+        settlement: &Settlement,
+        error: Option<&str>,
+        now: Instant,
+    ) {
+        let (meta, took) = (&attempt.meta, now.saturating_duration_since(attempt.begun));
+        self.observer.processed(&Processed { meta, settlement, error, took });
+    }
+
+    /// Publishes what has failed, to be tried again or to lie with the dead letters.
     async fn carry_out(
         &self,
         lane: &Context,
-        ctx: &Context,
-        meta: Meta,
+        attempt: Attempt,
         settlement: Settlement,
         error: Option<String>,
     ) -> Then {
+        let Attempt { ctx, meta, .. } = attempt;
         match settlement {
-            Settlement::Ack => Then::End(End::Acked),
-            Settlement::Drop { .. } => Then::End(End::Dropped),
-            Settlement::Release => Then::End(End::Released),
             Settlement::DeadLetter { reason } => {
                 let letter =
                     letters::dead(&meta, &self.dead_letter_queue, &reason, error.as_deref());
-                self.moved(ctx, letter, End::DeadLettered).await
+                self.moved(&ctx, letter, End::DeadLettered).await
             }
-            Settlement::Retry { after } => self.again(lane, ctx, meta, after).await,
+            Settlement::Retry { after } => self.again(lane, &ctx, meta, after).await,
+            Settlement::Ack => Then::End(End::Acked),
+            Settlement::Drop { .. } => Then::End(End::Dropped),
+            Settlement::Release => Then::End(End::Released),
         }
     }
 

@@ -1,22 +1,16 @@
-//! What is done for each attempt: its context, its call, and what is made of its outcome.
+//! What is done for each attempt before and after its call: its budget, its context, and what is
+//! made of its outcome.
 
-use std::any::Any;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
-use downhaul_context::{Cause, Context, RequestId, TraceContext};
-use futures_util::FutureExt;
-use tokio::pin;
-use tokio::time::timeout;
+use downhaul_context::{Context, RequestId, TraceContext};
 
 use super::{Processor, refused};
 use crate::engine::limits::SETTLE;
 use crate::error::{BoxError, PublishError, chain};
-use crate::handler::Meta;
 use crate::message::{Message, headers};
 use crate::publish::Outgoing;
-use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
+use crate::settlement::{Outcome, Settlement};
 
 /// How far the clocks of publisher and consumer may differ before a deadline counts as passed.
 const CLOCK_SKEW: Duration = Duration::from_secs(1);
@@ -34,12 +28,12 @@ pub(super) fn budget(message: &Message, timeout: Duration) -> Duration {
     timeout.min(left.saturating_add(CLOCK_SKEW))
 }
 
-/// The context with the message's request id and trace. An id that is missing or not valid is
-/// replaced.
+/// The context with the message's request id and trace. A message that comes from no request, or
+/// names one by an id that is not valid, is one itself, by its own id.
 pub(super) fn identified(ctx: Context, message: &Message) -> Context {
     let headers = message.headers();
     let inbound = headers.get(headers::REQUEST_ID).and_then(|id| RequestId::parse(id).ok());
-    let id = inbound.unwrap_or_else(RequestId::generate);
+    let id = inbound.unwrap_or_else(|| message.as_request());
     let state = headers.get(headers::TRACESTATE);
     match headers.get(headers::TRACEPARENT).map(|parent| TraceContext::parse(parent, state)) {
         Some(Ok(trace)) => ctx.with_values((id, trace)),
@@ -48,46 +42,19 @@ pub(super) fn identified(ctx: Context, message: &Message) -> Context {
 }
 
 impl Processor {
-    /// Calls the handler. What it leaves unsaid becomes a failure.
-    pub(super) async fn call(&self, ctx: Context, meta: &Meta) -> Outcome {
-        let calling = async { self.handler.call(ctx.clone(), meta.clone()) };
-        let handling = async {
-            match calling.await {
-                Ok(handling) => handling.await,
-                Err(error) => Failure::permanent(error).into_outcome(),
-            }
-        };
-        let caught = AssertUnwindSafe(handling).catch_unwind();
-        match self.bounded(&ctx, caught).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => Failure::permanent(panic_words(panic.as_ref())).into_outcome(),
-            Err(cause) => Failure::from(cause).into_outcome(),
-        }
-    }
-
-    /// Runs a handler until it returns or, its context having ended, its grace is over and it is
-    /// dropped.
-    async fn bounded<F: Future>(&self, ctx: &Context, handling: F) -> Result<F::Output, Cause> {
-        pin!(handling);
-        tokio::select! {
-            biased;
-            output = &mut handling => Ok(output),
-            cause = ctx.done() => timeout(self.cancel_grace, handling).await.map_err(|_| cause),
-        }
-    }
-
     /// What really becomes of the message.
     pub(super) async fn decide(
         &self,
         lane: &Context,
         ctx: &Context,
-        meta: &Meta,
+        attempt: u32,
         outcome: Outcome,
     ) -> (Settlement, Option<BoxError>) {
         let Outcome { mut settlement, emits, mut error } = outcome;
         if settlement == Settlement::Ack
             && !emits.is_empty()
-            && let Err(failed) = self.emit(ctx, emits).await
+            // Boxed, since few emit anything and all would carry it.
+            && let Err(failed) = Box::pin(self.emit(ctx, emits)).await
         {
             settlement = Settlement::Retry { after: None };
             error = Some(Box::new(failed));
@@ -101,9 +68,9 @@ impl Processor {
                 settlement = Settlement::Release;
             } else if let Some(refused) = error.as_deref().and_then(refused) {
                 settlement = Settlement::DeadLetter { reason: chain(refused) };
-            } else if self.retry.is_last(meta.attempt) {
+            } else if self.retry.is_last(attempt) {
                 let last = error.as_deref().map_or_else(String::new, |error| chain(error));
-                let reason = format!("failed {} times, the last time: {last}", meta.attempt);
+                let reason = format!("failed {attempt} times, the last time: {last}");
                 settlement = Settlement::DeadLetter { reason };
             }
         }
@@ -126,10 +93,4 @@ impl Processor {
         let (emitting, _canceller) = ctx.detached().derive().label("emit").timeout(SETTLE).build();
         self.publisher.publish_all(&emitting, emits).await
     }
-}
-
-fn panic_words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the handler panicked: {}", text.unwrap_or("without words"))
 }

@@ -1,0 +1,108 @@
+//! [`Attempt`]: a handler with all that belongs to its call.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use downhaul_context::{Canceller, Context, RequestId};
+use futures_util::FutureExt;
+use tokio::pin;
+use tokio::time::{Instant, timeout};
+use tracing::Span;
+
+use super::{Processor, phases};
+use crate::handler::{Handling, Meta};
+use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
+use crate::shared::InFlight;
+
+/// One attempt at a message. Dropping it ends the context of its handler.
+pub(crate) struct Attempt {
+    pub(super) meta: Meta,
+    /// With the request id and the trace of the message.
+    pub(super) ctx: Context,
+    pub(super) begun: Instant,
+    /// What the handler got, which the observer may have added to.
+    handler_ctx: Context,
+    pub(super) span: Span,
+    /// `None` before it is called.
+    handling: Option<Handling>,
+    _canceller: Canceller,
+}
+
+impl Processor {
+    /// Makes all that a handler of this message needs. `lane` is what it lives under.
+    pub(crate) fn prepare(&self, lane: &Context, meta: Meta, begun: Instant) -> Attempt {
+        let budget = phases::budget(&meta.message, self.timeout);
+        let derived = lane.derive().label("handler").timeout_since(begun, budget);
+        let (ctx, canceller) = derived.build();
+        let ctx = phases::identified(ctx, &meta.message);
+        let (handler_ctx, span) = self.observer.process(ctx.clone(), &meta);
+        let handling = None;
+        Attempt { meta, ctx, begun, handler_ctx, span, handling, _canceller: canceller }
+    }
+
+    /// Calls the handler and polls it once. `None` if it has to wait.
+    pub(crate) fn first_step(&self, attempt: &mut Attempt) -> Option<Outcome> {
+        if let Some(reason) = phases::expired(&attempt.meta.message) {
+            return Some(Outcome::new(Settlement::DeadLetter { reason }));
+        }
+        let _in_span = attempt.span.enter();
+        let (ctx, meta) = (attempt.handler_ctx.clone(), attempt.meta.clone());
+        let step = AssertUnwindSafe(|| {
+            let mut handling = match self.handler.call(ctx, meta) {
+                Ok(handling) => handling,
+                Err(error) => return Ok(Failure::permanent(error).into_outcome()),
+            };
+            // Nobody has to be woken: the task that takes over polls first.
+            let mut nobody = TaskContext::from_waker(Waker::noop());
+            match handling.as_mut().poll(&mut nobody) {
+                Poll::Ready(outcome) => Ok(outcome),
+                Poll::Pending => Err(handling),
+            }
+        });
+        match catch_unwind(step) {
+            Ok(Ok(outcome)) => Some(outcome),
+            Ok(Err(handling)) => {
+                attempt.handling = Some(handling);
+                None
+            }
+            Err(panic) => Some(panicked(panic.as_ref())),
+        }
+    }
+
+    /// Waits for a handler that was begun; listed as being handled meanwhile. If its context ends,
+    /// it has its grace and is then dropped.
+    pub(super) async fn wait(&self, attempt: &mut Attempt) -> Outcome {
+        let Some(handling) = attempt.handling.take() else {
+            return Outcome::new(Settlement::Release);
+        };
+        let id = attempt.ctx.value::<RequestId>().cloned();
+        let _listed = self.shared.enter(InFlight::new(&attempt.meta, id, attempt.begun));
+        let ctx = &attempt.handler_ctx;
+        let handling = AssertUnwindSafe(handling).catch_unwind();
+        pin!(handling);
+        let output = tokio::select! {
+            biased;
+            output = &mut handling => Ok(output),
+            cause = ctx.done() => timeout(self.cancel_grace, handling).await.map_err(|_| cause),
+        };
+        match output {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => panicked(panic.as_ref()),
+            Err(cause) => Failure::from(cause).into_outcome(),
+        }
+    }
+}
+
+impl Attempt {
+    pub(super) fn is_begun(&self) -> bool {
+        self.handling.is_some()
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Outcome {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let words = format!("the handler panicked: {}", text.unwrap_or("without words"));
+    Failure::permanent(words).into_outcome()
+}

@@ -1,0 +1,20 @@
+//! Messages from a publisher to a handler and back to the broker as acknowledged, in memory and on
+//! one core.
+//!
+//! Every side moves payloads of 256 bytes, each with memory of its own, to a handler behind a
+//! pointer that is ready at once.
+
+mod end_to_end;
+mod ours;
+mod theirs;
+
+use crate::case::Case;
+
+pub(crate) fn cases() -> Vec<Case> {
+    end_to_end::cases()
+}
+
+/// The payload of each message.
+const PAYLOAD: [u8; 256] = [7; 256];
+/// How many messages a publisher sends before it lets others work.
+const BURST: u32 = 256;
