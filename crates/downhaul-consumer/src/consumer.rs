@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use downhaul_context::Context;
 
+use crate::batch::{BatchHandler, Batches, IntoOutcomes};
 use crate::broker::Broker;
 use crate::decode::Decode;
 use crate::engine::{Budgets, Engine, Ordered, Parts, Processor, Rate};
@@ -61,6 +62,7 @@ pub struct Consumer {
     name: Arc<str>,
     subscription: Subscription,
     handler: Handler,
+    batches: Option<(Batches, BatchHandler)>,
     retry: RetryPolicy,
     classifier: Option<Classifier>,
     settings: Settings,
@@ -86,10 +88,36 @@ impl Consumer {
         Fut: Future + Send + 'static,
         Fut::Output: IntoOutcome,
     {
+        Self::with_handler(subscription, Handler::new(handler))
+    }
+
+    /// Makes a consumer that gives messages to `handler` in [`Batches`].
+    ///
+    /// The handler is an `async fn(Context, Vec<Incoming<M>>) -> impl IntoOutcomes`: one result for
+    /// all, or one for each. The context is of the whole batch; each message has its own
+    /// [request](Incoming::request_id). A message that cannot be decoded or has expired becomes a
+    /// dead letter and is not in the batch. A batch counts as one of the
+    /// [concurrency](Self::concurrency), and the prefetch is enough for one more than that.
+    pub fn batches<M, F, Fut>(subscription: Subscription, batches: Batches, handler: F) -> Self
+    where
+        M: Decode + 'static,
+        F: Fn(Context, Vec<Incoming<M>>) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoOutcomes,
+    {
+        let never = Handler::new(|_: Context, _: Incoming<Message>| async {});
+        let mut consumer = Self::with_handler(subscription, never);
+        consumer.settings.batch = batches.most.get();
+        consumer.batches = Some((batches, BatchHandler::new(handler)));
+        consumer
+    }
+
+    fn with_handler(subscription: Subscription, handler: Handler) -> Self {
         Self {
             name: Arc::from(subscription.queue()),
             subscription,
-            handler: Handler::new(handler),
+            handler,
+            batches: None,
             retry: RetryPolicy::default(),
             classifier: None,
             settings: Settings::default(),
@@ -262,6 +290,7 @@ impl Consumer {
             subscription: self.subscription,
             processor: Arc::new(processor),
             ordered: self.ordered,
+            batches: self.batches,
             kill_switch: self.kill_switch,
             budgets: self.budgets,
             shared: Arc::clone(&shared),

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::lifecycle::{State, Status, StopReport, Wanted};
 use crate::settings::Settings;
 use crate::shared::{InFlight, Shared};
+use crate::snapshot::Snapshot;
 use crate::tally::Tally;
 
 /// A running consumer, seen from outside.
@@ -138,6 +139,11 @@ impl ConsumerHandle {
     /// Its state and link, to wait for changes.
     pub fn watch(&self) -> watch::Receiver<Status> {
         self.shared.status.subscribe()
+    }
+
+    /// All of it at one moment.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.snapshot()
     }
 
     /// The messages that are being handled now.

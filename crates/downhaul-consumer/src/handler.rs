@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use downhaul_context::Context;
+use downhaul_context::{Context, RequestId};
 
 use crate::broker::Delivery;
 use crate::decode::{Decode, DecodeError};
@@ -23,6 +23,10 @@ pub struct Incoming<M> {
 }
 
 impl<M> Incoming<M> {
+    pub(crate) fn new(body: M, meta: Meta) -> Self {
+        Self { body, meta }
+    }
+
     /// The id of the message, the same on every delivery of it.
     pub fn id(&self) -> &str {
         self.meta.message.id()
@@ -41,6 +45,11 @@ impl<M> Incoming<M> {
     /// The message as it came.
     pub fn message(&self) -> &Message {
         &self.meta.message
+    }
+
+    /// The request that the message belongs to, as its context has it.
+    pub fn request_id(&self) -> RequestId {
+        self.meta.message.request()
     }
 
     /// The headers.
@@ -111,7 +120,7 @@ impl Handler {
     {
         Self(Arc::new(move |ctx, meta| {
             let body = M::decode(&meta.message)?;
-            let handling = function(ctx, Incoming { body, meta });
+            let handling = function(ctx, Incoming::new(body, meta));
             Ok(Box::pin(async move { handling.await.into_outcome() }))
         }))
     }

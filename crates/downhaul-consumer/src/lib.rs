@@ -39,6 +39,7 @@
 //! It does not order messages by key, batch, limit rates or remember ids yet. The memory broker
 //! keeps nothing on disk.
 
+mod batch;
 mod broker;
 mod consumer;
 mod decode;
@@ -57,9 +58,11 @@ mod retry;
 mod settings;
 mod settlement;
 mod shared;
+mod snapshot;
 mod subscription;
 mod tally;
 
+pub use crate::batch::{Batches, IntoOutcomes};
 pub use crate::broker::{
     Broker, Capabilities, Certainty, Delivery, Event, Lane, Revoking, Settled, Sink, Source, Token,
     Verdict,
@@ -82,5 +85,6 @@ pub use crate::retry::RetryPolicy;
 pub use crate::settings::Settings;
 pub use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
 pub use crate::shared::InFlight;
+pub use crate::snapshot::{LastError, Snapshot};
 pub use crate::subscription::Subscription;
 pub use crate::tally::Tally;

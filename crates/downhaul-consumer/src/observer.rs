@@ -27,6 +27,14 @@ pub trait MessageObserver: Debug + Send + Sync + 'static {
         (ctx, span)
     }
 
+    /// Called before a handler of batches is: returns the context that it gets, and the span that it
+    /// runs in.
+    fn process_batch(&self, ctx: Context, batch: &[Meta]) -> (Context, Span) {
+        let queue = batch.first().map_or("", |meta| &*meta.queue);
+        let span = tracing::info_span!("message.process", queue, messages = batch.len());
+        (ctx, span)
+    }
+
     /// Called before a message is published: returns the context whose request id and trace the
     /// message gets, and the span that the publish runs in.
     fn publish(&self, ctx: Context, outgoing: &Outgoing, system: &'static str) -> (Context, Span) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use downhaul_context::{Instant, RequestId};
 use tokio::sync::watch;
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 use crate::handler::Meta;
 use crate::lifecycle::{Link, State, Status, StopReport, Wanted, Wish};
 use crate::settings::Settings;
+use crate::snapshot::{LastError, Snapshot};
 use crate::tally::{Counters, Tally};
 
 /// Written by the engine, read by handles; the wish goes the other way.
@@ -22,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) gauges: Gauges,
     pub(crate) last_stop: Mutex<Option<StopReport>>,
+    last_error: Mutex<Option<LastError>>,
     in_flight: Mutex<HashMap<u64, InFlight>>,
     next_entry: AtomicU64,
 }
@@ -45,6 +48,7 @@ impl Shared {
             counters: Counters::default(),
             gauges: Gauges::default(),
             last_stop: Mutex::default(),
+            last_error: Mutex::default(),
             in_flight: Mutex::default(),
             next_entry: AtomicU64::new(0),
         }
@@ -67,6 +71,27 @@ impl Shared {
         self.counters.read()
     }
 
+    pub(crate) fn note_error(&self, message_id: &str, error: &str) {
+        let (message_id, error) = (message_id.to_owned(), error.to_owned());
+        let error = LastError { message_id, error, at: SystemTime::now() };
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let gauge = |gauge: &AtomicUsize| gauge.load(Ordering::Relaxed);
+        Snapshot {
+            name: Arc::clone(&self.name),
+            status: self.status.borrow().clone(),
+            settings: self.wish.borrow().settings,
+            tally: self.tally(),
+            in_flight: self.in_flight(),
+            buffered: gauge(&self.gauges.buffered),
+            buffered_bytes: gauge(&self.gauges.buffered_bytes),
+            waiting: gauge(&self.gauges.waiting),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
     fn entries(&self) -> MutexGuard<'_, HashMap<u64, InFlight>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,8 +106,6 @@ pub(crate) struct Gauges {
     pub(crate) buffered_bytes: AtomicUsize,
     /// Failed, and waiting in hand for another attempt.
     pub(crate) waiting: AtomicUsize,
-    /// Being handled.
-    pub(crate) handling: AtomicUsize,
 }
 
 /// Takes its message off the list when dropped.

@@ -8,17 +8,22 @@ use std::sync::Arc;
 
 use downhaul_context::Context;
 use futures_util::FutureExt;
+use smallvec::{SmallVec, smallvec};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::batch::BatchHandler;
 use crate::engine::job::{Finished, Job, Then, Ticket};
 use crate::engine::processor::Processor;
 use crate::tally::End;
 
+/// What a task leaves behind: one message, or those of a batch.
+pub(crate) type Ended = SmallVec<[Finished; 1]>;
+
 /// Handlers' panics are caught closer to them. What panics here is a hook: the message comes again.
 #[derive(Default)]
 pub(crate) struct Crew {
-    tasks: JoinSet<Finished>,
+    tasks: JoinSet<Ended>,
 }
 
 impl Crew {
@@ -74,6 +79,22 @@ impl Crew {
         });
     }
 
+    /// Begins a batch.
+    pub(crate) fn begin_batch(
+        &mut self,
+        processor: &Arc<Processor>,
+        handler: &BatchHandler,
+        lane: Context,
+        jobs: Vec<Job>,
+    ) {
+        let tickets: Vec<Ticket> = jobs.iter().map(|job| job.ticket).collect();
+        let work = Arc::clone(processor).process_batch(handler.clone(), lane, jobs);
+        self.tasks.spawn(async move {
+            let ended = AssertUnwindSafe(work).catch_unwind().await;
+            ended.map_or_else(|_| tickets.into_iter().map(released).collect(), Ended::from_vec)
+        });
+    }
+
     /// Gives back a message that waited for its next attempt.
     pub(crate) fn give_back(
         &mut self,
@@ -90,20 +111,21 @@ impl Crew {
     fn spawn(&mut self, ticket: Ticket, work: impl Future<Output = Then> + Send + 'static) {
         self.tasks.spawn(async move {
             let then = AssertUnwindSafe(work).catch_unwind().await;
-            Finished { ticket, then: then.unwrap_or(Then::End(End::Released)) }
+            let ended = then.map_or_else(|_| released(ticket), |then| Finished { ticket, then });
+            smallvec![ended]
         });
     }
 
-    /// Waits for one that is finished; for ever, if none is being handled. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Result<Finished, JoinError> {
+    /// Waits for what is finished; for ever, if nothing is being handled. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Ended, JoinError> {
         match self.tasks.join_next().await {
             Some(joined) => joined,
             None => std::future::pending().await,
         }
     }
 
-    /// One that is finished by now.
-    pub(crate) fn try_next(&mut self) -> Option<Result<Finished, JoinError>> {
+    /// What is finished by now.
+    pub(crate) fn try_next(&mut self) -> Option<Result<Ended, JoinError>> {
         self.tasks.try_join_next()
     }
 
@@ -113,4 +135,9 @@ impl Crew {
         self.tasks.abort_all();
         left
     }
+}
+
+/// A message whose handling was lost with a hook that panicked.
+fn released(ticket: Ticket) -> Finished {
+    Finished { ticket, then: Then::End(End::Released) }
 }

@@ -8,8 +8,11 @@ use downhaul_context::Context;
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::broker::{Delivery, Event, Revoking, Settled, Source, Token, Verdict};
-use crate::engine::crew::Crew;
+use crate::batch::BatchHandler;
+use crate::broker::{Delivery, Event, Lane, Revoking, Settled, Source, Token, Verdict};
+use crate::engine::Parts;
+use crate::engine::batcher::Batcher;
+use crate::engine::crew::{Crew, Ended};
 use crate::engine::job::{Finished, Job, Then, Ticket};
 use crate::engine::lanes::Lanes;
 use crate::engine::limits::SETTLE;
@@ -42,6 +45,8 @@ pub(crate) struct Flow {
     lanes: Lanes,
     events: Vec<Event>,
     schedule: Schedule,
+    /// Where messages are handled in batches: what gathers them and who handles them.
+    batches: Option<(Batcher, BatchHandler)>,
     waiting: Waiting,
     crew: Crew,
     /// What is over and not settled yet.
@@ -54,33 +59,29 @@ pub(crate) struct Flow {
 /// What has happened; made by [`Flow::next`], which may be dropped, and taken by [`Flow::take`],
 /// which may not.
 pub(crate) enum Happening {
-    Finished(Result<Finished, JoinError>),
+    Finished(Result<Ended, JoinError>),
     Arrived(Result<(), BrokerError>),
     Due,
 }
 
 impl Flow {
-    pub(crate) fn new(
-        session: Context,
-        processor: Arc<Processor>,
-        ordered: Option<Ordered>,
-        breaker: Option<Breaker>,
-        settings: Settings,
-    ) -> Self {
+    pub(crate) fn new(session: Context, parts: &Parts, settings: Settings) -> Self {
         let mut throttle = Throttle::default();
         throttle.set(settings.rate);
+        let batches = parts.batches.clone();
         Self {
-            processor,
-            ordered,
+            processor: Arc::clone(&parts.processor),
+            ordered: parts.ordered.clone(),
             settings,
             throttle,
-            breaker,
+            breaker: parts.kill_switch.clone().map(Breaker::new),
             pace: Pace::default(),
             source: None,
             prefetch: 0,
             lanes: Lanes::new(session),
             events: Vec::new(),
             schedule: Schedule::default(),
+            batches: batches.map(|(policy, handler)| (Batcher::new(policy), handler)),
             waiting: Waiting::default(),
             crew: Crew::default(),
             ends: Vec::new(),
@@ -111,8 +112,14 @@ impl Flow {
 
     /// Whether nothing is left to handle or to settle.
     pub(crate) fn is_idle(&self) -> bool {
-        let left = self.crew.len() + self.schedule.len() + self.waiting.len() + self.ends.len();
-        left == 0
+        let (buffered, waiting) = (self.buffered(), self.waiting.len());
+        self.crew.len() + buffered + waiting + self.ends.len() == 0
+    }
+
+    /// How many have arrived and are not begun.
+    fn buffered(&self) -> usize {
+        let gathered = self.batches.as_ref().map_or(0, |(batcher, _)| batcher.len());
+        self.schedule.len() + gathered
     }
 
     /// Until when nothing may begin because too much has failed.
@@ -133,11 +140,24 @@ impl Flow {
     }
 
     /// Begins what may begin, up to [`TURN`] messages and until there is news, and returns how many.
-    pub(crate) fn begin(&mut self, is_news: impl Fn() -> bool) -> usize {
-        let (mut now, mut begun) = (Instant::now(), 0);
+    /// With `flush`, batches do not wait until they are full or due.
+    pub(crate) fn begin(&mut self, flush: bool, is_news: impl Fn() -> bool) -> usize {
         self.wake_at = None;
+        match self.batches.take() {
+            None => self.begin_singly(is_news),
+            Some((mut batcher, handler)) => {
+                let begun = self.begin_batches(&mut batcher, &handler, flush, is_news);
+                self.batches = Some((batcher, handler));
+                begun
+            }
+        }
+    }
+
+    fn begin_singly(&mut self, is_news: impl Fn() -> bool) -> usize {
+        let (mut now, mut begun) = (Instant::now(), 0);
         while begun < TURN
             && !is_news()
+            && self.has_place()
             && let Some(job) = self.next_job(now)
         {
             // Its lane may have gone while it waited for its turn.
@@ -155,11 +175,43 @@ impl Flow {
         begun
     }
 
+    /// Gathers what may begin, and begins what is gathered.
+    fn begin_batches(
+        &mut self,
+        batcher: &mut Batcher,
+        handler: &BatchHandler,
+        flush: bool,
+        is_news: impl Fn() -> bool,
+    ) -> usize {
+        let (now, mut begun) = (Instant::now(), 0);
+        while begun < TURN
+            && !is_news()
+            && let Some(job) = self.next_job(now)
+        {
+            begun += 1;
+            batcher.push(job, now);
+        }
+        while self.has_place()
+            && !is_news()
+            && let Some(batch) = batcher.pop(now, flush)
+        {
+            // A batch is of one lane, which may have gone meanwhile.
+            let begin = |job: &Job| self.lanes.begin(&job.ticket);
+            let Some(lane) = batch.iter().map(begin).last().flatten() else { continue };
+            self.crew.begin_batch(&self.processor, handler, lane, batch);
+        }
+        if self.has_place() {
+            self.wake_at = self.wake_at.into_iter().chain(batcher.next_due()).min();
+        }
+        begun
+    }
+
+    fn has_place(&self) -> bool {
+        self.crew.len() < usize::from(self.settings.concurrency())
+    }
+
     /// The next message that may begin now; else notes when one may.
     fn next_job(&mut self, now: Instant) -> Option<Job> {
-        if self.crew.len() >= usize::from(self.settings.concurrency()) {
-            return None;
-        }
         let next_due = self.waiting.next_due();
         if !self.schedule.has_ready() && next_due.is_none_or(|due| due > now) {
             self.wake_at = next_due;
@@ -214,9 +266,9 @@ impl Flow {
             Happening::Due => None,
             Happening::Finished(first) => Some(first),
         };
-        while let Some(finished) = next {
+        while let Some(ended) = next {
             // One that was aborted has nothing to say.
-            finished.into_iter().for_each(|finished| self.absorb(finished));
+            ended.into_iter().flatten().for_each(|finished| self.absorb(finished));
             next = self.crew.try_next();
         }
         Ok(())
@@ -228,7 +280,7 @@ impl Flow {
             Event::Assigned(lanes) => tracing::debug!(?lanes, "lanes assigned"),
             Event::Revoking(revoking) => self.revoke(revoking),
             Event::Lost(lanes) => {
-                drop(self.schedule.take_out(Some(&lanes)));
+                drop(self.take_out_unbegun(Some(&lanes)));
                 self.forget_waiting(Some(&lanes));
                 self.lanes.lose(&lanes, "the lane went to another consumer");
             }
@@ -251,8 +303,7 @@ impl Flow {
     /// settled.
     fn revoke(&mut self, revoking: Revoking) {
         let lanes = Some(revoking.lanes());
-        let unbegun = self.schedule.take_out(lanes);
-        self.ends.extend(unbegun.into_iter().map(|token| (token, End::Released)));
+        self.release_unbegun(lanes);
         for (_, job) in self.waiting.take_out(lanes) {
             self.ends.push((job.ticket.token, End::Released));
             self.schedule.done(job.ticket.key);
@@ -286,9 +337,24 @@ impl Flow {
     /// Gives back what has arrived and was not begun, and what waits for another attempt.
     pub(crate) fn give_back(&mut self) {
         self.wake_at = None;
-        let unbegun = self.schedule.take_out(None);
-        self.ends.extend(unbegun.into_iter().map(|token| (token, End::Released)));
+        self.release_unbegun(None);
         self.give_back_waiting();
+    }
+
+    fn release_unbegun(&mut self, lanes: Option<&[Lane]>) {
+        let unbegun = self.take_out_unbegun(lanes);
+        self.ends.extend(unbegun.into_iter().map(|token| (token, End::Released)));
+    }
+
+    /// Takes out what is not begun, in the order of its delivery.
+    fn take_out_unbegun(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
+        let batches = self.batches.as_mut();
+        let gathered = batches.map(|(batcher, _)| batcher.take_out(lanes)).unwrap_or_default();
+        gathered.iter().for_each(|job| self.schedule.done(job.ticket.key));
+        let mut tokens = self.schedule.take_out(lanes);
+        tokens.extend(gathered.iter().map(|job| job.ticket.token));
+        tokens.sort_unstable();
+        tokens
     }
 
     /// Gives back what waits for another attempt.
@@ -338,13 +404,13 @@ impl Flow {
         self.events.clear();
         self.count_lost(self.ends.len());
         self.ends.clear();
-        drop(self.schedule.take_out(None));
+        drop(self.take_out_unbegun(None));
         self.forget_waiting(None);
         self.lanes.forget_all();
         self.gauge();
     }
 
-    fn forget_waiting(&mut self, lanes: Option<&[crate::broker::Lane]>) {
+    fn forget_waiting(&mut self, lanes: Option<&[Lane]>) {
         let gone = self.waiting.take_out(lanes);
         self.count_lost(gone.len());
         gone.into_iter().for_each(|(_, job)| self.schedule.done(job.ticket.key));
@@ -371,10 +437,9 @@ impl Flow {
 
     fn gauge(&self) {
         let gauges = &self.processor.shared.gauges;
-        gauges.buffered.store(self.schedule.len(), Ordering::Relaxed);
+        gauges.buffered.store(self.buffered(), Ordering::Relaxed);
         gauges.buffered_bytes.store(self.schedule.bytes(), Ordering::Relaxed);
         gauges.waiting.store(self.waiting.len(), Ordering::Relaxed);
-        gauges.handling.store(self.crew.len(), Ordering::Relaxed);
     }
 }
 

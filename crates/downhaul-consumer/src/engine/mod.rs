@@ -6,6 +6,7 @@
 //! lead to a stop: the session drains, which handlers see and which cancels nothing; when the budget
 //! is over it ends.
 
+mod batcher;
 mod crew;
 mod flow;
 mod job;
@@ -27,6 +28,7 @@ use downhaul_context::Context;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 
+use crate::batch::{BatchHandler, Batches};
 use crate::broker::Broker;
 pub(crate) use crate::engine::limits::Budgets;
 pub(crate) use crate::engine::ordering::Ordered;
@@ -53,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) subscription: Subscription,
     pub(crate) processor: Arc<Processor>,
     pub(crate) ordered: Option<Ordered>,
+    pub(crate) batches: Option<(Batches, BatchHandler)>,
     pub(crate) kill_switch: Option<KillSwitch>,
     pub(crate) budgets: Budgets,
     pub(crate) shared: Arc<Shared>,

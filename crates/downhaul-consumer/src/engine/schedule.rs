@@ -114,14 +114,14 @@ fn size(job: &Job) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::broker::Delivery;
     use crate::engine::job::{Tenure, Ticket};
     use crate::handler::Meta;
     use crate::message::{Message, Name};
 
-    fn job(token: u64, key: Option<u64>, lane: u32) -> Job {
+    pub(crate) fn job(token: u64, key: Option<u64>, lane: u32) -> Job {
         let delivery = Delivery::new(Token::new(token), Message::new("12345"));
         let lane = Lane::new(lane);
         let ticket = Ticket { token: delivery.token, lane, tenure: Tenure(0), key };

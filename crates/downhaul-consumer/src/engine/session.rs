@@ -10,7 +10,6 @@ use crate::engine::Parts;
 use crate::engine::flow::{Flow, Happening, TURN};
 use crate::engine::opening::{Opened, Opening};
 use crate::error::BrokerError;
-use crate::kill_switch::Breaker;
 use crate::lifecycle::{Link, Phase, Stopping, Wanted, Wish};
 use crate::tally::Counters;
 
@@ -44,9 +43,7 @@ pub(crate) enum News {
 impl Session {
     pub(crate) fn begin(ctx: &Context, parts: &Parts, wish: &Wish) -> Self {
         let (ctx, canceller) = ctx.derive().label(parts.shared.name.to_string()).build();
-        let breaker = parts.kill_switch.clone().map(Breaker::new);
-        let (processor, ordered) = (parts.processor.clone(), parts.ordered.clone());
-        let flow = Flow::new(ctx.clone(), processor, ordered, breaker, wish.settings);
+        let flow = Flow::new(ctx.clone(), parts, wish.settings);
         Self {
             parts: parts.clone(),
             ctx,
@@ -107,7 +104,7 @@ impl Session {
         match phase {
             Phase::Running if !suspended => {
                 self.flow.set_intake(true).await?;
-                self.run += self.flow.begin(is_news);
+                self.run += self.flow.begin(false, is_news);
             }
             Phase::Running | Phase::Paused => {
                 self.flow.set_intake(false).await?;
@@ -120,7 +117,7 @@ impl Session {
                 self.flow.set_intake(false).await?;
                 self.flow.give_back_waiting();
                 if self.finishes_buffer(wish) && !suspended {
-                    self.run += self.flow.begin(is_news);
+                    self.run += self.flow.begin(true, is_news);
                 } else {
                     self.flow.give_back();
                 }

@@ -136,8 +136,13 @@ impl Message {
         self.id.as_str()
     }
 
-    /// The id as that of a request; a fresh one where it cannot be that.
-    pub(crate) fn as_request(&self) -> RequestId {
+    /// The request that it belongs to. A message that comes from none, or names it by an id that is
+    /// not valid, is one itself, by its own id; a fresh one where that cannot be one.
+    pub(crate) fn request(&self) -> RequestId {
+        let inbound = self.headers.get(headers::REQUEST_ID);
+        if let Some(id) = inbound.and_then(|id| RequestId::parse(id).ok()) {
+            return id;
+        }
         match &self.id {
             Id::Fresh(id) => id.clone(),
             Id::Given(id) => RequestId::parse(id).unwrap_or_else(|_| RequestId::generate()),

@@ -6,31 +6,14 @@ use std::time::Duration;
 
 use downhaul_consumer::headers::{ATTEMPT, REQUEST_ID};
 use downhaul_consumer::{
-    Consumer, ConsumerHandle, Failure, Incoming, Link, MemoryBroker, Message, Outgoing, Publisher,
-    RetryPolicy, State, Subscription,
+    Consumer, ConsumerHandle, Failure, Incoming, Link, MemoryBroker, Message, RetryPolicy, State,
 };
 use downhaul_context::{Canceller, CauseKind, Context, RequestId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::scripted::Scripted;
-
-const SECOND: Duration = Duration::from_secs(1);
-
-fn subscription() -> Subscription {
-    Subscription::new("q").topic("t")
-}
-
-async fn publish(broker: &MemoryBroker, message: Message) {
-    let publisher = Publisher::new(Arc::new(broker.clone()));
-    publisher.publish(&Context::background(), Outgoing::to_topic("t", message)).await.unwrap();
-}
-
-async fn spawn(consumer: Consumer, ctx: &Context, broker: &MemoryBroker) -> ConsumerHandle {
-    let handle = consumer.spawn(ctx, Arc::new(broker.clone()));
-    assert_eq!(handle.settled().await, State::Running);
-    handle
-}
+use crate::support::{SECOND, publish, spawn, subscription};
 
 async fn until_in_flight(handle: &ConsumerHandle) {
     while handle.in_flight().is_empty() {

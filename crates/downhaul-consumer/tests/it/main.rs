@@ -3,7 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how a fault shows")]
 
+mod batches;
 mod engine;
+mod failing;
+mod flow;
+mod lifecycle;
 mod memory;
+mod ordering;
 mod publisher;
 mod scripted;
+mod support;

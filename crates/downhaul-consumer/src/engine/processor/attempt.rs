@@ -100,7 +100,7 @@ impl Attempt {
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Outcome {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Outcome {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let words = format!("the handler panicked: {}", text.unwrap_or("without words"));

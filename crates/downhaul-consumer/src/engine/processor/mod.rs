@@ -5,6 +5,7 @@
 //! did not succeed, and nothing is acknowledged whose emitted messages are not with the broker.
 
 mod attempt;
+mod batch;
 mod letters;
 mod phases;
 
@@ -82,7 +83,10 @@ impl Processor {
                 Settlement::Drop { .. } => Then::End(End::Dropped),
                 Settlement::Release => Then::End(End::Released),
                 // Boxed, since few come here and all would carry it.
-                failed => Box::pin(self.carry_out(lane, attempt, failed, error)).await,
+                failed => {
+                    let Attempt { ctx, meta, .. } = attempt;
+                    Box::pin(self.carry_out(lane, ctx, meta, failed, error)).await
+                }
             }
         };
         finishing.instrument(span).await
@@ -107,6 +111,9 @@ impl Processor {
         now: Instant,
     ) {
         let (meta, took) = (&attempt.meta, now.saturating_duration_since(attempt.begun));
+        if let Some(error) = error {
+            self.shared.note_error(meta.message.id(), error);
+        }
         self.observer.processed(&Processed { meta, settlement, error, took });
     }
 
@@ -114,11 +121,11 @@ impl Processor {
     async fn carry_out(
         &self,
         lane: &Context,
-        attempt: Attempt,
+        ctx: Context,
+        meta: Meta,
         settlement: Settlement,
         error: Option<String>,
     ) -> Then {
-        let Attempt { ctx, meta, .. } = attempt;
         match settlement {
             Settlement::DeadLetter { reason } => {
                 let letter =

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use downhaul_context::{Context, RequestId, TraceContext};
+use downhaul_context::{Context, TraceContext};
 
 use super::{Processor, refused};
 use crate::engine::limits::SETTLE;
@@ -28,12 +28,9 @@ pub(super) fn budget(message: &Message, timeout: Duration) -> Duration {
     timeout.min(left.saturating_add(CLOCK_SKEW))
 }
 
-/// The context with the message's request id and trace. A message that comes from no request, or
-/// names one by an id that is not valid, is one itself, by its own id.
+/// The context with the message's request id and trace.
 pub(super) fn identified(ctx: Context, message: &Message) -> Context {
-    let headers = message.headers();
-    let inbound = headers.get(headers::REQUEST_ID).and_then(|id| RequestId::parse(id).ok());
-    let id = inbound.unwrap_or_else(|| message.as_request());
+    let (id, headers) = (message.request(), message.headers());
     let state = headers.get(headers::TRACESTATE);
     match headers.get(headers::TRACEPARENT).map(|parent| TraceContext::parse(parent, state)) {
         Some(Ok(trace)) => ctx.with_values((id, trace)),

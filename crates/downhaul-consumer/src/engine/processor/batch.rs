@@ -1,0 +1,136 @@
+//! One call for many messages, and a verdict for each.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use downhaul_context::{Cause, Context};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use tokio::pin;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+
+use super::attempt::panicked;
+use super::{Processor, phases};
+use crate::batch::{BatchHandler, Call};
+use crate::engine::job::{Finished, Job, Ticket};
+use crate::error::chain;
+use crate::handler::Meta;
+use crate::observer::Processed;
+use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
+use crate::shared::InFlight;
+
+/// A message and what has become of it, if that is known.
+struct Item {
+    ticket: Ticket,
+    meta: Meta,
+    outcome: Option<Outcome>,
+}
+
+impl Processor {
+    /// Handles a batch to its end: a verdict for each message, whatever becomes of the others.
+    pub(crate) async fn process_batch(
+        self: Arc<Self>,
+        handler: BatchHandler,
+        lane: Context,
+        jobs: Vec<Job>,
+    ) -> Vec<Finished> {
+        let begun = Instant::now();
+        let mut items: Vec<Item> = jobs
+            .into_iter()
+            .map(|Job { ticket, meta }| {
+                let expired = phases::expired(&meta.message);
+                let outcome = expired.map(|reason| Outcome::new(Settlement::DeadLetter { reason }));
+                Item { ticket, meta, outcome }
+            })
+            .collect();
+        self.call_batch(&handler, &lane, &mut items, begun).await;
+        let settling = items.into_iter().map(|item| self.settle_item(&lane, item, begun));
+        join_all(settling).await
+    }
+
+    /// Calls the handler with what can be handled, and notes its outcomes.
+    async fn call_batch(
+        &self,
+        handler: &BatchHandler,
+        lane: &Context,
+        items: &mut [Item],
+        begun: Instant,
+    ) {
+        let mut open: Vec<&mut Item> =
+            items.iter_mut().filter(|item| item.outcome.is_none()).collect();
+        let budget = open.iter().map(|item| phases::budget(&item.meta.message, self.timeout)).min();
+        let Some(budget) = budget else { return };
+        let derived = lane.derive().label("batch").timeout_since(begun, budget);
+        let (ctx, _canceller) = derived.build();
+        let metas: Vec<Meta> = open.iter().map(|item| item.meta.clone()).collect();
+        let (ctx, span) = self.observer.process_batch(ctx, &metas);
+        let _listed: Vec<_> = metas
+            .iter()
+            .map(|meta| {
+                let request = Some(meta.message.request());
+                self.shared.enter(InFlight::new(meta, request, begun))
+            })
+            .collect();
+        let count = open.len();
+        let calling = AssertUnwindSafe(async { run(handler.call(ctx.clone(), metas)).await });
+        let called = self.within(&ctx, calling.catch_unwind()).instrument(span).await;
+        let outcomes = match called {
+            Ok(Ok(outcomes)) => outcomes,
+            Ok(Err(panic)) => (0..count).map(|_| panicked(panic.as_ref())).collect(),
+            Err(cause) => (0..count).map(|_| failed(&cause)).collect(),
+        };
+        for (item, outcome) in open.iter_mut().zip(outcomes) {
+            item.outcome = Some(outcome);
+        }
+    }
+
+    /// Runs a handler until it returns or, its context having ended, its grace is over.
+    async fn within<F: Future>(&self, ctx: &Context, handling: F) -> Result<F::Output, Cause> {
+        pin!(handling);
+        tokio::select! {
+            biased;
+            output = &mut handling => Ok(output),
+            cause = ctx.done() => timeout(self.cancel_grace, handling).await.map_err(|_| cause),
+        }
+    }
+
+    async fn settle_item(&self, lane: &Context, item: Item, begun: Instant) -> Finished {
+        let Item { ticket, meta, outcome } = item;
+        let outcome = outcome.unwrap_or_else(|| Outcome::new(Settlement::Release));
+        let ctx = phases::identified(lane.clone(), &meta.message);
+        let (settlement, error) = self.decide(lane, &ctx, meta.attempt, outcome).await;
+        let error = error.map(|error| chain(error.as_ref()));
+        let took = begun.elapsed();
+        if let Some(error) = &error {
+            self.shared.note_error(meta.message.id(), error);
+        }
+        self.observer.processed(&Processed {
+            meta: &meta,
+            settlement: &settlement,
+            error: error.as_deref(),
+            took,
+        });
+        let then = self.carry_out(lane, ctx, meta, settlement, error).await;
+        Finished { ticket, then }
+    }
+}
+
+/// Puts the outcomes of a call beside what could not be decoded.
+async fn run(call: Call) -> Vec<Outcome> {
+    let Call { decoded, handling } = call;
+    let outcomes = match handling {
+        Some(handling) => handling.await,
+        None => Vec::new(),
+    };
+    let mut outcomes = outcomes.into_iter();
+    let mut outcome = |decoded: Result<(), _>| match decoded {
+        Ok(()) => outcomes.next().unwrap_or_else(|| Outcome::new(Settlement::Release)),
+        Err(error) => Failure::permanent(error).into_outcome(),
+    };
+    decoded.into_iter().map(&mut outcome).collect()
+}
+
+fn failed(cause: &Cause) -> Outcome {
+    Failure::from(cause.clone()).into_outcome()
+}

@@ -1,0 +1,48 @@
+//! [`Snapshot`]: a consumer at one moment.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::lifecycle::Status;
+use crate::settings::Settings;
+use crate::shared::InFlight;
+use crate::tally::Tally;
+
+/// A consumer at one moment: what a page or a metric shows of it.
+///
+/// The parts are read one after the other, so a message that moves meanwhile may be in two of them
+/// or in none.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The name of the consumer.
+    pub name: Arc<str>,
+    /// Its state and link, and what it was last asked to be.
+    pub status: Status,
+    /// How much it takes at a time.
+    pub settings: Settings,
+    /// What became of messages so far.
+    pub tally: Tally,
+    /// What is being handled, oldest first.
+    pub in_flight: Vec<InFlight>,
+    /// How many have arrived and are not begun.
+    pub buffered: usize,
+    /// Their payloads together, in bytes; without those that are gathered into batches.
+    pub buffered_bytes: usize,
+    /// How many have failed and wait in hand for another attempt.
+    pub waiting: usize,
+    /// The latest error of a handler.
+    pub last_error: Option<LastError>,
+}
+
+/// An error of a handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastError {
+    /// The message whose handler it was.
+    pub message_id: String,
+    /// The error and all that lies behind it, on one line.
+    pub error: String,
+    /// When the attempt was over.
+    pub at: SystemTime,
+}

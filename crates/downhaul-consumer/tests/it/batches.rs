@@ -1,0 +1,180 @@
+//! Many messages in one call.
+
+use std::time::Duration;
+
+use downhaul_consumer::headers::DEAD_REASON;
+use downhaul_consumer::{
+    Batches, Consumer, Failure, Incoming, IntoOutcomes, Json, MemoryBroker, Message, Settlement,
+};
+use downhaul_context::{Context, Instant};
+use tokio::sync::mpsc;
+
+use crate::support::{SECOND, publish, publish_numbers, spawn, subscription, until};
+
+type Seen = mpsc::UnboundedReceiver<(Vec<String>, Instant)>;
+
+fn ids<M>(batch: &[Incoming<M>]) -> Vec<String> {
+    batch.iter().map(|message| message.id().to_owned()).collect()
+}
+
+/// A consumer that tells of each batch and returns what `answer` makes of it.
+fn telling<R: IntoOutcomes + Send + 'static>(
+    batches: Batches,
+    answer: impl Fn(&[Incoming<Message>]) -> R + Send + Sync + 'static,
+) -> (Consumer, Seen) {
+    let (sender, seen) = mpsc::unbounded_channel();
+    let handle = move |_: Context, batch: Vec<Incoming<Message>>| {
+        let _ = sender.send((ids(&batch), Instant::now()));
+        let answer = answer(&batch);
+        async move { answer }
+    };
+    (Consumer::batches(subscription(), batches, handle), seen)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_comes_when_it_is_full_or_its_time_is_over() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, mut seen) = telling(Batches::of(3).within(5 * SECOND), |_| ());
+    let handle = spawn(consumer, &ctx, &broker).await;
+    let begun = Instant::now();
+    publish_numbers(&broker, 5).await;
+    let (full, at) = seen.recv().await.unwrap();
+    assert_eq!((full, at - begun), (numbers(0..3), Duration::ZERO));
+    let (rest, at) = seen.recv().await.unwrap();
+    assert_eq!((rest, (at - begun).as_secs()), (numbers(3..5), 5));
+    until(|| handle.tally().acked == 5).await;
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_finishes_a_batch_that_is_not_full() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, mut seen) = telling(Batches::of(100).within(3600 * SECOND), |_| ());
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 2).await;
+    until(|| handle.buffered() == 2).await;
+    handle.drain();
+    handle.settled().await;
+    assert_eq!(seen.recv().await.unwrap().0, numbers(0..2));
+    assert_eq!((handle.tally().acked, handle.tally().released), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_gives_back_a_batch_that_is_not_begun() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, _seen) = telling(Batches::of(100).within(3600 * SECOND), |_| ());
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 2).await;
+    until(|| handle.buffered() == 2).await;
+    handle.stop();
+    handle.settled().await;
+    assert_eq!((handle.tally().released, broker.depth("q").ready), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_message_of_a_batch_has_its_own_result() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let results = |batch: &[Incoming<Message>]| {
+        let result = |message: &Incoming<Message>| match message.id() {
+            "1" => Err(Failure::permanent("no such product")),
+            "2" if message.attempt() == 1 => Err(Failure::retry_after(SECOND, "not yet")),
+            _ => Ok(()),
+        };
+        batch.iter().map(result).collect::<Vec<Result<(), Failure>>>()
+    };
+    let (consumer, mut seen) = telling(Batches::of(4).within(SECOND), results);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 4).await;
+    assert_eq!(seen.recv().await.unwrap().0, numbers(0..4));
+    assert_eq!(seen.recv().await.unwrap().0, ["2"]);
+    until(|| handle.tally().acked == 3).await;
+    assert_eq!(handle.tally().dead_lettered, 1);
+    assert_eq!(reasons(&broker), ["no such product"]);
+}
+
+fn reasons(broker: &MemoryBroker) -> Vec<String> {
+    let dead = broker.ready("q.dead");
+    dead.iter().map(|message| message.headers().get(DEAD_REASON).unwrap().to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failure_is_that_of_every_message() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let fail = |_: &[Incoming<Message>]| Err::<(), _>(Failure::permanent("the table is gone"));
+    let (consumer, _seen) = telling(Batches::of(2), fail);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 2).await;
+    until(|| handle.tally().dead_lettered == 2).await;
+    assert_eq!(reasons(&broker), ["the table is gone"; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_number_of_results_acknowledges_nothing() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, _seen) = telling(Batches::of(2), |_| vec![Settlement::Ack]);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 2).await;
+    until(|| handle.tally().dead_lettered == 2).await;
+    assert_eq!(reasons(&broker), ["the handler returned 1 results for 2 messages"; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_the_end_of_its_batch_and_of_no_other() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let panics = |batch: &[Incoming<Message>]| assert_ne!(batch[0].id(), "0", "planted");
+    let (consumer, _seen) = telling(Batches::of(2), panics);
+    let handle = spawn(consumer.concurrency(1), &ctx, &broker).await;
+    publish_numbers(&broker, 4).await;
+    until(|| handle.tally().acked == 2).await;
+    assert!(reasons(&broker).iter().all(|reason| reason.contains("planted")));
+    assert_eq!(handle.tally().dead_lettered, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_decoded_is_not_in_the_batch() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let handle = move |_: Context, batch: Vec<Incoming<Json<u32>>>| {
+        let _ = sender.send(batch.iter().map(|message| message.body.0).collect::<Vec<_>>());
+        async {}
+    };
+    let consumer = Consumer::batches(subscription(), Batches::of(3), handle);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    for body in ["1", "{broken", "3"] {
+        publish(&broker, Message::new(body)).await;
+    }
+    assert_eq!(seen.recv().await.unwrap(), [1, 3]);
+    until(|| handle.tally().acked == 2 && handle.tally().dead_lettered == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_has_one_key_if_asked() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, mut seen) = telling(Batches::of(2).by_key(), |_| ());
+    spawn(consumer, &ctx, &broker).await;
+    for (id, key) in [("a1", "a"), ("b1", "b"), ("a2", "a"), ("b2", "b")] {
+        publish(&broker, Message::new("").with_id(id).with_key(key)).await;
+    }
+    assert_eq!(seen.recv().await.unwrap().0, ["a1", "a2"]);
+    assert_eq!(seen.recv().await.unwrap().0, ["b1", "b2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_prefetch_fills_as_many_batches_as_are_handled_at_a_time_and_one_more() {
+    let (consumer, _seen) = telling(Batches::of(50), |_| ());
+    let (ctx, _canceller) = Context::root();
+    let handle = spawn(consumer.concurrency(3), &ctx, &MemoryBroker::new()).await;
+    assert_eq!(handle.settings().prefetch(), 200);
+}

@@ -1,0 +1,202 @@
+//! Messages that fail, and what the application says of them.
+
+use std::num::ParseIntError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use downhaul_consumer::headers::{DEAD_ERROR, DEAD_REASON, FIRST_FAILED, ORIGIN_QUEUE, TOPIC};
+use downhaul_consumer::{
+    Consumer, Failure, Incoming, KillSwitch, MemoryBroker, Message, MessageObserver, Meta,
+    Outgoing, Processed, Publisher, RetryPolicy, Settlement,
+};
+use downhaul_context::{Context, Instant};
+use tokio::sync::mpsc;
+use tracing::Span;
+
+use crate::support::{SECOND, publish, publish_numbers, spawn, subscription, until};
+
+#[tokio::test(start_paused = true)]
+async fn the_application_classifies_errors_that_handlers_did_not() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let parse = |_: Context, message: Incoming<Message>| async move {
+        let _: u32 = message.id().parse()?;
+        Ok::<(), Failure>(())
+    };
+    let consumer = Consumer::new(subscription(), parse).classify(|error| {
+        let reason = error.is::<ParseIntError>().then(|| format!("not a number: {error}"))?;
+        Some(Settlement::DeadLetter { reason })
+    });
+    spawn(consumer, &ctx, &broker).await;
+    publish(&broker, Message::new("").with_id("x")).await;
+    until(|| broker.depth("q.dead").ready == 1).await;
+    let dead = broker.ready("q.dead").remove(0);
+    let reason = dead.headers().get(DEAD_REASON);
+    assert_eq!(reason, Some("not a number: invalid digit found in string"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_says_where_it_was_and_what_went_wrong_first_and_last() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let fail = |_: Context, _: Incoming<Message>| async {
+        Err::<(), _>(Failure::from(std::io::Error::other("out of stock")))
+    };
+    let twice = RetryPolicy::default().attempts(2).backoff(Duration::ZERO, Duration::ZERO);
+    spawn(Consumer::new(subscription(), fail).retry(twice), &ctx, &broker).await;
+    let before = unix_millis();
+    publish(&broker, Message::new("")).await;
+    until(|| broker.depth("q.dead").ready == 1).await;
+    let dead = broker.ready("q.dead").remove(0);
+    let header = |name| dead.headers().get(name).unwrap();
+    assert_eq!((header(ORIGIN_QUEUE), header(TOPIC)), ("q", "t"));
+    assert_eq!(header(DEAD_ERROR), "out of stock");
+    assert!((before..=unix_millis()).contains(&header(FIRST_FAILED).parse().unwrap()));
+}
+
+fn unix_millis() -> u128 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_deadline_has_passed_is_a_dead_letter_and_its_handler_is_not_called() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let never = |_: Context, _: Incoming<Message>| async { unreachable!("it has expired") };
+    let never = Consumer::new(subscription(), move |ctx, message| {
+        let never = never(ctx, message);
+        async move {
+            let () = never.await;
+        }
+    });
+    spawn(never, &ctx, &broker).await;
+    publish(&broker, Message::new("").with_deadline(SystemTime::now() - 5 * SECOND)).await;
+    until(|| broker.depth("q.dead").ready == 1).await;
+    let dead = broker.ready("q.dead").remove(0);
+    assert!(dead.headers().get(DEAD_REASON).unwrap().starts_with("expired"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_has_no_more_time_than_its_message() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (sender, mut left) = mpsc::unbounded_channel();
+    let tell = move |ctx: Context, _: Incoming<Message>| {
+        let _ = sender.send(ctx.remaining().unwrap());
+        async {}
+    };
+    let consumer = Consumer::new(subscription(), tell).handler_timeout(60 * SECOND);
+    spawn(consumer, &ctx, &broker).await;
+    publish(&broker, Message::new("").with_deadline(SystemTime::now() + 10 * SECOND)).await;
+    // One second more, in case the clocks of two machines differ.
+    let bounded = left.recv().await.unwrap();
+    assert!(bounded > 9 * SECOND && bounded <= 11 * SECOND, "{bounded:?}");
+    publish(&broker, Message::new("").with_header("deadline-ms", "tomorrow")).await;
+    assert_eq!(left.recv().await.unwrap(), 60 * SECOND, "what cannot be read is no deadline");
+}
+
+/// A consumer that fails as long as it is told to.
+fn failing_while(fails: &Arc<AtomicBool>) -> (Consumer, mpsc::UnboundedReceiver<Instant>) {
+    let (sender, calls) = mpsc::unbounded_channel();
+    let fails = Arc::clone(fails);
+    let handle = move |_: Context, _: Incoming<Message>| {
+        let _ = sender.send(Instant::now());
+        let fails = fails.load(Ordering::SeqCst);
+        async move {
+            match fails {
+                true => Err(Failure::from(std::io::Error::other("the database is down"))),
+                false => Ok(()),
+            }
+        }
+    };
+    let switch = KillSwitch::default().at_least(4).share(0.5).pause(30 * SECOND);
+    let patient = RetryPolicy::default().attempts(100).backoff(SECOND, SECOND);
+    let consumer = Consumer::new(subscription(), handle).retry(patient).kill_switch(switch);
+    (consumer.concurrency(1), calls)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_whose_messages_fail_lets_them_lie_and_tries_one_after_a_while() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, fails) = (MemoryBroker::new(), Arc::new(AtomicBool::new(true)));
+    let (consumer, mut calls) = failing_while(&fails);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 20).await;
+    for _ in 0..4 {
+        calls.recv().await.unwrap();
+    }
+    let suspended = handle.wait_for(|status| status.suspended_until.is_some()).await.unwrap();
+    let until_when = suspended.suspended_until.unwrap();
+    assert_eq!((until_when - Instant::now()).as_secs(), 30);
+    assert!(calls.is_empty(), "nothing is begun");
+    let tried = calls.recv().await.unwrap();
+    assert_eq!(tried, until_when);
+    // It fails, and another pause begins.
+    handle.wait_for(|status| status.suspended_until.is_some_and(|at| at > tried)).await.unwrap();
+    fails.store(false, Ordering::SeqCst);
+    let again = calls.recv().await.unwrap();
+    assert_eq!((again - tried).as_secs(), 30);
+    handle.wait_for(|status| status.suspended_until.is_none()).await.unwrap();
+    while handle.tally().acked < 20 {
+        tokio::time::advance(SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_with_an_open_kill_switch_stops_at_once() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, fails) = (MemoryBroker::new(), Arc::new(AtomicBool::new(true)));
+    let (consumer, _calls) = failing_while(&fails);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 20).await;
+    handle.wait_for(|status| status.suspended_until.is_some()).await.unwrap();
+    let asked = Instant::now();
+    handle.drain();
+    handle.settled().await;
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+    let depth = broker.depth("q");
+    assert_eq!((depth.ready + depth.delayed, depth.unsettled), (20, 0));
+}
+
+/// Panics where it is told to.
+#[derive(Debug)]
+struct Panicking(&'static str);
+
+impl MessageObserver for Panicking {
+    fn process(&self, ctx: Context, meta: &Meta) -> (Context, Span) {
+        assert!(self.0 != "process" || meta.redeliveries > 0, "planted");
+        (ctx, Span::none())
+    }
+
+    fn processed(&self, attempt: &Processed<'_>) {
+        assert!(self.0 != "processed" || attempt.meta.redeliveries > 0, "planted");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_panics_costs_the_message_another_delivery_and_the_consumer_nothing() {
+    for hook in ["process", "processed"] {
+        let (ctx, _canceller) = Context::root();
+        let broker = MemoryBroker::new();
+        let handle = |_: Context, _: Incoming<Message>| async {};
+        let consumer = Consumer::new(subscription(), handle).observer(Arc::new(Panicking(hook)));
+        let handle = spawn(consumer, &ctx, &broker).await;
+        publish(&broker, Message::new("")).await;
+        until(|| handle.tally().acked == 1).await;
+        assert_eq!(handle.tally().released, 1, "{hook}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_messages_are_published_at_a_time_and_the_first_failure_is_told() {
+    let (broker, ctx) = (MemoryBroker::new(), Context::background());
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let consumer = spawn(Consumer::new(subscription(), handle), &ctx, &broker).await;
+    let publisher = Publisher::new(Arc::new(broker.clone()));
+    let to = |topic: &'static str| Outgoing::to_topic(topic, Message::new(""));
+    publisher.publish_all(&ctx, [to("t"), to("t")]).await.unwrap();
+    let error = publisher.publish_all(&ctx, [to("t"), to("nobody"), to("t")]).await.unwrap_err();
+    assert!(error.to_string().contains("no queue"), "{error}");
+    until(|| consumer.tally().acked == 4).await;
+}

@@ -1,0 +1,139 @@
+//! How much at a time, also when that changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use downhaul_consumer::{Consumer, ConsumerHandle, Incoming, MemoryBroker, Message, Rate, State};
+use downhaul_context::{Context, Instant};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::support::{SECOND, publish, publish_numbers, spawn, subscription, until};
+
+/// A consumer whose handlers wait for a permit.
+fn gated() -> (Consumer, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let wait = Arc::clone(&gate);
+    let handle = move |_: Context, _: Incoming<Message>| {
+        let wait = Arc::clone(&wait);
+        async move { wait.acquire().await.unwrap().forget() }
+    };
+    (Consumer::new(subscription(), handle), gate)
+}
+
+fn handling(handle: &ConsumerHandle) -> usize {
+    handle.snapshot().in_flight.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_begin_no_faster_than_the_rate() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (sender, mut starts) = mpsc::unbounded_channel();
+    let tell = move |_: Context, _: Incoming<Message>| {
+        let _ = sender.send(Instant::now());
+        async {}
+    };
+    let consumer = Consumer::new(subscription(), tell).rate(Rate::new(5, SECOND));
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 20).await;
+    let begun = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 20 {
+        times.push((starts.recv().await.unwrap() - begun).as_millis());
+    }
+    // Five at once, then one each 200 ms, rounded up to the timer's milliseconds.
+    for (index, at) in times.iter().enumerate() {
+        let due = index.saturating_sub(4) as u128 * 200;
+        assert!((due..due + 20).contains(at), "{index}: {at} ms, due at {due}");
+    }
+    handle.set(|settings| settings.rate = None);
+    publish_numbers(&broker, 100).await;
+    let lifted = Instant::now();
+    for _ in 0..100 {
+        starts.recv().await.unwrap();
+    }
+    assert_eq!(lifted.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_is_held_back_by_its_rate_stops_within_its_budget() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let consumer = Consumer::new(subscription(), handle).rate(Rate::new(1, 3600 * SECOND));
+    let handle = spawn(consumer.drain_budget(10 * SECOND), &ctx, &broker).await;
+    publish_numbers(&broker, 5).await;
+    until(|| handle.tally().acked == 1 && handle.buffered() == 4).await;
+    let asked = Instant::now();
+    handle.drain();
+    assert_eq!(handle.settled().await, State::Stopped);
+    assert_eq!((asked.elapsed(), broker.depth("q").ready), (10 * SECOND, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrency_and_prefetch_change_while_messages_flow() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, gate) = gated();
+    let handle = spawn(consumer.concurrency(2), &ctx, &broker).await;
+    publish_numbers(&broker, 40).await;
+    until(|| handling(&handle) == 2 && broker.depth("q").unsettled == 4).await;
+    handle.set(|settings| settings.concurrency = 6);
+    until(|| handling(&handle) == 6 && broker.depth("q").unsettled == 12).await;
+    handle.set(|settings| settings.prefetch = Some(20));
+    until(|| broker.depth("q").unsettled == 20).await;
+    handle.set(|settings| (settings.concurrency, settings.prefetch) = (1, None));
+    handle.settled().await;
+    gate.add_permits(6);
+    until(|| handle.tally().acked == 6).await;
+    until(|| handling(&handle) == 1).await;
+    gate.add_permits(100);
+    until(|| handle.tally().acked == 40).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_buffer_that_holds_enough_bytes_takes_no_more() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, gate) = gated();
+    let consumer = consumer.concurrency(1).prefetch(1000).buffered_bytes(1000);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    for _ in 0..50 {
+        publish(&broker, Message::new(vec![0; 100])).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let snapshot = handle.snapshot();
+    assert_eq!((snapshot.buffered, snapshot.buffered_bytes), (10, 1000));
+    gate.add_permits(100);
+    until(|| handle.tally().acked == 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handlers_that_compute_use_all_threads() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let compute = move |_: Context, _: Incoming<Message>| {
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Until another thread has come as well, or for a while.
+            let begun = tokio::time::Instant::now();
+            while most.load(Ordering::SeqCst) < 2 && begun.elapsed() < Duration::from_millis(5) {
+                std::hint::spin_loop();
+            }
+            now.fetch_sub(1, Ordering::SeqCst);
+        }
+    };
+    let handle = spawn(Consumer::new(subscription(), compute), &ctx, &broker).await;
+    while seen.load(Ordering::SeqCst) < 2 {
+        publish_numbers(&broker, 16).await;
+        tokio::task::yield_now().await;
+    }
+    handle.drain();
+    handle.settled().await;
+}

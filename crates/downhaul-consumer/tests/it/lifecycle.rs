@@ -1,0 +1,153 @@
+//! What handles tell a consumer, and what it tells them.
+
+use std::time::Duration;
+
+use downhaul_consumer::{
+    Consumer, ConsumerHandle, Failure, Incoming, Link, MemoryBroker, Message, State, Wanted,
+};
+use downhaul_context::{CauseKind, Context, Instant};
+use tokio::sync::mpsc;
+
+use crate::support::{SECOND, publish, publish_numbers, spawn, subscription, until};
+
+/// A consumer whose handlers wait for their context's end and tell why it came.
+fn waiting() -> (Consumer, mpsc::UnboundedReceiver<CauseKind>) {
+    let (sender, ends) = mpsc::unbounded_channel();
+    let wait = move |ctx: Context, _: Incoming<Message>| {
+        let sender = sender.clone();
+        async move {
+            let cause = ctx.done().await;
+            let _ = sender.send(cause.kind());
+            Err::<(), _>(Failure::from(cause))
+        }
+    };
+    (Consumer::new(subscription(), wait), ends)
+}
+
+async fn until_handling(handle: &ConsumerHandle, count: usize) {
+    until(|| handle.in_flight().len() == count).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn aborting_ends_handlers_at_once_and_gives_their_messages_back() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, (consumer, mut ends)) = (MemoryBroker::new(), waiting());
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish(&broker, Message::new("")).await;
+    until_handling(&handle, 1).await;
+    let asked = Instant::now();
+    handle.abort();
+    assert_eq!(handle.settled().await, State::Stopped);
+    assert_eq!((asked.elapsed(), broker.depth("q").ready), (Duration::ZERO, 1));
+    assert_eq!(ends.recv().await, Some(CauseKind::Operator));
+    let status = handle.status();
+    assert_eq!((status.wanted, status.state), (Wanted::Abort, State::Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_takes_too_long_can_still_be_cut_short() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, (consumer, mut ends)) = (MemoryBroker::new(), waiting());
+    let handle = spawn(consumer.drain_budget(3600 * SECOND), &ctx, &broker).await;
+    publish(&broker, Message::new("")).await;
+    until_handling(&handle, 1).await;
+    handle.stop();
+    handle.wait_for(|status| status.state == State::Draining).await.unwrap();
+    handle.abort();
+    assert_eq!(handle.settled().await, State::Stopped);
+    assert_eq!(ends.recv().await, Some(CauseKind::Operator));
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarting_opens_another_source_and_loses_nothing() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let handle = spawn(Consumer::new(subscription(), handle), &ctx, &broker).await;
+    for round in 1..=100 {
+        handle.restart();
+        publish(&broker, Message::new("")).await;
+        assert_eq!(handle.settled().await, State::Running);
+        until(|| handle.tally().acked == round).await;
+    }
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert_eq!(tasks, 1, "the consumer's own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_of_a_stop_has_a_line_a_stage() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let hang = |_: Context, _: Incoming<Message>| std::future::pending::<()>();
+    let consumer = Consumer::new(subscription(), hang);
+    let consumer = consumer.drain_budget(4 * SECOND).cancel_grace(2 * SECOND);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    assert!(handle.last_stop().is_none());
+    handle.stop();
+    handle.settled().await;
+    let quiet = handle.last_stop().unwrap();
+    assert!(quiet.is_clean());
+    assert_eq!(quiet.stages.iter().map(|stage| stage.name).collect::<Vec<_>>(), ["drain", "close"]);
+
+    handle.start();
+    handle.settled().await;
+    publish(&broker, Message::new("").with_id("stuck")).await;
+    until_handling(&handle, 1).await;
+    handle.stop();
+    handle.settled().await;
+    let report = handle.last_stop().unwrap();
+    assert!(!report.is_clean());
+    let text = report.to_string();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "drain  4.000 s of 4.000 s");
+    assert!(lines[1].starts_with("cancel 2.00"), "{text}");
+    assert!(lines[2].starts_with("close  0.000 s of 2.000 s"), "{text}");
+    assert_eq!(report.tally.released, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_does_not_even_end_when_it_is_dropped_late_is_named_in_the_report() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let hang = |_: Context, _: Incoming<Message>| std::future::pending::<()>();
+    let consumer = Consumer::new(subscription(), hang).drain_budget(SECOND);
+    // Longer than what an engine waits for: the grace and the time to settle.
+    let handle = spawn(consumer.cancel_grace(SECOND), &ctx, &broker).await;
+    publish(&broker, Message::new("").with_id("stuck")).await;
+    until_handling(&handle, 1).await;
+    let snapshot = handle.snapshot();
+    assert_eq!(snapshot.in_flight[0].message_id, "stuck");
+    assert_eq!(snapshot.in_flight[0].attempt, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_can_be_paused_while_it_starts_and_while_its_link_is_lost() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    broker.set_reachable(false);
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let consumer = Consumer::new(subscription(), handle);
+    let handle = consumer.spawn(&ctx, std::sync::Arc::new(broker.clone()));
+    handle.pause();
+    handle.wait_for(|status| status.wanted == Wanted::Pause).await.unwrap();
+    broker.set_reachable(true);
+    assert_eq!(handle.settled().await, State::Paused);
+    publish_numbers(&broker, 3).await;
+    broker.set_reachable(false);
+    let lost = |link: &Link| matches!(link, Link::Recovering { .. });
+    handle.wait_for(|status| lost(&status.link)).await.unwrap();
+    assert_eq!(handle.status().state, State::Paused);
+    handle.resume();
+    broker.set_reachable(true);
+    handle.wait_for(|status| matches!(status.link, Link::Up)).await.unwrap();
+    until(|| handle.tally().acked == 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_state_of_a_consumer_that_ends_is_told() {
+    let (ctx, canceller) = Context::root();
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let handle = spawn(Consumer::new(subscription(), handle), &ctx, &MemoryBroker::new()).await;
+    canceller.cancel();
+    assert!(handle.wait_for(|status| status.state == State::Paused).await.is_none());
+}

@@ -1,0 +1,198 @@
+//! Messages of one key, one after the other.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use downhaul_consumer::{
+    Consumer, Failure, Incoming, MemoryBroker, Message, RetryPolicy, Settlement,
+};
+use downhaul_context::{Context, Instant};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::support::{SECOND, publish, spawn, subscription, until};
+
+async fn publish_keyed(broker: &MemoryBroker, messages: &[(&'static str, &'static str)]) {
+    for (id, key) in messages {
+        publish(broker, Message::new("").with_id(*id).with_key(*key)).await;
+    }
+}
+
+/// A consumer whose handlers take as long as their message's id says, and tell of their end.
+fn timed(ended: mpsc::UnboundedSender<(String, Instant)>) -> Consumer {
+    Consumer::new(subscription(), move |_: Context, message: Incoming<Message>| {
+        let ended = ended.clone();
+        async move {
+            let seconds = message.id().trim_start_matches(char::is_alphabetic);
+            sleep(SECOND * seconds.parse()?).await; // tidy: on the paused clock
+            let _ = ended.send((message.id().to_owned(), Instant::now()));
+            Ok::<(), Failure>(())
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_a_key_wait_for_each_other_and_no_others_do() {
+    let (ctx, _canceller) = Context::root();
+    let (sender, mut ended) = mpsc::unbounded_channel();
+    let broker = MemoryBroker::new();
+    publish_queue(&broker).await;
+    let messages = [("a5", "a"), ("a1", "a"), ("b1", "b"), ("b2", "b"), ("c1", "c")];
+    publish_keyed(&broker, &messages).await;
+    let begun = Instant::now();
+    spawn(timed(sender).ordered().concurrency(16), &ctx, &broker).await;
+    let mut ends = HashMap::new();
+    while ends.len() < messages.len() {
+        let (id, at) = ended.recv().await.unwrap();
+        ends.insert(id, (at - begun).as_secs());
+    }
+    let expected = [("a5", 5), ("a1", 6), ("b1", 1), ("b2", 3), ("c1", 1)];
+    assert_eq!(ends, expected.map(|(id, at)| (id.to_owned(), at)).into());
+}
+
+/// Makes the queue, so that what is published before a consumer runs is kept.
+async fn publish_queue(broker: &MemoryBroker) {
+    use downhaul_consumer::Broker;
+    drop(broker.source(&Context::background(), &subscription()).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_order_nobody_waits() {
+    let (ctx, _canceller) = Context::root();
+    let (sender, mut ended) = mpsc::unbounded_channel();
+    let broker = MemoryBroker::new();
+    spawn(timed(sender).concurrency(16), &ctx, &broker).await;
+    publish_keyed(&broker, &[("a5", "a"), ("a1", "a")]).await;
+    assert_eq!(ended.recv().await.unwrap().0, "a1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_message_can_be_found_in_anything_that_it_bears() {
+    let (ctx, _canceller) = Context::root();
+    let (sender, mut ended) = mpsc::unbounded_channel();
+    let broker = MemoryBroker::new();
+    let tenant = |message: &Message| message.headers().get("tenant").map(str::to_owned);
+    spawn(timed(sender).ordered_by(tenant).concurrency(16), &ctx, &broker).await;
+    for (id, tenant) in [("a3", Some("acme")), ("b1", Some("acme")), ("c2", None)] {
+        let message = Message::new("").with_id(id);
+        let message = match tenant {
+            Some(tenant) => message.with_header("tenant", tenant),
+            None => message,
+        };
+        publish(&broker, message).await;
+    }
+    let mut order = Vec::new();
+    while order.len() < 3 {
+        order.push(ended.recv().await.unwrap().0);
+    }
+    assert_eq!(order, ["c2", "a3", "b1"]);
+}
+
+/// Fails the first attempt at `a1`, and notes which attempts it saw.
+fn failing_once(seen: Arc<Mutex<Vec<(String, u32)>>>) -> Consumer {
+    Consumer::new(subscription(), move |_: Context, message: Incoming<Message>| {
+        let attempt = (message.id().to_owned(), message.attempt());
+        let fails = attempt == ("a1".to_owned(), 1);
+        seen.lock().unwrap().push(attempt);
+        async move {
+            match fails {
+                true => Settlement::Retry { after: Some(60 * SECOND) },
+                false => Settlement::Ack,
+            }
+        }
+    })
+}
+
+fn seen_of(seen: &Mutex<Vec<(String, u32)>>) -> Vec<(String, u32)> {
+    seen.lock().unwrap().clone()
+}
+
+fn attempts(of: &[(&str, u32)]) -> Vec<(String, u32)> {
+    of.iter().map(|(id, attempt)| ((*id).to_owned(), *attempt)).collect()
+}
+
+const FAILING: [(&str, &str); 3] = [("a1", "a"), ("a2", "a"), ("b1", "b")];
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_fails_holds_up_its_key_until_it_is_done() {
+    let (ctx, _canceller) = Context::root();
+    let (seen, broker) = (Arc::default(), MemoryBroker::new());
+    let consumer = failing_once(Arc::clone(&seen)).ordered();
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_keyed(&broker, &FAILING).await;
+    until(|| handle.tally().acked == 1).await;
+    assert_eq!(seen_of(&seen), attempts(&[("a1", 1), ("b1", 1)]));
+    assert_eq!(handle.snapshot().waiting, 1, "in hand, and without a place of work");
+    tokio::time::advance(60 * SECOND).await;
+    until(|| handle.tally().acked == 3).await;
+    assert_eq!(seen_of(&seen), attempts(&[("a1", 1), ("b1", 1), ("a1", 2), ("a2", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_fails_can_be_parked_and_its_key_goes_on() {
+    let (ctx, _canceller) = Context::root();
+    let (seen, broker) = (Arc::default(), MemoryBroker::new());
+    let consumer = failing_once(Arc::clone(&seen)).ordered().park_ordered();
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_keyed(&broker, &FAILING).await;
+    until(|| handle.tally().acked == 2).await;
+    assert_eq!(broker.depth("q").delayed, 1);
+    until_acked_by_time(&handle, 3).await;
+    assert_eq!(seen_of(&seen).last(), attempts(&[("a1", 2)]).last());
+}
+
+async fn until_acked_by_time(handle: &downhaul_consumer::ConsumerHandle, count: u64) {
+    while handle.tally().acked < count {
+        tokio::time::advance(SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_behind_a_key_is_given_back_in_its_order_when_a_consumer_pauses() {
+    let (ctx, _canceller) = Context::root();
+    let (seen, broker) = (Arc::default(), MemoryBroker::new());
+    let handle = spawn(failing_once(Arc::clone(&seen)).ordered(), &ctx, &broker).await;
+    publish_keyed(&broker, &FAILING).await;
+    until(|| handle.snapshot().waiting == 1).await;
+    handle.pause();
+    handle.settled().await;
+    let ids: Vec<_> = broker.ready("q").iter().map(|message| message.id().to_owned()).collect();
+    assert_eq!(ids, ["a1", "a2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_be_found_stops_nobody() {
+    let (ctx, _canceller) = Context::root();
+    let (sender, mut ended) = mpsc::unbounded_channel();
+    let broker = MemoryBroker::new();
+    let panics = |message: &Message| -> Option<u32> { message.id().parse().map(Some).unwrap() };
+    spawn(timed(sender).ordered_by(panics), &ctx, &broker).await;
+    publish_keyed(&broker, &[("a1", "a"), ("1", "b")]).await;
+    for _ in 0..2 {
+        ended.recv().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_of_one_key_do_not_delay_those_of_another() {
+    let (ctx, _canceller) = Context::root();
+    let (sender, mut times) = mpsc::unbounded_channel();
+    let fail = move |_: Context, message: Incoming<Message>| {
+        let _ = sender.send((message.id().to_owned(), message.attempt(), Instant::now()));
+        let after = if message.id() == "a1" { 100 * SECOND } else { SECOND };
+        async move { Settlement::Retry { after: Some(after) } }
+    };
+    let broker = MemoryBroker::new();
+    let two = RetryPolicy::default().attempts(2);
+    let begun = Instant::now();
+    spawn(Consumer::new(subscription(), fail).retry(two).ordered(), &ctx, &broker).await;
+    publish_keyed(&broker, &[("a1", "a"), ("b1", "b")]).await;
+    let mut seconds = HashMap::new();
+    for _ in 0..4 {
+        let (id, attempt, at) = times.recv().await.unwrap();
+        seconds.insert((id, attempt), (at - begun + Duration::from_millis(1)).as_secs());
+    }
+    assert_eq!(seconds[&("b1".to_owned(), 2)], 1);
+    assert_eq!(seconds[&("a1".to_owned(), 2)], 100);
+}

@@ -1,0 +1,44 @@
+//! What the tests have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_consumer::{
+    Consumer, ConsumerHandle, MemoryBroker, Message, Outgoing, Publisher, State, Subscription,
+};
+use downhaul_context::Context;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn subscription() -> Subscription {
+    Subscription::new("q").topic("t")
+}
+
+pub(crate) async fn publish(broker: &MemoryBroker, message: Message) {
+    let publisher = Publisher::new(Arc::new(broker.clone()));
+    publisher.publish(&Context::background(), Outgoing::to_topic("t", message)).await.unwrap();
+}
+
+pub(crate) async fn spawn(
+    consumer: Consumer,
+    ctx: &Context,
+    broker: &MemoryBroker,
+) -> ConsumerHandle {
+    let handle = consumer.spawn(ctx, Arc::new(broker.clone()));
+    assert_eq!(handle.settled().await, State::Running);
+    handle
+}
+
+/// Publishes messages whose ids are their numbers, from 0.
+pub(crate) async fn publish_numbers(broker: &MemoryBroker, count: u32) {
+    for number in 0..count {
+        publish(broker, Message::new("").with_id(number.to_string())).await;
+    }
+}
+
+/// Lets everybody else work until `condition` holds. A paused clock does not move meanwhile.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
