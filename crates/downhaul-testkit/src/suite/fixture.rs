@@ -40,6 +40,11 @@ impl<H: Harness> Fixture<H> {
         self.harness.broker()
     }
 
+    /// What the broker can do.
+    pub fn capabilities(&self) -> downhaul_consumer::Capabilities {
+        self.broker().capabilities()
+    }
+
     /// A name that no other scenario uses.
     pub fn name(&self, name: &str) -> String {
         format!("{name}-{}", self.suffix)

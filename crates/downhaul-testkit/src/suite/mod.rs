@@ -15,6 +15,7 @@ pub mod lifecycle;
 pub mod link;
 pub mod publishing;
 pub mod settlement;
+pub mod source;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,9 @@ macro_rules! conformance {
             publishing: the_request_id_travels_from_publisher_to_dead_letter,
             publishing: many_receipts_under_way_resolve_once_each,
             publishing: prefetch_bounds_what_is_unsettled,
+            source: what_is_unfinished_comes_again_whatever_was_acknowledged_around_it,
+            source: a_delivery_is_settled_once,
+            source: a_prefetch_can_be_changed,
             lifecycle: a_paused_consumer_starts_nothing,
             lifecycle: a_paused_consumer_resumes,
             lifecycle: a_stopped_consumer_starts_again,
