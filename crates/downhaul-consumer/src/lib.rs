@@ -47,6 +47,7 @@ mod error;
 mod handle;
 mod handler;
 pub mod headers;
+pub mod inbox;
 mod lifecycle;
 mod memory;
 mod message;
@@ -56,6 +57,7 @@ mod publisher;
 mod retry;
 mod settlement;
 mod shared;
+mod store;
 mod subscription;
 mod tally;
 
@@ -75,5 +77,8 @@ pub use crate::publisher::Publisher;
 pub use crate::retry::RetryPolicy;
 pub use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
 pub use crate::shared::InFlight;
+pub use crate::store::{StoreError, StoreErrorKind};
 pub use crate::subscription::Subscription;
 pub use crate::tally::Tally;
+#[cfg(feature = "sqlite")]
+pub use rusqlite;

@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how a fault shows")]
 
+#[cfg(feature = "sqlite")]
+mod database;
 mod engine;
+mod inbox;
 mod memory;
 mod publisher;
 mod scripted;
