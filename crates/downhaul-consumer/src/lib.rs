@@ -52,6 +52,7 @@ mod lifecycle;
 mod memory;
 mod message;
 mod observer;
+pub mod outbox;
 mod publish;
 mod publisher;
 mod retry;

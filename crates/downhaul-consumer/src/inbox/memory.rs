@@ -30,7 +30,8 @@ use crate::store::StoreError;
 /// use downhaul_consumer::inbox::{Claim, Inbox, MemoryInbox};
 /// use std::time::Duration;
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let inbox = MemoryInbox::new().max_ids(1);
 /// for id in ["one", "two"] {
 ///     if let Claim::Fresh(ticket) = inbox.claim("audit", id, Duration::from_secs(1)).await? {

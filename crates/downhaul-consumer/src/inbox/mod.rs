@@ -41,7 +41,8 @@ use crate::store::StoreError;
 /// use downhaul_consumer::inbox::{Claim, Commit, Inbox, MemoryInbox};
 /// use std::time::Duration;
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let inbox = MemoryInbox::new();
 /// let lease = Duration::from_secs(60);
 ///

@@ -121,7 +121,8 @@ impl SqliteInbox {
     ///     Ok(true)
     /// }
     ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("shop.db");
     /// let inbox = SqliteInbox::open(&path).await?;

@@ -58,6 +58,15 @@ impl Database {
         self.clock.now()
     }
 
+    /// Runs `job` in a transaction that only reads, as of one moment.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        job: impl FnOnce(&Transaction<'_>, Millis) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(TransactionBehavior::Deferred, what, job).await
+    }
+
     /// Runs `job` in a transaction that may write, with the time at which it got hold of the
     /// database.
     ///
@@ -67,11 +76,19 @@ impl Database {
         what: &'static str,
         job: impl FnOnce(&Transaction<'_>, Millis) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        // Immediate: one that becomes a writer later would fail instead of waiting.
+        self.run(TransactionBehavior::Immediate, what, job).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        behavior: TransactionBehavior,
+        what: &'static str,
+        job: impl FnOnce(&Transaction<'_>, Millis) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let mut connection = Arc::clone(&self.connection).lock_owned().await;
         let clock = self.clock.clone();
         let done = spawn_blocking(move || {
-            // Immediate: one that becomes a writer later would fail instead of waiting.
-            let behavior = TransactionBehavior::Immediate;
             let transaction = connection.transaction_with_behavior(behavior)?;
             let value = job(&transaction, clock.now())?;
             transaction.commit()?;

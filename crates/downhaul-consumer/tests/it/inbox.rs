@@ -16,7 +16,8 @@ macro_rules! contract {
         mod memory {
             $(#[tokio::test(start_paused = true)]
             async fn $scenario() {
-                super::$scenario(super::Arc::new(super::MemoryInbox::new().max_age(super::AGE))).await;
+                let inbox = super::MemoryInbox::new().max_age(super::AGE);
+                super::$scenario(super::Arc::new(inbox)).await;
             })*
         }
 

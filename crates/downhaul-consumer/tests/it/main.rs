@@ -8,5 +8,7 @@ mod database;
 mod engine;
 mod inbox;
 mod memory;
+#[cfg(feature = "sqlite")]
+mod outbox;
 mod publisher;
 mod scripted;
