@@ -141,7 +141,8 @@ impl Relay {
     }
 
     /// The delay after a row's first failure, which doubles with each further one, and the longest
-    /// delay. Between a half and all of it is waited, at random. While nothing at all comes through, the whole relay rests as long, at most 5 s.
+    /// delay. Between a half and all of it is waited, at random. While nothing at all comes
+    /// through, the whole relay rests as long, at most 5 s.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = (first, longest);
         self

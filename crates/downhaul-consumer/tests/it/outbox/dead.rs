@@ -81,9 +81,7 @@ async fn dead_rows_are_tried_again_when_asked() {
     let relay = shop.relay(broker.clone()).refusals(1).poll_interval(3600 * SECOND);
     let running = Running::start(relay);
     broker.sent(3).await;
-    while shop.counts().await != (0, 0, 3) {
-        tokio::task::yield_now().await;
-    }
+    shop.until((0, 0, 3)).await;
     let dead = shop.outbox.dead(1).await.unwrap();
     assert!(shop.outbox.retry_dead(dead[0].number).await.unwrap());
     broker.sent(4).await;

@@ -14,11 +14,14 @@ use downhaul_consumer::rusqlite::{Connection, TransactionBehavior};
 use downhaul_consumer::{Broker, Message, Outgoing, Publisher};
 use downhaul_context::{Canceller, Context};
 use tokio::task::JoinHandle;
-use tokio::time::interval;
+use tokio::time::{Instant, interval};
 
 use crate::database::{File, wall_clock};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// How long to wait, on a clock that is paused, for what must come.
+const PATIENCE: Duration = Duration::from_secs(3 * 3600);
 
 /// An application's database with an outbox in it.
 struct Shop {
@@ -70,10 +73,16 @@ impl Shop {
         self.outbox.backlog().await.unwrap()
     }
 
-    /// Waits until nothing is left. Time goes on only while everybody else waits, too.
-    async fn emptied(&self) {
-        let mut ticks = interval(SECOND);
-        while self.counts().await != (0, 0, 0) {
+    /// Waits until so many are pending, in flight and dead. Time goes on only while everybody else
+    /// waits, too.
+    async fn until(&self, wanted: (u64, u64, u64)) {
+        let (mut ticks, begun) = (interval(SECOND), Instant::now());
+        loop {
+            let counts = self.counts().await;
+            if counts == wanted {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "still {counts:?}");
             ticks.tick().await;
         }
     }

@@ -11,7 +11,9 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::PATIENCE;
 
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,8 @@ impl Puppet {
     /// All that was sent, once there is as much of it.
     pub(super) async fn sent(&self, count: usize) -> Vec<Sent> {
         let mut sent = self.sent.subscribe();
-        sent.wait_for(|sent| sent.len() >= count).await.unwrap().clone()
+        let enough = timeout(PATIENCE, sent.wait_for(|sent| sent.len() >= count)).await;
+        enough.unwrap_or_else(|_| panic!("only {:?}", self.ids())).unwrap().clone()
     }
 
     /// All ids that were sent so far.

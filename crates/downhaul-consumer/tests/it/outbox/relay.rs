@@ -1,5 +1,7 @@
 //! What a relay does with what is there.
 
+use std::sync::Mutex;
+
 use async_trait::async_trait;
 use downhaul_consumer::outbox::{Fate, Row, RowTicket};
 use downhaul_consumer::{MemoryBroker, Source, StoreError, StoreErrorKind, Subscription};
@@ -107,6 +109,25 @@ async fn a_failed_message_is_tried_again_after_growing_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_of_several_failed_messages_is_tried_again_in_time() {
+    let mut shop = Shop::open().await;
+    let broker = Puppet::new(|_, before| if before == 0 { Say::Nack } else { Say::Yes });
+    let relay = shop.relay(broker.clone()).poll_interval(3600 * SECOND);
+    let running = Running::start(relay.backoff(100 * SECOND, 100 * SECOND));
+    let begun = Instant::now();
+    for (number, id) in ["one", "two", "three"].into_iter().enumerate() {
+        shop.enqueue(&[(id, "")]);
+        shop.outbox.notify();
+        broker.sent(number + 1).await;
+        shop.until((u64::try_from(number).unwrap() + 1, 0, 0)).await;
+        advance(10 * SECOND).await;
+    }
+    broker.sent(6).await;
+    assert!(begun.elapsed() < 150 * SECOND, "{:?}", begun.elapsed());
+    running.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_relay_to_which_nothing_comes_through_does_not_try_everything_at_once() {
     let mut shop = Shop::open().await;
     shop.enqueue_many(&[""], 1000);
@@ -122,7 +143,7 @@ async fn a_relay_to_which_nothing_comes_through_does_not_try_everything_at_once(
 async fn a_notified_relay_does_not_wait_for_its_next_look() {
     let mut shop = Shop::open().await;
     let broker = Puppet::new(|_, _| Say::Yes);
-    let store = Arc::new(Watched::new(&shop, false));
+    let store = Arc::new(Watched::new(&shop, None));
     let relay = Relay::new(store.clone(), Publisher::new(broker.clone()));
     let running = Running::start(relay.poll_interval(60 * SECOND));
     store.called(1).await;
@@ -255,18 +276,19 @@ async fn a_broker_that_is_away_delays_and_does_not_count_as_a_failure() {
     assert_eq!((ids.len(), shop.counts().await), (60, (0, 0, 0)));
 }
 
-/// An outbox that counts the calls, and may fail at every other one: before a claim takes effect,
-/// or after fates have.
+/// An outbox that counts the calls, and may fail at random: before a call takes effect, or after
+/// fates were written.
 #[derive(Debug)]
 struct Watched {
     outbox: SqliteOutbox,
     calls: watch::Sender<u32>,
-    fails: bool,
+    faults: Option<Mutex<fastrand::Rng>>,
 }
 
 impl Watched {
-    fn new(shop: &Shop, fails: bool) -> Self {
-        Self { outbox: shop.outbox.clone(), calls: watch::Sender::default(), fails }
+    fn new(shop: &Shop, faults: Option<u64>) -> Self {
+        let faults = faults.map(|seed| Mutex::new(fastrand::Rng::with_seed(seed)));
+        Self { outbox: shop.outbox.clone(), calls: watch::Sender::default(), faults }
     }
 
     /// Waits until so many calls are over.
@@ -274,15 +296,12 @@ impl Watched {
         self.calls.subscribe().wait_for(|calls| *calls >= count).await.unwrap();
     }
 
-    fn over<T>(&self, done: Result<T, StoreError>) -> Result<T, StoreError> {
-        self.calls.send_modify(|calls| *calls += 1);
-        done
-    }
-
     fn fault(&self) -> Result<(), StoreError> {
-        match self.fails && self.calls.borrow().is_multiple_of(2) {
-            true => Err(StoreError::new(StoreErrorKind::Busy, "not now")),
-            false => Ok(()),
+        match &self.faults {
+            Some(random) if random.lock().unwrap().u8(..3) == 0 => {
+                Err(StoreError::new(StoreErrorKind::Busy, "not now"))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -290,15 +309,17 @@ impl Watched {
 #[async_trait]
 impl Outbox for Watched {
     async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Row>, StoreError> {
-        if let Err(error) = self.fault() {
-            return self.over(Err(error));
-        }
-        self.over(self.outbox.claim(limit, lease).await)
+        self.fault()?;
+        let rows = self.outbox.claim(limit, lease).await;
+        self.calls.send_modify(|calls| *calls += 1);
+        rows
     }
 
     async fn settle(&self, fates: &[(RowTicket, Fate)]) -> Result<(), StoreError> {
+        self.fault()?;
         self.outbox.settle(fates).await?;
-        self.over(self.fault())
+        self.calls.send_modify(|calls| *calls += 1);
+        self.fault()
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
@@ -312,13 +333,15 @@ impl Outbox for Watched {
 
 #[tokio::test(start_paused = true)]
 async fn errors_of_the_store_neither_lose_nor_repeat() {
-    let mut shop = Shop::open().await;
-    shop.enqueue_many(&KEYS, 10);
-    let broker = Puppet::new(|_, _| Say::Later(Duration::from_millis(3)));
-    let store = Arc::new(Watched::new(&shop, true));
-    let running = Running::start(Relay::new(store, Publisher::new(broker.clone())).window(4));
-    broker.sent(30).await;
-    running.drain().await;
-    assert_in_order(&broker.ids(), &KEYS);
-    assert_eq!((broker.ids().len(), shop.counts().await), (30, (0, 0, 0)));
+    for seed in 0..10 {
+        let mut shop = Shop::open().await;
+        shop.enqueue_many(&KEYS, 10);
+        let broker = Puppet::new(|_, _| Say::Later(Duration::from_millis(3)));
+        let store = Arc::new(Watched::new(&shop, Some(seed)));
+        let running = Running::start(Relay::new(store, Publisher::new(broker.clone())).window(4));
+        broker.sent(30).await;
+        running.drain().await;
+        assert_in_order(&broker.ids(), &KEYS);
+        assert_eq!((broker.ids().len(), shop.counts().await), (30, (0, 0, 0)), "seed {seed}");
+    }
 }
