@@ -4,6 +4,7 @@
 //! key has one chain, since a store gives nobody the later rows of a key that is claimed.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use downhaul_context::Context;
 use futures_util::future::BoxFuture;
@@ -17,6 +18,8 @@ use crate::publisher::Publisher;
 pub(super) struct Flight {
     ctx: Context,
     publisher: Publisher,
+    /// How long publishing one row may take.
+    budget: Duration,
     under_way: FuturesUnordered<BoxFuture<'static, Landed>>,
     in_hand: usize,
 }
@@ -25,8 +28,8 @@ pub(super) struct Flight {
 pub(super) struct Chain {
     row: Row,
     rest: VecDeque<Row>,
-    /// By then all must be done.
-    deadline: Instant,
+    /// Later none of them is begun.
+    begin_by: Instant,
 }
 
 /// A row of which the broker has said something, or nothing in time.
@@ -34,12 +37,12 @@ pub(super) struct Landed {
     pub(super) row: Row,
     pub(super) said: Result<(), PublishError>,
     rest: VecDeque<Row>,
-    deadline: Instant,
+    begin_by: Instant,
 }
 
 impl Flight {
-    pub(super) fn new(ctx: Context, publisher: Publisher) -> Self {
-        Self { ctx, publisher, under_way: FuturesUnordered::new(), in_hand: 0 }
+    pub(super) fn new(ctx: Context, publisher: Publisher, budget: Duration) -> Self {
+        Self { ctx, publisher, budget, under_way: FuturesUnordered::new(), in_hand: 0 }
     }
 
     /// How many rows are under way or wait for one that is.
@@ -47,9 +50,9 @@ impl Flight {
         self.in_hand
     }
 
-    pub(super) fn launch_all(&mut self, rows: Vec<Row>, deadline: Instant) {
+    pub(super) fn launch_all(&mut self, rows: Vec<Row>, begin_by: Instant) {
         self.in_hand += rows.len();
-        chains(rows, deadline).into_iter().for_each(|chain| self.launch(chain));
+        chains(rows, begin_by).into_iter().for_each(|chain| self.launch(chain));
     }
 
     /// Waits for the next row to land; `None` when there is none. May be dropped.
@@ -61,28 +64,31 @@ impl Flight {
 
     /// Goes on with what was waiting for a row that has landed, or hands it out if it cannot.
     pub(super) fn follow_up(&mut self, landed: Landed) -> VecDeque<Row> {
-        let Landed { said, mut rest, deadline, .. } = landed;
-        let goes_on = said.is_ok() && !self.ctx.is_done() && Instant::now() < deadline;
+        let Landed { said, mut rest, begin_by, .. } = landed;
+        let goes_on = said.is_ok() && !self.ctx.is_done() && Instant::now() < begin_by;
         let next = if goes_on { rest.pop_front() } else { None };
         if let Some(row) = next {
-            self.launch(Chain { row, rest: std::mem::take(&mut rest), deadline });
+            self.launch(Chain { row, rest: std::mem::take(&mut rest), begin_by });
         }
         self.in_hand -= rest.len();
         rest
     }
 
     fn launch(&mut self, chain: Chain) {
-        let (ctx, publisher) = (self.ctx.clone(), self.publisher.clone());
+        // A time of its own, since one that is cut short might be published twice. It begins now,
+        // and not when the future is polled first, so that it is over before the lease is.
+        let (ctx, canceller) = self.ctx.with_timeout(self.budget);
+        let publisher = self.publisher.clone();
         self.under_way.push(Box::pin(async move {
-            let Chain { row, rest, deadline } = chain;
-            let (ctx, _canceller) = ctx.with_deadline(deadline);
+            let _canceller = canceller;
+            let Chain { row, rest, begin_by } = chain;
             let said = publisher.publish(&ctx, row.outgoing.clone()).await;
-            Landed { row, said, rest, deadline }
+            Landed { row, said, rest, begin_by }
         }));
     }
 }
 
-fn chains(rows: Vec<Row>, deadline: Instant) -> Vec<Chain> {
+fn chains(rows: Vec<Row>, begin_by: Instant) -> Vec<Chain> {
     let mut chains: Vec<Chain> = Vec::with_capacity(rows.len());
     let mut of_key: HashMap<String, usize> = HashMap::new();
     for row in rows {
@@ -94,7 +100,7 @@ fn chains(rows: Vec<Row>, deadline: Instant) -> Vec<Chain> {
         if let Some(key) = &row.key {
             of_key.insert(key.clone(), chains.len());
         }
-        chains.push(Chain { row, rest: VecDeque::new(), deadline });
+        chains.push(Chain { row, rest: VecDeque::new(), begin_by });
     }
     chains
 }

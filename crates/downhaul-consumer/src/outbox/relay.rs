@@ -20,8 +20,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// | what | default | set by |
 /// |---|---|---|
 /// | rows in hand at a time | 100 | [`window`](Self::window) |
-/// | time to publish what was claimed | 10 s | [`confirm_budget`](Self::confirm_budget) |
-/// | lease of a claim | twice that | |
+/// | time to publish a row | 10 s | [`confirm_budget`](Self::confirm_budget) |
+/// | lease of a claim | three times that | |
 /// | time between looks, when nobody tells of news | 1 s | [`poll_interval`](Self::poll_interval) |
 /// | first delay after a failure, see there | 200 ms, at most 60 s | [`backoff`](Self::backoff) |
 /// | refusals, after which a row is dead | 16, over 4 to 8 min | [`refusals`](Self::refusals) |
@@ -126,9 +126,9 @@ impl Relay {
         self
     }
 
-    /// How long publishing what was claimed may take, from the claim to the last confirmation. What
-    /// is not done then is given back. The lease is twice as long, so that no other relay takes a
-    /// row that may still be under way. At most a day.
+    /// How long publishing one row may take, to its confirmation, and how long after its claim a
+    /// row may be begun; what is not begun by then is given back. The lease is three times as long,
+    /// so that no other relay takes a row that may still be under way. At most a day.
     pub fn confirm_budget(mut self, budget: Duration) -> Self {
         self.budget = budget.min(LONGEST);
         self
@@ -169,7 +169,7 @@ impl Relay {
     }
 
     pub(super) fn lease(&self) -> Duration {
-        self.budget.saturating_mul(2)
+        self.budget.saturating_mul(3)
     }
 
     pub(super) fn pause_after(&self, failures: u32) -> Duration {

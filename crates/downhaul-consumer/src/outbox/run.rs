@@ -51,7 +51,7 @@ impl<'a> Run<'a> {
         Self {
             relay,
             ctx,
-            flight: Flight::new(ctx.clone(), relay.publisher.clone()),
+            flight: Flight::new(ctx.clone(), relay.publisher.clone(), relay.budget),
             fates: Vec::new(),
             look_at: now,
             retries_at: BTreeSet::new(),
@@ -112,14 +112,18 @@ impl<'a> Run<'a> {
         }
         let room = self.relay.window - self.flight.len();
         // Time begins before the lease does, so it is over before the lease is.
-        let deadline = now + self.relay.budget;
+        let begin_by = now + self.relay.budget;
         let rows = self.relay.outbox.claim(room, self.relay.lease()).await?;
         while self.retries_at.first().is_some_and(|at| *at <= now) {
             self.retries_at.pop_first();
         }
         let later = self.retries_at.first().copied().into_iter().chain([now + self.relay.poll]);
         self.look_at = later.min().filter(|_| rows.len() < room).unwrap_or(now);
-        self.flight.launch_all(rows, deadline);
+        if Instant::now() < begin_by {
+            self.flight.launch_all(rows, begin_by);
+        } else {
+            self.fates.extend(rows.into_iter().map(|row| (row.ticket, Fate::Released)));
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use downhaul_consumer::outbox::{Fate, Row, RowTicket};
 use downhaul_consumer::{MemoryBroker, Source, StoreError, StoreErrorKind, Subscription};
 use tokio::sync::watch;
-use tokio::time::{Instant, advance, interval};
+use tokio::time::{Instant, advance, interval, sleep};
 
 use super::puppet::{Puppet, Say};
 use super::*;
@@ -235,6 +235,24 @@ async fn two_relays_publish_no_row_twice() {
     assert_eq!(ids.len(), 300);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_row_late_in_its_chain_has_all_its_time_and_its_lease() {
+    let mut shop = Shop::open().await;
+    shop.enqueue_many(&["a", "b"], 12);
+    let (budget, slow) = (4 * SECOND, Duration::from_millis(3900));
+    let broker = Puppet::new(move |_, _| Say::Later(slow));
+    let relays = [shop.another_outbox().await, shop.another_outbox().await].map(|outbox| {
+        let relay = Relay::new(Arc::new(outbox), Publisher::new(broker.clone()));
+        Running::start(relay.confirm_budget(budget))
+    });
+    broker.sent(24).await;
+    for relay in relays {
+        relay.drain().await;
+    }
+    assert_in_order(&broker.ids(), &["a", "b"]);
+    assert_eq!((broker.ids().len(), shop.counts().await), (24, (0, 0, 0)));
+}
+
 /// All that a queue bound to `t` is given.
 async fn bound(broker: &MemoryBroker) -> Box<dyn Source> {
     let subscription = Subscription::new("q").topic("t").with_prefetch(u16::MAX);
@@ -276,19 +294,21 @@ async fn a_broker_that_is_away_delays_and_does_not_count_as_a_failure() {
     assert_eq!((ids.len(), shop.counts().await), (60, (0, 0, 0)));
 }
 
-/// An outbox that counts the calls, and may fail at random: before a call takes effect, or after
-/// fates were written.
+/// An outbox that counts the calls and may be late to answer a claim. It may fail at random: before
+/// a call takes effect, or after fates were written.
 #[derive(Debug)]
 struct Watched {
     outbox: SqliteOutbox,
     calls: watch::Sender<u32>,
     faults: Option<Mutex<fastrand::Rng>>,
+    late: Duration,
 }
 
 impl Watched {
     fn new(shop: &Shop, faults: Option<u64>) -> Self {
         let faults = faults.map(|seed| Mutex::new(fastrand::Rng::with_seed(seed)));
-        Self { outbox: shop.outbox.clone(), calls: watch::Sender::default(), faults }
+        let (outbox, calls) = (shop.outbox.clone(), watch::Sender::default());
+        Self { outbox, calls, faults, late: Duration::ZERO }
     }
 
     /// Waits until so many calls are over.
@@ -311,6 +331,7 @@ impl Outbox for Watched {
     async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Row>, StoreError> {
         self.fault()?;
         let rows = self.outbox.claim(limit, lease).await;
+        sleep(self.late).await;
         self.calls.send_modify(|calls| *calls += 1);
         rows
     }
@@ -329,6 +350,19 @@ impl Outbox for Watched {
     async fn news(&self) {
         self.outbox.news().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_claimed_too_late_is_given_back_and_not_published() {
+    let mut shop = Shop::open().await;
+    shop.enqueue_many(&["a", ""], 2);
+    let broker = Puppet::new(|_, _| Say::Yes);
+    let store = Arc::new(Watched { late: 4 * SECOND, ..Watched::new(&shop, None) });
+    let relay = Relay::new(store.clone(), Publisher::new(broker.clone()));
+    let running = Running::start(relay.confirm_budget(4 * SECOND));
+    store.called(6).await;
+    running.drain().await;
+    assert_eq!((broker.ids().len(), shop.counts().await), (0, (4, 0, 0)));
 }
 
 #[tokio::test(start_paused = true)]
