@@ -69,8 +69,8 @@ pub trait Inbox: Debug + Send + Sync + 'static {
     ///    (`a_released_claim_is_free_at_once`).
     /// 3. MUST grant an id again once the lease of its claim has run out
     ///    (`a_claim_that_ran_out_is_taken_over_and_its_owner_is_refused`).
-    /// 4. MUST give every claim a [fence](Ticket::fence) that no earlier claim of the id had
-    ///    (`a_ticket_is_worth_nothing_after_a_release_and_a_new_claim`).
+    /// 4. MUST give every claim a greater [fence](Ticket::fence) than all earlier ones of the id
+    ///    had, also after a release (`fences_of_an_id_only_grow`).
     ///
     /// # Errors
     ///
@@ -84,7 +84,8 @@ pub trait Inbox: Debug + Send + Sync + 'static {
     /// Marks the id of a claim as processed.
     ///
     /// 1. MUST refuse the ticket of a claim that another has taken over, whatever became of that
-    ///    one since, and change nothing.
+    ///    one since, and change nothing
+    ///    (`a_ticket_is_worth_nothing_after_a_release_and_a_new_claim`).
     /// 2. MUST take a ticket whose lease has run out if nobody has taken it over
     ///    (`a_late_commit_is_kept_if_nobody_took_over`).
     /// 3. MUST answer [`Kept`](Commit::Kept) again when called again, so that it can be repeated
