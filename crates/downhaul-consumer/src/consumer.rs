@@ -11,9 +11,10 @@ use downhaul_context::Context;
 use crate::batch::{BatchHandler, Batches, IntoOutcomes};
 use crate::broker::Broker;
 use crate::decode::Decode;
-use crate::engine::{Budgets, Engine, Ordered, Parts, Processor, Rate};
+use crate::engine::{Budgets, Dedupe, Engine, Ordered, Parts, Processor, Rate};
 use crate::handle::ConsumerHandle;
 use crate::handler::{Handler, Incoming};
+use crate::inbox::Inbox;
 use crate::kill_switch::KillSwitch;
 use crate::message::{Message, Name};
 use crate::observer::{MessageObserver, PlainObserver};
@@ -70,6 +71,7 @@ pub struct Consumer {
     ordered: Option<Ordered>,
     parks_ordered: bool,
     kill_switch: Option<KillSwitch>,
+    inbox: Option<Arc<dyn Inbox>>,
     handler_timeout: Duration,
     observer: Arc<dyn MessageObserver>,
 }
@@ -125,6 +127,7 @@ impl Consumer {
             ordered: None,
             parks_ordered: false,
             kill_switch: None,
+            inbox: None,
             handler_timeout: Duration::from_secs(300),
             observer: Arc::new(PlainObserver),
         }
@@ -190,6 +193,19 @@ impl Consumer {
     /// attempt is far: its key goes on without it, and it comes back out of order.
     pub fn park_ordered(mut self) -> Self {
         self.parks_ordered = true;
+        self
+    }
+
+    /// Tells duplicates by their ids, and acknowledges them without a call of the handler. Default:
+    /// handlers get every delivery.
+    ///
+    /// An id is claimed under the [name](Self::named) of the consumer before the handler is called,
+    /// and committed when that has succeeded and what it emits is confirmed, before the message is
+    /// acknowledged: what fails is handled again. A message that another holds is looked at again
+    /// after 5 s, or when the lease is over, which is longer than an attempt may take; that does not
+    /// count as an attempt. A dead letter is not remembered: put back, it is handled again.
+    pub fn dedupe(mut self, inbox: Arc<dyn Inbox>) -> Self {
+        self.inbox = Some(inbox);
         self
     }
 
@@ -274,6 +290,7 @@ impl Consumer {
             handler: self.handler,
             retry: self.retry,
             classifier: self.classifier,
+            dedupe: Dedupe::by(self.inbox),
             timeout: self.handler_timeout,
             cancel_grace: self.budgets.cancel_grace,
             publisher: Publisher::with_observer(Arc::clone(&broker), Arc::clone(&self.observer)),

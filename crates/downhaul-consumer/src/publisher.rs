@@ -287,7 +287,7 @@ fn confirmed(outcome: PublishOutcome) -> Result<(), PublishError> {
 }
 
 /// Writes what travels with every message into its headers, where it has none of its own.
-fn inject(ctx: &Context, message: &mut Message) {
+pub(crate) fn inject(ctx: &Context, message: &mut Message) {
     let headers = message.headers_mut();
     let mut set_once = |name: &'static str, value: &str| {
         if headers.get(name).is_none() {

@@ -163,7 +163,7 @@ impl Flow {
             // Its lane may have gone while it waited for its turn.
             let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
             begun += 1;
-            if !self.pace.is_quick() {
+            if self.processor.dedupe.is_on() || !self.pace.is_quick() {
                 self.crew.begin_apart(&self.processor, ctx, job, now);
                 continue;
             }
@@ -322,14 +322,14 @@ impl Flow {
             tracing::warn!(queue = &*self.processor.queue, "too much fails: nothing is taken");
         }
         match then {
-            Then::Again { meta, due } if is_ours => {
+            Then::Again { meta, due } | Then::Later { meta, due } if is_ours => {
                 self.waiting.push(due, Job { ticket, meta: *meta });
                 // Its key waits with it.
                 return;
             }
             Then::End(end) if is_ours => self.ends.push((ticket.token, end)),
             // Of a source or a lane that is gone: the message comes again.
-            Then::Again { .. } | Then::End(_) => self.count_lost(1),
+            Then::Again { .. } | Then::Later { .. } | Then::End(_) => self.count_lost(1),
         }
         self.schedule.done(ticket.key);
     }

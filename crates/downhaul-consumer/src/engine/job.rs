@@ -39,6 +39,8 @@ pub(crate) enum Then {
     End(End),
     /// Another attempt, not before `due`.
     Again { meta: Box<Meta>, due: Instant },
+    /// Somebody else has it: looked at again at `due`, and nothing counts.
+    Later { meta: Box<Meta>, due: Instant },
 }
 
 impl Then {
@@ -46,6 +48,7 @@ impl Then {
     pub(crate) fn is_failure(&self) -> Option<bool> {
         match self {
             Self::Again { .. } => Some(true),
+            Self::Later { .. } => None,
             Self::End(end) => end.is_failure(),
         }
     }

@@ -64,6 +64,12 @@ impl Opening {
         self.error = Some(Arc::from(chain));
     }
 
+    /// Notes why there is a source to open, after one was lost.
+    pub(crate) fn after(error: &BrokerError) -> Self {
+        let (since, error) = (Some(SystemTime::now()), Some(Arc::from(error.chain())));
+        Self { since, error, ..Self::default() }
+    }
+
     /// How the link is seen while there is none.
     pub(crate) fn link(&self) -> Link {
         match (self.since, &self.error) {

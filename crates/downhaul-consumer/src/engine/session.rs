@@ -186,6 +186,7 @@ impl Session {
         let consumer = &*self.parts.shared.name;
         tracing::warn!(consumer, error = error.chain(), "link to the broker lost");
         self.flow.lose_source();
+        self.opening = Opening::after(error);
     }
 
     /// Begins the first stage of a stop.

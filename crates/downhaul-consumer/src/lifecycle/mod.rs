@@ -60,7 +60,7 @@ pub enum Link {
     Recovering {
         /// Since when.
         since: SystemTime,
-        /// How many attempts have failed.
+        /// How many attempts to open another have failed.
         attempt: u32,
         /// The latest error, on one line.
         error: Arc<str>,

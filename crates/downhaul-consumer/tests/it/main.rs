@@ -4,12 +4,18 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how a fault shows")]
 
 mod batches;
+#[cfg(feature = "sqlite")]
+mod database;
+mod dedupe;
 mod engine;
 mod failing;
 mod flow;
+mod inbox;
 mod lifecycle;
 mod memory;
 mod ordering;
+#[cfg(feature = "sqlite")]
+mod outbox;
 mod publisher;
 mod scripted;
 mod support;

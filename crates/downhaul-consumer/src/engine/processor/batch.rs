@@ -11,9 +11,10 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::attempt::panicked;
+use super::dedupe::Claimed;
 use super::{Processor, phases};
 use crate::batch::{BatchHandler, Call};
-use crate::engine::job::{Finished, Job, Ticket};
+use crate::engine::job::{Finished, Job, Then, Ticket};
 use crate::error::chain;
 use crate::handler::Meta;
 use crate::observer::Processed;
@@ -24,6 +25,7 @@ use crate::shared::InFlight;
 struct Item {
     ticket: Ticket,
     meta: Meta,
+    claimed: Result<Claimed, Then>,
     outcome: Option<Outcome>,
 }
 
@@ -36,17 +38,19 @@ impl Processor {
         jobs: Vec<Job>,
     ) -> Vec<Finished> {
         let begun = Instant::now();
-        let mut items: Vec<Item> = jobs
-            .into_iter()
-            .map(|Job { ticket, meta }| {
-                let expired = phases::expired(&meta.message);
-                let outcome = expired.map(|reason| Outcome::new(Settlement::DeadLetter { reason }));
-                Item { ticket, meta, outcome }
-            })
-            .collect();
+        let mut items = join_all(jobs.into_iter().map(|job| self.look_at(job))).await;
         self.call_batch(&handler, &lane, &mut items, begun).await;
         let settling = items.into_iter().map(|item| self.settle_item(&lane, item, begun));
         join_all(settling).await
+    }
+
+    /// Finds out whether a message is to be handled at all.
+    async fn look_at(&self, job: Job) -> Item {
+        let Job { ticket, meta } = job;
+        let claimed = self.claim(&meta).await;
+        let expired = phases::expired(&meta.message);
+        let outcome = expired.map(|reason| Outcome::new(Settlement::DeadLetter { reason }));
+        Item { ticket, meta, claimed, outcome }
     }
 
     /// Calls the handler with what can be handled, and notes its outcomes.
@@ -57,8 +61,10 @@ impl Processor {
         items: &mut [Item],
         begun: Instant,
     ) {
-        let mut open: Vec<&mut Item> =
-            items.iter_mut().filter(|item| item.outcome.is_none()).collect();
+        let mut open: Vec<&mut Item> = items
+            .iter_mut()
+            .filter(|item| item.claimed.is_ok() && item.outcome.is_none())
+            .collect();
         let budget = open.iter().map(|item| phases::budget(&item.meta.message, self.timeout)).min();
         let Some(budget) = budget else { return };
         let derived = lane.derive().label("batch").timeout_since(begun, budget);
@@ -96,10 +102,15 @@ impl Processor {
     }
 
     async fn settle_item(&self, lane: &Context, item: Item, begun: Instant) -> Finished {
-        let Item { ticket, meta, outcome } = item;
+        let Item { ticket, meta, claimed, outcome } = item;
+        let claimed = match claimed {
+            Ok(claimed) => claimed,
+            Err(then) => return Finished { ticket, then },
+        };
         let outcome = outcome.unwrap_or_else(|| Outcome::new(Settlement::Release));
         let ctx = phases::identified(lane.clone(), &meta.message);
         let (settlement, error) = self.decide(lane, &ctx, meta.attempt, outcome).await;
+        let settlement = self.conclude(claimed, settlement).await;
         let error = error.map(|error| chain(error.as_ref()));
         let took = begun.elapsed();
         if let Some(error) = &error {

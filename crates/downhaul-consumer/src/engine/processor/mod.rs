@@ -6,6 +6,7 @@
 
 mod attempt;
 mod batch;
+mod dedupe;
 mod letters;
 mod phases;
 
@@ -21,6 +22,7 @@ use tracing::Instrument;
 use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
 pub(crate) use crate::engine::processor::attempt::Attempt;
+pub(crate) use crate::engine::processor::dedupe::Dedupe;
 use crate::error::{PublishError, PublishErrorKind, chain};
 use crate::handler::{Handler, Meta};
 use crate::message::Name;
@@ -36,6 +38,7 @@ pub(crate) struct Processor {
     pub(crate) handler: Handler,
     pub(crate) retry: RetryPolicy,
     pub(crate) classifier: Option<Classifier>,
+    pub(crate) dedupe: Dedupe,
     pub(crate) timeout: Duration,
     pub(crate) cancel_grace: Duration,
     pub(crate) publisher: Publisher,
@@ -70,12 +73,17 @@ impl Processor {
     ) -> Then {
         let span = attempt.span.clone();
         let finishing = async {
+            let claimed = match self.claim(&attempt.meta).await {
+                Ok(claimed) => claimed,
+                Err(then) => return then,
+            };
             let outcome = match outcome {
                 Some(outcome) => outcome,
                 None => self.run(&mut attempt).await,
             };
             let (ctx, number) = (&attempt.ctx, attempt.meta.attempt);
             let (settlement, error) = self.decide(lane, ctx, number, outcome).await;
+            let settlement = self.conclude(claimed, settlement).await;
             let error = error.map(|error| chain(error.as_ref()));
             self.report(&attempt, &settlement, error.as_deref(), Instant::now());
             match settlement {

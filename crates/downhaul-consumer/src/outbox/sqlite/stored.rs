@@ -1,0 +1,65 @@
+//! How a message lies in the table: its payload as it is, and all else as one JSON document, so
+//! that a new part of a message needs no new column.
+
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use serde::{Deserialize, Serialize};
+
+use crate::message::Message;
+use crate::publish::{Destination, Outgoing};
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    to: To,
+    delay: Duration,
+    id: String,
+    key: Option<String>,
+    content_type: String,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum To {
+    Topic(String),
+    Queue(String),
+}
+
+/// Envelope and payload of a message.
+pub(super) fn write(outgoing: &Outgoing) -> rusqlite::Result<(String, Value)> {
+    let message = &outgoing.message;
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let envelope = Envelope {
+        to: match &outgoing.destination {
+            Destination::Topic(name) => To::Topic(name.to_string()),
+            Destination::Queue(name) => To::Queue(name.to_string()),
+        },
+        delay: outgoing.delay,
+        id: message.id().to_owned(),
+        key: message.key().map(ToOwned::to_owned),
+        content_type: message.content_type().to_owned(),
+        headers: message.headers().iter().map(own).collect(),
+    };
+    let envelope = serde_json::to_string(&envelope)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    Ok((envelope, Value::Blob(message.payload().to_vec())))
+}
+
+/// The message of an envelope and a payload.
+pub(super) fn read(envelope: &str, payload: Vec<u8>) -> Result<Outgoing, serde_json::Error> {
+    let envelope: Envelope = serde_json::from_str(envelope)?;
+    let mut message =
+        Message::new(payload).with_id(envelope.id).with_content_type(envelope.content_type);
+    if let Some(key) = envelope.key {
+        message = message.with_key(key);
+    }
+    for (name, value) in envelope.headers {
+        message.headers_mut().set(name, value);
+    }
+    let outgoing = match envelope.to {
+        To::Topic(name) => Outgoing::to_topic(name, message),
+        To::Queue(name) => Outgoing::to_queue(name, message),
+    };
+    Ok(outgoing.after(envelope.delay))
+}

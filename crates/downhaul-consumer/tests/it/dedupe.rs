@@ -1,0 +1,221 @@
+//! Messages that come twice.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use downhaul_consumer::inbox::{Claim, Commit, Inbox, MemoryInbox, Ticket};
+use downhaul_consumer::{
+    Batches, Consumer, Failure, Incoming, MemoryBroker, Message, Outcome, Outgoing, RetryPolicy,
+    Settlement, StoreError, StoreErrorKind, Subscription,
+};
+use downhaul_context::{Context, Instant};
+use tokio::sync::mpsc;
+
+use crate::support::{SECOND, publish, spawn, subscription, until};
+
+async fn publish_id(broker: &MemoryBroker, id: &'static str) {
+    publish(broker, Message::new("").with_id(id)).await;
+}
+
+/// A consumer that notes each call as `id/attempt` and settles as told.
+fn noting(
+    settle: impl Fn(&Incoming<Message>) -> Settlement + Send + Sync + 'static,
+) -> (Consumer, Arc<Mutex<Vec<String>>>) {
+    let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+    let noted = Arc::clone(&calls);
+    let handle = move |_: Context, message: Incoming<Message>| {
+        noted.lock().unwrap().push(format!("{}/{}", message.id(), message.attempt()));
+        let settlement = settle(&message);
+        async move { settlement }
+    };
+    (Consumer::new(subscription(), handle), calls)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_processed_is_acknowledged_and_not_handled_again() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, calls) = noting(|_| Settlement::Ack);
+    let handle = spawn(consumer.dedupe(Arc::new(MemoryInbox::new())), &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    until(|| handle.tally().acked == 1).await;
+    publish_id(&broker, "one").await;
+    publish_id(&broker, "two").await;
+    until(|| handle.tally().acked == 2 && handle.tally().duplicates == 1).await;
+    assert_eq!(*calls.lock().unwrap(), ["one/1", "two/1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_first_attempt_failed_is_handled_again() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, calls) = noting(|message| match message.attempt() {
+        1 => Settlement::Retry { after: Some(Duration::ZERO) },
+        _ => Settlement::Ack,
+    });
+    let handle = spawn(consumer.dedupe(Arc::new(MemoryInbox::new())), &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    until(|| handle.tally().acked == 1).await;
+    assert_eq!(*calls.lock().unwrap(), ["one/1", "one/2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_is_put_back_is_handled_again() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, heals) = (MemoryBroker::new(), Arc::new(AtomicU32::new(0)));
+    let healed = Arc::clone(&heals);
+    let (consumer, calls) = noting(move |_| match healed.load(Ordering::SeqCst) {
+        0 => Settlement::DeadLetter { reason: "broken".to_owned() },
+        _ => Settlement::Ack,
+    });
+    let handle = spawn(consumer.dedupe(Arc::new(MemoryInbox::new())), &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    until(|| handle.tally().dead_lettered == 1).await;
+    heals.store(1, Ordering::SeqCst);
+    publish_id(&broker, "one").await;
+    until(|| handle.tally().acked == 1).await;
+    assert_eq!(*calls.lock().unwrap(), ["one/1", "one/1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_emitted_is_not_marked_as_processed() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let emit = move |_: Context, _: Incoming<Message>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Outcome::new(Settlement::Ack).emit(Outgoing::to_topic("wanted", Message::new(""))) }
+    };
+    let patient = RetryPolicy::default().attempts(100).backoff(SECOND, SECOND);
+    let consumer = Consumer::new(subscription(), emit).retry(patient);
+    let handle = spawn(consumer.dedupe(Arc::new(MemoryInbox::new())), &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    until(|| handle.tally().retried == 1).await;
+    // Now somebody wants it.
+    let see = |_: Context, _: Incoming<Message>| async {};
+    let wanted = Subscription::new("wanted").topic("wanted");
+    let other = spawn(Consumer::new(wanted, see), &ctx, &broker).await;
+    while handle.tally().acked == 0 {
+        tokio::time::advance(SECOND).await;
+    }
+    until(|| other.tally().acked == 1).await;
+    assert!(calls.load(Ordering::SeqCst) > 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_another_holds_is_looked_at_again_without_counting() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, inbox) = (MemoryBroker::new(), Arc::new(MemoryInbox::new()));
+    let Claim::Fresh(ticket) = inbox.claim("q", "one", 60 * SECOND).await.unwrap() else {
+        panic!("nobody has it yet");
+    };
+    let (consumer, calls) = noting(|_| Settlement::Ack);
+    let handle = spawn(consumer.dedupe(inbox.clone()), &ctx, &broker).await;
+    let begun = Instant::now();
+    publish_id(&broker, "one").await;
+    until(|| handle.snapshot().waiting == 1).await;
+    inbox.release(&ticket).await.unwrap();
+    while handle.tally().acked == 0 {
+        tokio::time::advance(SECOND).await;
+    }
+    assert!(begun.elapsed() >= 5 * SECOND && begun.elapsed() < 8 * SECOND);
+    assert_eq!(*calls.lock().unwrap(), ["one/1"]);
+    assert_eq!(handle.tally().retried, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_message_of_a_batch_is_told_from_its_duplicates() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let handle = move |_: Context, batch: Vec<Incoming<Message>>| {
+        let ids: Vec<_> = batch.iter().map(|message| message.id().to_owned()).collect();
+        let _ = sender.send(ids);
+        async { Ok::<(), Failure>(()) }
+    };
+    let consumer = Consumer::batches(subscription(), Batches::of(3), handle);
+    let handle = spawn(consumer.dedupe(Arc::new(MemoryInbox::new())), &ctx, &broker).await;
+    for id in ["one", "two", "three", "two", "four", "one"] {
+        publish_id(&broker, id).await;
+    }
+    until(|| handle.tally().acked == 4 && handle.tally().duplicates == 2).await;
+    assert_eq!(seen.recv().await.unwrap(), ["one", "two", "three"]);
+    assert_eq!(seen.recv().await.unwrap(), ["four"]);
+}
+
+/// An inbox that fails as told.
+#[derive(Debug)]
+struct Failing {
+    inner: MemoryInbox,
+    claims: AtomicU32,
+    commits: AtomicU32,
+    takes_over: bool,
+}
+
+fn failing(claims: u32, commits: u32, takes_over: bool) -> Arc<Failing> {
+    let (claims, commits) = (AtomicU32::new(claims), AtomicU32::new(commits));
+    Arc::new(Failing { inner: MemoryInbox::new(), claims, commits, takes_over })
+}
+
+fn fails(left: &AtomicU32) -> Result<(), StoreError> {
+    let fails = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+    match fails {
+        Ok(_) => Err(StoreError::new(StoreErrorKind::Failed, "the disk is away")),
+        Err(_) => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Inbox for Failing {
+    async fn claim(&self, scope: &str, id: &str, lease: Duration) -> Result<Claim, StoreError> {
+        fails(&self.claims)?;
+        self.inner.claim(scope, id, lease).await
+    }
+
+    async fn commit(&self, ticket: &Ticket) -> Result<Commit, StoreError> {
+        fails(&self.commits)?;
+        if self.takes_over {
+            return Ok(Commit::Lost);
+        }
+        self.inner.commit(ticket).await
+    }
+
+    async fn release(&self, ticket: &Ticket) -> Result<(), StoreError> {
+        self.inner.release(ticket).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_claimed_comes_again_unhandled() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, calls) = noting(|_| Settlement::Ack);
+    let handle = spawn(consumer.dedupe(failing(2, 0, false)), &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    until(|| handle.tally().acked == 1).await;
+    assert_eq!((handle.tally().released, calls.lock().unwrap().len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_marked_as_processed_is_not_acknowledged() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, _calls) = noting(|_| Settlement::Ack);
+    let handle = spawn(consumer.dedupe(failing(0, 1, false)), &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    until(|| handle.tally().released == 1).await;
+    assert_eq!(handle.tally().acked, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_processed_too_late_is_acknowledged_all_the_same() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, _calls) = noting(|_| Settlement::Ack);
+    let handle = spawn(consumer.dedupe(failing(0, 0, true)), &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    until(|| handle.tally().acked == 1).await;
+}
