@@ -12,6 +12,8 @@
 //!
 //! Nothing outlives the test: dropping a node removes it, and so does the death of the process.
 
+#[cfg(feature = "suite")]
+pub mod oracle;
 pub mod rabbitmq;
 #[cfg(feature = "suite")]
 pub mod suite;
