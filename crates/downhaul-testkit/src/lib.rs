@@ -14,6 +14,8 @@
 
 #[cfg(feature = "suite")]
 pub mod oracle;
+#[cfg(feature = "suite")]
+pub mod proxy;
 pub mod rabbitmq;
 #[cfg(feature = "suite")]
 pub mod suite;
