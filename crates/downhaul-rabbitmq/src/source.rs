@@ -172,8 +172,11 @@ impl Source for RabbitSource {
 
     async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
         let frames = self.unsettled.settle(batch);
-        let written = self.write_all(&frames).await;
-        written.map_err(|error| lost("the channel of the deliveries", &error))?;
+        let writing = async {
+            let written = self.write_all(&frames).await;
+            written.map_err(|error| lost("the channel of the deliveries", &error))
+        };
+        self.line.answer(writing).await?;
         Ok(Settled::Written)
     }
 
