@@ -1,10 +1,10 @@
-//! [`LinkWatch`]: logs the losses of a consumer's link as they are noticed.
+//! [`LinkWatch`]: logs the losses of links that go through a proxy.
 
-use downhaul_consumer::{ConsumerHandle, Link};
 use tokio::task::JoinHandle;
 
 use super::Oracle;
 use super::record::Cause;
+use crate::proxy::Proxy;
 
 /// Logs until it is dropped.
 #[derive(Debug)]
@@ -12,29 +12,26 @@ use super::record::Cause;
 pub struct LinkWatch(JoinHandle<()>);
 
 impl Oracle {
-    /// Logs a [`Cause::LinkLost`] for `instance` each time the consumer says that its link is gone.
-    ///
-    /// It looks from beside, so a link that is back at once, as with the memory broker, may go
-    /// unnoticed: where the test itself cuts, it logs that itself, before.
+    /// Logs a [`Cause::LinkLost`] for `instance` each time a connection through `proxy` ends,
+    /// whatever ends it.
     ///
     /// # Panics
     ///
     /// If called outside a tokio runtime.
-    pub fn watch_link(
+    pub fn watch_links(
         &self,
         instance: impl Into<String>,
-        consumer: &ConsumerHandle,
+        proxy: &Proxy,
         unsettled: u32,
     ) -> LinkWatch {
-        let (oracle, instance, mut status) = (self.clone(), instance.into(), consumer.watch());
-        let mut was_up = matches!(status.borrow_and_update().link, Link::Up);
+        let (oracle, instance, mut counts) = (self.clone(), instance.into(), proxy.watch());
+        let mut known = counts.borrow_and_update().ended();
         LinkWatch(tokio::spawn(async move {
-            while status.changed().await.is_ok() {
-                let is_up = matches!(status.borrow_and_update().link, Link::Up);
-                if was_up && !is_up {
+            while let Ok(counts) = counts.wait_for(|counts| counts.ended() > known).await {
+                for _ in known..counts.ended() {
                     oracle.log(Cause::LinkLost { instance: instance.clone(), unsettled });
                 }
-                was_up = is_up;
+                known = counts.ended();
             }
         }))
     }

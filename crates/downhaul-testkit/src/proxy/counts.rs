@@ -29,6 +29,11 @@ pub struct Traffic {
 }
 
 impl Counts {
+    /// Connections that have ended, for whatever reason.
+    pub fn ended(&self) -> u64 {
+        self.accepted - self.open
+    }
+
     pub(super) fn way(&mut self, way: Way) -> &mut Traffic {
         match way {
             Way::ToUpstream => &mut self.to_upstream,

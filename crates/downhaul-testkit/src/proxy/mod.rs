@@ -154,6 +154,10 @@ impl Proxy {
         counts.wait_for(wanted).await.map_or_else(|_| self.counts(), |counts| *counts)
     }
 
+    pub(crate) fn watch(&self) -> watch::Receiver<Counts> {
+        self.shared.counts.subscribe()
+    }
+
     fn lanes(&self, direction: Direction, change: impl Fn(&mut weather::Lane)) {
         self.shared.weather.send_modify(|weather| weather.lanes(direction).for_each(&change));
     }
