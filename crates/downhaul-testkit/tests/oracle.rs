@@ -14,7 +14,7 @@ use downhaul_consumer::{
     Publisher, RetryPolicy, Settlement, State, Subscription,
 };
 use downhaul_context::Context;
-use downhaul_testkit::oracle::{Cause, End, Kind, Oracle, Promises, Report};
+use downhaul_testkit::oracle::{Answer, Cause, End, Kind, Oracle, Promises, Record, Report};
 use downhaul_testkit::rabbitmq::unique;
 use tokio::sync::{Barrier, Semaphore};
 
@@ -323,6 +323,22 @@ fn be_killed(path: &Path) {
         // Until the other end is closed: never, the killer comes first.
         std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_publisher_is_told_is_in_the_log() {
+    let run = Run::new();
+    let nowhere = || Outgoing::to_topic("nowhere", run.oracle.message("a", "7"));
+    run.oracle.publish(&run.publisher, &run.ctx, nowhere()).await.unwrap_err();
+    run.broker.set_reachable(false);
+    let (soon_over, _canceller) = run.ctx.with_timeout(Duration::from_secs(1));
+    run.oracle.publish(&run.publisher, &soon_over, nowhere()).await.unwrap_err();
+    let outcomes = run.oracle.records().unwrap().into_iter().filter_map(|record| match record {
+        Record::Published { id, outcome } => Some((id, outcome)),
+        _ => None,
+    });
+    let expected = [("a/0".to_owned(), Answer::Returned), ("a/1".to_owned(), Answer::NotSent)];
+    assert_eq!(outcomes.collect::<Vec<_>>(), expected);
 }
 
 /// A handler is observed whatever it is made of.

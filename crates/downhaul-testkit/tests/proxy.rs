@@ -167,6 +167,20 @@ async fn the_end_of_a_connection_does_not_pass_a_blackhole() {
 }
 
 #[tokio::test]
+async fn an_end_without_words_does_not_pass_a_blackhole_either() {
+    let pair = Pair::new().await;
+    let (mut client, mut server) = pair.connect().await;
+    pair.proxy.blackhole(Direction::ToClient);
+    server.shutdown().await.unwrap();
+    // By the time that this has passed the other way, the end has come to the proxy.
+    send(&mut client, "free").await;
+    assert_eq!(receive(&mut server, 4).await, "free");
+    assert_eq!(client.try_read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    pair.proxy.heal();
+    assert_eq!(rest(&mut client).await, "");
+}
+
+#[tokio::test]
 async fn a_blackhole_accepts_new_connections_and_can_be_cut() {
     let pair = Pair::new().await;
     pair.proxy.blackhole(Direction::Both);

@@ -133,7 +133,8 @@ fn what_was_not_confirmed_may_vanish_or_show_up() {
 #[test]
 fn a_handled_message_that_nobody_published_is_unexpected() {
     let story = Story::default().handled(1, "a/0", End::Acked);
-    story.breaks(Kind::Unexpected, &["a/0"]);
+    let text = story.breaks(Kind::Unexpected, &["a/0"]);
+    assert!(text.contains("handled, and nobody published it"), "{text}");
     let dead = Story::default().dead("a/0", Some("why"), Some("q"));
     dead.breaks(Kind::Unexpected, &["a/0"]);
 }
@@ -218,6 +219,31 @@ fn a_lost_link_explains_as_many_messages_as_were_unsettled_and_each_once() {
     two().handled(10, "a/0", End::Acked).breaks(Kind::Duplicate, &["a/0"]);
     let same = story().handled(11, "a/1", End::Acked).handled(12, "a/1", End::Acked);
     same.breaks(Kind::Duplicate, &["a/1"]);
+    let two_losses = story().link_lost(2).handled(11, "a/1", End::Acked);
+    two_losses.handled(12, "a/1", End::Acked).keeps_all();
+}
+
+#[test]
+fn a_lost_link_explains_a_message_that_waits_for_its_next_attempt_and_no_longer() {
+    let handled = |story: Story, n: u64| {
+        let id = format!("a/{n}");
+        story.confirmed(&id).handled(10 + n, &id, End::Acked)
+    };
+    let failed = || Story::default().confirmed("z/0").handled(1, "z/0", End::Failed);
+    // Both the waiting attempt and the broker's message come.
+    let waiting = (0..9).fold(failed().link_lost(2), handled);
+    waiting.handled(2, "z/0", End::Acked).handled(3, "z/0", End::Acked).keeps_all();
+    let over = failed().handled(2, "z/0", End::Acked);
+    let over = (0..9).fold(over, handled).link_lost(2);
+    over.handled(3, "z/0", End::Acked).breaks(Kind::Duplicate, &["z/0"]);
+}
+
+#[test]
+fn an_end_explains_nothing_that_began_before_it() {
+    let story = Story::default().confirmed("a/0").began(1, "a/0").handled(2, "a/0", End::Acked);
+    let story = story.ended(1, End::Released);
+    let report = check(&story.0, &Promises::default());
+    assert_eq!(report.of(Kind::Duplicate).count(), 1, "{report}");
 }
 
 #[test]
@@ -265,6 +291,14 @@ fn a_killed_process_ends_what_it_was_handling() {
 }
 
 #[test]
+fn a_killed_process_handles_nothing_any_more() {
+    let published = Story::default().confirmed("a/0").confirmed("b/0").confirmed("c/0");
+    let killed = published.began(1, "a/0").process_died(1).began(1, "b/0").began(2, "c/0");
+    let killed = killed.ended(1, End::Acked).ended(2, End::Acked);
+    killed.handled(3, "a/0", End::Acked).keeps_all();
+}
+
+#[test]
 fn first_attempts_of_a_key_are_in_order_and_later_ones_need_not_be() {
     let published = || Story::default().confirmed("a/0").confirmed("a/1").confirmed("b/0");
     let wrong = published().handled(1, "a/1", End::Acked).handled(2, "b/0", End::Acked);
@@ -289,7 +323,10 @@ fn a_handler_that_outlives_its_link_may_overlap_with_its_own_message() {
     let over = |story: Story| story.began(2, "a/0").ended(1, End::Acked).ended(2, End::Acked);
     over(story().link_lost(1)).keeps_all();
     let id = "a/0".to_owned();
-    over(story().because(Cause::SettlementLost { id })).breaks(Kind::KeyOverlap, &["a/0", "a/0"]);
+    let others = Cause::LinkLost { instance: "other".to_owned(), unsettled: 9 };
+    let lost = || Cause::SettlementLost { id: id.clone() };
+    over(story().because(lost()).because(others)).breaks(Kind::KeyOverlap, &["a/0", "a/0"]);
+    over(story().because(lost())).breaks(Kind::KeyOverlap, &["a/0", "a/0"]);
 }
 
 #[test]
@@ -300,7 +337,9 @@ fn more_handlers_at_a_time_than_allowed_are_told_at_their_peak() {
     };
     let end = |story: Story, number| story.ended(number, End::Acked);
     let three = published().began(1, "a/0").began(2, "b/0").began(3, "c/0");
-    let three = (1..=3).fold(three, end).handled(4, "d/0", End::Acked);
+    // Then three again, which is no new peak.
+    let three = three.ended(1, End::Acked).began(4, "d/0");
+    let three = (2..=4).fold(three, end);
     let text = three.breaks(Kind::InFlight, &["a/0", "b/0", "c/0"]);
     assert!(text.contains("`one` handled 3 at a time, limit 2"), "{text}");
     let two = published().began(1, "a/0").began(2, "b/0").ended(1, End::Acked).began(3, "c/0");
