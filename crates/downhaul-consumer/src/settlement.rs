@@ -73,6 +73,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What it asks for.
+    pub fn settlement(&self) -> &Settlement {
+        &self.settlement
+    }
+}
+
 /// The failure and all that lies behind it, on one line.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,6 +107,11 @@ impl Outcome {
     /// An outcome that settles the message and publishes nothing.
     pub fn new(settlement: Settlement) -> Self {
         Self { settlement, emits: Vec::new(), error: None }
+    }
+
+    /// What becomes of the message, if all that is emitted is confirmed.
+    pub fn settlement(&self) -> &Settlement {
+        &self.settlement
     }
 
     /// Whether nothing is left to do but to acknowledge.

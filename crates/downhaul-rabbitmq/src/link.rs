@@ -22,6 +22,8 @@ use crate::options::Options;
 /// none when the broker closes a connection with a code that is no error.
 const LOOK: Duration = Duration::from_millis(250);
 
+const LOST: &str = "the connection to RabbitMQ was lost";
+
 /// What a connection is for. RabbitMQ blocks connections that publish when it runs short of memory
 /// or disk, and lapin then writes nothing to them, not even an acknowledgement.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +58,7 @@ impl Link {
         options: &Options,
     ) -> Result<Line, BrokerError> {
         let connection = self.connection(address, options).await?;
-        let channel = connection.create_channel().await;
-        let channel = channel.map_err(|error| cannot("open a channel", &error))?;
+        let channel = create_channel(&connection).await?;
         Ok(Line { connection, channel })
     }
 
@@ -87,6 +88,22 @@ impl Link {
             // A connection that is dead already is closed as well.
             let _ = connection.close(200, "OK".into()).await;
         }
+    }
+}
+
+/// As with [`Line::answer`].
+async fn create_channel(connection: &Connection) -> Result<Channel, BrokerError> {
+    let lost = async {
+        while connection.status().connected() {
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        channel = connection.create_channel() => {
+            channel.map_err(|error| cannot("open a channel", &error))
+        }
+        () = lost => Err(gone(LOST)),
     }
 }
 
@@ -136,8 +153,7 @@ pub(crate) struct Line {
 impl Line {
     /// Another channel on the same connection.
     pub(crate) async fn sibling(&self) -> Result<Channel, BrokerError> {
-        let channel = self.connection.create_channel().await;
-        channel.map_err(|error| cannot("open a channel", &error))
+        create_channel(&self.connection).await
     }
 
     /// The largest frame that both sides have agreed on, in bytes.
@@ -148,7 +164,7 @@ impl Line {
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         // The connection first: its channels hear of its end a moment later.
         if !self.connection.status().connected() {
-            return Err(gone("the connection to RabbitMQ was lost"));
+            return Err(gone(LOST));
         }
         if !self.channel.status().connected() {
             return Err(gone("RabbitMQ closed the channel"));
@@ -163,6 +179,19 @@ impl Line {
                 return error;
             }
             sleep(LOOK).await;
+        }
+    }
+
+    /// What the broker answers, or the end of the line. lapin answers whoever waits when a link is
+    /// lost, and who asks at that very moment waits for ever.
+    pub(crate) async fn answer<T>(
+        &self,
+        asking: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        tokio::select! {
+            biased;
+            answer = asking => answer,
+            error = self.broken() => Err(error),
         }
     }
 

@@ -109,12 +109,13 @@ impl RabbitMq {
 
     async fn open_source(&self, subscription: &Subscription) -> Result<RabbitSource, BrokerError> {
         let line = self.consuming.line(&self.address, &self.options).await?;
-        RabbitSource::open(line, &self.options, subscription).await
+        let opening = RabbitSource::open(line.clone(), &self.options, subscription);
+        line.answer(opening).await
     }
 
     async fn open_sink(&self) -> Result<RabbitSink, BrokerError> {
         let line = self.publishing.line(&self.address, &self.options).await?;
-        RabbitSink::open(line, &self.options).await
+        line.answer(RabbitSink::open(line.clone(), &self.options)).await
     }
 }
 

@@ -181,8 +181,11 @@ impl Source for RabbitSource {
 
     async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
         let (frames, too_late) = self.unsettled.settle(batch);
-        let written = self.write_all(&frames).await;
-        written.map_err(|error| lost("the channel of the deliveries", &error))?;
+        let writing = async {
+            let written = self.write_all(&frames).await;
+            written.map_err(|error| lost("the channel of the deliveries", &error))
+        };
+        self.line.answer(writing).await?;
         Ok(Settled::written().but_lost(too_late))
     }
 
@@ -190,9 +193,13 @@ impl Source for RabbitSource {
         if self.consumer.is_some() && self.prefetch == usize::from(prefetch) {
             return Ok(());
         }
-        self.cancel().await?;
-        self.prefetch = usize::from(prefetch);
-        if prefetch > 0 { self.begin().await } else { Ok(()) }
+        let line = self.line.clone();
+        let changing = async {
+            self.cancel().await?;
+            self.prefetch = usize::from(prefetch);
+            if prefetch > 0 { self.begin().await } else { Ok(()) }
+        };
+        line.answer(changing).await
     }
 
     async fn close(self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {

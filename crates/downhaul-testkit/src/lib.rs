@@ -1,5 +1,5 @@
-//! What Downhaul's tests share: the suite that every broker passes, and private brokers that a test
-//! starts, breaks and forgets.
+//! What Downhaul's tests share: the suite that every broker passes, an oracle that judges a run by
+//! its log, a proxy that breaks links, and private brokers that a test starts, breaks and forgets.
 //!
 //! ```no_run
 //! use downhaul_testkit::rabbitmq::Node;
@@ -12,6 +12,10 @@
 //!
 //! Nothing outlives the test: dropping a node removes it, and so does the death of the process.
 
+#[cfg(feature = "suite")]
+pub mod oracle;
+#[cfg(feature = "suite")]
+pub mod proxy;
 pub mod rabbitmq;
 #[cfg(feature = "suite")]
 pub mod suite;

@@ -43,7 +43,7 @@ impl IntoOutcomes for Failure {
     fn into_outcomes(self, count: usize) -> Vec<Outcome> {
         let Self { settlement, error } = self;
         let shared = Shared(Arc::new(error));
-        let failure = |shared| Failure { settlement: settlement.clone(), error: Box::new(shared) };
+        let failure = |shared| Self { settlement: settlement.clone(), error: Box::new(shared) };
         (0..count).map(|_| failure(shared.clone()).into_outcome()).collect()
     }
 }

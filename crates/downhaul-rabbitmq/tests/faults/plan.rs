@@ -1,0 +1,75 @@
+//! Which faults a run has, in which order and how bad: all of it follows from a seed.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use downhaul_testkit::proxy::{Cut, Direction};
+use fastrand::Rng;
+
+/// Each kind comes once, and so many more of the quick ones.
+const MORE: usize = 8;
+
+/// Something that happens to all links.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// They end.
+    Cut(Cut),
+    /// One ends after so many more bytes, which is nearly always within a frame.
+    HalfFrame(Direction, u64),
+    /// They fall silent.
+    Blackhole(Direction, Duration),
+    /// They are slow: all comes so much later.
+    Delay(Direction, Duration, Duration),
+    /// They are narrow: so many bytes a second.
+    Throttle(Direction, NonZeroU32, Duration),
+    /// They end, and there are no new ones for a while.
+    Refuse(Duration),
+    /// The broker's operator closes them.
+    Close,
+}
+
+/// The same for the same seed.
+pub(crate) fn plan(rng: &mut Rng) -> Vec<Fault> {
+    let mut faults = vec![
+        Fault::Cut(Cut::Finish),
+        Fault::Cut(Cut::Reset),
+        // Mid-publish and mid-delivery.
+        half_frame(rng, Direction::ToUpstream),
+        half_frame(rng, Direction::ToClient),
+        // The heartbeat is a second: after two the link counts as lost.
+        Fault::Blackhole(direction(rng), millis(rng, 200..900)),
+        Fault::Blackhole(direction(rng), millis(rng, 2_500..3_500)),
+        Fault::Delay(direction(rng), millis(rng, 50..400), millis(rng, 500..1_500)),
+        Fault::Throttle(direction(rng), rate(rng), millis(rng, 500..1_500)),
+        Fault::Refuse(millis(rng, 200..1_200)),
+        Fault::Close,
+    ];
+    faults.extend((0..MORE).map(|_| quick(rng)));
+    rng.shuffle(&mut faults);
+    faults
+}
+
+fn quick(rng: &mut Rng) -> Fault {
+    match rng.u8(..4) {
+        0 => Fault::Cut(Cut::Finish),
+        1 => Fault::Cut(Cut::Reset),
+        2 => half_frame(rng, Direction::ToUpstream),
+        _ => half_frame(rng, Direction::ToClient),
+    }
+}
+
+fn half_frame(rng: &mut Rng, direction: Direction) -> Fault {
+    Fault::HalfFrame(direction, rng.u64(1..20_000))
+}
+
+fn direction(rng: &mut Rng) -> Direction {
+    [Direction::ToUpstream, Direction::ToClient, Direction::Both][rng.usize(..3)]
+}
+
+fn rate(rng: &mut Rng) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(rng.u32(5_000..50_000))
+}
+
+fn millis(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_millis(rng.u64(range))
+}
