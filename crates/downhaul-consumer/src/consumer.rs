@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::hash::Hash;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ pub struct Consumer {
     parks_ordered: bool,
     kill_switch: Option<KillSwitch>,
     inbox: Option<Arc<dyn Inbox>>,
+    suspect_after: u32,
     handler_timeout: Duration,
     observer: Arc<dyn MessageObserver>,
 }
@@ -91,6 +93,51 @@ impl Consumer {
         Fut::Output: IntoOutcome,
     {
         Self::with_handler(subscription, Handler::new(handler))
+    }
+
+    /// Makes a consumer whose handler blocks its thread: it computes for long, or calls a library
+    /// that waits. It runs on the runtime's threads for that.
+    ///
+    /// A thread cannot be stopped from outside: such a handler looks at its context, by
+    /// [`Context::check`]. One that does not is left behind when its grace is over, and its message
+    /// comes again while it goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_consumer::{Consumer, Failure, Incoming, Subscription};
+    /// use downhaul_context::Context;
+    ///
+    /// fn thumbnail(ctx: Context, image: Incoming<bytes::Bytes>) -> Result<(), Failure> {
+    ///     for _line in image.body.chunks(1024) {
+    ///         ctx.check()?;
+    ///         // … compute …
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let consumer = Consumer::blocking(Subscription::new("thumbnails"), thumbnail).concurrency(2);
+    /// # let _ = consumer;
+    /// ```
+    pub fn blocking<M, F, R>(subscription: Subscription, handler: F) -> Self
+    where
+        M: Decode + 'static,
+        F: Fn(Context, Incoming<M>) -> R + Send + Sync + 'static,
+        R: IntoOutcome + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        Self::new(subscription, move |ctx, message| {
+            let handler = Arc::clone(&handler);
+            async move {
+                let working = tokio::task::spawn_blocking(move || handler(ctx, message));
+                match working.await {
+                    Ok(result) => result.into_outcome(),
+                    Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+                    // The runtime shuts down.
+                    Err(_) => Settlement::Release.into_outcome(),
+                }
+            }
+        })
     }
 
     /// Makes a consumer that gives messages to `handler` in [`Batches`].
@@ -128,6 +175,7 @@ impl Consumer {
             parks_ordered: false,
             kill_switch: None,
             inbox: None,
+            suspect_after: 3,
             handler_timeout: Duration::from_secs(300),
             observer: Arc::new(PlainObserver),
         }
@@ -206,6 +254,17 @@ impl Consumer {
     /// count as an attempt. A dead letter is not remembered: put back, it is handled again.
     pub fn dedupe(mut self, inbox: Arc<dyn Inbox>) -> Self {
         self.inbox = Some(inbox);
+        self
+    }
+
+    /// After how many deliveries of a message, none of which was settled, it is handled alone, with
+    /// nothing else at the same time. Default 3.
+    ///
+    /// A message that brings down the process takes with it all that the process holds, and comes
+    /// again with them. Handled alone it takes no others. This needs a broker that
+    /// [counts deliveries](crate::Capabilities::counts_deliveries); what was given back counts too.
+    pub fn alone_after(mut self, deliveries: u32) -> Self {
+        self.suspect_after = deliveries.max(1);
         self
     }
 
@@ -298,6 +357,7 @@ impl Consumer {
             queue: Name::from(self.subscription.queue()),
             dead_letter_queue: Name::from(self.subscription.dead_letter_queue()),
             system: broker.system(),
+            suspect_after: self.suspect_after,
             parks: broker.capabilities().delay,
             holds_key: self.ordered.is_some() && !self.parks_ordered,
             shared: Arc::clone(&shared),

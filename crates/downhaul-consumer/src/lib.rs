@@ -42,6 +42,7 @@
 mod batch;
 mod broker;
 mod consumer;
+mod dead_letters;
 mod decode;
 mod engine;
 mod error;
@@ -71,6 +72,7 @@ pub use crate::broker::{
     Verdict,
 };
 pub use crate::consumer::Consumer;
+pub use crate::dead_letters::{DeadLetters, ReplayError, Replayed};
 pub use crate::decode::{Decode, DecodeError, Json};
 pub use crate::engine::Rate;
 pub use crate::error::{BrokerError, BrokerErrorKind, PublishError, PublishErrorKind};

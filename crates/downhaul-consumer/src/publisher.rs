@@ -13,11 +13,14 @@ use crate::error::{BrokerError, PublishError, PublishErrorKind};
 use crate::message::Message;
 use crate::message::headers;
 use crate::observer::{MessageObserver, PlainObserver};
-use crate::publish::{Outgoing, PublishOutcome, Receipt};
+use crate::publish::{Outgoing, PublishOutcome, Receipt, Window};
 use crate::retry::backoff;
 
 /// The delays between attempts to open a sink: from the first to the longest.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// How much may be sent and not answered: messages, and bytes of payload.
+const WINDOW: (usize, usize) = (10_000, 64 << 20);
 
 /// Publishes to one broker. Clones share one sink, which is opened when first used and again when
 /// its link is lost.
@@ -53,6 +56,8 @@ struct Shared {
     sink: RwLock<Option<Arc<dyn Sink>>>,
     /// Held while a sink is opened, so that it is opened once for all who wait.
     opening: Mutex<()>,
+    /// What was sent and is not answered yet.
+    window: Window,
 }
 
 impl Publisher {
@@ -64,7 +69,17 @@ impl Publisher {
     /// Makes a publisher whose spans are made by `observer`.
     pub fn with_observer(broker: Arc<dyn Broker>, observer: Arc<dyn MessageObserver>) -> Self {
         let (sink, opening) = (RwLock::new(None), Mutex::new(()));
-        Self { shared: Arc::new(Shared { broker, observer, sink, opening }) }
+        let window = Window::new(WINDOW.0, WINDOW.1);
+        Self { shared: Arc::new(Shared { broker, observer, sink, opening, window }) }
+    }
+
+    /// Makes a publisher that has at most so many messages, and so many bytes of payload, sent and
+    /// not answered yet: [`send`](Self::send) waits for room. Default 10,000 messages and 64 MiB. A
+    /// message that is larger than that is sent alone.
+    pub fn with_window(broker: Arc<dyn Broker>, messages: usize, bytes: usize) -> Self {
+        let (sink, opening) = (RwLock::new(None), Mutex::new(()));
+        let (observer, window) = (Arc::new(PlainObserver), Window::new(messages, bytes));
+        Self { shared: Arc::new(Shared { broker, observer, sink, opening, window }) }
     }
 
     /// Publishes a message and waits until the broker has it.
@@ -127,7 +142,7 @@ impl Publisher {
     }
 
     /// Sends a message and returns the receipt for the broker's answer, so that many can be under
-    /// way at a time.
+    /// way at a time. Waits while the window is full of messages that are not answered.
     ///
     /// # Errors
     ///
@@ -137,9 +152,27 @@ impl Publisher {
     ///
     /// Dropping the future leaves it unknown whether the message was sent.
     pub async fn send(&self, ctx: &Context, outgoing: Outgoing) -> Result<Receipt, PublishError> {
+        let room = ctx.run(self.shared.window.enter(outgoing.message.payload().len())).await;
+        let place = room.map_err(|cause| not_sent(cause, None))?;
         let system = self.shared.broker.system();
         let (ctx, span) = self.shared.observer.publish(ctx.clone(), &outgoing, system);
-        self.hand_over(&ctx, outgoing).instrument(span).await
+        let receipt = self.hand_over(&ctx, outgoing).instrument(span).await?;
+        place.into_iter().for_each(|place| receipt.occupy(place));
+        Ok(receipt)
+    }
+
+    /// Waits until all that was [sent](Self::send) before is answered for, whoever holds the
+    /// receipts; they tell what the answers are.
+    ///
+    /// # Errors
+    ///
+    /// The end of `ctx`, if that comes first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn flush(&self, ctx: &Context) -> Result<(), Cause> {
+        ctx.run(self.shared.window.empty()).await
     }
 
     /// Publishes messages, all under way at a time, and waits until the broker has them all.

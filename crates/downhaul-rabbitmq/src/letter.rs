@@ -83,7 +83,19 @@ pub(crate) fn read(token: Token, delivery: lapin::message::Delivery) -> Delivery
     // Without an exchange the routing key is the name of a queue, and the topic is not known.
     let is_topic = !exchange.as_str().is_empty();
     let topic = is_topic.then(|| Name::from(routing_key.as_str()));
-    Delivery::new(token, message).with_topic(topic).redelivered(u32::from(redelivered))
+    let redeliveries = counted(&properties).unwrap_or_else(|| u32::from(redelivered));
+    Delivery::new(token, message).with_topic(topic).redelivered(redeliveries)
+}
+
+/// How often a quorum queue has delivered it before. A classic queue does not count.
+fn counted(properties: &BasicProperties) -> Option<u32> {
+    let headers = properties.headers().as_ref()?;
+    match headers.inner().get("x-delivery-count")? {
+        AMQPValue::LongLongInt(count) => u32::try_from(*count).ok(),
+        AMQPValue::LongInt(count) => u32::try_from(*count).ok(),
+        AMQPValue::LongUInt(count) => Some(*count),
+        _ => None,
+    }
 }
 
 fn table(message: &Message) -> Result<FieldTable, BrokerError> {

@@ -48,6 +48,10 @@ pub(crate) struct Flow {
     /// Where messages are handled in batches: what gathers them and who handles them.
     batches: Option<(Batcher, BatchHandler)>,
     waiting: Waiting,
+    /// A message that may have brought down who handled it, until nothing else is handled.
+    suspect: Option<Job>,
+    /// Whether what is being handled is such a message.
+    is_alone: bool,
     crew: Crew,
     /// What is over and not settled yet.
     ends: Vec<(Token, End)>,
@@ -83,6 +87,8 @@ impl Flow {
             schedule: Schedule::default(),
             batches: batches.map(|(policy, handler)| (Batcher::new(policy), handler)),
             waiting: Waiting::default(),
+            suspect: None,
+            is_alone: false,
             crew: Crew::default(),
             ends: Vec::new(),
             verdicts: Vec::new(),
@@ -119,7 +125,7 @@ impl Flow {
     /// How many have arrived and are not begun.
     fn buffered(&self) -> usize {
         let gathered = self.batches.as_ref().map_or(0, |(batcher, _)| batcher.len());
-        self.schedule.len() + gathered
+        self.schedule.len() + gathered + usize::from(self.suspect.is_some())
     }
 
     /// Until when nothing may begin because too much has failed.
@@ -207,11 +213,30 @@ impl Flow {
     }
 
     fn has_place(&self) -> bool {
-        self.crew.len() < usize::from(self.settings.concurrency())
+        let is_free = !self.is_alone && self.suspect.is_none();
+        let concurrency = if is_free { usize::from(self.settings.concurrency()) } else { 1 };
+        self.crew.len() < concurrency
     }
 
-    /// The next message that may begin now; else notes when one may.
+    /// The next message that may begin now. One that was delivered again and again without a word
+    /// about it may have brought down its consumers: it is handled alone, so that it takes no
+    /// others with it.
     fn next_job(&mut self, now: Instant) -> Option<Job> {
+        let job = match self.suspect.take() {
+            Some(suspect) => suspect,
+            None => self.next_ready(now)?,
+        };
+        let is_suspect = job.meta.redeliveries >= self.processor.suspect_after;
+        if is_suspect && self.crew.len() > 0 {
+            self.suspect = Some(job);
+            return None;
+        }
+        self.is_alone = is_suspect;
+        Some(job)
+    }
+
+    /// The next message that is ready; else notes when one may be.
+    fn next_ready(&mut self, now: Instant) -> Option<Job> {
         let next_due = self.waiting.next_due();
         if !self.schedule.has_ready() && next_due.is_none_or(|due| due > now) {
             self.wake_at = next_due;
@@ -350,9 +375,12 @@ impl Flow {
     fn take_out_unbegun(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
         let batches = self.batches.as_mut();
         let gathered = batches.map(|(batcher, _)| batcher.take_out(lanes)).unwrap_or_default();
-        gathered.iter().for_each(|job| self.schedule.done(job.ticket.key));
+        let leaves = |job: &mut Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
+        let suspect = self.suspect.take_if(leaves);
+        let begun: Vec<Job> = gathered.into_iter().chain(suspect).collect();
+        begun.iter().for_each(|job| self.schedule.done(job.ticket.key));
         let mut tokens = self.schedule.take_out(lanes);
-        tokens.extend(gathered.iter().map(|job| job.ticket.token));
+        tokens.extend(begun.iter().map(|job| job.ticket.token));
         tokens.sort_unstable();
         tokens
     }

@@ -2,13 +2,14 @@
 
 use std::num::ParseIntError;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use downhaul_consumer::headers::{DEAD_ERROR, DEAD_REASON, FIRST_FAILED, ORIGIN_QUEUE, TOPIC};
 use downhaul_consumer::{
-    Consumer, Failure, Incoming, KillSwitch, MemoryBroker, Message, MessageObserver, Meta,
-    Outgoing, Processed, Publisher, RetryPolicy, Settlement,
+    Broker, Consumer, DeadLetters, Failure, Incoming, KillSwitch, MemoryBroker, Message,
+    MessageObserver, Meta, Outgoing, Processed, Publisher, ReplayError, RetryPolicy, Settlement,
+    Verdict,
 };
 use downhaul_context::{Context, Instant};
 use tokio::sync::mpsc;
@@ -199,4 +200,98 @@ async fn many_messages_are_published_at_a_time_and_the_first_failure_is_told() {
     let error = publisher.publish_all(&ctx, [to("t"), to("nobody"), to("t")]).await.unwrap_err();
     assert!(error.to_string().contains("no queue"), "{error}");
     until(|| consumer.tally().acked == 4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_may_have_brought_down_its_consumers_is_handled_alone() {
+    let (ctx, canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let now = Arc::new(AtomicUsize::new(0));
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let handle = move |_: Context, message: Incoming<Message>| {
+        let (now, sender) = (Arc::clone(&now), sender.clone());
+        async move {
+            let others = now.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            let _ = sender.send((message.id().to_owned(), others, now.load(Ordering::SeqCst)));
+            now.fetch_sub(1, Ordering::SeqCst);
+        }
+    };
+    publish_undelivered(&broker, "suspect", 3).await;
+    let consumer = Consumer::new(subscription(), handle).concurrency(4);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 12).await;
+    until(|| handle.tally().acked == 13).await;
+    let mut most = 0;
+    for _ in 0..13 {
+        let (id, before, after) = seen.recv().await.unwrap();
+        most = most.max(after);
+        if id == "suspect" {
+            assert_eq!((before, after), (0, 1), "others at the same time");
+        }
+    }
+    assert_eq!(most, 4, "nobody else is alone");
+    canceller.cancel();
+}
+
+/// Puts a message into the queue that was delivered so often and never settled.
+async fn publish_undelivered(broker: &MemoryBroker, id: &'static str, times: u32) {
+    let ctx = Context::background();
+    drop(broker.source(&ctx, &subscription()).await.unwrap());
+    publish_numbers(broker, 1).await;
+    publish(broker, Message::new("").with_id(id)).await;
+    for _ in 0..times {
+        let mut source = broker.source(&ctx, &subscription()).await.unwrap();
+        source.next(&mut Vec::new()).await.unwrap();
+    }
+    // Only the suspect was there all the time.
+    let mut source = broker.source(&ctx, &subscription().with_prefetch(1)).await.unwrap();
+    let mut events = Vec::new();
+    source.next(&mut events).await.unwrap();
+    let first = events.remove(0).into_delivery().unwrap();
+    assert_eq!(first.redeliveries, times);
+    source.settle(&[(first.token, Verdict::Ack)]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_are_put_back_as_they_were() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, fails) = (MemoryBroker::new(), Arc::new(AtomicBool::new(true)));
+    let failing = Arc::clone(&fails);
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let handle = move |_: Context, message: Incoming<Message>| {
+        let fails = failing.load(Ordering::SeqCst);
+        let _ = sender.send((message.attempt(), message.topic().map(str::to_owned)));
+        async move { if fails { Err(Failure::permanent("the shop is down")) } else { Ok(()) } }
+    };
+    let handle = spawn(Consumer::new(subscription(), handle), &ctx, &broker).await;
+    publish_numbers(&broker, 4).await;
+    until(|| handle.tally().dead_lettered == 4).await;
+    let letters = DeadLetters::of("q", Arc::new(broker.clone()));
+    fails.store(false, Ordering::SeqCst);
+    let replayed = letters.replay(&ctx, 2, |letter| letter.id() != "0").await.unwrap();
+    assert_eq!((replayed.put_back, replayed.left), (2, 2));
+    until(|| handle.tally().acked == 2).await;
+    for _ in 0..6 {
+        assert_eq!(seen.recv().await.unwrap(), (1, Some("t".to_owned())));
+    }
+    let ids: Vec<_> = broker.ready("q.dead").iter().map(|one| one.id().to_owned()).collect();
+    assert_eq!(ids, ["0", "3"]);
+    let again = letters.replay(&ctx, 10, |_| true).await.unwrap();
+    assert_eq!((again.put_back, again.left), (2, 0));
+    until(|| handle.tally().acked == 4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_cannot_be_put_back_stays_one() {
+    let ctx = Context::background();
+    let broker = MemoryBroker::new();
+    drop(broker.source(&ctx, &subscription()).await.unwrap());
+    let letter = Message::new("").with_header(ORIGIN_QUEUE, "gone");
+    let publisher = Publisher::new(Arc::new(broker.clone()));
+    publisher.publish(&ctx, Outgoing::to_queue("q.dead", letter)).await.unwrap();
+    let letters = DeadLetters::of("q", Arc::new(broker.clone()));
+    let error = letters.replay(&ctx, 10, |_| true).await.unwrap_err();
+    assert!(matches!(error, ReplayError::Publish(_)), "{error}");
+    assert_eq!(broker.depth("q.dead").ready, 1);
 }

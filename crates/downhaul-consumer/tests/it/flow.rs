@@ -137,3 +137,18 @@ async fn handlers_that_compute_use_all_threads() {
     handle.drain();
     handle.settled().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn handlers_that_block_leave_the_threads_of_the_runtime_to_others() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    // Both must be in their handlers at once, on a runtime of one thread.
+    let meeting = Arc::new(std::sync::Barrier::new(2));
+    let block = move |_: Context, message: Incoming<Message>| {
+        meeting.wait();
+        assert_ne!(message.id(), "1", "planted");
+    };
+    let handle = spawn(Consumer::blocking(subscription(), block), &ctx, &broker).await;
+    publish_numbers(&broker, 2).await;
+    until(|| handle.tally().acked == 1 && handle.tally().dead_lettered == 1).await;
+}

@@ -1,9 +1,16 @@
 //! What is known of a message whose publish failed.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use downhaul_consumer::{Message, Outgoing, PublishErrorKind, Publisher};
+use async_trait::async_trait;
+use downhaul_consumer::{
+    Broker, BrokerError, BrokerErrorKind, Message, Outgoing, PublishErrorKind, PublishOutcome,
+    Publisher, Receipt, ReceiptSender, Sink, Source, Subscription,
+};
 use downhaul_context::{CauseKind, Context};
+use tokio::time::timeout;
 
 use crate::scripted::{Scripted, Send};
 
@@ -76,4 +83,90 @@ async fn once_in_doubt_a_message_stays_unknown_whatever_is_said_of_a_later_try()
         let error = publisher.publish_until_known(&ctx, message()).await.unwrap_err();
         assert_eq!(error.kind(), PublishErrorKind::Unknown, "{said}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_under_way_than_the_window_allows() {
+    let broker = Arc::new(Held::default());
+    let publisher = Publisher::with_window(broker.clone(), 3, 1000);
+    let ctx = Context::background();
+    let send = |size| publisher.send(&ctx, Outgoing::to_topic("t", Message::new(vec![0; size])));
+    let receipts = [send(10).await.unwrap(), send(10).await.unwrap(), send(10).await.unwrap()];
+    assert!(timeout(SECOND, send(10)).await.is_err(), "three are under way");
+    broker.answer(1);
+    let fourth = send(10).await.unwrap();
+    broker.answer(3);
+    // Nobody waited for the receipts, and their places are free.
+    drop(receipts);
+    assert!(matches!(fourth.await, PublishOutcome::Confirmed));
+    let large = send(900).await.unwrap();
+    assert!(timeout(SECOND, send(200)).await.is_err(), "by bytes, there is no room");
+    broker.answer(1);
+    large.await;
+    let larger_than_all = send(5000).await.unwrap();
+    assert!(timeout(SECOND, send(1)).await.is_err());
+    drop(larger_than_all);
+    assert!(timeout(SECOND, send(1)).await.is_err(), "a receipt that is dropped is still open");
+    broker.answer(1);
+    drop(send(1).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn flushing_waits_for_every_answer_and_ends_with_its_context() {
+    let broker = Arc::new(Held::default());
+    let publisher = Publisher::new(broker.clone());
+    let ctx = Context::background();
+    publisher.flush(&ctx).await.unwrap();
+    for _ in 0..3 {
+        drop(publisher.send(&ctx, message()).await.unwrap());
+    }
+    broker.answer(2);
+    let (bounded, _canceller) = ctx.with_timeout(SECOND);
+    assert_eq!(publisher.flush(&bounded).await.unwrap_err().kind(), CauseKind::Deadline);
+    broker.answer(1);
+    publisher.flush(&ctx).await.unwrap();
+}
+
+/// A broker that takes every message and answers when it is told to.
+#[derive(Clone, Debug, Default)]
+struct Held(Arc<Mutex<VecDeque<ReceiptSender>>>);
+
+impl Held {
+    fn answer(&self, count: usize) {
+        for _ in 0..count {
+            self.0.lock().unwrap().pop_front().unwrap().resolve(PublishOutcome::Confirmed);
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Held {
+    fn system(&self) -> &'static str {
+        "held"
+    }
+
+    async fn source(
+        &self,
+        _ctx: &Context,
+        _subscription: &Subscription,
+    ) -> Result<Box<dyn Source>, BrokerError> {
+        Err(BrokerError::new(BrokerErrorKind::Configuration, "it only publishes"))
+    }
+
+    async fn sink(&self, _ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    async fn close(&self, _ctx: &Context) {}
+}
+
+#[async_trait]
+impl Sink for Held {
+    async fn send(&self, _outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
+        let (sender, receipt) = Receipt::pending();
+        self.0.lock().unwrap().push_back(sender);
+        Ok(receipt)
+    }
+
+    async fn close(&self, _ctx: &Context) {}
 }

@@ -51,7 +51,7 @@ pub(super) async fn run(
     let Some(error) = error.map(Arc::new) else { return };
     tracing::debug!(error = error.chain(), "a sink has ended");
     let unknown =
-        |sender: ReceiptSender| drop(sender.send(PublishOutcome::Unknown(Arc::clone(&error))));
+        |sender: ReceiptSender| sender.resolve(PublishOutcome::Unknown(Arc::clone(&error)));
     ledger.abandon().for_each(|(sender, _room)| unknown(sender));
     while let Ok(command) = inbox.try_recv() {
         if let Command::Publish(order) = command {
@@ -127,8 +127,7 @@ fn resolve(ledger: &mut Ledger<Waiting>, answers: Answers) -> lapin::Result<()> 
     let answers = answers.into_iter().filter_map(|answer| answer.map_err(|e| error = Some(e)).ok());
     let answers = answers.collect();
     for ((sender, _room), fate) in ledger.settle(answers) {
-        // Nobody has to wait for a receipt.
-        let _ = sender.send(match fate {
+        sender.resolve(match fate {
             Fate::Confirmed => PublishOutcome::Confirmed,
             Fate::Nacked => PublishOutcome::Nacked,
             Fate::Returned(words) => PublishOutcome::Returned(words),

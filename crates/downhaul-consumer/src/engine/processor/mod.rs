@@ -46,6 +46,8 @@ pub(crate) struct Processor {
     pub(crate) queue: Name,
     pub(crate) dead_letter_queue: Name,
     pub(crate) system: &'static str,
+    /// After how many deliveries of a message, none of which was settled, it is handled alone.
+    pub(crate) suspect_after: u32,
     /// Whether the broker can hold a message back.
     pub(crate) parks: bool,
     /// Whether a failed message holds up those of its key behind it until it is done.

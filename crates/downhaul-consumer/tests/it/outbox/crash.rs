@@ -55,7 +55,7 @@ impl Sink for Hesitant {
         let (answer, later) = Receipt::pending();
         tokio::spawn(async move {
             yield_now().await;
-            let _ = answer.send(receipt.await);
+            answer.resolve(receipt.await);
         });
         Ok(later)
     }

@@ -106,7 +106,7 @@ impl Sink for Puppet {
                 let (sender, receipt) = Receipt::pending();
                 tokio::spawn(async move {
                     sleep(after).await;
-                    let _ = sender.send(PublishOutcome::Confirmed);
+                    sender.resolve(PublishOutcome::Confirmed);
                 });
                 return Ok(receipt);
             }

@@ -1,14 +1,15 @@
 //! What is handed to a sink and what comes back.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
+mod receipt;
+mod window;
 
-use tokio::sync::oneshot;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::BrokerError;
 use crate::message::{Message, Name};
+pub use crate::publish::receipt::{Receipt, ReceiptSender};
+pub(crate) use crate::publish::window::Window;
 
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,51 +73,4 @@ pub enum PublishOutcome {
     Returned(String),
     /// The link was lost before an answer. It may or may not be in its queues.
     Unknown(Arc<BrokerError>),
-}
-
-/// A future for the broker's answer to one message.
-///
-/// Dropping it does not take the message back.
-#[derive(Debug)]
-#[must_use = "a message is only safe once its receipt says so"]
-pub struct Receipt(State);
-
-#[derive(Debug)]
-enum State {
-    Known(Option<PublishOutcome>),
-    Pending(oneshot::Receiver<PublishOutcome>),
-}
-
-/// Resolves a [`Receipt`]; dropping it unresolved makes the outcome unknown.
-pub type ReceiptSender = oneshot::Sender<PublishOutcome>;
-
-impl Receipt {
-    /// A receipt that is resolved later.
-    pub fn pending() -> (ReceiptSender, Self) {
-        let (sender, receiver) = oneshot::channel();
-        (sender, Self(State::Pending(receiver)))
-    }
-
-    /// A receipt whose outcome is known already.
-    pub fn resolved(outcome: PublishOutcome) -> Self {
-        Self(State::Known(Some(outcome)))
-    }
-}
-
-impl Future for Receipt {
-    type Output = PublishOutcome;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<PublishOutcome> {
-        match &mut self.0 {
-            State::Known(outcome) => Poll::Ready(outcome.take().unwrap_or_else(unresolved)),
-            State::Pending(receiver) => {
-                Pin::new(receiver).poll(cx).map(|sent| sent.unwrap_or_else(|_| unresolved()))
-            }
-        }
-    }
-}
-
-fn unresolved() -> PublishOutcome {
-    let kind = crate::error::BrokerErrorKind::Closed;
-    PublishOutcome::Unknown(Arc::new(BrokerError::new(kind, "the sink closed before the answer")))
 }

@@ -1,0 +1,168 @@
+//! [`DeadLetters`]: what was given up, to be looked at and put back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_context::{Cause, Context};
+
+use crate::broker::{Broker, Delivery, Event, Source, Token, Verdict};
+use crate::error::{BrokerError, PublishError};
+use crate::message::{Message, headers};
+use crate::publish::Outgoing;
+use crate::publisher::Publisher;
+use crate::subscription::Subscription;
+
+/// How many letters are held at most while others are looked for.
+const MOST_HELD: u16 = 1_000;
+
+/// The dead letters of one queue.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_consumer::{DeadLetters, MemoryBroker};
+/// use downhaul_context::Context;
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let letters = DeadLetters::of("inventory", Arc::new(MemoryBroker::new()));
+/// let (ctx, _canceller) = Context::background().with_timeout(Duration::from_secs(60));
+///
+/// // The shop was down: try those of today again, a hundred at most.
+/// let replayed = letters.replay(&ctx, 100, |letter| letter.headers().get("shop").is_some()).await?;
+/// println!("{} put back, {} left alone", replayed.put_back, replayed.left);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    queue: String,
+    broker: Arc<dyn Broker>,
+    publisher: Publisher,
+    quiet: Duration,
+}
+
+/// What became of the letters that were looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// Back in their queue, for a first attempt.
+    pub put_back: usize,
+    /// Looked at, and still dead letters.
+    pub left: usize,
+}
+
+/// Why no more letters were put back. Those that were stay so; the others are still dead letters.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The dead letters cannot be read.
+    #[error("the dead letters cannot be read")]
+    Source(#[from] BrokerError),
+    /// A letter cannot be published to its queue.
+    #[error("a dead letter cannot be put back")]
+    Publish(#[from] PublishError),
+    /// The context ended.
+    #[error("the end came before the last letter")]
+    Ended(#[source] Cause),
+}
+
+impl DeadLetters {
+    /// Those of a queue: in the queue of its name and `.dead`.
+    pub fn of(queue: impl Into<String>, broker: Arc<dyn Broker>) -> Self {
+        let publisher = Publisher::new(Arc::clone(&broker));
+        Self { queue: queue.into(), broker, publisher, quiet: Duration::from_secs(1) }
+    }
+
+    /// How long nothing must have come before these count as all the letters there are. Default
+    /// 1 s.
+    #[must_use]
+    pub fn quiet(mut self, quiet: Duration) -> Self {
+        self.quiet = quiet;
+        self
+    }
+
+    /// Puts the letters that `wanted` says back into the queue that they come from, at most `limit`
+    /// of them, without what made them dead letters: they begin with their first attempt.
+    ///
+    /// Each is confirmed in its queue before it is acknowledged, so that none is lost; one may be
+    /// in both, if the end comes in between. The others are given back. At most 1,000 of those are
+    /// looked at.
+    ///
+    /// # Errors
+    ///
+    /// A [`ReplayError`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half-way, no letter is lost; see above.
+    pub async fn replay(
+        &self,
+        ctx: &Context,
+        limit: usize,
+        mut wanted: impl FnMut(&Message) -> bool,
+    ) -> Result<Replayed, ReplayError> {
+        let letters = Subscription::new(format!("{}.dead", self.queue)).with_prefetch(MOST_HELD);
+        let mut source = self.broker.source(ctx, &letters).await?;
+        let (mut replayed, mut held) = (Replayed::default(), Vec::new());
+        while replayed.put_back < limit && held.len() < usize::from(MOST_HELD) {
+            let letters = self.next(ctx, &mut *source).await?;
+            if letters.is_empty() {
+                break;
+            }
+            for letter in letters {
+                if replayed.put_back < limit && wanted(&letter.message) {
+                    self.put_back(ctx, &mut *source, letter).await?;
+                    replayed.put_back += 1;
+                } else {
+                    held.push((letter.token, Verdict::Release));
+                }
+            }
+        }
+        replayed.left = held.len();
+        source.settle(&held).await?;
+        source.close(ctx).await?;
+        Ok(replayed)
+    }
+
+    /// The next letters; none when it has been quiet for long enough.
+    async fn next(
+        &self,
+        ctx: &Context,
+        source: &mut dyn Source,
+    ) -> Result<Vec<Delivery>, ReplayError> {
+        let mut events = Vec::new();
+        let next = tokio::time::timeout(self.quiet, source.next(&mut events));
+        if let Ok(arrived) = ctx.run(next).await.map_err(ReplayError::Ended)? {
+            arrived?;
+        }
+        Ok(events.into_iter().filter_map(Event::into_delivery).collect())
+    }
+
+    async fn put_back(
+        &self,
+        ctx: &Context,
+        source: &mut dyn Source,
+        letter: Delivery,
+    ) -> Result<(), ReplayError> {
+        let Delivery { token, mut message, .. } = letter;
+        let queue = message.headers_mut().remove(headers::ORIGIN_QUEUE);
+        let queue = queue.unwrap_or_else(|| self.queue.clone());
+        let marks = [
+            headers::ATTEMPT,
+            headers::DEAD_ERROR,
+            headers::DEAD_REASON,
+            headers::DEADLINE,
+            headers::FIRST_FAILED,
+        ];
+        for mark in marks {
+            message.headers_mut().remove(mark);
+        }
+        self.publisher.publish(ctx, Outgoing::to_queue(queue, message)).await?;
+        let acknowledged: [(Token, Verdict); 1] = [(token, Verdict::Ack)];
+        source.settle(&acknowledged).await?;
+        Ok(())
+    }
+}
