@@ -116,7 +116,7 @@ impl Consumer {
     ///     Ok(())
     /// }
     ///
-    /// let consumer = Consumer::blocking(Subscription::new("thumbnails"), thumbnail).concurrency(2);
+    /// let consumer = Consumer::blocking(Subscription::new("images"), thumbnail).concurrency(2);
     /// # let _ = consumer;
     /// ```
     pub fn blocking<M, F, R>(subscription: Subscription, handler: F) -> Self
@@ -250,8 +250,8 @@ impl Consumer {
     /// An id is claimed under the [name](Self::named) of the consumer before the handler is called,
     /// and committed when that has succeeded and what it emits is confirmed, before the message is
     /// acknowledged: what fails is handled again. A message that another holds is looked at again
-    /// after 5 s, or when the lease is over, which is longer than an attempt may take; that does not
-    /// count as an attempt. A dead letter is not remembered: put back, it is handled again.
+    /// after 5 s, or when the lease is over, which is longer than an attempt may take; that is no
+    /// attempt. A dead letter is not remembered: put back, it is handled again.
     pub fn dedupe(mut self, inbox: Arc<dyn Inbox>) -> Self {
         self.inbox = Some(inbox);
         self

@@ -20,7 +20,7 @@ const MOST_HELD: u16 = 1_000;
 /// # Examples
 ///
 /// ```
-/// use downhaul_consumer::{DeadLetters, MemoryBroker};
+/// use downhaul_consumer::{DeadLetters, MemoryBroker, Message};
 /// use downhaul_context::Context;
 /// use std::sync::Arc;
 /// use std::time::Duration;
@@ -31,7 +31,8 @@ const MOST_HELD: u16 = 1_000;
 /// let (ctx, _canceller) = Context::background().with_timeout(Duration::from_secs(60));
 ///
 /// // The shop was down: try those of today again, a hundred at most.
-/// let replayed = letters.replay(&ctx, 100, |letter| letter.headers().get("shop").is_some()).await?;
+/// let of_the_shop = |letter: &Message| letter.headers().get("shop").is_some();
+/// let replayed = letters.replay(&ctx, 100, of_the_shop).await?;
 /// println!("{} put back, {} left alone", replayed.put_back, replayed.left);
 /// # Ok(())
 /// # }

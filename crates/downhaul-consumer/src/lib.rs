@@ -4,10 +4,29 @@
 //! [`Context`](downhaul_context::Context) that carries the request id, the deadline and the word to
 //! stop. What the handler returns settles the message. See [`Consumer`] for a whole program.
 //!
+//! # What to reach for
+//!
+//! | I want to | with |
+//! |---|---|
+//! | handle messages one by one; many in one call | [`Consumer::new`]; [`Consumer::batches`] |
+//! | handle them on threads that may block | [`Consumer::blocking`] |
+//! | keep the order of what belongs together | [`Consumer::ordered`], [`Message::with_key`] |
+//! | say how much at a time | [`Settings`], also while it runs: [`ConsumerHandle::set`] |
+//! | try again, give up | [`Failure`], [`RetryPolicy`], [`Consumer::classify`] |
+//! | put dead letters back | [`DeadLetters`] |
+//! | let messages lie while all of them fail | [`KillSwitch`] |
+//! | process each message once | [`Consumer::dedupe`], [`inbox`] |
+//! | publish if and only if a transaction commits | [`outbox`] |
+//! | start, pause, resume, drain, stop, abort, restart | [`ConsumerHandle`] |
+//! | see what goes on | [`ConsumerHandle::snapshot`], [`MessageObserver`] |
+//! | publish, and know what became of it | [`Publisher`] |
+//! | a broker for tests, or for a service of one process | [`MemoryBroker`] |
+//! | another broker | [`Broker`], [`Source`], [`Sink`] |
+//!
 //! # Rules of use
 //!
-//! 1. Handlers must be idempotent: a message is delivered at least once. Its [id](Incoming::id)
-//!    tells a duplicate.
+//! 1. Handlers must be idempotent, or the consumer must [dedupe](Consumer::dedupe): a message is
+//!    delivered at least once. Its [id](Incoming::id) tells a duplicate.
 //! 2. Return an error to try again, [`Failure::permanent`] to give up. Never loop inside a handler
 //!    for ever.
 //! 3. Wrap waiting in [`Context::run`](downhaul_context::Context::run), so that stopping does not
@@ -19,8 +38,8 @@
 //!
 //! A message whose publish was confirmed is given to a handler until it is acknowledged or in the
 //! dead-letter queue. Duplicates occur when the link or the process is lost between the work and
-//! its settlement, and when an unknown publish is repeated. Each guarantee is a scenario that every
-//! broker passes, in `downhaul-testkit`:
+//! its settlement, and when an unknown publish is repeated. Each guarantee names its test; those
+//! that are scenarios of `downhaul-testkit` are passed by every broker:
 //!
 //! 1. Nothing is lost with the link (`a_lost_link_loses_no_message`), nor by stopping
 //!    (`stopping_finishes_what_is_begun_and_releases_the_rest`).
@@ -30,14 +49,22 @@
 //!    dead letter with its reason (`a_message_that_cannot_be_decoded_is_a_dead_letter`,
 //!    `a_panic_is_a_dead_letter`,
 //!    `a_message_that_keeps_failing_is_a_dead_letter_after_its_attempts`).
-//! 4. After `pause` or `stop` has settled, no handler starts (`a_paused_consumer_starts_nothing`).
+//! 4. After `pause` or `stop`, no handler begins
+//!    (`after_the_word_to_stop_nothing_begins_though_all_is_ready_at_once`).
 //! 5. What an outcome emits is confirmed before the message is acknowledged
 //!    (`what_a_handler_emits_is_confirmed_before_the_ack`).
+//! 6. Messages of one key of an ordered consumer are handled one after the other, in the order in
+//!    which they came (`messages_of_a_key_wait_for_each_other_and_no_others_do`).
+//! 7. An id is remembered as processed when it was, and not before
+//!    (`a_message_whose_first_attempt_failed_is_handled_again`).
+//! 8. A stop is over in its budgets, and says what it left
+//!    (`the_report_of_a_stop_has_a_line_a_stage`).
 //!
 //! # What it does not do
 //!
-//! It does not order messages by key, batch, limit rates or remember ids yet. The memory broker
-//! keeps nothing on disk.
+//! It keeps no order between two consumers of one queue, unless the broker has partitions. It does
+//! not count attempts that were lost with a link. It has no transactions over broker and database:
+//! that is what [`outbox`] and [`inbox`] are for. The memory brokers keep nothing on disk.
 
 mod batch;
 mod broker;

@@ -27,8 +27,8 @@ pub trait MessageObserver: Debug + Send + Sync + 'static {
         (ctx, span)
     }
 
-    /// Called before a handler of batches is: returns the context that it gets, and the span that it
-    /// runs in.
+    /// Called before a handler of batches is: returns the context that it gets, and the span that
+    /// it runs in.
     fn process_batch(&self, ctx: Context, batch: &[Meta]) -> (Context, Span) {
         let queue = batch.first().map_or("", |meta| &*meta.queue);
         let span = tracing::info_span!("message.process", queue, messages = batch.len());

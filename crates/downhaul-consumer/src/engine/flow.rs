@@ -145,7 +145,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Begins what may begin, up to [`TURN`] messages and until there is news, and returns how many.
+    /// Begins what may begin, up to [`TURN`] messages and until there is news. Returns how many.
     /// With `flush`, batches do not wait until they are full or due.
     pub(crate) fn begin(&mut self, flush: bool, is_news: impl Fn() -> bool) -> usize {
         self.wake_at = None;

@@ -140,6 +140,7 @@ impl Session {
         let end = self.next_end(phase);
         let (ctx, ended) = (&self.ctx, phase == Phase::Draining && !self.ctx.is_done());
         let (Parts { broker, subscription, .. }, prefetch) = (&self.parts, self.flow.prefetch());
+        let opening = self.opening.next(ctx, broker, subscription, prefetch);
         let time = async {
             match end {
                 Some(at) => sleep_until(at).await,
@@ -148,7 +149,7 @@ impl Session {
         };
         tokio::select! {
             biased;
-            opened = self.opening.next(ctx, broker, subscription, prefetch), if opens => News::Opened(opened),
+            opened = opening, if opens => News::Opened(opened),
             happening = self.flow.next() => News::Flow(happening),
             _ = ctx.done(), if ended => News::Time,
             () = time => News::Time,

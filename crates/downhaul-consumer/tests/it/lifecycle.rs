@@ -1,5 +1,6 @@
 //! What handles tell a consumer, and what it tells them.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use downhaul_consumer::{
@@ -127,7 +128,7 @@ async fn a_consumer_can_be_paused_while_it_starts_and_while_its_link_is_lost() {
     broker.set_reachable(false);
     let handle = |_: Context, _: Incoming<Message>| async {};
     let consumer = Consumer::new(subscription(), handle);
-    let handle = consumer.spawn(&ctx, std::sync::Arc::new(broker.clone()));
+    let handle = consumer.spawn(&ctx, Arc::new(broker.clone()));
     handle.pause();
     handle.wait_for(|status| status.wanted == Wanted::Pause).await.unwrap();
     broker.set_reachable(true);
@@ -150,4 +151,30 @@ async fn who_waits_for_a_state_of_a_consumer_that_ends_is_told() {
     let handle = spawn(Consumer::new(subscription(), handle), &ctx, &MemoryBroker::new()).await;
     canceller.cancel();
     assert!(handle.wait_for(|status| status.state == State::Paused).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_word_to_stop_nothing_begins_though_all_is_ready_at_once() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let itself: Arc<OnceLock<ConsumerHandle>> = Arc::default();
+    let handle = Arc::clone(&itself);
+    let stop_it = move |_: Context, _: Incoming<Message>| {
+        handle.get().unwrap().stop();
+        async {}
+    };
+    broker.set_reachable(false);
+    let consumer = Consumer::new(subscription(), stop_it);
+    let handle = consumer.spawn(&ctx, Arc::new(broker.clone()));
+    itself.set(handle.clone()).unwrap();
+    let paused = {
+        handle.pause();
+        broker.set_reachable(true);
+        handle.settled().await
+    };
+    assert_eq!(paused, State::Paused);
+    publish_numbers(&broker, 5).await;
+    handle.resume();
+    handle.wait_for(|status| status.state == State::Stopped).await.unwrap();
+    assert_eq!((handle.tally().acked, broker.depth("q").ready), (1, 4));
 }

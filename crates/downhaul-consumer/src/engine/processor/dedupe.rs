@@ -15,8 +15,8 @@ use crate::inbox::{Claim, Commit, Inbox, Ticket};
 use crate::settlement::Settlement;
 use crate::tally::End;
 
-/// How soon a message that another holds is looked at again. The other is done long before its lease
-/// is over, unless it died.
+/// How soon a message that another holds is looked at again. The other is done long before its
+/// lease is over, unless it died.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What tells duplicates, if anything does.

@@ -104,8 +104,9 @@ impl SqliteOutbox {
 
     /// Writes a message in your own transaction. It is published if the transaction commits.
     ///
-    /// Messages of the same [key](crate::Message::with_key) are published in the order in which they were written. The request
-    /// id and the trace of `ctx` travel with the message, unless its headers have their own. Its
+    /// Messages of the same [key](crate::Message::with_key) are published in the order in which
+    /// they were written. The request id and the trace of `ctx` travel with the message, unless its
+    /// headers have their own. Its
     /// delay is counted from when it is published.
     ///
     /// The transaction must be one of the same database file. `last_insert_rowid` is then that of
