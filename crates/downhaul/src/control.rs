@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{ConsumerHandle, Link};
-use downhaul_context::Context;
+use downhaul_consumer::{ConsumerHandle, Link, Snapshot};
+use downhaul_context::{Context, Instant};
 use downhaul_http::observe::{Outcome, RequestHead};
 use downhaul_http::{
     AccessLog, Address, DrainPlan, Error, Json, Next, Request, RequestObserver, Router, Running,
@@ -139,8 +139,10 @@ async fn verb(ctx: Context, req: Request<Arc<Board>>) -> Result<Json<Shown>, Err
         "pause" => consumer.pause(),
         "resume" => consumer.resume(),
         "drain" => consumer.drain(),
+        "abort" => consumer.abort(),
+        "restart" => consumer.restart(),
         _ => {
-            let known = "start, stop, pause, resume, drain";
+            let known = "start, stop, pause, resume, drain, abort, restart";
             return Err(Error::not_found(format!("unknown verb `{verb}`; known: {known}")));
         }
     }
@@ -166,14 +168,23 @@ struct Shown {
     name: String,
     state: String,
     link: String,
+    /// How much longer it takes nothing, because too much has failed.
+    suspended_ms: Option<u128>,
     in_flight: usize,
+    buffered: usize,
+    /// Failed, and waiting for another attempt.
+    waiting: usize,
     processed: u64,
+    retried: u64,
     dead_lettered: u64,
+    last_error: Option<String>,
 }
 
 impl Shown {
     fn new(consumer: &ConsumerHandle) -> Self {
-        let (status, tally) = (consumer.status(), consumer.tally());
+        let Snapshot { status, tally, in_flight, buffered, waiting, last_error, .. } =
+            consumer.snapshot();
+        let until = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis();
         let link = match status.link {
             Link::Up => "up".to_owned(),
             Link::Recovering { attempt, error, .. } => {
@@ -185,9 +196,14 @@ impl Shown {
             name: consumer.name().to_owned(),
             state: status.state.to_string(),
             link,
-            in_flight: consumer.in_flight().len(),
+            suspended_ms: status.suspended_until.map(until),
+            in_flight: in_flight.len(),
+            buffered,
+            waiting,
             processed: tally.acked,
+            retried: tally.retried,
             dead_lettered: tally.dead_lettered,
+            last_error: last_error.map(|last| last.error),
         }
     }
 }

@@ -18,7 +18,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use downhaul::consumer::{Broker, BrokerError, Consumer, MemoryBroker, Publisher, Subscription};
+use downhaul::consumer::inbox::MemoryInbox;
+use downhaul::consumer::{
+    Broker, BrokerError, Consumer, KillSwitch, MemoryBroker, Publisher, RetryPolicy, Subscription,
+};
 use downhaul::rabbitmq::RabbitMq;
 use downhaul::{
     App, BrokerLink, ConsumerWorker, Control, Ending, HttpServer, MessageSpans, Telemetry,
@@ -61,13 +64,23 @@ fn service(cli: &Cli) -> Result<App, BrokerError> {
         .last_words(move || account(&accounts, memory.as_ref()));
     let link = app.add("broker", link, []);
 
+    // What was settled once is not handled again, however often it is delivered.
+    let seen = Arc::new(MemoryInbox::new());
     let applied = Subscription::new("orders").topic(messages::CONFIRMED).topic(messages::REJECTED);
-    let apply = Consumer::new(applied, orders::handler(Arc::clone(&shop))).concurrency(8);
+    let apply = Consumer::new(applied, orders::handler(Arc::clone(&shop)))
+        .concurrency(8)
+        .ordered()
+        .dedupe(Arc::clone(&seen) as _);
     let orders = app.add("orders", ConsumerWorker::new(apply, Arc::clone(&broker)), [link]);
 
     let created = Subscription::new("inventory").topic(messages::CREATED);
     let reserve = inventory::handler(Arc::clone(&shop), publisher.clone(), cli.work());
-    let reserve = Consumer::new(created, reserve).concurrency(32);
+    let reserve = Consumer::new(created, reserve)
+        .concurrency(32)
+        .ordered()
+        .dedupe(seen)
+        .retry(RetryPolicy::default().attempts(8))
+        .kill_switch(KillSwitch::default());
     let inventory =
         app.add("inventory", ConsumerWorker::new(reserve, Arc::clone(&broker)), [link, orders]);
 

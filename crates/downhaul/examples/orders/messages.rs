@@ -20,8 +20,9 @@ pub(crate) struct Order {
 }
 
 /// The message of `topic` about an order. Its id is made of both, so that a message that is
-/// published twice is one.
+/// published twice is one; its key is the order, so that what is about it keeps its order.
 pub(crate) fn about(topic: &str, order: &Order) -> Result<Outgoing, serde_json::Error> {
     let message = Message::json(order)?.with_id(format!("{}.{topic}", order.id));
+    let message = message.with_key(&order.id);
     Ok(Outgoing::to_topic(topic, message))
 }
