@@ -7,7 +7,8 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_context::Context;
+use downhaul_context::wire::{Extract, Names};
+use downhaul_context::{Context, WireValue};
 
 use crate::batch::{BatchHandler, Batches, IntoOutcomes};
 use crate::broker::Broker;
@@ -67,6 +68,7 @@ pub struct Consumer {
     batches: Option<(Batches, BatchHandler)>,
     retry: RetryPolicy,
     classifier: Option<Classifier>,
+    accepted: Option<Extract>,
     settings: Settings,
     budgets: Budgets,
     ordered: Option<Ordered>,
@@ -169,6 +171,7 @@ impl Consumer {
             batches: None,
             retry: RetryPolicy::default(),
             classifier: None,
+            accepted: None,
             settings: Settings::default(),
             budgets: Budgets::default(),
             ordered: None,
@@ -274,6 +277,15 @@ impl Consumer {
         self
     }
 
+    /// Binds values of type `T` that come with messages to the contexts of handlers. What no type
+    /// was accepted for stays a header; a text that is not valid is left alone, and counted as
+    /// [`Tally::ignored_values`](crate::Tally::ignored_values).
+    pub fn accept<T: WireValue>(mut self) -> Self {
+        let extract = self.accepted.take().unwrap_or_else(|| Extract::new(&Names::MESSAGE));
+        self.accepted = Some(extract.accept::<T>());
+        self
+    }
+
     /// Says what becomes of a message whose handler failed with an error that it did not classify
     /// itself, as [`Failure`](crate::Failure) does: `None` leaves it to the retry policy.
     ///
@@ -349,6 +361,7 @@ impl Consumer {
             handler: self.handler,
             retry: self.retry,
             classifier: self.classifier,
+            accepted: self.accepted,
             dedupe: Dedupe::by(self.inbox),
             timeout: self.handler_timeout,
             cancel_grace: self.budgets.cancel_grace,

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::lifecycle::{State, Status, StopReport, Wanted};
 use crate::settings::Settings;
@@ -159,6 +161,27 @@ impl ConsumerHandle {
     /// What became of the messages so far.
     pub fn tally(&self) -> Tally {
         self.shared.tally()
+    }
+
+    /// Waits until the consumer has had nothing to do for this long. It returns after at most twice
+    /// the time.
+    ///
+    /// Tells that a queue is empty, as far as that can be told, and that a consumer hears nothing
+    /// that should.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn idle_for(&self, time: Duration) {
+        let mut before = None;
+        loop {
+            let now = self.shared.idle_at();
+            if now.is_some() && now == before {
+                return;
+            }
+            before = now;
+            sleep(time).await;
+        }
     }
 
     /// Waits until the consumer has ended for good, with its context.

@@ -3,7 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use downhaul_context::{Cause, Context, RequestId, TraceContext};
+use downhaul_context::wire::{self, Names};
+use downhaul_context::{Cause, Context, TraceContext};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tracing::Instrument;
@@ -84,7 +85,9 @@ impl Publisher {
 
     /// Publishes a message and waits until the broker has it.
     ///
-    /// The request id and the trace of `ctx` travel with it, unless its headers have their own.
+    /// The request id and the trace of `ctx` travel with it, and its values that
+    /// [opted in](downhaul_context::WireValue), unless the message's headers have their own. Its
+    /// deadline does not; see [`Message::with_deadline_of`].
     /// While the broker cannot be reached, it is tried again until `ctx` ends: give the context a
     /// deadline.
     ///
@@ -322,18 +325,18 @@ fn confirmed(outcome: PublishOutcome) -> Result<(), PublishError> {
 /// Writes what travels with every message into its headers, where it has none of its own.
 pub(crate) fn inject(ctx: &Context, message: &mut Message) {
     let headers = message.headers_mut();
-    let mut set_once = |name: &'static str, value: &str| {
-        if headers.get(name).is_none() {
-            headers.set(name, value);
+    for (name, text) in wire::inject(ctx, &Names::MESSAGE, Duration::ZERO) {
+        // A message is handled also when the request that it came from is over.
+        if name != Names::MESSAGE.budget && headers.get(&name).is_none() {
+            headers.set(name, text);
         }
-    };
-    if let Some(id) = ctx.value::<RequestId>() {
-        set_once(headers::REQUEST_ID, id.as_str());
     }
-    if let Some(trace) = ctx.value::<TraceContext>() {
-        set_once(headers::TRACEPARENT, trace.traceparent());
+    if let Some(trace) = ctx.value::<TraceContext>()
+        && headers.get(headers::TRACEPARENT).is_none()
+    {
+        headers.set(headers::TRACEPARENT, trace.traceparent());
         if let Some(state) = trace.tracestate() {
-            set_once(headers::TRACESTATE, state);
+            headers.set(headers::TRACESTATE, state);
         }
     }
 }

@@ -54,6 +54,14 @@ impl Shared {
         }
     }
 
+    /// What tells that nothing happens: nothing is there, and nothing more was begun.
+    pub(crate) fn idle_at(&self) -> Option<usize> {
+        let gauge = |gauge: &AtomicUsize| gauge.load(Ordering::Relaxed);
+        let (buffered, waiting) = (gauge(&self.gauges.buffered), gauge(&self.gauges.waiting));
+        let is_idle = buffered + waiting == 0 && self.entries().is_empty();
+        is_idle.then(|| gauge(&self.gauges.begun))
+    }
+
     /// Lists a message as being handled for as long as the entry lives.
     pub(crate) fn enter(self: &Arc<Self>, entry: InFlight) -> Entry {
         let key = self.next_entry.fetch_add(1, Ordering::Relaxed);
@@ -106,6 +114,8 @@ pub(crate) struct Gauges {
     pub(crate) buffered_bytes: AtomicUsize,
     /// Failed, and waiting in hand for another attempt.
     pub(crate) waiting: AtomicUsize,
+    /// Begun so far.
+    pub(crate) begun: AtomicUsize,
 }
 
 /// Takes its message off the list when dropped.

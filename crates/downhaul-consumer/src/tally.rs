@@ -24,6 +24,8 @@ pub struct Tally {
     pub abandoned: u64,
     /// Acknowledged without a call of the handler, which had processed them before.
     pub duplicates: u64,
+    /// Values of messages that were not valid, and so were left out of contexts. Not messages.
+    pub ignored_values: u64,
 }
 
 impl Tally {
@@ -38,6 +40,7 @@ impl Tally {
             lost: self.lost.saturating_sub(before.lost),
             abandoned: self.abandoned.saturating_sub(before.abandoned),
             duplicates: self.duplicates.saturating_sub(before.duplicates),
+            ignored_values: self.ignored_values.saturating_sub(before.ignored_values),
         }
     }
 }
@@ -53,6 +56,7 @@ pub(crate) struct Counters {
     pub(crate) lost: AtomicU64,
     pub(crate) abandoned: AtomicU64,
     pub(crate) duplicates: AtomicU64,
+    pub(crate) ignored_values: AtomicU64,
 }
 
 impl Counters {
@@ -67,6 +71,7 @@ impl Counters {
             lost: read(&self.lost),
             abandoned: read(&self.abandoned),
             duplicates: read(&self.duplicates),
+            ignored_values: read(&self.ignored_values),
         }
     }
 

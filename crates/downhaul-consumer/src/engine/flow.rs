@@ -149,14 +149,16 @@ impl Flow {
     /// With `flush`, batches do not wait until they are full or due.
     pub(crate) fn begin(&mut self, flush: bool, is_news: impl Fn() -> bool) -> usize {
         self.wake_at = None;
-        match self.batches.take() {
+        let begun = match self.batches.take() {
             None => self.begin_singly(is_news),
             Some((mut batcher, handler)) => {
                 let begun = self.begin_batches(&mut batcher, &handler, flush, is_news);
                 self.batches = Some((batcher, handler));
                 begun
             }
-        }
+        };
+        self.processor.shared.gauges.begun.fetch_add(begun, Ordering::Relaxed);
+        begun
     }
 
     fn begin_singly(&mut self, is_news: impl Fn() -> bool) -> usize {

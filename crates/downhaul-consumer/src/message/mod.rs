@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use downhaul_context::RequestId;
+use downhaul_context::{Context, RequestId};
 use serde::Serialize;
 use smol_str::SmolStr;
 
@@ -118,6 +118,16 @@ impl Message {
     pub fn with_deadline(self, deadline: SystemTime) -> Self {
         let since = deadline.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.with_header(headers::DEADLINE, since.as_millis().to_string())
+    }
+
+    /// Sets the [deadline](Self::with_deadline) to that of `ctx`, if it has one: for messages that
+    /// make no sense any more when the request that they come from is over.
+    #[must_use]
+    pub fn with_deadline_of(self, ctx: &Context) -> Self {
+        match ctx.remaining() {
+            Some(left) => self.with_deadline(SystemTime::now() + left),
+            None => self,
+        }
     }
 
     /// Sets a header; see [`Headers::set`].

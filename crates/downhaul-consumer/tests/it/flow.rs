@@ -152,3 +152,37 @@ async fn handlers_that_block_leave_the_threads_of_the_runtime_to_others() {
     publish_numbers(&broker, 2).await;
     until(|| handle.tally().acked == 1 && handle.tally().dead_lettered == 1).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_is_idle_when_nothing_was_there_for_a_while() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, gate) = gated();
+    let handle = spawn(consumer, &ctx, &broker).await;
+    let begun = Instant::now();
+    handle.idle_for(10 * SECOND).await;
+    assert_eq!(begun.elapsed(), 10 * SECOND);
+    publish_numbers(&broker, 1).await;
+    until(|| handling(&handle) == 1).await;
+    let idle = tokio::time::timeout(60 * SECOND, handle.idle_for(10 * SECOND));
+    assert!(idle.await.is_err(), "a handler is at work");
+    gate.add_permits(1);
+    let begun = Instant::now();
+    handle.idle_for(10 * SECOND).await;
+    assert!(begun.elapsed() <= 20 * SECOND);
+    // Handlers that are ready at once are never seen at work, and count all the same.
+    gate.add_permits(1_000);
+    let busy = async {
+        for _ in 0..20 {
+            publish_numbers(&broker, 1).await;
+            tokio::time::advance(9 * SECOND).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let begun = Instant::now();
+    tokio::select! {
+        () = busy => {}
+        () = handle.idle_for(10 * SECOND) => {}
+    }
+    assert!(begun.elapsed() >= 180 * SECOND, "{:?}", begun.elapsed());
+}

@@ -19,3 +19,4 @@ mod outbox;
 mod publisher;
 mod scripted;
 mod support;
+mod values;

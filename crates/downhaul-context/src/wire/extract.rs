@@ -160,8 +160,14 @@ impl Extracted {
             Some(budget) => derive.timeout(budget).build(),
             None => derive.build(),
         };
-        let ctx = ctx.with_value(self.request_id);
-        (self.values.into_iter().fold(ctx, |ctx, bind| bind(&ctx)), canceller)
+        let ctx = ctx.with_value(self.request_id.clone());
+        (self.bind_values(ctx), canceller)
+    }
+
+    /// Binds the values alone, for who gives the context its id and its time otherwise.
+    #[must_use]
+    pub fn bind_values(self, ctx: Context) -> Context {
+        self.values.into_iter().fold(ctx, |ctx, bind| bind(&ctx))
     }
 }
 

@@ -18,11 +18,9 @@ use crate::shared::InFlight;
 /// One attempt at a message. Dropping it ends the context of its handler.
 pub(crate) struct Attempt {
     pub(super) meta: Meta,
-    /// With the request id and the trace of the message.
+    /// What the handler gets: with all that the message and the observer bring.
     pub(super) ctx: Context,
     pub(super) begun: Instant,
-    /// What the handler got, which the observer may have added to.
-    handler_ctx: Context,
     pub(super) span: Span,
     /// `None` before it is called.
     handling: Option<Handling>,
@@ -35,10 +33,9 @@ impl Processor {
         let budget = phases::budget(&meta.message, self.timeout);
         let derived = lane.derive().label("handler").timeout_since(begun, budget);
         let (ctx, canceller) = derived.build();
-        let ctx = phases::identified(ctx, &meta.message);
-        let (handler_ctx, span) = self.observer.process(ctx.clone(), &meta);
-        let handling = None;
-        Attempt { meta, ctx, begun, handler_ctx, span, handling, _canceller: canceller }
+        let ctx = self.identified(ctx, &meta.message);
+        let (ctx, span) = self.observer.process(ctx, &meta);
+        Attempt { meta, ctx, begun, span, handling: None, _canceller: canceller }
     }
 
     /// Calls the handler and polls it once. `None` if it has to wait.
@@ -47,7 +44,7 @@ impl Processor {
             return Some(Outcome::new(Settlement::DeadLetter { reason }));
         }
         let _in_span = attempt.span.enter();
-        let (ctx, meta) = (attempt.handler_ctx.clone(), attempt.meta.clone());
+        let (ctx, meta) = (attempt.ctx.clone(), attempt.meta.clone());
         let step = AssertUnwindSafe(|| {
             let mut handling = match self.handler.call(ctx, meta) {
                 Ok(handling) => handling,
@@ -78,7 +75,7 @@ impl Processor {
         };
         let id = attempt.ctx.value::<RequestId>().cloned();
         let _listed = self.shared.enter(InFlight::new(&attempt.meta, id, attempt.begun));
-        let ctx = &attempt.handler_ctx;
+        let ctx = &attempt.ctx;
         let handling = AssertUnwindSafe(handling).catch_unwind();
         pin!(handling);
         let output = tokio::select! {

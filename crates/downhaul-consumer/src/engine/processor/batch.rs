@@ -108,7 +108,7 @@ impl Processor {
             Err(then) => return Finished { ticket, then },
         };
         let outcome = outcome.unwrap_or_else(|| Outcome::new(Settlement::Release));
-        let ctx = phases::identified(lane.clone(), &meta.message);
+        let ctx = self.identified(lane.clone(), &meta.message);
         let (settlement, error) = self.decide(lane, &ctx, meta.attempt, outcome).await;
         let settlement = self.conclude(claimed, settlement).await;
         let error = error.map(|error| chain(error.as_ref()));

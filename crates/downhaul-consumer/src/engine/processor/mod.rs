@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::Context;
+use downhaul_context::wire::Extract;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -38,6 +39,8 @@ pub(crate) struct Processor {
     pub(crate) handler: Handler,
     pub(crate) retry: RetryPolicy,
     pub(crate) classifier: Option<Classifier>,
+    /// The values that are read of messages.
+    pub(crate) accepted: Option<Extract>,
     pub(crate) dedupe: Dedupe,
     pub(crate) timeout: Duration,
     pub(crate) cancel_grace: Duration,
@@ -177,7 +180,7 @@ impl Processor {
             return Then::End(End::Released);
         }
         let delay = due.saturating_duration_since(Instant::now());
-        let ctx = phases::identified(lane.clone(), &meta.message);
+        let ctx = self.identified(lane.clone(), &meta.message);
         let parked = letters::parked(&meta, meta.attempt, delay);
         match self.moved(&ctx, parked, End::Parked).await {
             // It was counted when it failed.

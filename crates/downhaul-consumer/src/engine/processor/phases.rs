@@ -11,6 +11,7 @@ use crate::error::{BoxError, PublishError, chain};
 use crate::message::{Message, headers};
 use crate::publish::Outgoing;
 use crate::settlement::{Outcome, Settlement};
+use crate::tally::Counters;
 
 /// How far the clocks of publisher and consumer may differ before a deadline counts as passed.
 const CLOCK_SKEW: Duration = Duration::from_secs(1);
@@ -28,17 +29,22 @@ pub(super) fn budget(message: &Message, timeout: Duration) -> Duration {
     timeout.min(left.saturating_add(CLOCK_SKEW))
 }
 
-/// The context with the message's request id and trace.
-pub(super) fn identified(ctx: Context, message: &Message) -> Context {
-    let (id, headers) = (message.request(), message.headers());
-    let state = headers.get(headers::TRACESTATE);
-    match headers.get(headers::TRACEPARENT).map(|parent| TraceContext::parse(parent, state)) {
-        Some(Ok(trace)) => ctx.with_values((id, trace)),
-        Some(Err(_)) | None => ctx.with_value(id),
-    }
-}
-
 impl Processor {
+    /// The context with what the message brings: its request id, its trace, and the values that are
+    /// accepted.
+    pub(super) fn identified(&self, ctx: Context, message: &Message) -> Context {
+        let (id, headers) = (message.request(), message.headers());
+        let state = headers.get(headers::TRACESTATE);
+        let ctx = match headers.get(headers::TRACEPARENT).map(|it| TraceContext::parse(it, state)) {
+            Some(Ok(trace)) => ctx.with_values((id, trace)),
+            Some(Err(_)) | None => ctx.with_value(id),
+        };
+        let Some(extract) = &self.accepted else { return ctx };
+        let found = extract.from_pairs(headers.iter().map(|(name, text)| (name, text.as_bytes())));
+        Counters::add(&self.shared.counters.ignored_values, found.rejected());
+        found.bind_values(ctx)
+    }
+
     /// What really becomes of the message.
     pub(super) async fn decide(
         &self,
