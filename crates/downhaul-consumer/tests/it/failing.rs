@@ -9,7 +9,6 @@ use downhaul_consumer::headers::{DEAD_ERROR, DEAD_REASON, FIRST_FAILED, ORIGIN_Q
 use downhaul_consumer::{
     Broker, Consumer, DeadLetters, Failure, Incoming, KillSwitch, MemoryBroker, Message,
     MessageObserver, Meta, Outgoing, Processed, Publisher, ReplayError, RetryPolicy, Settlement,
-    Verdict,
 };
 use downhaul_context::{Context, Instant};
 use tokio::sync::mpsc;
@@ -217,13 +216,13 @@ async fn a_message_that_may_have_brought_down_its_consumers_is_handled_alone() {
             now.fetch_sub(1, Ordering::SeqCst);
         }
     };
-    publish_undelivered(&broker, "suspect", 3).await;
+    publish_suspect(&broker, 3).await;
+    publish_numbers(&broker, 12).await;
     let consumer = Consumer::new(subscription(), handle).concurrency(4);
     let handle = spawn(consumer, &ctx, &broker).await;
-    publish_numbers(&broker, 12).await;
-    until(|| handle.tally().acked == 13).await;
+    until(|| handle.tally().acked == 14).await;
     let mut most = 0;
-    for _ in 0..13 {
+    for _ in 0..14 {
         let (id, before, after) = seen.recv().await.unwrap();
         most = most.max(after);
         if id == "suspect" {
@@ -234,23 +233,46 @@ async fn a_message_that_may_have_brought_down_its_consumers_is_handled_alone() {
     canceller.cancel();
 }
 
-/// Puts a message into the queue that was delivered so often and never settled.
-async fn publish_undelivered(broker: &MemoryBroker, id: &'static str, times: u32) {
+/// Puts two messages into the queue, of which the second was delivered so often and never settled.
+async fn publish_suspect(broker: &MemoryBroker, times: u32) {
     let ctx = Context::background();
-    drop(broker.source(&ctx, &subscription()).await.unwrap());
-    publish_numbers(broker, 1).await;
-    publish(broker, Message::new("").with_id(id)).await;
-    for _ in 0..times {
-        let mut source = broker.source(&ctx, &subscription()).await.unwrap();
-        source.next(&mut Vec::new()).await.unwrap();
+    let one = subscription().with_prefetch(1);
+    let mut first = broker.source(&ctx, &one).await.unwrap();
+    for id in ["first", "suspect"] {
+        publish(broker, Message::new("").with_id(id)).await;
     }
-    // Only the suspect was there all the time.
-    let mut source = broker.source(&ctx, &subscription().with_prefetch(1)).await.unwrap();
-    let mut events = Vec::new();
-    source.next(&mut events).await.unwrap();
-    let first = events.remove(0).into_delivery().unwrap();
-    assert_eq!(first.redeliveries, times);
-    source.settle(&[(first.token, Verdict::Ack)]).await.unwrap();
+    first.next(&mut Vec::new()).await.unwrap();
+    for _ in 0..times {
+        let mut source = broker.source(&ctx, &one).await.unwrap();
+        let mut events = Vec::new();
+        source.next(&mut events).await.unwrap();
+        assert_eq!(events.remove(0).into_delivery().unwrap().message.id(), "suspect");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_switch_tries_one_message_however_many_could_be_handled() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, calls) = (MemoryBroker::new(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&calls);
+    let handle = move |_: Context, _: Incoming<Message>| {
+        let call = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if call >= 4 {
+                std::future::pending::<()>().await;
+            }
+            Err::<(), _>(Failure::from(std::io::Error::other("the database is down")))
+        }
+    };
+    let switch = KillSwitch::default().at_least(4).pause(30 * SECOND);
+    let consumer = Consumer::new(subscription(), handle).concurrency(4).kill_switch(switch);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 20).await;
+    let open = handle.wait_for(|status| status.suspended_until.is_some()).await.unwrap();
+    tokio::time::sleep_until(open.suspended_until.unwrap() + SECOND).await; // tidy: paused clock
+    until(|| handle.in_flight().len() == 1).await;
+    tokio::time::advance(10 * SECOND).await;
+    assert_eq!((handle.in_flight().len(), calls.load(Ordering::SeqCst)), (1, 5));
 }
 
 #[tokio::test(start_paused = true)]

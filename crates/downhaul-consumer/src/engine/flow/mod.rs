@@ -1,5 +1,8 @@
 //! [`Flow`]: the messages between a source and its handlers.
 
+mod begin;
+mod give_back;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +12,7 @@ use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::batch::BatchHandler;
-use crate::broker::{Delivery, Event, Lane, Revoking, Settled, Source, Token, Verdict};
+use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
 use crate::engine::Parts;
 use crate::engine::batcher::Batcher;
 use crate::engine::crew::{Crew, Ended};
@@ -145,120 +148,6 @@ impl Flow {
         Ok(())
     }
 
-    /// Begins what may begin, up to [`TURN`] messages and until there is news. Returns how many.
-    /// With `flush`, batches do not wait until they are full or due.
-    pub(crate) fn begin(&mut self, flush: bool, is_news: impl Fn() -> bool) -> usize {
-        self.wake_at = None;
-        let begun = match self.batches.take() {
-            None => self.begin_singly(is_news),
-            Some((mut batcher, handler)) => {
-                let begun = self.begin_batches(&mut batcher, &handler, flush, is_news);
-                self.batches = Some((batcher, handler));
-                begun
-            }
-        };
-        self.processor.shared.gauges.begun.fetch_add(begun, Ordering::Relaxed);
-        begun
-    }
-
-    fn begin_singly(&mut self, is_news: impl Fn() -> bool) -> usize {
-        let (mut now, mut begun) = (Instant::now(), 0);
-        while begun < TURN
-            && !is_news()
-            && self.has_place()
-            && let Some(job) = self.next_job(now)
-        {
-            // Its lane may have gone while it waited for its turn.
-            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
-            begun += 1;
-            if self.processor.dedupe.is_on() || !self.pace.is_quick() {
-                self.crew.begin_apart(&self.processor, ctx, job, now);
-                continue;
-            }
-            let (stepped, finished) = self.crew.begin(&self.processor, ctx, job, now);
-            self.pace.note(stepped.saturating_duration_since(now));
-            now = stepped;
-            finished.into_iter().for_each(|finished| self.absorb(finished));
-        }
-        begun
-    }
-
-    /// Gathers what may begin, and begins what is gathered.
-    fn begin_batches(
-        &mut self,
-        batcher: &mut Batcher,
-        handler: &BatchHandler,
-        flush: bool,
-        is_news: impl Fn() -> bool,
-    ) -> usize {
-        let (now, mut begun) = (Instant::now(), 0);
-        while begun < TURN
-            && !is_news()
-            && let Some(job) = self.next_job(now)
-        {
-            begun += 1;
-            batcher.push(job, now);
-        }
-        while self.has_place()
-            && !is_news()
-            && let Some(batch) = batcher.pop(now, flush)
-        {
-            // A batch is of one lane, which may have gone meanwhile.
-            let begin = |job: &Job| self.lanes.begin(&job.ticket);
-            let Some(lane) = batch.iter().map(begin).last().flatten() else { continue };
-            self.crew.begin_batch(&self.processor, handler, lane, batch);
-        }
-        if self.has_place() {
-            self.wake_at = self.wake_at.into_iter().chain(batcher.next_due()).min();
-        }
-        begun
-    }
-
-    fn has_place(&self) -> bool {
-        let is_free = !self.is_alone && self.suspect.is_none();
-        let concurrency = if is_free { usize::from(self.settings.concurrency()) } else { 1 };
-        self.crew.len() < concurrency
-    }
-
-    /// The next message that may begin now. One that was delivered again and again without a word
-    /// about it may have brought down its consumers: it is handled alone, so that it takes no
-    /// others with it.
-    fn next_job(&mut self, now: Instant) -> Option<Job> {
-        let job = match self.suspect.take() {
-            Some(suspect) => suspect,
-            None => self.next_ready(now)?,
-        };
-        let is_suspect = job.meta.redeliveries >= self.processor.suspect_after;
-        if is_suspect && self.crew.len() > 0 {
-            self.suspect = Some(job);
-            return None;
-        }
-        self.is_alone = is_suspect;
-        Some(job)
-    }
-
-    /// The next message that is ready; else notes when one may be.
-    fn next_ready(&mut self, now: Instant) -> Option<Job> {
-        let next_due = self.waiting.next_due();
-        if !self.schedule.has_ready() && next_due.is_none_or(|due| due > now) {
-            self.wake_at = next_due;
-            return None;
-        }
-        match self.breaker.as_ref().map(|breaker| breaker.allows(now)) {
-            Some(Allowed::NoneUntil(until)) => {
-                self.wake_at = Some(until);
-                return None;
-            }
-            Some(Allowed::One) if self.crew.len() > 0 => return None,
-            Some(Allowed::All | Allowed::One) | None => {}
-        }
-        if let Err(free_at) = self.throttle.take(now) {
-            self.wake_at = Some(free_at);
-            return None;
-        }
-        self.waiting.pop(now).or_else(|| self.schedule.pop())
-    }
-
     /// Waits for something to happen. Cancel safe.
     pub(crate) async fn next(&mut self) -> Happening {
         let has_room = self.schedule.bytes() < self.settings.buffered_bytes;
@@ -326,18 +215,6 @@ impl Flow {
         self.schedule.push(Job { ticket, meta });
     }
 
-    /// Gives back what is not begun of lanes that are to go. What is begun holds them until it is
-    /// settled.
-    fn revoke(&mut self, revoking: Revoking) {
-        let lanes = Some(revoking.lanes());
-        self.release_unbegun(lanes);
-        for (_, job) in self.waiting.take_out(lanes) {
-            self.ends.push((job.ticket.token, End::Released));
-            self.schedule.done(job.ticket.key);
-        }
-        self.lanes.revoke(revoking);
-    }
-
     /// Takes in one whose handling is over, for now or for good.
     fn absorb(&mut self, finished: Finished) {
         let Finished { ticket, then } = finished;
@@ -359,40 +236,6 @@ impl Flow {
             Then::Again { .. } | Then::Later { .. } | Then::End(_) => self.count_lost(1),
         }
         self.schedule.done(ticket.key);
-    }
-
-    /// Gives back what has arrived and was not begun, and what waits for another attempt.
-    pub(crate) fn give_back(&mut self) {
-        self.wake_at = None;
-        self.release_unbegun(None);
-        self.give_back_waiting();
-    }
-
-    fn release_unbegun(&mut self, lanes: Option<&[Lane]>) {
-        let unbegun = self.take_out_unbegun(lanes);
-        self.ends.extend(unbegun.into_iter().map(|token| (token, End::Released)));
-    }
-
-    /// Takes out what is not begun, in the order of its delivery.
-    fn take_out_unbegun(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
-        let batches = self.batches.as_mut();
-        let gathered = batches.map(|(batcher, _)| batcher.take_out(lanes)).unwrap_or_default();
-        let leaves = |job: &mut Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
-        let suspect = self.suspect.take_if(leaves);
-        let begun: Vec<Job> = gathered.into_iter().chain(suspect).collect();
-        begun.iter().for_each(|job| self.schedule.done(job.ticket.key));
-        let mut tokens = self.schedule.take_out(lanes);
-        tokens.extend(begun.iter().map(|job| job.ticket.token));
-        tokens.sort_unstable();
-        tokens
-    }
-
-    /// Gives back what waits for another attempt.
-    pub(crate) fn give_back_waiting(&mut self) {
-        for (due, job) in self.waiting.take_out(None) {
-            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
-            self.crew.give_back(&self.processor, ctx, job, due);
-        }
     }
 
     /// Settles what is over.
@@ -438,12 +281,6 @@ impl Flow {
         self.forget_waiting(None);
         self.lanes.forget_all();
         self.gauge();
-    }
-
-    fn forget_waiting(&mut self, lanes: Option<&[Lane]>) {
-        let gone = self.waiting.take_out(lanes);
-        self.count_lost(gone.len());
-        gone.into_iter().for_each(|(_, job)| self.schedule.done(job.ticket.key));
     }
 
     fn count_lost(&self, count: usize) {

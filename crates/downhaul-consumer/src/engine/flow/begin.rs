@@ -1,0 +1,127 @@
+//! What begins, and when.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+
+use super::{Flow, TURN};
+use crate::batch::BatchHandler;
+use crate::engine::batcher::Batcher;
+use crate::engine::job::Job;
+use crate::kill_switch::Allowed;
+
+impl Flow {
+    /// Begins what may begin, up to [`TURN`] messages and until there is news. Returns how many.
+    /// With `flush`, batches do not wait until they are full or due.
+    pub(crate) fn begin(&mut self, flush: bool, is_news: impl Fn() -> bool) -> usize {
+        self.wake_at = None;
+        let begun = match self.batches.take() {
+            None => self.begin_singly(is_news),
+            Some((mut batcher, handler)) => {
+                let begun = self.begin_batches(&mut batcher, &handler, flush, is_news);
+                self.batches = Some((batcher, handler));
+                begun
+            }
+        };
+        self.processor.shared.gauges.begun.fetch_add(begun, Ordering::Relaxed);
+        begun
+    }
+
+    fn begin_singly(&mut self, is_news: impl Fn() -> bool) -> usize {
+        let (mut now, mut begun) = (Instant::now(), 0);
+        while begun < TURN
+            && !is_news()
+            && self.has_place()
+            && let Some(job) = self.next_job(now)
+        {
+            // Its lane may have gone while it waited for its turn.
+            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
+            begun += 1;
+            if self.processor.dedupe.is_on() || !self.pace.is_quick() {
+                self.crew.begin_apart(&self.processor, ctx, job, now);
+                continue;
+            }
+            let (stepped, finished) = self.crew.begin(&self.processor, ctx, job, now);
+            self.pace.note(stepped.saturating_duration_since(now));
+            now = stepped;
+            finished.into_iter().for_each(|finished| self.absorb(finished));
+        }
+        begun
+    }
+
+    /// Gathers what may begin, and begins what is gathered.
+    fn begin_batches(
+        &mut self,
+        batcher: &mut Batcher,
+        handler: &BatchHandler,
+        flush: bool,
+        is_news: impl Fn() -> bool,
+    ) -> usize {
+        let (now, mut begun) = (Instant::now(), 0);
+        while begun < TURN
+            && !is_news()
+            && let Some(job) = self.next_job(now)
+        {
+            begun += 1;
+            batcher.push(job, now);
+        }
+        while self.has_place()
+            && !is_news()
+            && let Some(batch) = batcher.pop(now, flush)
+        {
+            // A batch is of one lane, which may have gone meanwhile.
+            let begin = |job: &Job| self.lanes.begin(&job.ticket);
+            let Some(lane) = batch.iter().map(begin).last().flatten() else { continue };
+            self.crew.begin_batch(&self.processor, handler, lane, batch);
+        }
+        if self.has_place() {
+            self.wake_at = self.wake_at.into_iter().chain(batcher.next_due()).min();
+        }
+        begun
+    }
+
+    fn has_place(&self) -> bool {
+        let is_free = !self.is_alone && self.suspect.is_none();
+        let concurrency = if is_free { usize::from(self.settings.concurrency()) } else { 1 };
+        self.crew.len() < concurrency
+    }
+
+    /// The next message that may begin now. One that was delivered again and again without a word
+    /// about it may have brought down its consumers: it is handled alone, so that it takes no
+    /// others with it.
+    fn next_job(&mut self, now: Instant) -> Option<Job> {
+        let job = match self.suspect.take() {
+            Some(suspect) => suspect,
+            None => self.next_ready(now)?,
+        };
+        let is_suspect = job.meta.redeliveries >= self.processor.suspect_after;
+        if is_suspect && self.crew.len() > 0 {
+            self.suspect = Some(job);
+            return None;
+        }
+        self.is_alone = is_suspect;
+        Some(job)
+    }
+
+    /// The next message that is ready; else notes when one may be.
+    fn next_ready(&mut self, now: Instant) -> Option<Job> {
+        let next_due = self.waiting.next_due();
+        if !self.schedule.has_ready() && next_due.is_none_or(|due| due > now) {
+            self.wake_at = next_due;
+            return None;
+        }
+        match self.breaker.as_ref().map(|breaker| breaker.allows(now)) {
+            Some(Allowed::NoneUntil(until)) => {
+                self.wake_at = Some(until);
+                return None;
+            }
+            Some(Allowed::One) if self.crew.len() > 0 => return None,
+            Some(Allowed::All | Allowed::One) | None => {}
+        }
+        if let Err(free_at) = self.throttle.take(now) {
+            self.wake_at = Some(free_at);
+            return None;
+        }
+        self.waiting.pop(now).or_else(|| self.schedule.pop())
+    }
+}

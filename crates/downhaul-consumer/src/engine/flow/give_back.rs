@@ -1,0 +1,60 @@
+//! What leaves without being handled.
+
+use super::Flow;
+use crate::broker::{Lane, Revoking, Token};
+use crate::engine::job::Job;
+use crate::tally::End;
+
+impl Flow {
+    /// Gives back what is not begun of lanes that are to go. What is begun holds them until it is
+    /// settled.
+    pub(super) fn revoke(&mut self, revoking: Revoking) {
+        let lanes = Some(revoking.lanes());
+        self.release_unbegun(lanes);
+        for (_, job) in self.waiting.take_out(lanes) {
+            self.ends.push((job.ticket.token, End::Released));
+            self.schedule.done(job.ticket.key);
+        }
+        self.lanes.revoke(revoking);
+    }
+
+    /// Gives back what has arrived and was not begun, and what waits for another attempt.
+    pub(crate) fn give_back(&mut self) {
+        self.wake_at = None;
+        self.release_unbegun(None);
+        self.give_back_waiting();
+    }
+
+    fn release_unbegun(&mut self, lanes: Option<&[Lane]>) {
+        let unbegun = self.take_out_unbegun(lanes);
+        self.ends.extend(unbegun.into_iter().map(|token| (token, End::Released)));
+    }
+
+    /// Takes out what is not begun, in the order of its delivery.
+    pub(super) fn take_out_unbegun(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
+        let batches = self.batches.as_mut();
+        let gathered = batches.map(|(batcher, _)| batcher.take_out(lanes)).unwrap_or_default();
+        let leaves = |job: &mut Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
+        let suspect = self.suspect.take_if(leaves);
+        let begun: Vec<Job> = gathered.into_iter().chain(suspect).collect();
+        begun.iter().for_each(|job| self.schedule.done(job.ticket.key));
+        let mut tokens = self.schedule.take_out(lanes);
+        tokens.extend(begun.iter().map(|job| job.ticket.token));
+        tokens.sort_unstable();
+        tokens
+    }
+
+    /// Gives back what waits for another attempt.
+    pub(crate) fn give_back_waiting(&mut self) {
+        for (due, job) in self.waiting.take_out(None) {
+            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
+            self.crew.give_back(&self.processor, ctx, job, due);
+        }
+    }
+
+    pub(super) fn forget_waiting(&mut self, lanes: Option<&[Lane]>) {
+        let gone = self.waiting.take_out(lanes);
+        self.count_lost(gone.len());
+        gone.into_iter().for_each(|(_, job)| self.schedule.done(job.ticket.key));
+    }
+}
