@@ -1,8 +1,9 @@
 //! The conformance suite: what every broker must do, as scenarios over the public interface.
 //!
 //! A backend calls [`conformance!`](crate::conformance) with an expression that makes its
-//! [`Harness`]; each scenario becomes a test of its own. A scenario that needs what a broker cannot
-//! do is skipped by a declared [`Capabilities`], and says so.
+//! [`Harness`]; each scenario becomes a test of its own. A scenario that needs what a broker does not
+//! [declare](Broker::capabilities), or what its harness [cannot do](Capabilities), is skipped, and
+//! says so.
 
 #![allow(
     clippy::missing_panics_doc,
@@ -33,7 +34,7 @@ pub trait Harness: Send + Sync {
     /// The broker.
     fn broker(&self) -> Arc<dyn Broker>;
 
-    /// What the broker can do, or what the harness can do to it.
+    /// What the harness can do to the broker.
     fn capabilities(&self) -> Capabilities;
 
     /// Cuts every link of the broker's clients, as a restart does. Called only where the
@@ -41,19 +42,18 @@ pub trait Harness: Send + Sync {
     async fn cut(&self);
 }
 
-/// What scenarios may need. A missing one is a printed skip.
+/// What scenarios may need of a harness. What they need of a broker, the broker
+/// [says itself](Broker::capabilities). A missing one is a printed skip.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Capabilities {
     /// [`Harness::cut`] works.
     pub cut: bool,
-    /// Messages can be held back.
-    pub delay: bool,
 }
 
 impl Capabilities {
     /// Everything.
-    pub const ALL: Self = Self { cut: true, delay: true };
+    pub const ALL: Self = Self { cut: true };
 }
 
 /// Runs a scenario against a harness, within patience.
