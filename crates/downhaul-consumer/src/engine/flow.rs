@@ -140,8 +140,7 @@ impl Flow {
             && !is_news()
             && let Some(job) = self.next_job(now)
         {
-            // Its lane may have gone while it waited for its turn.
-            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
+            let Some(ctx) = self.enter(&job) else { continue };
             begun += 1;
             let apart = !self.pace.is_quick();
             if let Some(finished) = self.crew.begin(&self.processor, ctx, job, apart) {
@@ -153,6 +152,17 @@ impl Flow {
             self.pace.judge(now, Instant::now(), in_place);
         }
         begun
+    }
+
+    /// Counts a message as begun in its lane. One whose lane has gone is lost, and makes way for
+    /// those of its key.
+    fn enter(&mut self, job: &Job) -> Option<Context> {
+        let ctx = self.lanes.begin(&job.ticket);
+        if ctx.is_none() {
+            self.count_lost(1);
+            self.schedule.done(job.ticket.key);
+        }
+        ctx
     }
 
     /// The next message that may begin now; else notes when one may.
@@ -271,6 +281,11 @@ impl Flow {
             tracing::warn!(queue = &*self.processor.queue, "too much fails: nothing is taken");
         }
         match then {
+            // Waiting would hold up whoever the lane goes to; not waiting would leave the message
+            // behind when the lane goes.
+            Then::Again { .. } if is_ours && self.lanes.is_revoking(ticket.lane) => {
+                self.ends.push((ticket.token, End::Released));
+            }
             Then::Again { meta, due } if is_ours => {
                 self.waiting.push(due, Job { ticket, meta: *meta });
                 // Its key waits with it.
@@ -294,7 +309,7 @@ impl Flow {
     /// Gives back what waits for another attempt.
     pub(crate) fn give_back_waiting(&mut self) {
         for (due, job) in self.waiting.take_out(None) {
-            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
+            let Some(ctx) = self.enter(&job) else { continue };
             if let Some(finished) = self.crew.give_back(&self.processor, ctx, job, due) {
                 self.absorb(finished);
             }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, Consumer, ConsumerHandle, Failure, Incoming, MemoryLog, Message, State, Subscription,
+    Broker, Consumer, ConsumerHandle, Failure, Incoming, MemoryLog, Message, RetryPolicy, State,
+    Subscription,
 };
 use downhaul_context::{CauseKind, Context};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::{deliveries, publish_numbers};
+use super::{deliveries, publish, publish_numbers};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -110,6 +111,57 @@ async fn a_handler_that_outlasts_the_revoke_budget_is_cancelled_and_its_verdict_
     // The handler returned as if all were well, and nothing of that was committed.
     assert_eq!((first.tally().acked, log.lag("q")), (0, 1));
     assert_eq!(first.in_flight().len(), 1, "what stays is not cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_fails_while_its_partition_is_to_go_is_left_to_the_next_owner() {
+    let (log, (ctx, _canceller)) = (MemoryLog::new(2), Context::root());
+    log.create_topic("t");
+    let (tell, mut seen) = mpsc::unbounded_channel();
+    let open = Arc::new(Semaphore::new(0));
+    let patient = RetryPolicy::default().backoff(60 * SECOND, 60 * SECOND);
+    let consumer = |name| {
+        let (tell, open) = (tell.clone(), Arc::clone(&open));
+        let fail_at_first = move |_ctx: Context, message: Incoming<Message>| {
+            let (tell, open) = (tell.clone(), Arc::clone(&open));
+            async move {
+                let key = message.key().unwrap().to_owned();
+                tell.send((name, key, message.id().to_owned()))?;
+                open.acquire().await?.forget();
+                if name == "first" && message.id() == "one" {
+                    return Err(Failure::from(std::io::Error::other("not yet")));
+                }
+                Ok(())
+            }
+        };
+        Consumer::new(group(), fail_at_first).named(name).ordered().retry(patient.clone())
+    };
+    let first = spawn(&log, &ctx, consumer("first")).await;
+    let keys: Vec<String> = (0..2).map(|partition| key_of(&log, partition)).collect();
+    for key in &keys {
+        publish(&log, Message::new("").with_key(key).with_id("one")).await;
+        seen.recv().await.unwrap();
+    }
+    let second = spawn(&log, &ctx, consumer("second")).await;
+    let asked = Instant::now();
+    open.add_permits(2);
+    let (who, moved, id) = seen.recv().await.unwrap();
+    assert_eq!((who, &*id, asked.elapsed()), ("second", "one", Duration::ZERO));
+    open.add_permits(1);
+    until(|| second.tally().acked == 1).await;
+    // And when the partition comes back, its key is free.
+    stop(&second).await;
+    publish(&log, Message::new("").with_key(&moved).with_id("two")).await;
+    let (who, key, id) = seen.recv().await.unwrap();
+    assert_eq!((who, &*key, &*id), ("first", &*moved, "two"));
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+    assert_eq!((first.tally().lost, first.tally().released), (0, 1));
+}
+
+/// A key of messages in this partition.
+fn key_of(log: &MemoryLog, partition: usize) -> String {
+    let mut keys = (0..).map(|number| format!("key-{number}"));
+    keys.find(|key| log.partition_of(key) == partition).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
