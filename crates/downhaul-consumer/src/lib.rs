@@ -33,11 +33,14 @@
 //! 4. After `pause` or `stop` has settled, no handler starts (`a_paused_consumer_starts_nothing`).
 //! 5. What an outcome emits is confirmed before the message is acknowledged
 //!    (`what_a_handler_emits_is_confirmed_before_the_ack`).
+//! 6. An [ordered](Consumer::ordered) consumer handles the messages of a key one after the other
+//!    (`messages_of_a_key_are_never_handled_at_the_same_time`), as they came
+//!    (`messages_of_a_key_come_in_their_order`), and a slow key delays no other
+//!    (`a_slow_key_does_not_hold_up_the_others`).
 //!
 //! # What it does not do
 //!
-//! It does not order messages by key, batch, limit rates or remember ids yet. The memory broker
-//! keeps nothing on disk.
+//! It does not batch or remember ids yet. The brokers in memory keep nothing on disk.
 
 mod broker;
 mod consumer;

@@ -12,8 +12,10 @@
 )]
 
 mod fixture;
+pub mod lanes;
 pub mod lifecycle;
 pub mod link;
+pub mod ordering;
 pub mod publishing;
 pub mod settlement;
 
@@ -82,6 +84,8 @@ macro_rules! conformance {
             settlement: a_permanent_failure_is_a_dead_letter_at_once,
             settlement: a_parked_retry_comes_back_to_its_own_queue_alone,
             settlement: what_a_handler_emits_is_confirmed_before_the_ack,
+            settlement: a_delivery_is_settled_once,
+            settlement: what_is_unfinished_comes_again_whatever_was_acknowledged_around_it,
             publishing: publishes_before_the_first_delivery_are_kept,
             publishing: each_queue_of_a_topic_gets_its_own_copy,
             publishing: a_message_no_queue_wants_is_returned,
@@ -89,6 +93,7 @@ macro_rules! conformance {
             publishing: the_request_id_travels_from_publisher_to_dead_letter,
             publishing: many_receipts_under_way_resolve_once_each,
             publishing: prefetch_bounds_what_is_unsettled,
+            publishing: a_prefetch_can_be_changed,
             lifecycle: a_paused_consumer_starts_nothing,
             lifecycle: a_paused_consumer_resumes,
             lifecycle: a_stopped_consumer_starts_again,
@@ -100,6 +105,11 @@ macro_rules! conformance {
             lifecycle: concurrency_is_reached_and_never_exceeded,
             link: a_lost_link_loses_no_message,
             link: a_verdict_after_the_link_was_lost_is_counted_as_lost,
+            ordering: messages_of_a_key_come_in_their_order,
+            ordering: messages_of_a_key_are_never_handled_at_the_same_time,
+            ordering: a_slow_key_does_not_hold_up_the_others,
+            lanes: a_lane_that_moves_is_finished_first,
+            lanes: a_queue_that_is_made_later_gets_what_was_published_before,
         }
     };
     (@tests $harness:expr; $($module:ident: $scenario:ident,)+) => {

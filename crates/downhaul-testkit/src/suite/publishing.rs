@@ -142,3 +142,20 @@ pub async fn prefetch_bounds_what_is_unsettled<H: Harness>(fixture: Fixture<H>) 
     source.settle(&[(token, downhaul_consumer::Verdict::Ack)]).await.unwrap();
     assert_eq!(next(&mut *source).await.len(), 1);
 }
+
+/// Down and up, while the source is open.
+pub async fn a_prefetch_can_be_changed<H: Harness>(fixture: Fixture<H>) {
+    let subscription = fixture.subscription("q").with_prefetch(8);
+    let mut source = fixture.broker().source(&fixture.ctx, &subscription).await.unwrap();
+    source.set_prefetch(2).await.unwrap();
+    fixture.publish_numbers("q", 10).await;
+    let mut unsettled = 0;
+    for bound in [2, 5] {
+        source.set_prefetch(bound).await.unwrap();
+        while unsettled < usize::from(bound) {
+            unsettled += next(&mut *source).await.len();
+        }
+        let more = tokio::time::timeout(Duration::from_millis(200), next(&mut *source)).await;
+        assert!(more.is_err() && unsettled == usize::from(bound), "{unsettled} of {bound}");
+    }
+}
