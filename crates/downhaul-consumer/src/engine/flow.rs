@@ -132,7 +132,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Begins what may begin, up to [`TURN`] messages and until there is news, and returns how many.
+    /// Begins what may begin, up to [`TURN`] messages and until there is news. Returns how many.
     pub(crate) fn begin(&mut self, is_news: impl Fn() -> bool) -> usize {
         let (now, mut begun, mut in_place) = (Instant::now(), 0, 0);
         self.wake_at = None;

@@ -3,8 +3,8 @@
 //! [`step`] says where it goes; [`Engine`] does what each phase is for. It keeps a source open from
 //! start to stop and opens a new one when the link is lost: what was delivered by a lost source can
 //! no longer be settled, its verdict is counted as lost, and the message comes again. Two stages
-//! lead to a stop: the session drains, which handlers see and which cancels nothing; when the budget
-//! is over it ends.
+//! lead to a stop: the session drains, which handlers see and which cancels nothing; when the
+//! budget is over it ends.
 
 mod crew;
 mod flow;

@@ -150,9 +150,10 @@ impl Session {
                 None => pending().await,
             }
         };
+        let opening = self.opening.next(ctx, broker, &subscription);
         tokio::select! {
             biased;
-            opened = self.opening.next(ctx, broker, &subscription), if opens => News::Opened(opened),
+            opened = opening, if opens => News::Opened(opened),
             happening = self.flow.next() => News::Flow(happening),
             _ = ctx.done(), if ended => News::Time,
             () = time => News::Time,
