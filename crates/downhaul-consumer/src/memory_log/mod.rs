@@ -35,31 +35,32 @@ use crate::subscription::Subscription;
 /// before. It keeps every message for as long as the process lives.
 ///
 /// - **Topics** are logs of a fixed number of partitions. A message goes to the partition of its
-///   key, or to each in turn if it has none, and stays there when it is consumed. A topic is made by
-///   the first subscription that names it, or by [`create_topic`](Self::create_topic); what is
+///   key, or to each in turn if it has none, and stays there when it is consumed. A topic is made
+///   by the first subscription that names it, or by [`create_topic`](Self::create_topic); what is
 ///   published to one that does not exist is [returned](crate::PublishErrorKind::Returned).
 /// - **Groups** are queues: all sources of one [queue](Subscription::queue) share the partitions of
-///   all topics that any of them has named, and each group gets every message. A new group begins at
-///   the beginning.
+///   all topics that any of them has named, and each group gets every message. A new group begins
+///   at the beginning.
 /// - **Offsets**: of each partition, a group commits the lowest that it has not finished. What was
 ///   acknowledged beyond it comes again when the partition changes hands, or when the link is lost.
 ///   Of a partition no more is read than the [longest gap](Self::with_longest_gap) beyond that
 ///   offset, whatever the prefetch.
-/// - **Rebalancing**: when a source opens, the partitions that it gets are
-///   [revoked](crate::Event::Revoking) from those who have them, and no others. Who has one finishes
-///   what is begun of it, for at most the [revoke budget](Self::with_revoke_budget). When a source
-///   closes, is dropped or is cut, others have its partitions at once.
-/// - **A group's own log**: what goes to [one queue](Destination::Queue), such as a parked retry, is
-///   appended to a log that only this group reads, besides its topics. Its dead-letter queue is the
-///   own log of the group of that name, `<group>.dead`. What is delayed is held back before it is
-///   appended, so nothing waits behind it.
+/// - **Rebalancing**: when a source opens, the partitions that move are
+///   [revoked](crate::Event::Revoking) from those who have them, and no others. Who has one
+///   finishes what is begun of it, for at most the [revoke budget](Self::with_revoke_budget). When
+///   a source closes, is dropped or is cut, others have its partitions at once.
+/// - **A group's own log**: what goes to [one queue](Destination::Queue), such as a parked retry,
+///   is appended to a log that only this group reads, besides its topics. Its dead-letter queue is
+///   the own log of the group of that name, `<group>.dead`. What is delayed is held back before it
+///   is appended, so nothing waits behind it.
 ///
-/// A paused consumer keeps its partitions, and nobody else reads them.
+/// A consumer that is paused or drains keeps its partitions meanwhile, and nobody else reads them.
 ///
 /// # Examples
 ///
 /// ```
-/// use downhaul_consumer::{Consumer, Incoming, MemoryLog, Message, Outgoing, Publisher, Subscription};
+/// use downhaul_consumer::{Consumer, Incoming, MemoryLog, Message, Outgoing, Publisher};
+/// use downhaul_consumer::Subscription;
 /// use downhaul_context::Context;
 /// use std::sync::Arc;
 /// use std::time::Duration;
@@ -153,8 +154,8 @@ impl MemoryLog {
         self.shared.lock().lag(group)
     }
 
-    /// Cuts every link, as a broker that restarts does: sources and sinks die, what is not committed
-    /// comes again. New ones can be opened at once, unless the log is
+    /// Cuts every link, as a broker that restarts does: sources and sinks die, what is not
+    /// committed comes again. New ones can be opened at once, unless the log is
     /// [unreachable](Self::set_reachable).
     pub fn cut(&self) {
         self.shared.lock().cut();

@@ -172,8 +172,8 @@ impl Seen {
         ids
     }
 
-    /// Waits for `count` messages and returns their ids, sorted: of messages without a key, no order
-    /// is promised.
+    /// Waits for `count` messages and returns their ids, sorted: of messages without a key, no
+    /// order is promised.
     pub async fn take_sorted(&mut self, count: usize) -> Vec<String> {
         let mut ids = self.take(count).await;
         ids.sort_unstable();

@@ -1,9 +1,9 @@
 //! The conformance suite: what every broker must do, as scenarios over the public interface.
 //!
 //! A backend calls [`conformance!`](crate::conformance) with an expression that makes its
-//! [`Harness`]; each scenario becomes a test of its own. A scenario that needs what a broker does not
-//! [declare](Broker::capabilities), or what its harness [cannot do](Capabilities), is skipped, and
-//! says so.
+//! [`Harness`]; each scenario becomes a test of its own. A scenario that needs what a broker does
+//! not [declare](Broker::capabilities), or what its harness [cannot do](Capabilities), is skipped,
+//! and says so.
 
 #![allow(
     clippy::missing_panics_doc,

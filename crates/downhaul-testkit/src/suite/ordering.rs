@@ -45,7 +45,7 @@ pub async fn messages_of_a_key_come_in_their_order<H: Harness>(fixture: Fixture<
     let consumer = Consumer::new(fixture.subscription("q"), see).ordered().concurrency(8);
     fixture.spawn(consumer).await;
     publish_by_turns(&fixture).await;
-    let mut next = vec![0; KEYS];
+    let mut next = [0; KEYS];
     for id in seen.take(KEYS * EACH).await {
         let (key, number) = id.split_once('/').unwrap();
         let next = &mut next[key.parse::<usize>().unwrap()];
