@@ -10,10 +10,9 @@ use downhaul_consumer::{
 };
 use downhaul_context::{CauseKind, Context};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
-use super::{deliveries, publish, publish_numbers};
+use super::{deliveries, publish, publish_numbers, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,13 +24,6 @@ async fn spawn(log: &MemoryLog, ctx: &Context, consumer: Consumer) -> ConsumerHa
     let handle = consumer.spawn(ctx, Arc::new(log.clone()));
     assert_eq!(handle.settled().await, State::Running);
     handle
-}
-
-/// Waits for what needs no time, but for others to have their turn.
-async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        yield_now().await;
-    }
 }
 
 fn stop(handle: &ConsumerHandle) -> impl Future<Output = State> {
@@ -74,6 +66,7 @@ async fn a_rebalance_waits_for_what_is_begun_and_nothing_is_handled_twice() {
     let (asked, mut handled) = (Instant::now(), BTreeMap::new());
     open.add_permits(20);
     while handled.len() < 20 {
+        until(|| !seen.is_empty()).await;
         let (who, id) = seen.recv().await.unwrap();
         assert_eq!(handled.insert(id.clone(), who), None, "{id} was handled twice");
     }

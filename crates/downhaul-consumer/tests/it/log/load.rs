@@ -7,7 +7,7 @@ use downhaul_consumer::{Consumer, ConsumerHandle, Incoming, MemoryLog, Message, 
 use downhaul_context::Context;
 use tokio::task::yield_now;
 
-use super::publish;
+use super::{publish, until};
 
 const KEYS: usize = 10;
 const REBALANCES: usize = 100;
@@ -91,9 +91,7 @@ async fn come_and_go(log: &MemoryLog, consumer: impl Fn() -> Consumer) -> usize 
         }
     }
     guests.iter().for_each(ConsumerHandle::start);
-    while log.lag("q") > 0 {
-        yield_now().await;
-    }
+    until(|| log.lag("q") == 0).await;
     let lost = guests.iter().chain([&stays]).map(|handle| handle.tally().lost);
     assert_eq!(lost.sum::<u64>(), 0, "all had time enough");
     assert!(guests.iter().all(|guest| guest.tally().acked > 0), "nothing moved");

@@ -13,6 +13,7 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use futures_util::FutureExt;
+use tokio::task::yield_now;
 
 /// The group `q`, which reads the topic `t`.
 fn subscription() -> Subscription {
@@ -34,6 +35,17 @@ async fn publish_numbers(log: &MemoryLog, count: usize) {
     for number in 0..count {
         publish(log, Message::new("").with_id(number.to_string())).await;
     }
+}
+
+/// Waits for what needs no time, but for others to have their turn.
+async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..200_000 {
+        if condition() {
+            return;
+        }
+        yield_now().await;
+    }
+    panic!("it did not come to pass, however often others had their turn");
 }
 
 /// All that a source has to tell now.

@@ -111,20 +111,22 @@ async fn a_prefetch_bounds_all_partitions_together_and_one_does_not_starve_the_o
     let four = super::subscription().with_prefetch(4);
     let mut source = log.source(&ctx, &four).await.unwrap();
     let (mut missing, mut is_first) = (other_keys.len(), true);
-    let mut unsettled = 0;
+    let (mut unsettled, mut of_busy) = (0, 0);
     while missing > 0 {
         let arrived = deliveries(&mut *source);
         unsettled += arrived.len();
         assert!(unsettled <= 4 && !arrived.is_empty(), "{unsettled} of 4");
         for delivery in arrived {
-            let keeps = delivery.message.key() == Some("busy") && std::mem::take(&mut is_first);
-            if !keeps {
-                missing -= usize::from(delivery.message.key() != Some("busy"));
+            let is_busy = delivery.message.key() == Some("busy");
+            of_busy += usize::from(is_busy);
+            if !(is_busy && std::mem::take(&mut is_first)) {
+                missing -= usize::from(!is_busy);
                 assert_eq!(settle(&mut *source, &delivery, Verdict::Ack).await, []);
                 unsettled -= 1;
             }
         }
     }
+    assert!(of_busy < 25, "{of_busy} of the busy one came before ten of the others");
     assert_eq!(log.committed("q", "t", busy), 0);
 }
 
@@ -162,14 +164,15 @@ async fn two_groups_each_get_everything_from_the_beginning() {
 
 #[tokio::test]
 async fn messages_of_a_key_are_in_one_partition_in_their_order() {
-    let log = MemoryLog::new(5);
+    // Twenty keys by turns would not come out even on three partitions.
+    let log = MemoryLog::new(3);
     log.create_topic("t");
     for number in 0..200 {
         let key = format!("key-{}", number % 20);
         publish(&log, Message::new("").with_key(key).with_id(number.to_string())).await;
     }
     let all = deliveries(&mut *open(&log).await);
-    assert_eq!((all.len(), lanes(&all).len()), (200, 5));
+    assert_eq!((all.len(), lanes(&all).len()), (200, 3));
     for key in 0..20 {
         let key = format!("key-{key}");
         let of_key = all.iter().filter(|one| one.message.key() == Some(&key));
