@@ -39,8 +39,11 @@ pub async fn messages_of_a_key_come_in_their_order<H: Harness>(fixture: Fixture<
     let mut seen = Seen::default();
     let record = seen.recorder();
     let see = move |_ctx: Context, message: Incoming<Message>| {
-        record(&message);
-        async move { work(message.id()).await }
+        let record = record.clone();
+        async move {
+            work(message.id()).await;
+            record(&message);
+        }
     };
     let consumer = Consumer::new(fixture.subscription("q"), see).ordered().concurrency(8);
     fixture.spawn(consumer).await;
