@@ -24,7 +24,7 @@ impl Harness for Fresh {
     fn capabilities(&self) -> Capabilities {
         // Its links cannot be cut, for it has none.
         let mut capabilities = Capabilities::ALL;
-        (capabilities.cut, capabilities.delay) = (false, false);
+        capabilities.cut = false;
         capabilities
     }
 

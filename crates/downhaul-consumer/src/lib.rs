@@ -53,8 +53,10 @@
 //!    (`after_the_word_to_stop_nothing_begins_though_all_is_ready_at_once`).
 //! 5. What an outcome emits is confirmed before the message is acknowledged
 //!    (`what_a_handler_emits_is_confirmed_before_the_ack`).
-//! 6. Messages of one key of an ordered consumer are handled one after the other, in the order in
-//!    which they came (`messages_of_a_key_wait_for_each_other_and_no_others_do`).
+//! 6. An [ordered](Consumer::ordered) consumer handles the messages of a key one after the other
+//!    (`messages_of_a_key_are_never_handled_at_the_same_time`), as they came
+//!    (`messages_of_a_key_come_in_their_order`), and a slow key delays no other
+//!    (`a_slow_key_does_not_hold_up_the_others`).
 //! 7. An id is remembered as processed when it was, and not before
 //!    (`a_message_whose_first_attempt_failed_is_handled_again`).
 //! 8. A stop is over in its budgets, and says what it left
@@ -79,6 +81,7 @@ pub mod inbox;
 mod kill_switch;
 mod lifecycle;
 mod memory;
+mod memory_log;
 mod message;
 mod observer;
 pub mod outbox;
@@ -108,6 +111,7 @@ pub use crate::handler::{Incoming, Meta};
 pub use crate::kill_switch::KillSwitch;
 pub use crate::lifecycle::{Link, State, Status, StopReport, StopStage, Wanted};
 pub use crate::memory::{MemoryBroker, QueueDepth};
+pub use crate::memory_log::MemoryLog;
 pub use crate::message::headers::{self, Headers};
 pub use crate::message::{Message, Name};
 pub use crate::observer::{MessageObserver, Processed};

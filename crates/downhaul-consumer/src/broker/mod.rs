@@ -4,6 +4,9 @@
 //! deadlines, lifecycle, backoff and reconnecting. A backend opens, delivers, settles and
 //! publishes; when its link breaks it says so and is opened anew. Each clause names the scenario of
 //! the conformance suite that checks it.
+//!
+//! Two brokers in memory show what they mean: [`MemoryBroker`](crate::MemoryBroker) is made of
+//! queues, [`MemoryLog`](crate::MemoryLog) of partitions that move.
 
 mod capabilities;
 mod delivery;
@@ -47,6 +50,9 @@ pub trait Broker: Debug + Send + Sync + 'static {
     ///    help, such as bad credentials or a queue that exists with other properties; with any
     ///    other error it is tried again.
     /// 4. MUST give up when `ctx` ends.
+    /// 5. A queue that is made later MUST get what was published to its topics before, if the
+    ///    broker says that it can [replay](Capabilities::replay)
+    ///    (`a_queue_that_is_made_later_gets_what_was_published_before`).
     ///
     /// # Errors
     ///
@@ -144,7 +150,8 @@ pub trait Sink: Debug + Send + Sync + 'static {
     /// 2. The receipt MUST resolve, at the latest when the link is lost, and MUST NOT say
     ///    [`Confirmed`](crate::PublishOutcome::Confirmed) unless the broker has answered for every
     ///    queue that the message was routed to.
-    /// 3. A message that no queue takes MUST be [`Returned`](crate::PublishOutcome::Returned)
+    /// 3. A message that no queue takes MUST be [`Returned`](crate::PublishOutcome::Returned);
+    ///    where topics keep messages for queues to come, one to a topic that does not exist
     ///    (`a_message_no_queue_wants_is_returned`).
     /// 4. MUST hold back a message with a delay for at least that long
     ///    (`a_delayed_message_comes_later`).

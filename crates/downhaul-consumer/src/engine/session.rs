@@ -105,6 +105,8 @@ impl Session {
             Phase::Running if !suspended => {
                 self.flow.set_intake(true).await?;
                 self.run += self.flow.begin(false, is_news);
+                // There may be room again for what was too much before.
+                self.flow.set_intake(true).await?;
             }
             Phase::Running | Phase::Paused => {
                 self.flow.set_intake(false).await?;

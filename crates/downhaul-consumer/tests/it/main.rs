@@ -1,5 +1,5 @@
-//! What the engine, the publisher and the memory broker do that the conformance suite cannot see:
-//! time, lost links and brokers that fail on purpose.
+//! What the engine, the publisher and the brokers in memory do that the conformance suite cannot
+//! see: time, lost links and brokers that fail on purpose.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how a fault shows")]
 
@@ -12,6 +12,7 @@ mod failing;
 mod flow;
 mod inbox;
 mod lifecycle;
+mod log;
 mod memory;
 mod ordering;
 #[cfg(feature = "sqlite")]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, Consumer, ConsumerHandle, Delivery, Event, Incoming, Message, Outgoing, Publisher,
-    RetryPolicy, Source, State, Subscription, Verdict,
+    Broker, Capabilities, Consumer, ConsumerHandle, Delivery, Event, Incoming, Message, Outgoing,
+    Publisher, RetryPolicy, Source, State, Subscription, Verdict,
 };
 use downhaul_context::{Canceller, Context, RequestId};
 use tokio::sync::mpsc;
@@ -40,8 +40,16 @@ impl<H: Harness> Fixture<H> {
         self.harness.broker()
     }
 
-    /// What the broker can do.
-    pub fn capabilities(&self) -> downhaul_consumer::Capabilities {
+    /// Whether a scenario is skipped for want of something, which is then printed.
+    pub fn skips(&self, scenario: &str, missing: &str, has: bool) -> bool {
+        if !has {
+            println!("SKIPPED {scenario}: no {missing}");
+        }
+        !has
+    }
+
+    /// What the broker declares.
+    pub fn capabilities(&self) -> Capabilities {
         self.broker().capabilities()
     }
 
@@ -59,6 +67,13 @@ impl<H: Harness> Fixture<H> {
     pub async fn publish(&self, name: &str, id: impl ToString) {
         let id = id.to_string();
         let message = Message::new(id.clone()).with_id(id);
+        let outgoing = Outgoing::to_topic(self.name(name), message);
+        self.publisher.publish(&self.ctx, outgoing).await.expect("confirmed");
+    }
+
+    /// Publishes `id` with a key to the topic `name`.
+    pub async fn publish_keyed(&self, name: &str, key: impl ToString, id: impl ToString) {
+        let message = Message::new("").with_id(id.to_string()).with_key(key.to_string());
         let outgoing = Outgoing::to_topic(self.name(name), message);
         self.publisher.publish(&self.ctx, outgoing).await.expect("confirmed");
     }
@@ -154,6 +169,14 @@ impl Seen {
         while ids.len() < count {
             ids.push(self.next().await.0);
         }
+        ids
+    }
+
+    /// Waits for `count` messages and returns their ids, sorted: of messages without a key, no
+    /// order is promised.
+    pub async fn take_sorted(&mut self, count: usize) -> Vec<String> {
+        let mut ids = self.take(count).await;
+        ids.sort_unstable();
         ids
     }
 

@@ -12,8 +12,8 @@ use super::{Fixture, Harness, Seen};
 /// Every message whose publish was confirmed is handled, across several cuts.
 pub async fn a_lost_link_loses_no_message<H: Harness>(fixture: Fixture<H>) {
     const COUNT: usize = 300;
-    if !fixture.harness.capabilities().cut {
-        println!("SKIPPED a_lost_link_loses_no_message: the harness cannot cut links");
+    let can_cut = fixture.harness.capabilities().cut;
+    if fixture.skips("a_lost_link_loses_no_message", "way to cut links", can_cut) {
         return;
     }
     let mut seen = Seen::default();
@@ -43,8 +43,11 @@ pub async fn a_lost_link_loses_no_message<H: Harness>(fixture: Fixture<H>) {
 
 /// It does not reach the wire, and the message comes again.
 pub async fn a_verdict_after_the_link_was_lost_is_counted_as_lost<H: Harness>(fixture: Fixture<H>) {
-    if !fixture.harness.capabilities().cut {
-        println!("SKIPPED a_verdict_after_the_link_was_lost_is_counted_as_lost: no cut");
+    let (scenario, can_cut) = (
+        "a_verdict_after_the_link_was_lost_is_counted_as_lost",
+        fixture.harness.capabilities().cut,
+    );
+    if fixture.skips(scenario, "way to cut links", can_cut) {
         return;
     }
     let mut seen = Seen::default();

@@ -1,8 +1,9 @@
 //! The conformance suite: what every broker must do, as scenarios over the public interface.
 //!
 //! A backend calls [`conformance!`](crate::conformance) with an expression that makes its
-//! [`Harness`]; each scenario becomes a test of its own. A scenario that needs what a broker cannot
-//! do is skipped by a declared [`Capabilities`], and says so.
+//! [`Harness`]; each scenario becomes a test of its own. A scenario that needs what a broker does
+//! not [declare](Broker::capabilities), or what its harness [cannot do](Capabilities), is skipped,
+//! and says so.
 
 #![allow(
     clippy::missing_panics_doc,
@@ -11,11 +12,12 @@
 )]
 
 mod fixture;
+pub mod lanes;
 pub mod lifecycle;
 pub mod link;
+pub mod ordering;
 pub mod publishing;
 pub mod settlement;
-pub mod source;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +36,7 @@ pub trait Harness: Send + Sync {
     /// The broker.
     fn broker(&self) -> Arc<dyn Broker>;
 
-    /// What the broker can do, or what the harness can do to it.
+    /// What the harness can do to the broker.
     fn capabilities(&self) -> Capabilities;
 
     /// Cuts every link of the broker's clients, as a restart does. Called only where the
@@ -42,19 +44,18 @@ pub trait Harness: Send + Sync {
     async fn cut(&self);
 }
 
-/// What scenarios may need. A missing one is a printed skip.
+/// What scenarios may need of a harness. What they need of a broker, the broker
+/// [says itself](Broker::capabilities). A missing one is a printed skip.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Capabilities {
     /// [`Harness::cut`] works.
     pub cut: bool,
-    /// Messages can be held back.
-    pub delay: bool,
 }
 
 impl Capabilities {
     /// Everything.
-    pub const ALL: Self = Self { cut: true, delay: true };
+    pub const ALL: Self = Self { cut: true };
 }
 
 /// Runs a scenario against a harness, within patience.
@@ -83,6 +84,8 @@ macro_rules! conformance {
             settlement: a_permanent_failure_is_a_dead_letter_at_once,
             settlement: a_parked_retry_comes_back_to_its_own_queue_alone,
             settlement: what_a_handler_emits_is_confirmed_before_the_ack,
+            settlement: a_delivery_is_settled_once,
+            settlement: what_is_unfinished_comes_again_whatever_was_acknowledged_around_it,
             publishing: publishes_before_the_first_delivery_are_kept,
             publishing: each_queue_of_a_topic_gets_its_own_copy,
             publishing: a_message_no_queue_wants_is_returned,
@@ -90,9 +93,7 @@ macro_rules! conformance {
             publishing: the_request_id_travels_from_publisher_to_dead_letter,
             publishing: many_receipts_under_way_resolve_once_each,
             publishing: prefetch_bounds_what_is_unsettled,
-            source: what_is_unfinished_comes_again_whatever_was_acknowledged_around_it,
-            source: a_delivery_is_settled_once,
-            source: a_prefetch_can_be_changed,
+            publishing: a_prefetch_can_be_changed,
             lifecycle: a_paused_consumer_starts_nothing,
             lifecycle: a_paused_consumer_resumes,
             lifecycle: a_stopped_consumer_starts_again,
@@ -104,6 +105,11 @@ macro_rules! conformance {
             lifecycle: concurrency_is_reached_and_never_exceeded,
             link: a_lost_link_loses_no_message,
             link: a_verdict_after_the_link_was_lost_is_counted_as_lost,
+            ordering: messages_of_a_key_come_in_their_order,
+            ordering: messages_of_a_key_are_never_handled_at_the_same_time,
+            ordering: a_slow_key_does_not_hold_up_the_others,
+            lanes: a_lane_that_moves_is_finished_first,
+            lanes: a_queue_that_is_made_later_gets_what_was_published_before,
         }
     };
     (@tests $harness:expr; $($module:ident: $scenario:ident,)+) => {

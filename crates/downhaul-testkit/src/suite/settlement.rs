@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use downhaul_consumer::headers::{ATTEMPT, ORIGIN_QUEUE};
 use downhaul_consumer::{
-    Consumer, Failure, Incoming, Json, Message, Outcome, Outgoing, RetryPolicy, Settlement,
+    Consumer, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing, RetryPolicy,
+    Settlement, Source, Verdict,
 };
 use downhaul_context::Context;
 
-use super::fixture::quick_retries;
+use super::fixture::{next, quick_retries};
 use super::{Fixture, Harness, Seen};
 
 /// Releasing does not count as an attempt.
@@ -74,7 +75,7 @@ pub async fn a_panic_is_a_dead_letter<H: Harness>(fixture: Fixture<H>) {
     fixture.spawn(Consumer::new(fixture.subscription("q"), panic_at_one).concurrency(1)).await;
     fixture.publish("q", "one").await;
     fixture.publish("q", "two").await;
-    assert_eq!(seen.take(2).await, ["one", "two"]);
+    assert_eq!(seen.take_sorted(2).await, ["one", "two"]);
     let (_, reason) = fixture.dead_letter("q").await;
     assert!(reason.contains("panicked") && reason.contains("planted"), "{reason}");
 }
@@ -98,8 +99,8 @@ pub async fn a_permanent_failure_is_a_dead_letter_at_once<H: Harness>(fixture: F
 /// A delay too long to wait for in place goes by way of the broker; other queues of the topic do
 /// not see it.
 pub async fn a_parked_retry_comes_back_to_its_own_queue_alone<H: Harness>(fixture: Fixture<H>) {
-    if !fixture.harness.capabilities().delay {
-        println!("SKIPPED a_parked_retry_comes_back_to_its_own_queue_alone: no delay");
+    let can_delay = fixture.capabilities().delay;
+    if fixture.skips("a_parked_retry_comes_back_to_its_own_queue_alone", "delay", can_delay) {
         return;
     }
     let (mut failing, mut other) = (Seen::default(), Seen::default());
@@ -150,4 +151,59 @@ pub async fn what_a_handler_emits_is_confirmed_before_the_ack<H: Harness>(fixtur
     let (message, reason) = fixture.dead_letter("q").await;
     assert_eq!(message.id(), "bad");
     assert!(reason.contains("no queue"), "{reason}");
+}
+
+/// Whoever settles it again is told that he is late, and the link lives.
+pub async fn a_delivery_is_settled_once<H: Harness>(fixture: Fixture<H>) {
+    let subscription = fixture.subscription("q");
+    let mut source = fixture.broker().source(&fixture.ctx, &subscription).await.unwrap();
+    fixture.publish("q", "one").await;
+    let token = next(&mut *source).await[0].token;
+    let settled = source.settle(&[(token, Verdict::Ack)]).await.unwrap();
+    assert_eq!(settled.lost, []);
+    let settled = source.settle(&[(token, Verdict::Release)]).await.unwrap();
+    assert_eq!(settled.lost, [token]);
+    fixture.publish("q", "two").await;
+    let second = next(&mut *source).await;
+    assert_eq!((second.len(), second[0].message.id()), (1, "two"), "nothing came again");
+}
+
+/// An acknowledgement is for its own message, and for none before it.
+pub async fn what_is_unfinished_comes_again_whatever_was_acknowledged_around_it<H: Harness>(
+    fixture: Fixture<H>,
+) {
+    const COUNT: usize = 9;
+    let subscription = fixture.subscription("q").with_prefetch(20);
+    let open = async || fixture.broker().source(&fixture.ctx, &subscription).await.unwrap();
+    let mut source = open().await;
+    fixture.publish_numbers("q", 9).await;
+    let all = take(&mut *source, COUNT).await;
+    // From the last to the first, every other one.
+    let finished = all.iter().rev().filter(|delivery| is_finished(delivery));
+    let batch: Vec<_> = finished.map(|delivery| (delivery.token, Verdict::Ack)).collect();
+    source.settle(&batch).await.unwrap();
+    source.close(&fixture.ctx).await.unwrap();
+    let mut source = open().await;
+    let mut unfinished = COUNT - batch.len();
+    while unfinished > 0 {
+        for delivery in next(&mut *source).await {
+            // A log repeats what was finished beyond an unfinished one; nobody else does.
+            let repeats = fixture.capabilities().lanes;
+            assert!(repeats || !is_finished(&delivery), "{}", delivery.message.id());
+            unfinished -= usize::from(!is_finished(&delivery));
+        }
+    }
+}
+
+fn is_finished(delivery: &Delivery) -> bool {
+    delivery.message.id().parse::<u32>().unwrap().is_multiple_of(2)
+}
+
+/// Deliveries, until there are so many.
+async fn take(source: &mut dyn Source, count: usize) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    while deliveries.len() < count {
+        deliveries.extend(next(source).await);
+    }
+    deliveries
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use downhaul_context::Context;
 use tokio::time::Instant;
 
 use super::{Flow, TURN};
@@ -34,8 +35,7 @@ impl Flow {
             && self.has_place()
             && let Some(job) = self.next_job(now)
         {
-            // Its lane may have gone while it waited for its turn.
-            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
+            let Some(ctx) = self.enter(&job) else { continue };
             begun += 1;
             if self.processor.dedupe.is_on() || !self.pace.is_quick() {
                 self.crew.begin_apart(&self.processor, ctx, job, now);
@@ -69,8 +69,8 @@ impl Flow {
             && !is_news()
             && let Some(batch) = batcher.pop(now, flush)
         {
-            // A batch is of one lane, which may have gone meanwhile.
-            let begin = |job: &Job| self.lanes.begin(&job.ticket);
+            // A batch is of one lane.
+            let begin = |job: &Job| self.enter(job);
             let Some(lane) = batch.iter().map(begin).last().flatten() else { continue };
             self.crew.begin_batch(&self.processor, handler, lane, batch);
         }
@@ -78,6 +78,17 @@ impl Flow {
             self.wake_at = self.wake_at.into_iter().chain(batcher.next_due()).min();
         }
         begun
+    }
+
+    /// Counts a message as begun in its lane. One whose lane has gone is lost, and makes way for
+    /// those of its key.
+    pub(super) fn enter(&mut self, job: &Job) -> Option<Context> {
+        let ctx = self.lanes.begin(&job.ticket);
+        if ctx.is_none() {
+            self.count_lost(1);
+            self.schedule.done(job.ticket.key);
+        }
+        ctx
     }
 
     fn has_place(&self) -> bool {

@@ -47,7 +47,7 @@ impl Flow {
     /// Gives back what waits for another attempt.
     pub(crate) fn give_back_waiting(&mut self) {
         for (due, job) in self.waiting.take_out(None) {
-            let Some(ctx) = self.lanes.begin(&job.ticket) else { continue };
+            let Some(ctx) = self.enter(&job) else { continue };
             self.crew.give_back(&self.processor, ctx, job, due);
         }
     }

@@ -55,6 +55,8 @@ pub(crate) struct Flow {
     suspect: Option<Job>,
     /// Whether what is being handled is such a message.
     is_alone: bool,
+    /// Whether as many bytes are buffered as may be.
+    is_full: bool,
     crew: Crew,
     /// What is over and not settled yet.
     ends: Vec<(Token, End)>,
@@ -92,6 +94,7 @@ impl Flow {
             waiting: Waiting::default(),
             suspect: None,
             is_alone: false,
+            is_full: false,
             crew: Crew::default(),
             ends: Vec::new(),
             verdicts: Vec::new(),
@@ -139,8 +142,12 @@ impl Flow {
         }
     }
 
+    /// Opens or closes the intake. While too many bytes are buffered it is closed in any case,
+    /// until half of them are gone, so that it does not open and close all the time.
     pub(crate) async fn set_intake(&mut self, open: bool) -> Result<(), BrokerError> {
-        let prefetch = if open { self.settings.prefetch() } else { 0 };
+        let (bytes, most) = (self.schedule.bytes(), self.settings.buffered_bytes);
+        self.is_full = bytes > 0 && bytes >= if self.is_full { most / 2 } else { most };
+        let prefetch = if open && !self.is_full { self.settings.prefetch() } else { 0 };
         if let Some(source) = self.source.as_mut().filter(|_| self.prefetch != prefetch) {
             in_time(source.set_prefetch(prefetch)).await?;
             self.prefetch = prefetch;
@@ -150,9 +157,8 @@ impl Flow {
 
     /// Waits for something to happen. Cancel safe.
     pub(crate) async fn next(&mut self) -> Happening {
-        let has_room = self.schedule.bytes() < self.settings.buffered_bytes;
         let arriving = async {
-            match self.source.as_mut().filter(|_| has_room) {
+            match &mut self.source {
                 Some(source) => source.next(&mut self.events).await,
                 None => pending().await,
             }
@@ -226,6 +232,13 @@ impl Flow {
             tracing::warn!(queue = &*self.processor.queue, "too much fails: nothing is taken");
         }
         match then {
+            // Waiting would hold up whoever the lane goes to; not waiting would leave the message
+            // behind when the lane goes.
+            Then::Again { .. } | Then::Later { .. }
+                if is_ours && self.lanes.is_revoking(ticket.lane) =>
+            {
+                self.ends.push((ticket.token, End::Released));
+            }
             Then::Again { meta, due } | Then::Later { meta, due } if is_ours => {
                 self.waiting.push(due, Job { ticket, meta: *meta });
                 // Its key waits with it.

@@ -1,0 +1,83 @@
+//! What only logs do: partitions move between consumers, and the past can be read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use downhaul_consumer::{Consumer, Incoming, Message};
+use downhaul_context::Context;
+use tokio::sync::Semaphore;
+
+use super::{Fixture, Harness, Seen};
+
+const KEYS: usize = 32;
+
+/// Publishes a message to each of many keys, so that each lane gets some.
+async fn publish_wave<H: Harness>(fixture: &Fixture<H>, wave: usize) {
+    for key in 0..KEYS {
+        fixture.publish_keyed("q", key, format!("{wave}/{key}")).await;
+    }
+}
+
+/// Who gets a lane gets none of what was begun by who had it, and nothing is handled twice.
+pub async fn a_lane_that_moves_is_finished_first<H: Harness>(fixture: Fixture<H>) {
+    let has_lanes = fixture.capabilities().lanes;
+    if fixture.skips("a_lane_that_moves_is_finished_first", "lanes", has_lanes) {
+        return;
+    }
+    let (mut seen, open) = (Seen::default(), Arc::new(Semaphore::new(0)));
+    let (recorder, gate) = (seen.recorder(), Arc::clone(&open));
+    let consumer = || {
+        let (record, gate) = (recorder.clone(), Arc::clone(&gate));
+        let wait = move |_ctx: Context, message: Incoming<Message>| {
+            record(&message);
+            let gate = Arc::clone(&gate);
+            async move { drop(gate.acquire().await.unwrap()) }
+        };
+        Consumer::new(fixture.subscription("q"), wait).concurrency(64)
+    };
+    let first = fixture.spawn(consumer()).await;
+    publish_wave(&fixture, 0).await;
+    let mut ids = seen.take(KEYS).await;
+    // All of it is begun. Now some lanes are to go to another.
+    let second = fixture.spawn(consumer()).await;
+    open.add_permits(1);
+    let mut waves = 1;
+    // What is read again of a lane comes before what is published to it later.
+    while second.tally().acked == 0 {
+        publish_wave(&fixture, waves).await;
+        waves += 1;
+        ids.extend(seen.take(KEYS).await);
+    }
+    let different: BTreeSet<_> = ids.iter().collect();
+    assert_eq!((ids.len(), different.len()), (waves * KEYS, waves * KEYS), "some came twice");
+    assert_eq!((first.tally().lost, second.tally().lost), (0, 0));
+}
+
+/// From the beginning.
+pub async fn a_queue_that_is_made_later_gets_what_was_published_before<H: Harness>(
+    fixture: Fixture<H>,
+) {
+    let scenario = "a_queue_that_is_made_later_gets_what_was_published_before";
+    if fixture.skips(scenario, "replay", fixture.capabilities().replay) {
+        return;
+    }
+    let spawn = async |queue: &str| {
+        let seen = Seen::default();
+        let record = seen.recorder();
+        let see = move |_ctx: Context, message: Incoming<Message>| {
+            record(&message);
+            async {}
+        };
+        let subscription = fixture.subscription(queue).topic(fixture.name("shared"));
+        (fixture.spawn(Consumer::new(subscription, see)).await, seen)
+    };
+    let (_early, mut seen_early) = spawn("early").await;
+    for number in 0..9 {
+        fixture.publish("shared", number).await;
+    }
+    let all: Vec<_> = (0..9).map(|number| number.to_string()).collect();
+    assert_eq!(seen_early.take_sorted(9).await, all);
+    let (_late, mut seen_late) = spawn("late").await;
+    assert_eq!(seen_late.take_sorted(9).await, all);
+    assert!(seen_early.is_empty());
+}
