@@ -192,6 +192,7 @@ async fn stopping_does_not_wait_for_a_backoff() {
     assert_eq!(asked.elapsed(), Duration::ZERO);
     // The broker holds it back for as long as the backoff, and it keeps the count of its attempts.
     assert_eq!(broker.depth("q").delayed, 1);
+    assert_eq!(handle.tally().retried, 1);
     handle.start();
     while attempts.load(Ordering::SeqCst) == 1 {
         tokio::time::advance(SECOND).await;

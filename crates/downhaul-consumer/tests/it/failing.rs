@@ -317,3 +317,24 @@ async fn a_dead_letter_that_cannot_be_put_back_stays_one() {
     assert!(matches!(error, ReplayError::Publish(_)), "{error}");
     assert_eq!(broker.depth("q.dead").ready, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_has_classified_is_not_classified_again() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let fail = |_: Context, message: Incoming<Message>| async move {
+        match message.id() {
+            "0" => Err(Failure::permanent("hopeless")),
+            "1" if message.attempt() == 1 => Err(Failure::retry_after(Duration::ZERO, "soon")),
+            _ => Ok(()),
+        }
+    };
+    let drop_all = |_: &(dyn std::error::Error + 'static)| {
+        Some(Settlement::Drop { reason: "whatever it is".to_owned() })
+    };
+    let handle = spawn(Consumer::new(subscription(), fail).classify(drop_all), &ctx, &broker).await;
+    publish_numbers(&broker, 2).await;
+    until(|| handle.tally().acked == 1).await;
+    let tally = handle.tally();
+    assert_eq!((tally.dead_lettered, tally.retried, tally.dropped), (1, 1, 0));
+}

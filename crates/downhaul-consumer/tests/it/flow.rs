@@ -186,3 +186,23 @@ async fn a_consumer_is_idle_when_nothing_was_there_for_a_while() {
     }
     assert!(begun.elapsed() >= 180 * SECOND, "{:?}", begun.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_never_empty_leaves_time_to_others() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let ready = |_: Context, _: Incoming<Message>| async {};
+    let consumer = Consumer::new(subscription(), ready).prefetch(1_000);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    handle.pause();
+    handle.settled().await;
+    publish_numbers(&broker, 5_000).await;
+    handle.resume();
+    let mut turns = 0;
+    until(|| {
+        turns += 1;
+        handle.tally().acked == 5_000
+    })
+    .await;
+    assert!(turns > 5_000 / 256, "{turns} turns for others");
+}

@@ -3,8 +3,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use downhaul_consumer::{
-    Consumer, ConsumerHandle, Failure, Incoming, Link, MemoryBroker, Message, State, Wanted,
+    Broker, BrokerError, Consumer, ConsumerHandle, Failure, Incoming, Link, MemoryBroker, Message,
+    Sink, Source, State, Subscription, Wanted,
 };
 use downhaul_context::{CauseKind, Context, Instant};
 use tokio::sync::mpsc;
@@ -69,6 +71,7 @@ async fn restarting_opens_another_source_and_loses_nothing() {
         handle.restart();
         publish(&broker, Message::new("")).await;
         assert_eq!(handle.settled().await, State::Running);
+        assert!(handle.last_stop().is_some(), "it was stopped");
         until(|| handle.tally().acked == round).await;
     }
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
@@ -177,4 +180,87 @@ async fn after_the_word_to_stop_nothing_begins_though_all_is_ready_at_once() {
     handle.resume();
     handle.wait_for(|status| status.state == State::Stopped).await.unwrap();
     assert_eq!((handle.tally().acked, broker.depth("q").ready), (1, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarting_finishes_what_is_begun_and_gives_back_the_rest() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let open = Arc::clone(&gate);
+    let wait = move |_: Context, _: Incoming<Message>| {
+        let open = Arc::clone(&open);
+        async move { open.acquire().await.unwrap().forget() }
+    };
+    let handle = spawn(Consumer::new(subscription(), wait).concurrency(1), &ctx, &broker).await;
+    publish_numbers(&broker, 2).await;
+    until(|| handle.buffered() == 1).await;
+    handle.restart();
+    handle.wait_for(|status| status.state == State::Draining).await.unwrap();
+    gate.add_permits(1);
+    assert_eq!(handle.settled().await, State::Running);
+    let stop = handle.last_stop().unwrap();
+    assert_eq!((stop.tally.acked, stop.tally.released), (1, 1));
+    gate.add_permits(1);
+    until(|| handle.tally().acked == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_lost_is_seen_while_another_is_opened() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let consumer = Consumer::new(subscription(), handle);
+    let handle = consumer.spawn(&ctx, Arc::new(Slow(broker.clone())));
+    handle.settled().await;
+    broker.cut();
+    let lost = |link: &Link| matches!(link, Link::Recovering { attempt: 0, .. });
+    let status = handle.wait_for(|status| lost(&status.link)).await.unwrap();
+    let Link::Recovering { error, .. } = status.link else { unreachable!() };
+    assert!(error.contains("was cut"), "{error}");
+    handle.wait_for(|status| matches!(status.link, Link::Up)).await.unwrap();
+}
+
+/// A broker that takes a second to open anything.
+#[derive(Debug)]
+struct Slow(MemoryBroker);
+
+#[async_trait]
+impl Broker for Slow {
+    fn system(&self) -> &'static str {
+        "slow"
+    }
+
+    async fn source(
+        &self,
+        ctx: &Context,
+        subscription: &Subscription,
+    ) -> Result<Box<dyn Source>, BrokerError> {
+        tokio::time::sleep(SECOND).await; // tidy: on the paused clock
+        self.0.source(ctx, subscription).await
+    }
+
+    async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
+        self.0.sink(ctx).await
+    }
+
+    async fn close(&self, ctx: &Context) {
+        self.0.close(ctx).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_does_not_wait_for_the_next_attempt_of_what_has_failed() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let fail = |_: Context, _: Incoming<Message>| async {
+        Err::<(), _>(Failure::retry_after(SECOND, "not yet"))
+    };
+    let handle = spawn(Consumer::new(subscription(), fail), &ctx, &broker).await;
+    publish(&broker, Message::new("")).await;
+    until(|| handle.snapshot().waiting == 1).await;
+    let asked = Instant::now();
+    handle.drain();
+    handle.settled().await;
+    assert_eq!((asked.elapsed(), broker.depth("q").delayed), (Duration::ZERO, 1));
 }
