@@ -284,9 +284,11 @@ async fn dead_letters_are_put_back_as_they_were() {
     let handle = move |_: Context, message: Incoming<Message>| {
         let fails = failing.load(Ordering::SeqCst);
         let _ = sender.send((message.attempt(), message.topic().map(str::to_owned)));
-        async move { if fails { Err(Failure::permanent("the shop is down")) } else { Ok(()) } }
+        let down = || Failure::retry_after(Duration::ZERO, "the shop is down");
+        async move { if fails { Err(down()) } else { Ok(()) } }
     };
-    let handle = spawn(Consumer::new(subscription(), handle), &ctx, &broker).await;
+    let twice = RetryPolicy::default().attempts(2);
+    let handle = spawn(Consumer::new(subscription(), handle).retry(twice), &ctx, &broker).await;
     publish_numbers(&broker, 4).await;
     until(|| handle.tally().dead_lettered == 4).await;
     let letters = DeadLetters::of("q", Arc::new(broker.clone()));
@@ -294,9 +296,13 @@ async fn dead_letters_are_put_back_as_they_were() {
     let replayed = letters.replay(&ctx, 2, |letter| letter.id() != "0").await.unwrap();
     assert_eq!((replayed.put_back, replayed.left), (2, 2));
     until(|| handle.tally().acked == 2).await;
-    for _ in 0..6 {
-        assert_eq!(seen.recv().await.unwrap(), (1, Some("t".to_owned())));
+    let mut attempts = Vec::new();
+    for _ in 0..10 {
+        let (attempt, topic) = seen.recv().await.unwrap();
+        assert_eq!(topic.as_deref(), Some("t"));
+        attempts.push(attempt);
     }
+    assert_eq!(attempts[8..], [1, 1], "a first attempt again");
     let ids: Vec<_> = broker.ready("q.dead").iter().map(|one| one.id().to_owned()).collect();
     assert_eq!(ids, ["0", "3"]);
     let again = letters.replay(&ctx, 10, |_| true).await.unwrap();

@@ -74,3 +74,17 @@ async fn delayed_messages_come_when_they_are_due() {
         assert_eq!(delivery.message.id(), seconds.to_string());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_at_an_empty_queue_gets_what_another_gives_back() {
+    let (broker, subscription) = filled(1).await;
+    let ctx = Context::background();
+    let mut first = broker.source(&ctx, &subscription).await.unwrap();
+    let held = next(&mut *first).await.remove(0);
+    let mut second = broker.source(&ctx, &subscription).await.unwrap();
+    let waiting = tokio::spawn(async move { next(&mut *second).await.remove(0) });
+    tokio::task::yield_now().await;
+    first.settle(&[(held.token, Verdict::Release)]).await.unwrap();
+    let delivery = waiting.await.unwrap();
+    assert_eq!((delivery.message.id(), delivery.redeliveries), ("0", 1));
+}

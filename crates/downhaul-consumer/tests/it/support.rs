@@ -37,8 +37,16 @@ pub(crate) async fn publish_numbers(broker: &MemoryBroker, count: u32) {
 }
 
 /// Lets everybody else work until `condition` holds. A paused clock does not move meanwhile.
+///
+/// # Panics
+///
+/// If it does not in a long time.
 pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
-    while !condition() {
+    for _ in 0..5_000_000 {
+        if condition() {
+            return;
+        }
         tokio::task::yield_now().await;
     }
+    panic!("it did not happen");
 }
