@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use downhaul_context::{Canceller, Context, Label, Reason};
+use downhaul_context::{Canceller, Context, Reason};
 
 use crate::broker::{Lane, Revoking};
 use crate::engine::job::{Tenure, Ticket};
@@ -38,7 +38,8 @@ impl Lanes {
         }
         self.tenures += 1;
         let tenure = Tenure(self.tenures);
-        let (ctx, canceller) = self.session.derive().label(Label::from("lane")).build();
+        // The label of all handlers' contexts below it: one each would cost each an allocation.
+        let (ctx, canceller) = self.session.derive().label("handler").build();
         self.held.push(Held { lane, tenure, ctx, canceller, begun: 0, revoking: None });
         tenure
     }

@@ -31,8 +31,7 @@ impl Processor {
     /// Makes all that a handler of this message needs. `lane` is what it lives under.
     pub(crate) fn prepare(&self, lane: &Context, meta: Meta, begun: Instant) -> Attempt {
         let budget = phases::budget(&meta.message, self.timeout);
-        let derived = lane.derive().label("handler").timeout_since(begun, budget);
-        let (ctx, canceller) = derived.build();
+        let (ctx, canceller) = lane.derive().timeout_since(begun, budget).build();
         let ctx = self.identified(ctx, &meta.message);
         let (ctx, span) = self.observer.process(ctx, &meta);
         Attempt { meta, ctx, begun, span, handling: None, _canceller: canceller }
