@@ -171,6 +171,8 @@ impl Session {
         match news {
             News::Time => {}
             News::Flow(happening) => {
+                // What arrives takes time as well, though less of it.
+                self.run += self.flow.arrived() / 8;
                 if let Err(error) = self.flow.take(happening) {
                     self.lose_link(&error);
                 }

@@ -13,6 +13,10 @@ use crate::memory::state::{Epoch, Shared};
 use crate::memory::unsettled::Unsettled;
 use crate::subscription::Subscription;
 
+/// How many deliveries are given out at a time, so that who takes them can do something else in
+/// between.
+const AT_A_TIME: usize = 1_024;
+
 pub(super) struct MemorySource {
     shared: Arc<Shared>,
     epoch: Epoch,
@@ -41,7 +45,7 @@ impl MemorySource {
             return Ok(None);
         }
         let unsettled = &mut self.unsettled;
-        Ok(self.queue.pop(room, |stored| events.push(deliver(unsettled, stored))))
+        Ok(self.queue.pop(room.min(AT_A_TIME), |stored| events.push(deliver(unsettled, stored))))
     }
 }
 

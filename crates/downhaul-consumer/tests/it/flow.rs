@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use downhaul_consumer::{Consumer, ConsumerHandle, Incoming, MemoryBroker, Message, Rate, State};
+use async_trait::async_trait;
+use downhaul_consumer::{
+    Broker, BrokerError, Consumer, ConsumerHandle, Event, Incoming, MemoryBroker, Message, Rate,
+    Settled, Sink, Source, State, Subscription, Token, Verdict,
+};
 use downhaul_context::{Context, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -205,4 +209,67 @@ async fn a_queue_that_is_never_empty_leaves_time_to_others() {
     })
     .await;
     assert!(turns > 5_000 / 256, "{turns} turns for others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_that_the_source_calls_late_is_counted_as_lost() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let ready = |_: Context, _: Incoming<Message>| async {};
+    let consumer = Consumer::new(subscription(), ready);
+    let handle = consumer.spawn(&ctx, Arc::new(Late(broker.clone())));
+    handle.settled().await;
+    publish_numbers(&broker, 3).await;
+    until(|| handle.tally().lost + handle.tally().acked == 3).await;
+    assert_eq!((handle.tally().lost, handle.tally().acked), (1, 2));
+}
+
+/// A broker whose sources call the verdict on their first delivery late.
+#[derive(Debug)]
+struct Late(MemoryBroker);
+
+struct LateSource(Box<dyn Source>);
+
+#[async_trait]
+impl Broker for Late {
+    fn system(&self) -> &'static str {
+        "late"
+    }
+
+    async fn source(
+        &self,
+        ctx: &Context,
+        subscription: &Subscription,
+    ) -> Result<Box<dyn Source>, BrokerError> {
+        Ok(Box::new(LateSource(self.0.source(ctx, subscription).await?)))
+    }
+
+    async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
+        self.0.sink(ctx).await
+    }
+
+    async fn close(&self, ctx: &Context) {
+        self.0.close(ctx).await;
+    }
+}
+
+#[async_trait]
+impl Source for LateSource {
+    async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
+        self.0.next(events).await
+    }
+
+    async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
+        self.0.settle(batch).await?;
+        let late = batch.iter().map(|(token, _)| *token).filter(|token| token.number() == 0);
+        Ok(Settled::confirmed().but_lost(late.collect()))
+    }
+
+    async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {
+        self.0.set_prefetch(prefetch).await
+    }
+
+    async fn close(self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {
+        self.0.close(ctx).await
+    }
 }

@@ -195,12 +195,14 @@ async fn restarting_finishes_what_is_begun_and_gives_back_the_rest() {
     let handle = spawn(Consumer::new(subscription(), wait).concurrency(1), &ctx, &broker).await;
     publish_numbers(&broker, 2).await;
     until(|| handle.buffered() == 1).await;
+    let asked = Instant::now();
     handle.restart();
     handle.wait_for(|status| status.state == State::Draining).await.unwrap();
     gate.add_permits(1);
     assert_eq!(handle.settled().await, State::Running);
     let stop = handle.last_stop().unwrap();
     assert_eq!((stop.tally.acked, stop.tally.released), (1, 1));
+    assert_eq!(asked.elapsed(), Duration::ZERO);
     gate.add_permits(1);
     until(|| handle.tally().acked == 2).await;
 }

@@ -177,6 +177,11 @@ impl Flow {
         }
     }
 
+    /// How many events have arrived and were not taken in.
+    pub(crate) fn arrived(&self) -> usize {
+        self.events.len()
+    }
+
     /// Takes in what has happened, with all else that has finished since.
     pub(crate) fn take(&mut self, happening: Happening) -> Result<(), BrokerError> {
         // What arrived before a wait was dropped is still there.
