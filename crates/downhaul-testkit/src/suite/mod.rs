@@ -11,6 +11,8 @@
     reason = "a scenario panics where a broker does not conform: that is how it tells"
 )]
 
+pub mod crowd;
+pub mod engine;
 mod fixture;
 pub mod lanes;
 pub mod lifecycle;
@@ -103,6 +105,15 @@ macro_rules! conformance {
             lifecycle: a_handler_that_ignores_its_end_is_dropped_and_its_message_comes_again,
             lifecycle: a_consumer_can_be_stopped_by_its_own_handler,
             lifecycle: concurrency_is_reached_and_never_exceeded,
+            crowd: what_many_publish_is_handled_once_by_many,
+            crowd: consumers_that_come_and_go_lose_nothing,
+            crowd: a_message_arrives_as_it_was_published,
+            engine: each_message_of_a_batch_is_settled_by_itself,
+            engine: a_duplicate_is_acknowledged_and_not_handled,
+            engine: dead_letters_can_be_put_back,
+            engine: a_message_that_has_expired_is_a_dead_letter,
+            engine: concurrency_changes_while_messages_flow,
+            engine: aborting_gives_back_what_is_begun,
             link: a_lost_link_loses_no_message,
             link: a_verdict_after_the_link_was_lost_is_counted_as_lost,
             ordering: messages_of_a_key_come_in_their_order,
