@@ -1,7 +1,6 @@
 //! [`Headers`]: text pairs that travel with a message, and the names that Downhaul itself uses.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// The request id of the work that the message belongs to.
 pub const REQUEST_ID: &str = "request-id";
@@ -30,75 +29,33 @@ pub const DEAD_ERROR: &str = "dead-error";
 /// Text pairs in the order in which they were set. Names are compared as they are: write them in
 /// lower case.
 ///
-/// Clones share their pairs until one of them is changed. No name of Downhaul's own begins with
-/// `x-`, which RabbitMQ keeps for itself.
-#[derive(Clone, Debug, Default)]
-pub struct Headers(Option<Arc<Pairs>>);
-
-type Pairs = Vec<(Cow<'static, str>, String)>;
+/// No name of Downhaul's own begins with `x-`, which RabbitMQ keeps for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(Cow<'static, str>, String)>);
 
 impl Headers {
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.pairs().iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Sets `name` to `value`, in place of any value it had.
     pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
         let (name, value) = (name.into(), value.into());
-        let pairs = Arc::make_mut(self.0.get_or_insert_default());
-        match pairs.iter_mut().find(|(known, _)| *known == name) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
-            None => pairs.push((name, value)),
+            None => self.0.push((name, value)),
         }
     }
 
     /// Takes `name` away and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<String> {
-        let index = self.pairs().iter().position(|(known, _)| known == name)?;
-        let pairs = Arc::make_mut(self.0.as_mut()?);
-        Some(pairs.remove(index).1)
+        let index = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(index).1)
     }
 
     /// All pairs.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs().iter().map(|(name, value)| (name.as_ref(), value.as_str()))
-    }
-
-    fn pairs(&self) -> &[(Cow<'static, str>, String)] {
-        self.0.as_ref().map_or(&[], |pairs| pairs.as_slice())
-    }
-}
-
-impl PartialEq for Headers {
-    fn eq(&self, other: &Self) -> bool {
-        self.pairs() == other.pairs()
-    }
-}
-
-impl Eq for Headers {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clone_does_not_see_what_is_set_later() {
-        let mut headers = Headers::default();
-        headers.set("tenant", "acme");
-        let before = headers.clone();
-        headers.set("tenant", "umbrella");
-        headers.set("shard", "3");
-        assert_eq!(before.iter().collect::<Vec<_>>(), [("tenant", "acme")]);
-        assert_eq!(headers.remove("shard").as_deref(), Some("3"));
-        assert_eq!(headers.get("tenant"), Some("umbrella"));
-    }
-
-    #[test]
-    fn headers_that_were_emptied_equal_headers_that_never_were_set() {
-        let mut headers = Headers::default();
-        headers.set("tenant", "acme");
-        headers.remove("tenant");
-        assert_eq!(headers, Headers::default());
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
     }
 }

@@ -4,6 +4,8 @@ pub mod headers;
 mod name;
 
 use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -16,7 +18,7 @@ pub use crate::message::name::Name;
 
 /// What a publisher sends and a consumer gets: an id, a key, headers and a payload.
 ///
-/// Cloning is cheap: clones share the payload and the headers.
+/// Cloning is cheap: clones share all of it until one of them is changed.
 ///
 /// # Examples
 ///
@@ -31,8 +33,13 @@ pub use crate::message::name::Name;
 /// assert_eq!(message.id(), "order-7.created");
 /// assert_eq!(message.headers().get("tenant"), Some("acme"));
 /// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message(Arc<Content>);
+
+/// Shared by all clones, until one of them is changed. A message goes through many hands between
+/// its publisher and its handler, and so is no more than a pointer in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+struct Content {
     id: Id,
     key: Option<Name>,
     content_type: Cow<'static, str>,
@@ -68,13 +75,17 @@ impl Eq for Id {}
 impl Message {
     /// Makes a message of bytes with a fresh id, a UUID of version 7.
     pub fn new(payload: impl Into<Bytes>) -> Self {
-        Self {
+        Self(Arc::new(Content {
             id: Id::Fresh(RequestId::generate()),
             key: None,
             content_type: Cow::Borrowed("application/octet-stream"),
             headers: Headers::default(),
             payload: payload.into(),
-        }
+        }))
+    }
+
+    fn content_mut(&mut self) -> &mut Content {
+        Arc::make_mut(&mut self.0)
     }
 
     /// Makes a message of a value as JSON, with a fresh id.
@@ -91,7 +102,7 @@ impl Message {
     /// duplicate.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<Cow<'static, str>>) -> Self {
-        self.id = Id::Given(id.into().into());
+        self.content_mut().id = Id::Given(id.into().into());
         self
     }
 
@@ -100,14 +111,14 @@ impl Message {
     /// order in which they came; a partitioned log keeps them in one partition.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<Name>) -> Self {
-        self.key = Some(key.into());
+        self.content_mut().key = Some(key.into());
         self
     }
 
     /// Sets the media type of the payload.
     #[must_use]
     pub fn with_content_type(mut self, content_type: impl Into<Cow<'static, str>>) -> Self {
-        self.content_type = content_type.into();
+        self.content_mut().content_type = content_type.into();
         self
     }
 
@@ -137,23 +148,23 @@ impl Message {
         name: impl Into<Cow<'static, str>>,
         value: impl Into<String>,
     ) -> Self {
-        self.headers.set(name, value);
+        self.headers_mut().set(name, value);
         self
     }
 
     /// The id, unique to the message and the same on every delivery of it.
     pub fn id(&self) -> &str {
-        self.id.as_str()
+        self.0.id.as_str()
     }
 
     /// The request that it belongs to. A message that comes from none, or names it by an id that is
     /// not valid, is one itself, by its own id; a fresh one where that cannot be one.
     pub(crate) fn request(&self) -> RequestId {
-        let inbound = self.headers.get(headers::REQUEST_ID);
+        let inbound = self.0.headers.get(headers::REQUEST_ID);
         if let Some(id) = inbound.and_then(|id| RequestId::parse(id).ok()) {
             return id;
         }
-        match &self.id {
+        match &self.0.id {
             Id::Fresh(id) => id.clone(),
             Id::Given(id) => RequestId::parse(id).unwrap_or_else(|_| RequestId::generate()),
         }
@@ -161,32 +172,60 @@ impl Message {
 
     /// The key, if it has one.
     pub fn key(&self) -> Option<&str> {
-        self.key.as_deref()
+        self.0.key.as_deref()
     }
 
     /// Until when handling the message makes sense. `None` also where the header cannot be read.
     pub fn deadline(&self) -> Option<SystemTime> {
-        let millis = self.headers.get(headers::DEADLINE)?.parse().ok()?;
+        let millis = self.0.headers.get(headers::DEADLINE)?.parse().ok()?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis))
     }
 
     /// The media type of the payload.
     pub fn content_type(&self) -> &str {
-        &self.content_type
+        &self.0.content_type
     }
 
     /// The headers.
     pub fn headers(&self) -> &Headers {
-        &self.headers
+        &self.0.headers
     }
 
     /// The headers, to change them.
     pub fn headers_mut(&mut self) -> &mut Headers {
-        &mut self.headers
+        &mut self.content_mut().headers
     }
 
     /// The payload.
     pub fn payload(&self) -> &Bytes {
-        &self.payload
+        &self.0.payload
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_does_not_see_what_is_changed_later() {
+        let mut message = Message::new("1").with_id("one").with_header("tenant", "acme");
+        let before = message.clone();
+        message.headers_mut().set("tenant", "umbrella");
+        let message = message.with_key("k");
+        assert_eq!((before.headers().get("tenant"), before.key()), (Some("acme"), None));
+        assert_eq!((message.headers().get("tenant"), message.key()), (Some("umbrella"), Some("k")));
+        assert_eq!((message.id(), message.payload()), (before.id(), before.payload()));
+        assert_ne!(message, before);
+    }
+
+    #[test]
+    fn a_message_is_no_larger_than_a_pointer() {
+        assert_eq!(size_of::<Message>(), size_of::<usize>());
     }
 }

@@ -18,7 +18,8 @@ const CLOCK_SKEW: Duration = Duration::from_secs(1);
 
 /// Why there is no sense in handling the message any more, if its deadline has passed.
 pub(super) fn expired(message: &Message) -> Option<String> {
-    let late = SystemTime::now().duration_since(message.deadline()?).ok()?;
+    let deadline = message.deadline()?;
+    let late = SystemTime::now().duration_since(deadline).ok()?;
     (late > CLOCK_SKEW).then(|| format!("expired: its deadline passed {} s ago", late.as_secs()))
 }
 
