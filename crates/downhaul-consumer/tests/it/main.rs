@@ -19,3 +19,5 @@ mod outbox;
 mod publisher;
 mod scripted;
 mod support;
+#[cfg(feature = "testing")]
+mod testing;
