@@ -55,6 +55,11 @@ impl Held {
         self.take_out(|group| group.deliveries.iter().any(|one| lanes.contains(&one.lane)))
     }
 
+    /// Takes out what stands behind this key.
+    pub(super) fn of_key(&mut self, key: &str) -> Vec<Delivery> {
+        self.take_out(|group| group.deliveries.iter().any(|one| one.message.key() == Some(key)))
+    }
+
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.groups.iter().map(|group| group.due).min()
     }

@@ -40,6 +40,7 @@ struct Unsettled {
     /// The token of the inner source; `None` for the second of two deliveries.
     inner: Option<Token>,
     id: String,
+    key: Option<Name>,
 }
 
 impl FaultySource {
@@ -157,9 +158,10 @@ impl FaultySource {
 
     fn hand_over(&mut self, inner: Option<Token>, mut delivery: Delivery, events: &mut Vec<Event>) {
         let id = delivery.message.id().to_owned();
+        let key = delivery.message.key().map(Name::from);
         delivery.token = Token::new(self.next);
         self.next += 1;
-        self.unsettled.insert(delivery.token, Unsettled { inner, id });
+        self.unsettled.insert(delivery.token, Unsettled { inner, id, key });
         events.push(Event::Delivery(delivery));
     }
 
@@ -174,9 +176,13 @@ impl FaultySource {
         let (mut inner, mut outer) = (Vec::new(), BTreeMap::new());
         for &(token, verdict) in batch {
             match self.unsettled.remove(&token) {
-                Some(Unsettled { inner: Some(known), .. }) => {
+                Some(Unsettled { inner: Some(known), key, .. }) => {
                     inner.push((known, verdict));
                     outer.insert(known, token);
+                    // What is held back must not come before it: it goes back as well.
+                    let key = key.filter(|_| verdict == Verdict::Release);
+                    let behind = key.map(|key| self.held.of_key(&key)).unwrap_or_default();
+                    inner.extend(behind.iter().map(|one| (one.token, Verdict::Release)));
                 }
                 Some(_) => {}
                 None => lost.push(token),
@@ -191,6 +197,7 @@ impl FaultySource {
 
     /// Settles and, if the inner source is dead, says so.
     async fn settle_or_die(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
+        self.alive()?;
         let ids = self.ids(batch);
         let settled = self.settle_inner(batch).await;
         if settled.is_err() {
