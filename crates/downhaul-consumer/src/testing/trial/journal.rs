@@ -111,9 +111,7 @@ impl Journal {
             }
             What::Decided { number, ending, error, .. } => {
                 let error = error.as_deref().unwrap_or("no error");
-                format!(
-                    "attempt {number} ended as {ending:?} ({error}) {since:?} ago, and the broker has not heard"
-                )
+                format!("attempt {number} ended as {ending:?} {since:?} ago, with {error}")
             }
             What::Settled(Verdict::Ack) => format!("its next attempt was put off {since:?} ago"),
             What::Settled(Verdict::Release) => format!("it was given back {since:?} ago"),
