@@ -125,8 +125,8 @@ impl End {
         matches!(self, Self::Acked | Self::Dropped)
     }
 
-    /// Whether a dead letter may be made of it. A handler that outlives its timeout is cut, which is
-    /// a failure as well.
+    /// Whether a dead letter may be made of it. A handler that outlives its timeout is cut, and
+    /// that is a failure as well.
     pub(super) fn may_be_dead(self) -> bool {
         matches!(
             self,

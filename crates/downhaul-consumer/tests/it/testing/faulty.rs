@@ -189,6 +189,18 @@ async fn a_delivery_is_overtaken_by_another_key_or_waits_a_second_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_held_back_does_not_come_before_a_released_message_of_its_key() {
+    let mut bench = Bench::new().await;
+    publish_keyed(&bench, "a0", "a").await;
+    let first = bench.next().await;
+    bench.faulty.faults().hold_next_delivery(30 * SECOND);
+    publish_keyed(&bench, "a1", "a").await;
+    assert!(timeout(SECOND, bench.next()).await.is_err());
+    bench.source.settle(&[(first[0].token, Verdict::Release)]).await.unwrap();
+    assert_eq!(bench.next_ids().await, ["a0", "a1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn openings_are_refused_so_many_times() {
     let bench = Bench::new().await;
     let ctx = Context::background();
