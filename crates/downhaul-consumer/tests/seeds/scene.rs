@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use downhaul_consumer::inbox::{Inbox, MemoryInbox};
 use downhaul_consumer::testing::{Fault, Plan};
-use downhaul_consumer::{Broker, Consumer, RetryPolicy};
+use downhaul_consumer::{Broker, Consumer, KillSwitch, Rate, RetryPolicy};
 use downhaul_testkit::oracle::Promises;
 use fastrand::Rng;
 
@@ -79,8 +79,18 @@ impl Scene {
             .handler_timeout(Duration::from_secs(2))
             .drain_budget(Duration::from_secs(1))
             .cancel_grace(Duration::from_millis(200));
+        // Of their own seed, so that they do not change what else the scene decides.
+        let mut rng = Rng::with_seed(!self.seed);
         if self.ordered {
             consumer = consumer.ordered();
+            consumer = if rng.u8(0..4) == 0 { consumer.park_ordered() } else { consumer };
+        }
+        if rng.u8(0..4) == 0 {
+            consumer = consumer.rate(Rate::new(rng.u32(1..10), Duration::from_millis(200)));
+        }
+        if rng.u8(0..4) == 0 {
+            let switch = KillSwitch::default().at_least(4).share(0.5);
+            consumer = consumer.kill_switch(switch.pause(Duration::from_secs(3)));
         }
         if let Some(inbox) = &self.inbox {
             consumer = consumer.dedupe(Arc::clone(inbox));
