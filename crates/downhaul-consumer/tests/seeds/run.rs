@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use downhaul_consumer::testing::{Fault, Faults, FaultyBroker, Incident};
 use downhaul_consumer::{
-    Broker, Consumer, ConsumerHandle, MemoryBroker, Message, Outgoing, Publisher, QueueDepth,
-    State, Subscription,
+    Batches, Broker, Consumer, ConsumerHandle, Incoming, MemoryBroker, Message, Outgoing,
+    Publisher, QueueDepth, State, Subscription,
 };
 use downhaul_context::Context;
-use downhaul_testkit::oracle::{Cause, End, Oracle, Record, Report};
+use downhaul_testkit::oracle::{Cause, End, Ending, Oracle, Record, Report};
 use fastrand::Rng;
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -139,14 +140,38 @@ impl<'a> Stage<'a> {
     }
 
     async fn start(&self, ctx: &Context) -> ConsumerHandle {
-        let work = self.work.clone();
-        let handle = move |ctx, message| work.clone().handle(ctx, message);
-        let handle = self.oracle.observe(QUEUE, handle);
-        let consumer = Consumer::new(Subscription::new(QUEUE).topic("t"), handle);
+        let (work, queue) = (self.work.clone(), Subscription::new(QUEUE).topic("t"));
+        let consumer = match self.scene.batch {
+            Some(most) => self.batches(Batches::of(most).within(Duration::from_millis(30))),
+            None => {
+                let handle = move |ctx, message| work.clone().handle(ctx, message);
+                Consumer::new(queue, self.oracle.observe(QUEUE, handle))
+            }
+        };
         let broker = (self.scene.wrap)(Arc::clone(&self.broker));
         let consumer = self.scene.consumer(consumer).spawn(ctx, broker);
         assert_eq!(consumer.settled().await, State::Running);
         consumer
+    }
+
+    fn batches(&self, batches: Batches) -> Consumer {
+        let (work, oracle) = (self.work.clone(), self.oracle.clone());
+        let handle = move |ctx: Context, batch: Vec<Incoming<Message>>| {
+            let begin =
+                |one: &Incoming<Message>| oracle.begin(QUEUE, one.id(), one.key(), one.attempt());
+            let handlings: Vec<_> = batch.iter().map(begin).collect();
+            let work = work.clone();
+            async move {
+                let each = batch.into_iter().map(|one| work.clone().handle(ctx.clone(), one));
+                let outcomes = join_all(each).await;
+                handlings
+                    .into_iter()
+                    .zip(&outcomes)
+                    .for_each(|(one, outcome)| one.end(outcome.end()));
+                outcomes
+            }
+        };
+        Consumer::batches(Subscription::new(QUEUE).topic("t"), batches, handle)
     }
 
     /// Tells the oracle of what lets messages come again.

@@ -21,6 +21,8 @@ pub(crate) struct Scene {
     /// No more are handled at a time.
     pub(crate) most: u16,
     pub(crate) ordered: bool,
+    /// How many messages a call of the handler gets, where it gets more than one.
+    pub(crate) batch: Option<usize>,
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
     /// Once in how many operations each fault comes.
     rarity: u32,
@@ -36,8 +38,9 @@ impl Scene {
         let (most, ordered, deduped) = (rng.u16(1..=6), rng.u8(0..4) > 0, rng.u8(0..4) == 0);
         let inbox = deduped.then(|| Arc::new(MemoryInbox::new()) as Arc<dyn Inbox>);
         let rarity = rng.u32(10..60);
+        let batch = (rng.u8(0..5) == 0).then(|| rng.usize(2..5));
         let (wrap, change): (Box<Wrap>, Box<Change>) = (Box::new(|it| it), Box::new(|it| it));
-        Self { seed, most, ordered, inbox, rarity, wrap, change }
+        Self { seed, most, ordered, batch, inbox, rarity, wrap, change }
     }
 
     pub(crate) fn wrapped<B: Broker>(
@@ -104,14 +107,16 @@ impl Scene {
     }
 
     pub(crate) fn promises(&self) -> Promises {
-        let promises = Promises::default().in_flight(usize::from(self.most)).attempts(ATTEMPTS);
+        let most = usize::from(self.most) * self.batch.unwrap_or(1);
+        let promises = Promises::default().in_flight(most).attempts(ATTEMPTS);
         if self.ordered { promises.key_order().one_of_a_key() } else { promises }
     }
 }
 
 impl fmt::Debug for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, most, ordered, inbox, rarity, .. } = self;
-        write!(f, "seed {seed}, most {most}, ordered {ordered}, inbox {inbox:?}, rarity {rarity}")
+        let Self { seed, most, ordered, batch, inbox, rarity, .. } = self;
+        write!(f, "seed {seed}, most {most}, ordered {ordered}, batch {batch:?}, ")?;
+        write!(f, "inbox {inbox:?}, rarity {rarity}")
     }
 }
