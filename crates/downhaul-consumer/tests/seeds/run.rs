@@ -10,7 +10,7 @@ use std::time::Duration;
 use downhaul_consumer::testing::{Fault, Faults, FaultyBroker, Incident};
 use downhaul_consumer::{
     Batches, Broker, Consumer, ConsumerHandle, Incoming, MemoryBroker, Message, Outgoing,
-    Publisher, QueueDepth, State, Subscription,
+    Publisher, QueueDepth, State, Subscription, headers,
 };
 use downhaul_context::Context;
 use downhaul_testkit::oracle::{Cause, End, Ending, Oracle, Record, Report};
@@ -133,7 +133,9 @@ impl<'a> Stage<'a> {
         if timeout(PATIENCE, consumer.ended()).await.is_err() {
             wrongs.push(format!("the consumer did not end: {:?}", consumer.snapshot()));
         }
-        self.memory.ready("q.dead").iter().for_each(|letter| self.oracle.dead(letter));
+        let letters = self.memory.ready("q.dead");
+        letters.iter().for_each(|letter| self.oracle.dead(letter));
+        wrongs.extend(letters.iter().filter_map(died_of_us));
         wrongs.extend(self.work.wrongs());
         wrongs.extend(self.handled_again_although_it_was_seen());
         self.outcome(wrongs)
@@ -272,6 +274,13 @@ impl<'a> Stage<'a> {
 
 fn again(oracle: &Oracle, incident: &Incident) {
     oracle.log(Cause::PublishRepeated { id: incident.messages[0].clone() });
+}
+
+/// What is wrong with a dead letter whose last failure was that the consumer stopped.
+fn died_of_us(letter: &Message) -> Option<String> {
+    let reason = letter.headers().get(headers::DEAD_REASON)?;
+    let of_us = ["drain grace", "operator"].iter().any(|words| reason.contains(words));
+    of_us.then(|| format!("{}: a dead letter by our own cancelling: {reason}", letter.id()))
 }
 
 /// The latest handlings of a message, of which there are so many copies, without those that have
