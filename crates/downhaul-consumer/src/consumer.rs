@@ -347,6 +347,22 @@ impl Consumer {
         &self.name
     }
 
+    /// The queue and what flows into it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    /// Puts another observer around the one that is set.
+    #[cfg(feature = "testing")]
+    pub(crate) fn wrap_observer<O: MessageObserver>(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn MessageObserver>) -> O,
+    ) -> Self {
+        self.observer = Arc::new(wrap(self.observer));
+        self
+    }
+
     /// Starts the consumer under `ctx` and returns its handle.
     ///
     /// It runs until `ctx` drains: then it takes nothing new, finishes what has arrived, and ends.

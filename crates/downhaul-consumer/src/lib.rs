@@ -95,6 +95,8 @@ mod snapshot;
 mod store;
 mod subscription;
 mod tally;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use crate::batch::{Batches, IntoOutcomes};
 pub use crate::broker::{

@@ -20,4 +20,6 @@ mod outbox;
 mod publisher;
 mod scripted;
 mod support;
+#[cfg(feature = "testing")]
+mod testing;
 mod values;

@@ -125,9 +125,13 @@ impl End {
         matches!(self, Self::Acked | Self::Dropped)
     }
 
-    /// Whether a dead letter may be made of it.
+    /// Whether a dead letter may be made of it. A handler that outlives its timeout is cut, and
+    /// that is a failure as well.
     pub(super) fn may_be_dead(self) -> bool {
-        matches!(self, Self::DeadLettered | Self::Failed | Self::Panicked | Self::Retried)
+        matches!(
+            self,
+            Self::Cut | Self::DeadLettered | Self::Failed | Self::Panicked | Self::Retried
+        )
     }
 }
 

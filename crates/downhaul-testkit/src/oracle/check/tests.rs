@@ -178,6 +178,15 @@ fn the_failure_that_made_a_dead_letter_explains_nothing() {
 }
 
 #[test]
+fn a_handler_that_was_cut_by_its_timeout_may_have_made_the_dead_letter() {
+    let failed = || Story::default().confirmed("a/0").handled(1, "a/0", End::Failed);
+    let cut = failed().handled(2, "a/0", End::Cut);
+    cut.dead("a/0", Some("failed twice"), Some("q")).keeps_all();
+    let thrice = failed().handled(2, "a/0", End::Cut).handled(3, "a/0", End::Acked);
+    thrice.dead("a/0", Some("failed twice"), Some("q")).breaks(Kind::Duplicate, &["a/0"]);
+}
+
+#[test]
 fn a_repeated_publish_explains_what_comes_after_it() {
     let story = || Story::default().tried("a/0").handled(1, "a/0", End::Acked);
     story().tried("a/0").handled(2, "a/0", End::Acked).keeps_all();
