@@ -121,7 +121,7 @@ pub trait Source: Send {
     /// with the prefetch of its subscription.
     ///
     /// 1. After closing, the broker MUST stop sending; deliveries under way still come through
-    ///    [`next`](Self::next) and can be settled.
+    ///    [`next`](Self::next), which then SHOULD NOT have to wait for them, and can be settled.
     /// 2. After opening again, deliveries MUST flow as before (`a_paused_consumer_resumes`).
     /// 3. A new bound MUST hold for all that is delivered after this returns
     ///    (`a_prefetch_can_be_changed`).

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::batch::BatchHandler;
 use crate::engine::job::{Finished, Job, Then, Ticket};
+use crate::engine::lanes::Standing;
 use crate::engine::processor::Processor;
 use crate::tally::End;
 
@@ -67,13 +68,17 @@ impl Crew {
     pub(crate) fn begin_apart(
         &mut self,
         processor: &Arc<Processor>,
-        lane: Context,
+        (lane, standing): (Context, Standing),
         job: Job,
         now: Instant,
     ) {
         let Job { ticket, meta } = job;
         let processor = Arc::clone(processor);
         self.spawn(ticket, async move {
+            // Its link may have been lost before this task had its turn: then it comes again.
+            if !standing.holds() {
+                return Then::End(End::Released);
+            }
             let attempt = processor.prepare(&lane, meta, now);
             processor.finish(&lane, attempt, None).await
         });
@@ -84,12 +89,15 @@ impl Crew {
         &mut self,
         processor: &Arc<Processor>,
         handler: &BatchHandler,
-        lane: Context,
+        (lane, standing): (Context, Standing),
         jobs: Vec<Job>,
     ) {
         let tickets: Vec<Ticket> = jobs.iter().map(|job| job.ticket).collect();
         let work = Arc::clone(processor).process_batch(handler.clone(), lane, jobs);
         self.tasks.spawn(async move {
+            if !standing.holds() {
+                return tickets.into_iter().map(released).collect();
+            }
             let ended = AssertUnwindSafe(work).catch_unwind().await;
             ended.map_or_else(|_| tickets.into_iter().map(released).collect(), Ended::from_vec)
         });

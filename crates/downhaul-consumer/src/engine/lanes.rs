@@ -1,6 +1,6 @@
 //! [`Lanes`]: the parts of the source, the context of each, and what is begun of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use downhaul_context::{Canceller, Context, Reason};
 
@@ -22,8 +22,20 @@ struct Held {
     ctx: Context,
     canceller: Canceller,
     begun: usize,
+    /// Gone with the lane.
+    standing: Arc<()>,
     /// Dropped when nothing of the lane is begun any more.
     revoking: Option<Arc<Revoking>>,
+}
+
+/// Whether a lane is still held, seen from a task.
+#[derive(Clone)]
+pub(crate) struct Standing(Weak<()>);
+
+impl Standing {
+    pub(crate) fn holds(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 impl Lanes {
@@ -40,7 +52,8 @@ impl Lanes {
         let tenure = Tenure(self.tenures);
         // The label of all handlers' contexts below it: one each would cost each an allocation.
         let (ctx, canceller) = self.session.derive().label("handler").build();
-        self.held.push(Held { lane, tenure, ctx, canceller, begun: 0, revoking: None });
+        let standing = Arc::default();
+        self.held.push(Held { lane, tenure, ctx, canceller, begun: 0, standing, revoking: None });
         tenure
     }
 
@@ -50,6 +63,12 @@ impl Lanes {
         let held = self.find(ticket)?;
         held.begun += 1;
         Some(held.ctx.clone())
+    }
+
+    /// What tells a task that has yet to begin whether its message can still be settled.
+    pub(crate) fn standing(&mut self, ticket: &Ticket) -> Standing {
+        let held = self.find(ticket);
+        Standing(held.map(|held| Arc::downgrade(&held.standing)).unwrap_or_default())
     }
 
     /// Counts it as over. Returns whether it can still be settled.

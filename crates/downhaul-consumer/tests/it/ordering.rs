@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use downhaul_consumer::{
-    Consumer, Failure, Incoming, MemoryBroker, Message, RetryPolicy, Settlement,
+    Broker, BrokerError, Consumer, Event, Failure, Incoming, MemoryBroker, Message, RetryPolicy,
+    Settled, Settlement, Sink, Source, Subscription, Token, Verdict,
 };
 use downhaul_context::{Context, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 
 use crate::support::{SECOND, publish, spawn, subscription, until};
@@ -53,7 +55,6 @@ async fn messages_of_a_key_wait_for_each_other_and_no_others_do() {
 
 /// Makes the queue, so that what is published before a consumer runs is kept.
 async fn publish_queue(broker: &MemoryBroker) {
-    use downhaul_consumer::Broker;
     drop(broker.source(&Context::background(), &subscription()).await.unwrap());
 }
 
@@ -195,4 +196,96 @@ async fn retries_of_one_key_do_not_delay_those_of_another() {
     }
     assert_eq!(seconds[&("b1".to_owned(), 2)], 1);
     assert_eq!(seconds[&("a1".to_owned(), 2)], 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_under_way_at_a_pause_does_not_overtake_what_was_given_back() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, gate) = (MemoryBroker::new(), Arc::new(Semaphore::new(0)));
+    let (sender, mut begun) = mpsc::unbounded_channel();
+    let open = Arc::clone(&gate);
+    let wait = move |_: Context, message: Incoming<Message>| {
+        let _ = sender.send(message.id().to_owned());
+        let open = Arc::clone(&open);
+        async move { open.acquire().await.unwrap().forget() }
+    };
+    publish_queue(&broker).await;
+    publish_keyed(&broker, &[("1", "a"), ("2", "a"), ("3", "a")]).await;
+    let consumer = Consumer::new(subscription(), wait).ordered();
+    let handle = consumer.spawn(&ctx, Arc::new(OneUnderWay(broker.clone())));
+    until(|| handle.buffered() == 1).await;
+    handle.pause();
+    tokio::task::yield_now().await;
+    // While the intake is being closed, which takes a second.
+    handle.resume();
+    handle.settled().await;
+    gate.add_permits(3);
+    for id in ["1", "2", "3"] {
+        assert_eq!(begun.recv().await.unwrap(), id);
+    }
+}
+
+/// A broker of whose first three deliveries the last arrives when the intake is closed.
+#[derive(Debug)]
+struct OneUnderWay(MemoryBroker);
+
+struct SlowSource {
+    inner: Box<dyn Source>,
+    held: Vec<Event>,
+    has_arrived: bool,
+}
+
+#[async_trait]
+impl Broker for OneUnderWay {
+    fn system(&self) -> &'static str {
+        "slow"
+    }
+
+    async fn source(
+        &self,
+        ctx: &Context,
+        subscription: &Subscription,
+    ) -> Result<Box<dyn Source>, BrokerError> {
+        let inner = self.0.source(ctx, subscription).await?;
+        Ok(Box::new(SlowSource { inner, held: Vec::new(), has_arrived: false }))
+    }
+
+    async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
+        self.0.sink(ctx).await
+    }
+
+    async fn close(&self, ctx: &Context) {
+        self.0.close(ctx).await;
+    }
+}
+
+#[async_trait]
+impl Source for SlowSource {
+    async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
+        if self.has_arrived && !self.held.is_empty() {
+            events.append(&mut self.held);
+            return Ok(());
+        }
+        self.inner.next(events).await?;
+        if !self.has_arrived {
+            self.held.extend(events.pop());
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
+        self.inner.settle(batch).await
+    }
+
+    async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {
+        if prefetch == 0 {
+            sleep(SECOND).await; // tidy: on the paused clock
+        }
+        self.has_arrived = true;
+        self.inner.set_prefetch(prefetch).await
+    }
+
+    async fn close(self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {
+        self.inner.close(ctx).await
+    }
 }

@@ -30,7 +30,7 @@ fn hold(seeds: Range<u64>) {
     println!("{seeds:?}: {total:?}");
     // A range that proves nothing is no proof.
     assert!(total.incidents > count && total.again > count, "{total:?}");
-    assert!(total.after_losses > 0 && total.dead > 0, "{total:?}");
+    assert!(total.dead > 0, "{total:?}");
 }
 
 /// How much a range of runs has gone through.
@@ -39,7 +39,6 @@ struct Totals {
     confirmed: usize,
     incidents: usize,
     again: usize,
-    after_losses: usize,
     dead: usize,
 }
 
@@ -49,7 +48,6 @@ impl Totals {
         self.confirmed += summary.confirmed;
         self.incidents += outcome.incidents.len();
         self.again += summary.again;
-        self.after_losses += summary.after_losses;
         self.dead += summary.dead;
     }
 }

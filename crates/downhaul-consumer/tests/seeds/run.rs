@@ -191,7 +191,7 @@ impl<'a> Stage<'a> {
                             let latest = latest_handlings(&oracle, id, copies);
                             latest.into_iter().any(|number| explained.insert(number))
                         });
-                    // Of those that are not, some have a task that has not called its handler yet.
+                    // Of those that are not, some begin before the engine hears of it.
                     let unsettled = u32::try_from(others.len()).unwrap();
                     oracle.log(Cause::LinkLost { instance: QUEUE.to_owned(), unsettled });
                     for id in begun {

@@ -38,7 +38,8 @@ impl Flow {
             let Some(ctx) = self.enter(&job) else { continue };
             begun += 1;
             if self.processor.dedupe.is_on() || !self.pace.is_quick() {
-                self.crew.begin_apart(&self.processor, ctx, job, now);
+                let standing = self.lanes.standing(&job.ticket);
+                self.crew.begin_apart(&self.processor, (ctx, standing), job, now);
                 continue;
             }
             let (stepped, finished) = self.crew.begin(&self.processor, ctx, job, now);
@@ -72,7 +73,10 @@ impl Flow {
             // A batch is of one lane.
             let begin = |job: &Job| self.enter(job);
             let Some(lane) = batch.iter().map(begin).last().flatten() else { continue };
-            self.crew.begin_batch(&self.processor, handler, lane, batch);
+            let Some(standing) = batch.first().map(|job| self.lanes.standing(&job.ticket)) else {
+                continue;
+            };
+            self.crew.begin_batch(&self.processor, handler, (lane, standing), batch);
         }
         if self.has_place() {
             self.wake_at = self.wake_at.into_iter().chain(batcher.next_due()).min();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use downhaul_context::Context;
+use futures_util::FutureExt;
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -151,6 +152,13 @@ impl Flow {
         if let Some(source) = self.source.as_mut().filter(|_| self.prefetch != prefetch) {
             in_time(source.set_prefetch(prefetch)).await?;
             self.prefetch = prefetch;
+            if prefetch == 0 {
+                // What was under way is taken in now: later it might overtake what is given back.
+                while let Some(arrived) = source.next(&mut self.events).now_or_never() {
+                    arrived?;
+                }
+                self.hear_all();
+            }
         }
         Ok(())
     }
@@ -185,9 +193,7 @@ impl Flow {
     /// Takes in what has happened, with all else that has finished since.
     pub(crate) fn take(&mut self, happening: Happening) -> Result<(), BrokerError> {
         // What arrived before a wait was dropped is still there.
-        let mut events = std::mem::take(&mut self.events);
-        events.drain(..).for_each(|event| self.hear(event));
-        self.events = events;
+        self.hear_all();
         let mut next = match happening {
             Happening::Arrived(arrived) => return arrived,
             Happening::Due => None,
@@ -199,6 +205,12 @@ impl Flow {
             next = self.crew.try_next();
         }
         Ok(())
+    }
+
+    fn hear_all(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        events.drain(..).for_each(|event| self.hear(event));
+        self.events = events;
     }
 
     fn hear(&mut self, event: Event) {
