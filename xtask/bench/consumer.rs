@@ -16,5 +16,8 @@ pub(crate) fn cases() -> Vec<Case> {
 
 /// The payload of each message.
 const PAYLOAD: [u8; 256] = [7; 256];
+/// How many messages a turn is: a queue is for streams, and caches that are cold each few hundred
+/// messages are not what a stream has.
+const STREAM: u32 = 1024;
 /// How many messages a publisher sends before it lets others work.
 const BURST: u32 = 256;

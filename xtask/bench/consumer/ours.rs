@@ -11,7 +11,7 @@ use downhaul_context::{Canceller, Context};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
-use super::{BURST, PAYLOAD};
+use super::{BURST, PAYLOAD, STREAM};
 use crate::lap::{Lap, Reading};
 
 /// What handlers count in.
@@ -76,7 +76,8 @@ impl Line {
     pub(super) fn carry(&self, lap: &Lap<'_>) -> Reading {
         self.runtime.block_on(async {
             self.send(2 * BURST).await;
-            lap.once_async(lap.turns, async || self.send(lap.turns).await).await
+            let messages = lap.turns * STREAM;
+            lap.once_async(messages, async || self.send(messages).await).await
         })
     }
 

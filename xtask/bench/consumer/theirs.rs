@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::ours::{Count, runtime};
-use super::{BURST, PAYLOAD};
+use super::{BURST, PAYLOAD, STREAM};
 use crate::lap::{Lap, Reading};
 
 type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -43,7 +43,8 @@ impl Channel {
     pub(super) fn carry(&self, lap: &Lap<'_>) -> Reading {
         self.runtime.block_on(async {
             self.send(2 * BURST).await;
-            lap.once_async(lap.turns, async || self.send(lap.turns).await).await
+            let messages = lap.turns * STREAM;
+            lap.once_async(messages, async || self.send(messages).await).await
         })
     }
 
