@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::in_flight::InFlight;
 use crate::lifecycle::{State, Status, StopReport, Wanted};
 use crate::settings::Settings;
-use crate::shared::{InFlight, Shared};
+use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::tally::Tally;
 

@@ -1,6 +1,6 @@
 //! [`Settings`]: how much a consumer takes at a time, which can be changed while it runs.
 
-use crate::engine::Rate;
+use crate::rate::Rate;
 
 /// How much a consumer takes at a time. Can be changed while it runs, with
 /// [`ConsumerHandle::set`](crate::ConsumerHandle::set).

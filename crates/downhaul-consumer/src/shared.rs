@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use downhaul_context::{Instant, RequestId};
 use tokio::sync::watch;
 
-use crate::handler::Meta;
+use crate::in_flight::InFlight;
 use crate::lifecycle::{Link, State, Status, StopReport, Wanted, Wish};
 use crate::settings::Settings;
 use crate::snapshot::{LastError, Snapshot};
@@ -128,27 +127,5 @@ pub(crate) struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.shared.entries().remove(&self.key);
-    }
-}
-
-/// A message that is being handled.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct InFlight {
-    /// The id of the message.
-    pub message_id: String,
-    /// The request that it belongs to.
-    pub request_id: RequestId,
-    /// Which attempt this is, from 1.
-    pub attempt: u32,
-    /// When its handling began.
-    pub since: Instant,
-}
-
-impl InFlight {
-    pub(crate) fn new(meta: &Meta, request_id: Option<RequestId>, since: Instant) -> Self {
-        let request_id = request_id.unwrap_or_else(RequestId::generate);
-        let message_id = meta.message.id().to_owned();
-        Self { message_id, request_id, attempt: meta.attempt, since }
     }
 }

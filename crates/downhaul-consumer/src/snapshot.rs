@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::in_flight::InFlight;
 use crate::lifecycle::Status;
 use crate::settings::Settings;
-use crate::shared::InFlight;
 use crate::tally::Tally;
 
 /// A consumer at one moment: what a page or a metric shows of it.

@@ -34,7 +34,6 @@ pub(crate) use crate::engine::limits::Budgets;
 pub(crate) use crate::engine::ordering::Ordered;
 pub(crate) use crate::engine::processor::{Dedupe, Processor};
 use crate::engine::session::{News, Session};
-pub use crate::engine::throttle::Rate;
 use crate::error::BrokerError;
 use crate::kill_switch::KillSwitch;
 use crate::lifecycle::{Facts, Link, Phase, State, Wish, step};

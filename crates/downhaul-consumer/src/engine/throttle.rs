@@ -1,48 +1,8 @@
-//! [`Rate`]: how many messages may begin in a time, and [`Throttle`], which keeps to it.
-
-use std::time::Duration;
+//! [`Throttle`]: keeps to a [`Rate`].
 
 use tokio::time::Instant;
 
-/// So many messages in such a time, evenly; unused ones may follow each other at once, up to the
-/// whole number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    messages: u32,
-    per: Duration,
-}
-
-impl Rate {
-    /// So many messages `per` this time. At least one.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use downhaul_consumer::Rate;
-    /// use std::time::Duration;
-    ///
-    /// let limit_of_the_api = Rate::new(100, Duration::from_secs(60));
-    /// assert_eq!(limit_of_the_api.messages(), 100);
-    /// ```
-    pub fn new(messages: u32, per: Duration) -> Self {
-        Self { messages: messages.max(1), per }
-    }
-
-    /// How many.
-    pub fn messages(&self) -> u32 {
-        self.messages
-    }
-
-    /// In which time.
-    pub fn per(&self) -> Duration {
-        self.per
-    }
-
-    /// From one message to the next, at an even pace.
-    fn interval(self) -> Duration {
-        self.per / self.messages
-    }
-}
+use crate::rate::Rate;
 
 /// Keeps to a rate by one instant (the generic cell rate algorithm): when the bucket will be full
 /// again.
@@ -64,7 +24,7 @@ impl Throttle {
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let Some(rate) = self.rate else { return Ok(()) };
         let full_at = self.full_at.map_or(now, |at| at.max(now)) + rate.interval();
-        let free_at = full_at.checked_sub(rate.per).unwrap_or(now);
+        let free_at = full_at.checked_sub(rate.per()).unwrap_or(now);
         if free_at > now {
             return Err(free_at);
         }
@@ -75,6 +35,8 @@ impl Throttle {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::in_flight::InFlight;
 use crate::lifecycle::step::Phase;
-use crate::shared::InFlight;
 use crate::tally::Tally;
 
 /// How the latest stop of a consumer went.

@@ -12,8 +12,8 @@ use tracing::Span;
 
 use super::{Processor, phases};
 use crate::handler::{Handling, Meta};
+use crate::in_flight::InFlight;
 use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
-use crate::shared::InFlight;
 
 /// One attempt at a message. Dropping it ends the context of its handler.
 pub(crate) struct Attempt {

@@ -17,9 +17,9 @@ use crate::batch::{BatchHandler, Call};
 use crate::engine::job::{Finished, Job, Then, Ticket};
 use crate::error::chain;
 use crate::handler::Meta;
+use crate::in_flight::InFlight;
 use crate::observer::Processed;
 use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
-use crate::shared::InFlight;
 
 /// A message and what has become of it, if that is known.
 struct Item {
