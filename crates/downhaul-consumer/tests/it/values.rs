@@ -107,20 +107,21 @@ async fn headers_of_the_message_win_over_the_publishers_context() {
     let broker = MemoryBroker::new();
     let (sender, mut traces) = mpsc::unbounded_channel();
     let tell = move |ctx: Context, _: Incoming<Message>| {
-        let _ =
-            sender.send(ctx.value::<TraceContext>().map(|trace| trace.traceparent().to_owned()));
+        let trace = ctx.value::<TraceContext>().map(|trace| trace.traceparent().to_owned());
+        let _ = sender.send((trace, ctx.value::<RequestId>().unwrap().to_string()));
         async {}
     };
     spawn(Consumer::new(subscription(), tell), &ctx, &broker).await;
     let of = |last| format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333{last}-01");
     let ours = TraceContext::parse(&of(1), None).unwrap();
     let publisher = Publisher::new(Arc::new(broker.clone()));
-    let sender = ctx.with_value(ours);
+    let sender = ctx.with_values((ours, RequestId::parse("of-the-context").unwrap()));
     let message = Message::new("").with_header("traceparent", of(2));
+    let message = message.with_header("request-id", "of-the-message");
     publisher.publish(&sender, Outgoing::to_topic("t", message)).await.unwrap();
     publisher.publish(&sender, Outgoing::to_topic("t", Message::new(""))).await.unwrap();
-    assert_eq!(traces.recv().await.unwrap(), Some(of(2)));
-    assert_eq!(traces.recv().await.unwrap(), Some(of(1)));
+    assert_eq!(traces.recv().await.unwrap(), (Some(of(2)), "of-the-message".to_owned()));
+    assert_eq!(traces.recv().await.unwrap(), (Some(of(1)), "of-the-context".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
