@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use downhaul_consumer::{Consumer, Incoming, Message, Outgoing, Publisher, State};
+use downhaul_consumer::{Consumer, Incoming, Message, Outgoing, PublishOutcome, Publisher, State};
 use downhaul_context::Context;
 
 use super::{Fixture, Harness, Seen};
@@ -101,5 +101,57 @@ pub async fn a_message_arrives_as_it_was_published<H: Harness>(fixture: Fixture<
             message.headers().iter().map(own).collect()
         };
         assert_eq!(sorted(&there), sorted(&message));
+    }
+}
+
+/// Each queue gets what its topics get, and nothing else.
+pub async fn messages_of_one_topic_do_not_reach_another<H: Harness>(fixture: Fixture<H>) {
+    let mut records = Vec::new();
+    for name in ["left", "right"] {
+        let seen = Seen::default();
+        let record = seen.recorder();
+        let see = move |_ctx: Context, message: Incoming<Message>| {
+            record(&message);
+            async {}
+        };
+        fixture.spawn(Consumer::new(fixture.subscription(name), see)).await;
+        records.push((name, seen));
+    }
+    for number in 0..20 {
+        let name = if number % 2 == 0 { "left" } else { "right" };
+        fixture.publish(name, format!("{name}/{number}")).await;
+    }
+    for (name, mut seen) in records {
+        let ids = seen.take(10).await;
+        assert!(ids.iter().all(|id| id.starts_with(name)), "{ids:?}");
+    }
+}
+
+/// What it has sent is answered for, and what was confirmed arrives.
+pub async fn a_publisher_that_closes_loses_nothing<H: Harness>(fixture: Fixture<H>) {
+    let mut seen = Seen::default();
+    fixture.spawn(recording(&fixture, &seen)).await;
+    let mut confirmed = BTreeSet::new();
+    for round in 0..5 {
+        let own = Publisher::new(fixture.broker());
+        let mut receipts = Vec::new();
+        for number in 0..40 {
+            let id = format!("{round}/{number}");
+            let message = Message::new("").with_id(id.clone());
+            let outgoing = Outgoing::to_topic(fixture.name("q"), message);
+            receipts.push((id, own.send(&fixture.ctx, outgoing).await.unwrap()));
+        }
+        own.close(&fixture.ctx).await;
+        for (id, receipt) in receipts {
+            // One whose answer was not there yet is unknown, and never without an answer.
+            if matches!(receipt.await, PublishOutcome::Confirmed) {
+                confirmed.insert(id);
+            }
+        }
+    }
+    fixture.publish("q", "last").await;
+    confirmed.insert("last".to_owned());
+    while !confirmed.is_empty() {
+        confirmed.remove(&seen.next().await.0);
     }
 }

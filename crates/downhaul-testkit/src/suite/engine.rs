@@ -166,3 +166,18 @@ pub async fn aborting_gives_back_what_is_begun<H: Harness>(fixture: Fixture<H>) 
     consumer.start();
     assert_eq!(seen.next().await, ("one".to_owned(), 1));
 }
+
+/// Whatever it has started under it is told.
+pub async fn the_context_of_a_handler_ends_with_its_attempt<H: Harness>(fixture: Fixture<H>) {
+    let (sender, mut contexts) = mpsc::unbounded_channel();
+    let keep = move |ctx: Context, message: Incoming<Message>| {
+        let _ = sender.send(ctx);
+        let again = message.attempt() == 1;
+        async move { if again { Err(Failure::retry_after(Duration::ZERO, "again")) } else { Ok(()) } }
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("q"), keep)).await;
+    fixture.publish("q", "one").await;
+    for _ in 0..2 {
+        contexts.recv().await.unwrap().done().await;
+    }
+}
