@@ -172,8 +172,9 @@ pub async fn the_context_of_a_handler_ends_with_its_attempt<H: Harness>(fixture:
     let (sender, mut contexts) = mpsc::unbounded_channel();
     let keep = move |ctx: Context, message: Incoming<Message>| {
         let _ = sender.send(ctx);
-        let again = message.attempt() == 1;
-        async move { if again { Err(Failure::retry_after(Duration::ZERO, "again")) } else { Ok(()) } }
+        let again = Failure::retry_after(Duration::ZERO, "again");
+        let result = if message.attempt() == 1 { Err(again) } else { Ok(()) };
+        async move { result }
     };
     fixture.spawn(Consumer::new(fixture.subscription("q"), keep)).await;
     fixture.publish("q", "one").await;
