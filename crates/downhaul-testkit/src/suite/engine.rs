@@ -156,7 +156,9 @@ pub async fn aborting_gives_back_what_is_begun<H: Harness>(fixture: Fixture<H>) 
         async move { Err::<(), _>(Failure::from(ctx.done().await)) }
     };
     let once = RetryPolicy::default().attempts(1);
-    let consumer = Consumer::new(fixture.subscription("q"), wait).retry(once);
+    // Longer than anybody waits: only the abort ends it.
+    let never = Duration::from_secs(3600);
+    let consumer = Consumer::new(fixture.subscription("q"), wait).retry(once).drain_budget(never);
     let consumer = fixture.spawn(consumer).await;
     fixture.publish("q", "one").await;
     assert_eq!(seen.next().await, ("one".to_owned(), 1));
