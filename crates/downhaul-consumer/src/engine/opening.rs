@@ -64,10 +64,12 @@ impl Opening {
         self.error = Some(Arc::from(chain));
     }
 
-    /// Notes why there is a source to open, after one was lost.
-    pub(crate) fn after(error: &BrokerError) -> Self {
+    /// Notes why there is a source to open, after one was lost, and how many in a row were lost
+    /// before they were of any use: those count as failures, or they would be opened without a
+    /// pause.
+    pub(crate) fn after(error: &BrokerError, useless: u32) -> Self {
         let (since, error) = (Some(SystemTime::now()), Some(Arc::from(error.chain())));
-        Self { since, error, ..Self::default() }
+        Self { since, error, failures: useless, ..Self::default() }
     }
 
     /// How the link is seen while there is none.

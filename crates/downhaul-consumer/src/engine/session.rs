@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Reason};
 use tokio::time::{Instant, sleep_until};
@@ -13,6 +14,9 @@ use crate::error::BrokerError;
 use crate::lifecycle::{Link, Phase, Stopping, Wanted, Wish};
 use crate::tally::Counters;
 
+/// A source that lives for so long is of use, also if it has nothing to deliver.
+const USEFUL: Duration = Duration::from_secs(1);
+
 pub(crate) struct Session {
     parts: Parts,
     /// What all that is handled lives under: drains when the consumer does, ends with its budget.
@@ -20,6 +24,9 @@ pub(crate) struct Session {
     canceller: Canceller,
     flow: Flow,
     opening: Opening,
+    attached_at: Instant,
+    /// How many sources in a row were lost before they were of any use.
+    useless: u32,
     /// How often the consumer had been asked to begin anew.
     pub(crate) restarts: u64,
     pub(crate) opened: bool,
@@ -50,6 +57,8 @@ impl Session {
             canceller,
             flow,
             opening: Opening::default(),
+            attached_at: Instant::now(),
+            useless: 0,
             restarts: wish.restarts,
             opened: false,
             closed: false,
@@ -179,6 +188,7 @@ impl Session {
             }
             News::Opened(Ok((source, prefetch))) => {
                 self.flow.attach(source, prefetch);
+                self.attached_at = Instant::now();
                 self.opening = Opening::default();
                 self.opened = true;
             }
@@ -190,8 +200,10 @@ impl Session {
     fn lose_link(&mut self, error: &BrokerError) {
         let consumer = &*self.parts.shared.name;
         tracing::warn!(consumer, error = error.chain(), "link to the broker lost");
+        let was_of_use = self.flow.has_heard() || self.attached_at.elapsed() >= USEFUL;
+        self.useless = if was_of_use { 0 } else { self.useless.saturating_add(1) };
         self.flow.lose_source();
-        self.opening = Opening::after(error);
+        self.opening = Opening::after(error, self.useless);
     }
 
     /// Begins the first stage of a stop.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_consumer::{
-    Broker, BrokerError, Consumer, ConsumerHandle, Failure, Incoming, Link, MemoryBroker, Message,
-    Sink, Source, State, Subscription, Wanted,
+    Broker, BrokerError, BrokerErrorKind, Consumer, ConsumerHandle, Event, Failure, Incoming, Link,
+    MemoryBroker, Message, Settled, Sink, Source, State, Subscription, Token, Verdict, Wanted,
 };
 use downhaul_context::{CauseKind, Context, Instant};
 use tokio::sync::mpsc;
@@ -215,6 +215,8 @@ async fn a_link_that_is_lost_is_seen_while_another_is_opened() {
     let consumer = Consumer::new(subscription(), handle);
     let handle = consumer.spawn(&ctx, Arc::new(Slow(broker.clone())));
     handle.settled().await;
+    publish(&broker, Message::new("")).await;
+    until(|| handle.tally().acked == 1).await;
     broker.cut();
     let lost = |link: &Link| matches!(link, Link::Recovering { attempt: 0, .. });
     let status = handle.wait_for(|status| lost(&status.link)).await.unwrap();
@@ -265,4 +267,72 @@ async fn draining_does_not_wait_for_the_next_attempt_of_what_has_failed() {
     handle.drain();
     handle.settled().await;
     assert_eq!((asked.elapsed(), broker.depth("q").delayed), (Duration::ZERO, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sources_that_die_at_once_are_not_opened_without_a_pause() {
+    let (ctx, _canceller) = Context::root();
+    let broker = Arc::new(StillBorn::default());
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let handle = Consumer::new(subscription(), handle).spawn(&ctx, broker.clone());
+    let opened = || broker.0.load(std::sync::atomic::Ordering::SeqCst);
+    tokio::time::timeout(60 * SECOND, std::future::pending::<()>()).await.unwrap_err();
+    // From 50 ms to 5 s, of which at least half is taken.
+    assert!((10..40).contains(&opened()), "{} in a minute", opened());
+    let seen = |link: &Link| matches!(link, Link::Recovering { attempt: 3.., .. });
+    handle.wait_for(|status| seen(&status.link)).await.unwrap();
+    handle.stop();
+    assert_eq!(handle.settled().await, State::Stopped);
+}
+
+/// A broker whose sources can be opened and are dead.
+#[derive(Debug, Default)]
+struct StillBorn(std::sync::atomic::AtomicU32);
+
+struct Dead;
+
+#[async_trait]
+impl Broker for StillBorn {
+    fn system(&self) -> &'static str {
+        "still-born"
+    }
+
+    async fn source(
+        &self,
+        _ctx: &Context,
+        _subscription: &Subscription,
+    ) -> Result<Box<dyn Source>, BrokerError> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        Ok(Box::new(Dead))
+    }
+
+    async fn sink(&self, _ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
+        Err(dead())
+    }
+
+    async fn close(&self, _ctx: &Context) {}
+}
+
+fn dead() -> BrokerError {
+    BrokerError::new(BrokerErrorKind::Unreachable, "the channel was closed")
+}
+
+#[async_trait]
+impl Source for Dead {
+    async fn next(&mut self, _events: &mut Vec<Event>) -> Result<(), BrokerError> {
+        Err(dead())
+    }
+
+    async fn settle(&mut self, _batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
+        Err(dead())
+    }
+
+    async fn set_prefetch(&mut self, _prefetch: u16) -> Result<(), BrokerError> {
+        Err(dead())
+    }
+
+    async fn close(self: Box<Self>, _ctx: &Context) -> Result<(), BrokerError> {
+        Ok(())
+    }
 }

@@ -46,6 +46,7 @@ pub(crate) struct Flow {
     source: Option<Box<dyn Source>>,
     /// What the source was told.
     prefetch: u16,
+    has_heard: bool,
     lanes: Lanes,
     events: Vec<Event>,
     schedule: Schedule,
@@ -88,6 +89,7 @@ impl Flow {
             pace: Pace::default(),
             source: None,
             prefetch: 0,
+            has_heard: false,
             lanes: Lanes::new(session),
             events: Vec::new(),
             schedule: Schedule::default(),
@@ -112,6 +114,12 @@ impl Flow {
     pub(crate) fn attach(&mut self, source: Box<dyn Source>, prefetch: u16) {
         self.source = Some(source);
         self.prefetch = prefetch;
+        self.has_heard = false;
+    }
+
+    /// Whether the source has told anything.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.has_heard
     }
 
     /// The prefetch to open a source with.
@@ -214,6 +222,7 @@ impl Flow {
     }
 
     fn hear(&mut self, event: Event) {
+        self.has_heard = true;
         match event {
             Event::Delivery(delivery) => self.arrive(delivery),
             Event::Assigned(lanes) => tracing::debug!(?lanes, "lanes assigned"),
