@@ -23,6 +23,8 @@ pub enum NodeErrorKind {
     NotInstalled,
     /// The node exited while booting, or did not answer in time.
     Start,
+    /// This kind of node cannot do what is asked of it.
+    Unsupported,
 }
 
 impl NodeError {

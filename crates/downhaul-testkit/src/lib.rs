@@ -13,6 +13,7 @@
 //! Nothing outlives the test: dropping a node removes it, and so does the death of the process.
 
 mod error;
+pub mod kafka;
 mod ledger;
 #[cfg(feature = "suite")]
 pub mod oracle;
