@@ -39,3 +39,35 @@ fn listening(line: &str, port: u16) -> Option<&str> {
     let address = format!("{:08X}:{port:04X}", u32::from_ne_bytes([127, 0, 0, 1]));
     (*words.get(1)? == address && *words.get(3)? == "0A").then_some(*words.get(9)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::unix::process::parent_id;
+
+    use super::*;
+
+    #[test]
+    fn a_port_is_its_own_process_s_and_nobody_else_s() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listens(std::process::id(), port));
+        assert!(!listens(parent_id(), port));
+        drop(listener);
+        assert!(!listens(std::process::id(), port));
+    }
+
+    #[test]
+    fn whoever_echoes_is_no_broker() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let echo = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 14];
+            stream.read_exact(&mut request).unwrap();
+            stream.write_all(&request).unwrap();
+        });
+        assert!(!answers(port));
+        echo.join().unwrap();
+    }
+}

@@ -1,8 +1,8 @@
 //! Private brokers on 127.0.0.1 that speak Kafka's protocol, from programs that
 //! `cargo xtask broker up kafka` installs.
 //!
-//! None of them is Apache Kafka, which needs a JVM. Each [`Kind`] does some things wrongly or not at
-//! all, which its [`Gap`]s name, so that a suite skips a scenario in the open and never bends a
+//! None of them is Apache Kafka, which needs a JVM. Each [`Kind`] does some things wrongly or not
+//! at all, which its [`Gap`]s name, so that a suite skips a scenario in the open and never bends a
 //! client to a stand-in. `DOWNHAUL_KAFKA_BROKERS=host:port` has the tests of [`shared`] run against
 //! any other broker.
 
