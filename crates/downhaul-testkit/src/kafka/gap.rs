@@ -22,8 +22,6 @@ pub enum Gap {
     Range,
     /// A kill loses records that were acknowledged.
     Survival,
-    /// A topic that nobody created is created when somebody asks for it, so none is ever unknown.
-    Unknown,
 }
 
 impl fmt::Display for Gap {
@@ -37,7 +35,6 @@ impl fmt::Display for Gap {
             Self::Proxy => "cannot advertise the address of a proxy",
             Self::Range => "does not answer a fetch from beyond the end of a log",
             Self::Survival => "loses acknowledged records when it is killed",
-            Self::Unknown => "creates every topic that is asked for",
         })
     }
 }

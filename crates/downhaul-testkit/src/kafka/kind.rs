@@ -100,16 +100,10 @@ impl Kind {
                 Gap::Positions,
                 Gap::Range,
                 Gap::Survival,
-                Gap::Unknown,
             ],
-            Self::Noida => &[
-                Gap::Authentication,
-                Gap::Cooperation,
-                Gap::Encryption,
-                Gap::Proxy,
-                Gap::Survival,
-                Gap::Unknown,
-            ],
+            Self::Noida => {
+                &[Gap::Authentication, Gap::Cooperation, Gap::Encryption, Gap::Proxy, Gap::Survival]
+            }
             Self::Nisshi => &[],
         };
         gaps.contains(&gap)
