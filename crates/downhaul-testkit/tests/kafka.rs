@@ -47,6 +47,39 @@ fn a_broker_starts_again_on_the_data_that_it_had() {
 }
 
 #[test]
+fn what_was_acknowledged_survives_a_kill_unless_the_kind_says_that_it_does_not() {
+    let kind = Kind::chosen();
+    if kind.lacks(Gap::Survival) {
+        return println!("skipped: {kind} {}", Gap::Survival);
+    }
+    let mut broker = Broker::start().unwrap();
+    commit(broker.port(), "kept", 42);
+    broker.kill();
+    broker.restart().unwrap();
+    assert_eq!(committed(broker.port(), "kept"), 42);
+}
+
+#[test]
+fn who_has_not_logged_in_is_told_nothing_unless_the_kind_knows_no_logins() {
+    let kind = Kind::chosen();
+    if kind.lacks(Gap::Authentication) {
+        return println!("skipped: {kind} {}", Gap::Authentication);
+    }
+    let broker = Setup::new(kind).sasl("app", "secret").start().unwrap();
+    let mechanism = "SCRAM-SHA-256";
+    let answer = ask(broker.port(), [0, 17, 0, 1], &text(mechanism));
+    assert_eq!(number(&answer[..2]), 0, "an error");
+    assert!(answer.windows(mechanism.len()).any(|part| part == mechanism.as_bytes()));
+
+    let mut stranger = TcpStream::connect(broker.bootstrap()).unwrap();
+    stranger.write_all(&METADATA).unwrap();
+    let mut heard = Vec::new();
+    // An end or a reset: either way no answer.
+    let _ = stranger.read_to_end(&mut heard);
+    assert!(heard.is_empty(), "{heard:?}");
+}
+
+#[test]
 fn a_broker_advertises_what_stands_in_front_of_it() {
     let mut listened = 0;
     let door = |port| {

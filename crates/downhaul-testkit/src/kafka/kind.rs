@@ -12,7 +12,7 @@ use super::site::Site;
 #[non_exhaustive]
 pub enum Kind {
     /// tansu 0.6.0 with its data in memory: a static binary that is there in a second, and groups
-    /// that never stick, eager or cooperative.
+    /// that have never been seen to stick, eager or cooperative.
     ///
     /// Its groups are slow: a member waits 5 seconds for its first record, and two cooperative
     /// ones need 12 to 18 to share their partitions. It counts batches where it should count
