@@ -4,11 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use downhaul_testkit::rabbitmq::{self, Detached};
+use downhaul_testkit::{kafka, rabbitmq};
 
-use crate::apt;
 use crate::failure::Failure;
 use crate::run::root;
+use crate::{apt, kafka as programs};
 
 /// Starts and stops private brokers on 127.0.0.1 for programs and manual tests.
 #[derive(Args)]
@@ -20,11 +20,21 @@ pub(crate) struct Broker {
 #[derive(Subcommand)]
 enum Action {
     /// Starts the broker unless it runs, installs it if need be, and prints its URL alone.
-    Up(Which),
+    Up(Up),
     /// Kills the broker and removes its data.
     Down(Which),
     /// Prints the broker's URL if it answers, else fails.
     Status(Which),
+}
+
+#[derive(Args)]
+struct Up {
+    #[command(flatten)]
+    which: Which,
+    /// A broker of Kafka's protocol that loses nothing when it is killed: nisshi, which takes a
+    /// quarter of an hour to build, once.
+    #[arg(long)]
+    durable: bool,
 }
 
 #[derive(Args)]
@@ -39,12 +49,20 @@ struct Which {
 enum Kind {
     /// A RabbitMQ node, from the system's package `rabbitmq-server`.
     Rabbitmq,
+    /// A broker that speaks Kafka's protocol: tansu, or what DOWNHAUL_KAFKA_KIND names.
+    Kafka,
+}
+
+/// A broker that was started, whether it still runs or not.
+enum Detached {
+    Rabbitmq(rabbitmq::Detached),
+    Kafka(kafka::Detached),
 }
 
 impl Broker {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         match &self.action {
-            Action::Up(which) => up(which),
+            Action::Up(up) => up.run(),
             Action::Down(which) => down(which),
             Action::Status(which) => status(which),
         }
@@ -56,46 +74,105 @@ pub(crate) fn ensure_rabbitmq() -> Result<(), Failure> {
     if rabbitmq::is_installed() { Ok(()) } else { apt::install(&["rabbitmq-server"]) }
 }
 
-fn up(which: &Which) -> Result<(), Failure> {
-    let Kind::Rabbitmq = which.broker;
-    ensure_rabbitmq()?;
-    let node = Detached::up(&which.dir())?;
-    eprintln!("rabbitmq `{}` runs in {}", which.name, which.dir().display());
-    println!("{}", node.url());
-    Ok(())
+impl Up {
+    fn run(&self) -> Result<(), Failure> {
+        let which = &self.which;
+        let broker = match which.broker {
+            Kind::Rabbitmq => {
+                ensure_rabbitmq()?;
+                Detached::Rabbitmq(rabbitmq::Detached::up(&which.dir())?)
+            }
+            Kind::Kafka => {
+                let kind = programs::chosen(self.durable)?;
+                programs::ensure_one(kind)?;
+                Detached::Kafka(kafka::Detached::up(&which.dir(), kind)?)
+            }
+        };
+        eprintln!("{} `{}` runs in {}", broker.program(), which.name, which.dir().display());
+        println!("{}", broker.url());
+        Ok(())
+    }
 }
 
 fn down(which: &Which) -> Result<(), Failure> {
-    match Detached::open(&which.dir()) {
-        Some(node) => {
-            node.down()?;
-            eprintln!("rabbitmq `{}` is down, its data are gone", which.name);
+    match which.open() {
+        Some(broker) => {
+            let program = broker.program();
+            broker.down()?;
+            eprintln!("{program} `{}` is down, its data are gone", which.name);
         }
-        None => eprintln!("rabbitmq `{}` was not up", which.name),
+        None => eprintln!("{} `{}` was not up", which.word(), which.name),
     }
     Ok(())
 }
 
 fn status(which: &Which) -> Result<(), Failure> {
-    match Detached::open(&which.dir()) {
-        Some(node) if node.is_up() => {
-            eprintln!("rabbitmq `{}` runs in {}", which.name, which.dir().display());
-            println!("{}", node.url());
+    match which.open() {
+        Some(broker) if broker.is_up() => {
+            eprintln!("{} `{}` runs in {}", broker.program(), which.name, which.dir().display());
+            println!("{}", broker.url());
             Ok(())
         }
-        Some(_) => Err(Failure::new(format!("rabbitmq `{}` does not answer", which.name))),
-        None => Err(Failure::new(format!("rabbitmq `{}` is not up", which.name))),
+        Some(broker) => {
+            Err(Failure::new(format!("{} `{}` does not answer", broker.program(), which.name)))
+        }
+        None => Err(Failure::new(format!("{} `{}` is not up", which.word(), which.name))),
+    }
+}
+
+impl Detached {
+    fn program(&self) -> &'static str {
+        match self {
+            Self::Rabbitmq(_) => "rabbitmq",
+            Self::Kafka(broker) => broker.kind().name(),
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Rabbitmq(node) => node.url(),
+            Self::Kafka(broker) => format!("kafka://{}", broker.bootstrap()),
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        match self {
+            Self::Rabbitmq(node) => node.is_up(),
+            Self::Kafka(broker) => broker.is_up(),
+        }
+    }
+
+    fn down(self) -> Result<(), Failure> {
+        match self {
+            Self::Rabbitmq(node) => node.down()?,
+            Self::Kafka(broker) => broker.down()?,
+        }
+        Ok(())
     }
 }
 
 impl Which {
+    fn word(&self) -> &'static str {
+        match self.broker {
+            Kind::Rabbitmq => "rabbitmq",
+            Kind::Kafka => "kafka",
+        }
+    }
+
+    fn open(&self) -> Option<Detached> {
+        match self.broker {
+            Kind::Rabbitmq => rabbitmq::Detached::open(&self.dir()).map(Detached::Rabbitmq),
+            Kind::Kafka => kafka::Detached::open(&self.dir()).map(Detached::Kafka),
+        }
+    }
+
     /// Outside of `target`, which `cargo clean` would pull from under a running broker. Each
     /// checkout has its own.
     fn dir(&self) -> PathBuf {
         let mut hasher = DefaultHasher::new();
         root().hash(&mut hasher);
-        let name = format!("downhaul-broker-{:08x}-{}", hasher.finish() as u32, self.name);
-        std::env::temp_dir().join(name)
+        let (word, checkout) = (self.word(), hasher.finish() as u32);
+        std::env::temp_dir().join(format!("downhaul-{word}-{checkout:08x}-{}", self.name))
     }
 }
 

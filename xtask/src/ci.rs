@@ -7,6 +7,7 @@ use clap::Args;
 use crate::deny::Deny;
 use crate::docs::Docs;
 use crate::failure::Failure;
+use crate::kafka;
 use crate::layers::Layers;
 use crate::loom::{self, Loom};
 use crate::miri::{self, Miri};
@@ -25,8 +26,10 @@ pub(crate) struct Ci {
 
 type Section = (&'static str, fn() -> Result<(), Failure>);
 
-const CHECKS: [Section; 6] = [
+const CHECKS: [Section; 7] = [
     ("fmt", || run(&mut cargo(&["fmt", "--all", "--check"]))),
+    // From here on the whole workspace is built.
+    ("libraries", kafka::ensure_client),
     ("clippy", clippy),
     ("layers", || Layers {}.run()),
     ("tidy", || Tidy {}.run()),

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::failure::Failure;
+use crate::kafka;
 use crate::run::{cargo, command, root, run};
 use crate::tools;
 
@@ -12,6 +13,7 @@ pub(crate) struct Docs {}
 
 impl Docs {
     pub(crate) fn run(&self) -> Result<(), Failure> {
+        kafka::ensure_client()?;
         let scope = ["doc", "--workspace", "--no-deps", "--all-features", "--locked"];
         run(cargo(&scope).env("RUSTDOCFLAGS", "-D warnings"))?;
         if root().join("docs/book.toml").exists() {

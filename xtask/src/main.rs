@@ -7,6 +7,7 @@ mod ci;
 mod deny;
 mod docs;
 mod failure;
+mod kafka;
 mod layers;
 mod load;
 mod loom;

@@ -31,10 +31,7 @@ pub(crate) fn cargo_deny() -> Result<PathBuf, Failure> {
 impl Tool {
     fn find_or_install(&self) -> Result<PathBuf, Failure> {
         let tools = target().join("tools");
-        std::fs::create_dir_all(&tools)?;
-        // One at a time: tests run side by side, and sometimes so do two terminals.
-        let lock = File::create(tools.join(format!("{}.lock", self.program)))?;
-        lock.lock()?;
+        let _lock = lock(&tools, self.program)?;
         // A folder per version: a new version here is a new installation there.
         let home = tools.join(format!("{}-{}", self.program, self.version));
         let program = home.join("bin").join(self.program);
@@ -50,18 +47,32 @@ impl Tool {
     }
 
     fn install(&self, home: &Path) -> Result<(), Failure> {
-        let python = home.join("bin/python3");
-        let has_pip = || succeeds(command(&python).args(["-m", "pip", "--version"]));
-        if !succeeds(&mut venv(home)) || !has_pip() {
-            // Debian's python comes without the module that venv needs, or not at all.
-            apt::install(&["python3", "python3-venv"])?;
-            run(&mut venv(home))?;
-        }
         let package = format!("{}=={}", self.package, self.version);
-        run(command(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &package])
-            .stdout(std::io::stderr()))
+        run(pip_install(home)?.arg(package))
     }
+}
+
+/// One at a time: tests run side by side, and sometimes so do two terminals.
+pub(crate) fn lock(folder: &Path, name: &str) -> Result<File, Failure> {
+    std::fs::create_dir_all(folder)?;
+    let lock = File::create(folder.join(format!("{name}.lock")))?;
+    lock.lock()?;
+    Ok(lock)
+}
+
+/// `pip install` into a fresh environment at `home`.
+pub(crate) fn pip_install(home: &Path) -> Result<std::process::Command, Failure> {
+    let python = home.join("bin/python3");
+    let has_pip = || succeeds(command(&python).args(["-m", "pip", "--version"]));
+    if !succeeds(&mut venv(home)) || !has_pip() {
+        // Debian's python comes without the module that venv needs, or not at all.
+        apt::install(&["python3", "python3-venv"])?;
+        run(&mut venv(home))?;
+    }
+    let mut pip = command(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    pip.stdout(std::io::stderr());
+    Ok(pip)
 }
 
 fn venv(home: &Path) -> std::process::Command {

@@ -12,8 +12,14 @@
 //!
 //! Nothing outlives the test: dropping a node removes it, and so does the death of the process.
 
+mod error;
+pub mod kafka;
+mod ledger;
 #[cfg(feature = "suite")]
 pub mod oracle;
+mod poll;
+mod ports;
+mod process;
 #[cfg(feature = "suite")]
 pub mod proxy;
 pub mod rabbitmq;

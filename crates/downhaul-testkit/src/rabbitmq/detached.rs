@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::NodeError;
 use super::node::{self, Node};
-use super::process;
 use super::site::Site;
+use crate::error::NodeError;
+use crate::process;
 
 /// A node that runs until [`down`](Self::down). Its directory is all there is to know about it.
 #[derive(Debug)]

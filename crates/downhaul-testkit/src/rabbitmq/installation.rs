@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::error::{NodeError, NodeErrorKind};
+use crate::error::{NodeError, NodeErrorKind};
 
 const SERVERS: &str = "/usr/lib/rabbitmq/lib";
 

@@ -1,23 +1,20 @@
 //! `Node`: a private RabbitMQ node that lives no longer than its handle.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use super::detached::Detached;
-use super::error::{NodeError, NodeErrorKind};
 use super::installation;
-use super::poll::poll;
-use super::ports::random;
-use super::process::{self, Watchdog};
 use super::shared;
 use super::site::Site;
+use crate::error::{NodeError, NodeErrorKind};
+use crate::poll::poll;
+use crate::ports::{connect, random};
+use crate::process::{self, Server, Watchdog};
 
-/// A quiet machine needs 3 seconds; one that also compiles can need 15.
-const BOOT: Duration = Duration::from_secs(90);
 /// A node that does not stop by itself is killed after this.
 const STOP: Duration = Duration::from_secs(20);
 /// Other processes take ports too, so a start may need another try.
@@ -96,7 +93,7 @@ impl Node {
 
     /// Kills the server as a power cut would (SIGKILL). Its data stay.
     pub fn kill(&mut self) {
-        kill(&self.site, &mut self.beam, "beam.pid");
+        beam(&self.site).kill(&mut self.beam);
     }
 
     /// Asks the server to stop (SIGTERM) and waits for it. Its data stay.
@@ -158,16 +155,17 @@ impl Drop for Node {
     fn drop(&mut self) {
         let Some(dog) = self.watchdog.take() else { return };
         self.kill();
-        kill(&self.site, &mut self.epmd, "epmd.pid");
+        epmd(&self.site).kill(&mut self.epmd);
         dog.finish();
     }
 }
 
-/// The pid file goes with the process: its number may soon be somebody else's.
-fn kill(site: &Site, child: &mut Child, pid_file: &str) {
-    let _ = child.kill();
-    let _ = std::fs::remove_file(site.dir.join(pid_file));
-    let _ = child.wait();
+fn beam(site: &Site) -> Server<'_> {
+    Server { dir: &site.dir, pid_file: "beam.pid", program: "home/sbin/rabbitmq-server" }
+}
+
+fn epmd(site: &Site) -> Server<'_> {
+    Server { dir: &site.dir, pid_file: "epmd.pid", program: "epmd" }
 }
 
 fn boot_servers(site: &Site) -> Result<(Child, Child), NodeError> {
@@ -175,7 +173,7 @@ fn boot_servers(site: &Site) -> Result<(Child, Child), NodeError> {
     match start_beam(site) {
         Ok(beam) => Ok((epmd, beam)),
         Err(error) => {
-            kill(site, &mut epmd, "epmd.pid");
+            self::epmd(site).kill(&mut epmd);
             Err(error)
         }
     }
@@ -184,34 +182,17 @@ fn boot_servers(site: &Site) -> Result<(Child, Child), NodeError> {
 /// Without an epmd of ours the server would start one itself, which would outlive everything.
 fn start_epmd(site: &Site) -> Result<Child, NodeError> {
     let port = site.ports.epmd.to_string();
-    let args = ["-port", &port, "-address", "127.0.0.1"];
-    let answers = || connect(site.ports.epmd).is_some();
-    start(site, "epmd.pid", "epmd", &args, answers)
+    let settle = |command: &mut Command| {
+        site.environment(command.args(["-port", &port, "-address", "127.0.0.1"]));
+    };
+    epmd(site).start(settle, |_| connect(site.ports.epmd).is_some())
 }
 
 fn start_beam(site: &Site) -> Result<Child, NodeError> {
-    start(site, "beam.pid", "home/sbin/rabbitmq-server", &["-noinput"], || answers_amqp(site))
-}
-
-fn start(
-    site: &Site,
-    pid_file: &str,
-    program: &str,
-    args: &[&str],
-    ready: impl Fn() -> bool,
-) -> Result<Child, NodeError> {
-    let cannot = |e| NodeError::io(format!("cannot start {program}"), e);
-    let mut child = process::start(site, pid_file, program, args).map_err(cannot)?;
-    let ready = poll(BOOT, || match child.try_wait() {
-        Ok(None) => ready().then_some(true),
-        _ => Some(false),
-    });
-    if ready == Some(true) && matches!(child.try_wait(), Ok(None)) {
-        return Ok(child);
-    }
-    kill(site, &mut child, pid_file);
-    let text = format!("{program} did not come up; its last words: {}", site.last_words());
-    Err(NodeError::new(NodeErrorKind::Start, text))
+    let settle = |command: &mut Command| {
+        site.environment(command.arg("-noinput"));
+    };
+    beam(site).start(settle, |_| answers_amqp(site))
 }
 
 /// Whether the node answers the AMQP handshake, and not another one that was faster at its port:
@@ -232,13 +213,6 @@ pub(super) fn answers_amqp(site: &Site) -> bool {
         }
     }
     false
-}
-
-fn connect(port: u16) -> Option<TcpStream> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    Some(stream)
 }
 
 pub(super) fn ctl(site: &Site, args: &[&str]) -> Result<String, NodeError> {

@@ -1,15 +1,14 @@
 //! One node for all tests of a process.
 
-use std::fs::File;
-use std::io::Write;
 use std::sync::OnceLock;
 
-use super::error::NodeError;
+use super::NodeError;
 use super::node::Node;
-use super::ports::random;
+use crate::ledger;
 
 /// The URL of a node that all tests of this process share: `DOWNHAUL_AMQP_URL` if that is set, else
-/// a private node that the first caller starts. Tests keep apart by [`unique`] names.
+/// a private node that the first caller starts. Tests keep apart by
+/// [`unique`](super::unique) names.
 ///
 /// # Panics
 ///
@@ -49,19 +48,7 @@ fn node() -> &'static Node {
     }
 }
 
-/// A name that no other test uses, for a queue or an exchange: `orders-7f3a…`.
-pub fn unique(prefix: &str) -> String {
-    format!("{prefix}-{:016x}", random())
-}
-
-/// `cargo xtask test` says how many tests really met a broker: each leaves its name in this file.
-/// The test harness names a test's thread after the test.
+/// Tells `cargo xtask test` that the running test met a broker.
 pub(super) fn record_use() {
-    let Some(path) = std::env::var_os("DOWNHAUL_RABBITMQ_LEDGER") else { return };
-    let program = std::env::args().next().unwrap_or_default();
-    let thread = std::thread::current();
-    let line = format!("{program} {}\n", thread.name().unwrap_or("?"));
-    let file = File::options().create(true).append(true).open(path);
-    // Bookkeeping: a test does not fail for it.
-    let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
+    ledger::record("DOWNHAUL_RABBITMQ_LEDGER");
 }

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::installation;
-use super::ports::{CTL_PORTS, Ports, random};
+use super::ports::{CTL_PORTS, Ports};
+use crate::ports::random;
 
 /// A node's place on the disk. It says nothing about whether the node runs.
 #[derive(Debug)]
@@ -93,16 +94,6 @@ impl Site {
             .env_remove("RABBITMQ_HOME")
             .env_remove("RABBITMQ_USE_LONGNAME")
             .env_remove("ERL_FLAGS")
-    }
-
-    /// What the node said last, for error messages.
-    pub(super) fn last_words(&self) -> String {
-        let words = ["log/stderr", "log/stdout", "log/node.log"].map(|name| {
-            let text = fs::read_to_string(self.dir.join(name)).unwrap_or_default();
-            let lines: Vec<_> = text.lines().rev().take(12).collect();
-            lines.into_iter().rev().fold(String::new(), |all, line| all + "\n  " + line)
-        });
-        words.concat()
     }
 }
 

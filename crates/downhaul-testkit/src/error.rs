@@ -15,22 +15,24 @@ pub struct NodeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeErrorKind {
-    /// `rabbitmqctl` said no, or could not reach the node.
+    /// The node's command line tool said no, or could not reach the node.
     Ctl,
     /// The file system or the process table refused.
     Io,
-    /// This machine has no RabbitMQ; the text names the command that installs it.
+    /// This machine does not have the broker; the text names the command that installs it.
     NotInstalled,
     /// The node exited while booting, or did not answer in time.
     Start,
+    /// This kind of node cannot do what is asked of it.
+    Unsupported,
 }
 
 impl NodeError {
-    pub(super) fn new(kind: NodeErrorKind, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: NodeErrorKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), source: None }
     }
 
-    pub(super) fn io(detail: impl Into<String>, source: io::Error) -> Self {
+    pub(crate) fn io(detail: impl Into<String>, source: io::Error) -> Self {
         Self { kind: NodeErrorKind::Io, detail: detail.into(), source: Some(source) }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Neither a booting server nor a process that is not our child can be waited for by an event: no
 /// descriptor of theirs is ours. Hence a question every few milliseconds, here and nowhere else.
 #[expect(clippy::disallowed_methods, reason = "real processes, real time, see above")]
-pub(super) fn poll<T>(within: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn poll<T>(within: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + within;
     loop {
         if let Some(answer) = ask() {

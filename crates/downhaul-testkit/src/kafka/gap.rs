@@ -1,0 +1,40 @@
+//! `Gap`: what a stand-in cannot do.
+
+use std::fmt;
+
+/// What a stand-in for Apache Kafka cannot do, or does wrongly. Its text is the reason of a skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gap {
+    /// Readers of committed records alone see aborted ones.
+    Aborted,
+    /// No login that can fail: SASL is missing, or takes any password.
+    Authentication,
+    /// Cooperative groups stick while members come and go.
+    Cooperation,
+    /// No TLS.
+    Encryption,
+    /// Watermarks, `latest` and offsets by time do not count records.
+    Positions,
+    /// Only its own address is advertised, so that no proxy can stand in front of it.
+    Proxy,
+    /// A fetch from beyond the end of a log is not answered with an error.
+    Range,
+    /// A kill loses records that were acknowledged.
+    Survival,
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aborted => "shows aborted records to readers of committed ones",
+            Self::Authentication => "has no login that can fail",
+            Self::Cooperation => "has cooperative groups that stick",
+            Self::Encryption => "has no TLS",
+            Self::Positions => "does not count records in watermarks and offsets by time",
+            Self::Proxy => "cannot advertise the address of a proxy",
+            Self::Range => "does not answer a fetch from beyond the end of a log",
+            Self::Survival => "loses acknowledged records when it is killed",
+        })
+    }
+}

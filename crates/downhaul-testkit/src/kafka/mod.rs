@@ -1,0 +1,27 @@
+//! Private brokers on 127.0.0.1 that speak Kafka's protocol, from programs that
+//! `cargo xtask broker up kafka` installs.
+//!
+//! None of them is Apache Kafka, which needs a JVM. Each [`Kind`] does some things wrongly or not
+//! at all, which its [`Gap`]s name, so that a suite skips a scenario in the open and never bends a
+//! client to a stand-in. `DOWNHAUL_KAFKA_BROKERS=host:port` has the tests of [`shared`] run against
+//! any other broker.
+
+mod answer;
+mod broker;
+mod detached;
+mod gap;
+mod installation;
+mod kind;
+mod setup;
+mod shared;
+mod site;
+
+pub use self::broker::Broker;
+pub use self::detached::Detached;
+pub use self::gap::Gap;
+pub use self::installation::home;
+pub use self::kind::Kind;
+pub use self::setup::Setup;
+pub use self::shared::{shared, shared_kind, shared_lacks};
+pub use crate::error::{NodeError, NodeErrorKind};
+pub use crate::ports::unique;
