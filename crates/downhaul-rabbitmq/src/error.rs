@@ -5,6 +5,8 @@ use downhaul_context::Cause;
 use lapin::types::ShortString;
 use lapin::{Error, ErrorKind};
 
+use crate::address::Address;
+
 /// Something could not be opened or declared.
 pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
     let code = code(error);
@@ -22,6 +24,37 @@ pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
         _ => (BrokerErrorKind::Unreachable, ""),
     };
     caused(kind, format!("cannot {what}{advice}"), error)
+}
+
+/// Connecting has failed. `is_fresh` are credentials that were asked for just now: they may be
+/// others in a moment.
+pub(crate) fn not_connected(address: &Address, is_fresh: bool, error: &Error) -> BrokerError {
+    #[cfg(feature = "tls")]
+    if address.is_encrypted()
+        && let Some((kind, advice)) = crate::tls::advice(error)
+    {
+        return caused(kind, format!("cannot connect to RabbitMQ at {address}: {advice}"), error);
+    }
+    let (kind, words) = match code(error) {
+        Some(403) if is_fresh => (
+            BrokerErrorKind::Unreachable,
+            "it refused the credentials that it was given".to_owned(),
+        ),
+        Some(403) => (
+            BrokerErrorKind::Configuration,
+            "check the user and the password of the URL".to_owned(),
+        ),
+        Some(530) => (
+            BrokerErrorKind::Configuration,
+            format!(
+                "check the vhost `{}` of the URL, where `/` is written `/%2f` or left out",
+                address.vhost()
+            ),
+        ),
+        _ => return cannot(&format!("connect to RabbitMQ at {address}"), error),
+    };
+    let words = format!("RabbitMQ at {address} refused the connection: {words}");
+    BrokerError::new(kind, words).with_source(error.to_string())
 }
 
 /// What was open is lost. Whatever the reason, opening it again is what helps.

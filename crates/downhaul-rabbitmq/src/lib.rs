@@ -43,7 +43,7 @@
 //!
 //! # What it promises
 //!
-//! Each by a test in `tests/it`, on a real node that is killed, frozen and starved:
+//! Each by a test in `tests`, on real nodes that are killed, frozen and starved:
 //!
 //! 1. A confirmed message is in every queue of its topic
 //!    (`a_confirmed_message_is_in_each_queue_of_its_topic_and_in_no_other`), and outlives a power
@@ -66,8 +66,23 @@
 //!    (`a_delayed_message_comes_to_its_own_queue_alone_and_never_behind_a_longer_one`).
 //! 8. An acknowledgement never covers an unfinished message
 //!    (`each_tag_gets_its_verdict_and_no_other_tag_gets_any`).
-//! 9. No password is shown in an error or a debug print (`no_password_is_shown`,
-//!    `a_url_that_is_not_valid_is_refused_and_never_repeated`).
+//! 9. No password is shown in an error, a debug print or a log line (`no_password_is_shown`,
+//!    `a_url_that_is_not_valid_is_refused_and_never_repeated`,
+//!    `no_log_line_has_a_password_but_lapins_own_traces_of_its_frames`), and no key
+//!    (`no_key_is_shown`).
+//! 10. Under TLS, which is the feature `tls`, a broker is trusted if its certificate is for the
+//!     right name and signed by whom it should be
+//!     (`a_broker_is_used_under_tls_where_each_side_trusts_the_other_and_not_else`), and files that
+//!     were renewed are read
+//!     (`renewed_files_count_from_the_next_connection_on_and_broken_ones_are_waited_for`).
+//! 11. Of the nodes of a [cluster](RabbitMq::cluster), the next one is used when one dies
+//!     (`a_consumer_and_a_publisher_go_on_at_the_next_node_when_theirs_is_killed`) or freezes
+//!     (`a_node_that_does_not_answer_is_left_for_the_next_one`), and an error names them all
+//!     (`an_error_names_every_node_that_was_tried`).
+//! 12. [Credentials](RabbitMq::credentials) are asked for each connection
+//!     (`credentials_are_asked_for_each_connection_and_their_failure_is_no_wrong_configuration`),
+//!     and a connection that outlives them is told others
+//!     (`a_connection_that_outlives_its_password_is_told_the_next_one`).
 //!
 //! # What it does not do
 //!
@@ -79,24 +94,35 @@
 //! - Delay a message to a topic, send a header in `x-` (RabbitMQ's own, and skipped when read), or
 //!   send a body above 128 MiB. Where `max_message_size` is lower, a body above that costs the
 //!   channel: the receipts under way resolve as unknown.
-//! - TLS.
+//! - Read keys with a passphrase, or the parameters of URLs that
+//!   [`RabbitMq::new`] does not name: they are refused.
 //! - Keep lapin quiet: it logs each returned message with its payload at `WARN`, under the target
-//!   `lapin::returned_messages`. Filter that target out where payloads must not be logged.
+//!   `lapin::returned_messages`. Filter that target out where payloads must not be logged. At
+//!   `TRACE` it logs all that it writes, the password among it: leave `lapin` at `DEBUG`.
 //! - Give up on a frozen broker without a trace: lapin keeps a thread and a socket for an attempt
 //!   to connect until the broker goes on, or its machine drops the link. There are at most four of
 //!   them (`attempts_at_a_frozen_broker_do_not_pile_up`).
 
 mod address;
 mod attempts;
+mod credentials;
 mod error;
 mod letter;
 mod link;
+mod nodes;
 mod options;
+mod parameters;
 mod rabbitmq;
+mod refresh;
 mod sink;
 mod source;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 mod unsettled;
 
+pub use crate::credentials::Credentials;
 pub use crate::options::QueueType;
 pub use crate::rabbitmq::RabbitMq;
+#[cfg(feature = "tls")]
+pub use crate::tls::Tls;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::credentials::Provider;
+
 /// How RabbitMQ keeps the queues that are declared.
 ///
 /// A queue keeps its type for life: to change it, give the queue another name or delete it.
@@ -22,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) queue_type: QueueType,
     pub(crate) connect_timeout: Duration,
     pub(crate) connection_name: String,
+    /// In place of those of the URL.
+    pub(crate) credentials: Option<Provider>,
     /// How many publishes may wait for the broker's answer at a time.
     pub(crate) window: usize,
 }
@@ -33,6 +37,7 @@ impl Default for Options {
             queue_type: QueueType::default(),
             connect_timeout: Duration::from_secs(5),
             connection_name: "downhaul".to_owned(),
+            credentials: None,
             window: 1_000,
         }
     }
