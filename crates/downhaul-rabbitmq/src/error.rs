@@ -10,13 +10,19 @@ use crate::address::Address;
 /// Something could not be opened or declared.
 pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
     let code = code(error);
+    if let Some(property) = inequivalent(error) {
+        let words = format!(
+            "cannot {what}: it exists with another `{property}`; declare it as it is, give it \
+             another name, or delete it"
+        );
+        return caused(BrokerErrorKind::Configuration, words, error);
+    }
     let (kind, advice) = match (code, error.kind()) {
         (Some(403), _) => (BrokerErrorKind::Configuration, ": the user may not do this"),
         (Some(405), _) => (BrokerErrorKind::Configuration, ": another connection owns it alone"),
-        (Some(406), _) => (
-            BrokerErrorKind::Configuration,
-            ": it exists with other properties; delete it, or set the queue type that it has",
-        ),
+        (Some(406), _) => {
+            (BrokerErrorKind::Configuration, ": the broker does not take it as it is")
+        }
         (Some(402 | 503 | 530 | 540), _)
         | (_, ErrorKind::AuthProviderError(_) | ErrorKind::InvalidProtocolVersion(_)) => {
             (BrokerErrorKind::Configuration, "")
@@ -92,6 +98,14 @@ pub(crate) fn short(
         let length = text.len();
         BrokerError::new(kind, format!("{what} has {length} bytes, and RabbitMQ takes 255"))
     })
+}
+
+/// The property that something has at the broker with another value, of RabbitMQ's "inequivalent
+/// arg 'x-queue-type' for queue …".
+fn inequivalent(error: &Error) -> Option<&str> {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    let (_, rest) = error.get_message().as_str().split_once("inequivalent arg '")?;
+    rest.split_once('\'').map(|(property, _)| property)
 }
 
 /// The code of an error that the broker sent.

@@ -106,6 +106,7 @@
 mod address;
 mod attempts;
 mod credentials;
+mod declare;
 mod error;
 mod letter;
 mod link;
@@ -126,3 +127,4 @@ pub use crate::options::QueueType;
 pub use crate::rabbitmq::RabbitMq;
 #[cfg(feature = "tls")]
 pub use crate::tls::Tls;
+pub use crate::topology::{Argument, Exchange, Overflow, Queue, Topology};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::credentials::Provider;
+use crate::topology::Topology;
 
 /// How RabbitMQ keeps the queues that are declared.
 ///
@@ -22,6 +23,7 @@ pub enum QueueType {
 pub(crate) struct Options {
     pub(crate) exchange: String,
     pub(crate) queue_type: QueueType,
+    pub(crate) topology: Topology,
     pub(crate) connect_timeout: Duration,
     pub(crate) connection_name: String,
     /// In place of those of the URL.
@@ -35,6 +37,7 @@ impl Default for Options {
         Self {
             exchange: "downhaul".to_owned(),
             queue_type: QueueType::default(),
+            topology: Topology::default(),
             connect_timeout: Duration::from_secs(5),
             connection_name: "downhaul".to_owned(),
             credentials: None,

@@ -16,6 +16,7 @@ use crate::sink::RabbitSink;
 use crate::source::RabbitSource;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
+use crate::topology::Topology;
 
 /// A RabbitMQ broker, or a cluster of them.
 ///
@@ -159,6 +160,25 @@ impl RabbitMq {
     pub fn queue_type(mut self, queue_type: QueueType) -> Self {
         self.options.queue_type = queue_type;
         self
+    }
+
+    /// Declares all this before it is used: a source its queue and what leads there, a sink all of
+    /// it. Each does so whenever it is opened, so also after a link was lost.
+    ///
+    /// What exists already with other properties is a configuration error that names it and the
+    /// property. A queue that is not in the topology is declared as without one. Warnings are
+    /// logged; see [`Topology::warnings`].
+    ///
+    /// # Errors
+    ///
+    /// The topology cannot be declared at any broker.
+    pub fn topology(mut self, topology: Topology) -> Result<Self, BrokerError> {
+        topology.check()?;
+        for warning in topology.warnings() {
+            tracing::warn!("{warning}");
+        }
+        self.options.topology = topology;
+        Ok(self)
     }
 
     /// How long connecting may take, with the handshake. Default 5 s, unless the URL has a

@@ -13,10 +13,10 @@ use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::declare::{self, text};
 use crate::error::{cannot, code, refused, short};
 use crate::link::Line;
 use crate::options::QueueType;
-use crate::topology::{self, text};
 
 /// The delays that there are, in milliseconds. What is asked for is rounded up.
 const STEPS: [u32; 15] = [
@@ -82,13 +82,13 @@ impl Parking {
             Err(error) if code(&error) == Some(404) => return Ok(false),
             Err(error) => return Err(cannot(&format!("look for queue `{queue}`"), &error)),
         }
-        topology::declare_queue(&channel, place, self.arguments(queue, step)).await?;
+        declare::declare_queue(&channel, place, self.arguments(queue, step)).await?;
         tracing::debug!(queue = place, "a place to wait");
         Ok(true)
     }
 
     fn arguments(&self, queue: &str, step: u32) -> FieldTable {
-        let mut arguments = topology::arguments(self.queue_type);
+        let mut arguments = declare::arguments(self.queue_type);
         let expires = Duration::from_millis(step.into()).saturating_add(IDLE).as_millis();
         let expires = AMQPValue::LongLongInt(expires.try_into().unwrap_or(i64::MAX));
         arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(step.into()));

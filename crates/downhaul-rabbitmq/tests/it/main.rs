@@ -12,3 +12,4 @@ mod message;
 mod opening;
 mod publish;
 mod support;
+mod topology;

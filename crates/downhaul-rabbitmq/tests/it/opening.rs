@@ -114,7 +114,8 @@ async fn a_queue_that_exists_with_other_properties_is_named() {
         panic!("it opened")
     };
     assert_eq!(error.kind(), BrokerErrorKind::Configuration);
-    assert!(error.to_string().contains(subscription.queue()), "{error}");
+    let words = error.to_string();
+    assert!(words.contains(subscription.queue()) && words.contains("`durable`"), "{words}");
     // Another on the same connection is not disturbed.
     let other = crate::support::subscription("matched");
     soon("a source", broker.source(&ctx, &other)).await.unwrap();
