@@ -37,7 +37,7 @@
 //! - for each delay in use a queue `<queue>.retry.<milliseconds>`, out of which messages expire
 //!   into the queue that they are for. A delay is rounded up to one of 100, 250 and 500 ms, 1, 2,
 //!   5, 10 and 30 s, 1, 2, 5 and 15 min, 1, 6 and 24 h. Such a queue goes away when it was idle for
-//!   an hour longer than its delay.
+//!   an hour longer than its delay, and stays if it is a quorum queue.
 //!
 //! It needs no plugin. The user needs the permission to configure, write and read these.
 //!
