@@ -39,6 +39,9 @@
 //!   5, 10 and 30 s, 1, 2, 5 and 15 min, 1, 6 and 24 h. Such a queue goes away when it was idle for
 //!   an hour longer than its delay, and stays if it is a quorum queue.
 //!
+//! A [`Topology`] has its own say in that: exchanges of all types, queues with their properties,
+//! and bindings, declared in the same moments.
+//!
 //! It needs no plugin. The user needs the permission to configure, write and read these.
 //!
 //! # What it promises
@@ -83,6 +86,13 @@
 //!     (`credentials_are_asked_for_each_connection_and_their_failure_is_no_wrong_configuration`),
 //!     and a connection that outlives them is told others
 //!     (`a_connection_that_outlives_its_password_is_told_the_next_one`).
+//! 13. A [`Topology`] is declared as it is written (`what_is_written_is_what_the_broker_has`), also
+//!     by a consumer alone (`a_consumer_alone_declares_its_queue_and_where_its_dead_letters_go`)
+//!     and again after a loss
+//!     (`a_queue_that_is_deleted_comes_back_with_its_properties_and_bindings`); a mismatch names
+//!     the queue and its property
+//!     (`a_mismatch_names_the_queue_and_the_property_and_leaves_its_siblings_alone`), and what
+//!     would lose messages is said (`what_is_lost_is_said_and_what_is_safe_is_not`).
 //!
 //! # What it does not do
 //!
@@ -101,7 +111,38 @@
 //!   `TRACE` it logs all that it writes, the password among it: leave `lapin` at `DEBUG`.
 //! - Give up on a frozen broker without a trace: lapin keeps a thread and a socket for an attempt
 //!   to connect until the broker goes on, or its machine drops the link. There are at most four of
-//!   them (`attempts_at_a_frozen_broker_do_not_pile_up`).
+//!   them for each node (`attempts_at_a_frozen_broker_do_not_pile_up`).
+//!
+//! # Versions of RabbitMQ
+//!
+//! It uses what 3.10 has, and was tried on 3.10.8 alone. lapin does not tell what the broker says
+//! of itself, so nothing newer is used by itself. What newer versions have or do differently was
+//! *not* tried; an argument is one for [`Queue::argument`].
+//!
+//! | since | what | here |
+//! |---|---|---|
+//! | 3.10 | quorum queues with TTL, dead letters at least once | used, and tried |
+//! | 3.12 | consumer timeouts of a queue | argument `x-consumer-timeout` (1) |
+//! | 3.12 | version 2 of classic queues | argument `x-queue-version` |
+//! | 4.0 | a delivery limit of 20 where none is set | argument `x-delivery-limit`, -1 (2) |
+//! | 4.0 | no messages above 16 MiB | not known: it costs the channel (3) |
+//! | 4.0 | no mirrored classic queues | none are asked for |
+//! | 4.0 | priorities of quorum queues | not used |
+//! | 4.3 | `basic.nack` does not count for the limit | not relied on (2) |
+//! | 4.3 | `x-acquired-count` | not read; `x-delivery-count` is |
+//! | 4.3 | a timeout cancels consumers of quorum queues | as if the queue were deleted (1) |
+//! | 4.3 | delayed retries of quorum queues | not used: delays are queues |
+//!
+//! 1. Elsewhere the node's own timeout counts, half an hour by default: then RabbitMQ closes the
+//!    channel, or ends the consumer, and delivers again. Either way the source is opened anew.
+//! 2. A quorum queue without a dead-letter exchange drops what comes too often, which
+//!    [`Topology::warnings`] tells. Retries are published anew and do not add up. A loss of the
+//!    link does, and up to 4.2 what is released when a consumer stops.
+//! 3. Known is the limit before, of 128 MiB.
+//!
+//! Nor was it tried with streams, which it does not read; with OAuth 2, though
+//! `connection.update-secret` was, for RabbitMQ's own users; with `auth_mechanism=external`, which
+//! takes a plugin; or behind a load balancer.
 
 mod address;
 mod attempts;

@@ -23,8 +23,8 @@ const STEPS: [u32; 15] = [
     100, 250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000,
     3_600_000, 21_600_000, 86_400_000,
 ];
-/// A classic queue that nobody declares goes away after its delay and this. It must outlive what was
-/// put into it: publishing does not count as use.
+/// A classic queue that nobody declares goes away after its delay and this. It must outlive what
+/// was put into it: publishing does not count as use.
 ///
 /// A quorum queue stays. RabbitMQ does not count it as use when one is declared again, so it would
 /// go away in the middle of its work, with what waits in it.

@@ -89,8 +89,8 @@ impl Queue {
         self
     }
 
-    /// Deletes the queue, with what is in it, when nobody has consumed, declared or got from it for
-    /// so long. In whole milliseconds, at least one.
+    /// Deletes the queue, with what is in it, when nobody has consumed or declared it for so long.
+    /// A quorum queue does not count being declared again. In whole milliseconds, at least one.
     #[must_use]
     pub fn expires(mut self, time: Duration) -> Self {
         self.arguments.set_number("x-expires", time.as_millis().max(1));

@@ -106,6 +106,19 @@ async fn whoever_gave_up_waiting_for_one_node_tries_the_next_one_next_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_never_answers_does_not_use_up_the_attempts_at_the_others() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let [refusing, _] = refusing();
+    let urls = [format!("amqp://{}", silent.local_addr().unwrap()), format!("amqp://{refusing}")];
+    let broker = RabbitMq::cluster(&urls).unwrap().connect_timeout(Duration::from_millis(200));
+    for _ in 0..8 {
+        let error = soon("an error", broker.sink(&Context::background())).await.unwrap_err();
+        let chain = error.chain();
+        assert!(chain.contains("refused") && chain.contains("did not answer"), "{chain}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn credentials_are_asked_for_each_connection_and_their_failure_is_no_wrong_configuration() {
     let asked = Arc::new(AtomicUsize::new(0));
     let ask = {
