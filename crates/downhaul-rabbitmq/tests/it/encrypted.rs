@@ -1,8 +1,9 @@
 //! Connections under TLS, with a node that wants certificates.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use downhaul_consumer::{Broker, BrokerErrorKind, Message, Outgoing, PublishOutcome};
+use downhaul_consumer::{Broker, BrokerErrorKind, Message, Outgoing, PublishOutcome, Verdict};
 use downhaul_context::Context;
 use downhaul_rabbitmq::{RabbitMq, Tls};
 use downhaul_testkit::rabbitmq::unique;
@@ -10,9 +11,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
 };
+use tokio::time::Instant;
 
 use crate::support::{
-    OwnNode, own_node_with, publish, sink, soon, source, subscription, take, texts,
+    OwnNode, all, more, own_node_with, publish, sink, soon, source, subscription, take, texts,
 };
 
 /// An authority and files of certificates that it has signed, in a folder that goes with them.
@@ -150,6 +152,46 @@ async fn a_broker_is_used_under_tls_where_each_side_trusts_the_other_and_not_els
         assert!(is_lost || kind == BrokerErrorKind::Configuration, "{hint}: {chain}");
         assert!(chain.contains(hint) && !chain.contains("guest"), "{hint}: {chain}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_and_large_messages_pass_under_tls_and_the_end_of_the_broker_is_told_at_once() {
+    let (mut own, authority, url) = encrypted_node();
+    let broker = RabbitMq::new(&url).unwrap().tls(authority.tls()).unwrap();
+    let subscription = subscription("encrypted").with_prefetch(100);
+    let (mut source, sink) = (source(&broker, &subscription).await, sink(&broker).await);
+    let sizes = || (0..600_usize).map(|n| if n % 100 == 99 { 3_000_000 } else { n });
+    let body = |(n, size): (usize, usize)| vec![u8::try_from(n % 251).unwrap(); size];
+    let sending = async {
+        let mut receipts = Vec::new();
+        for numbered in sizes().enumerate() {
+            let outgoing = Outgoing::to_topic(subscription.queue(), Message::new(body(numbered)));
+            receipts.push(sink.send(&outgoing).await.unwrap());
+        }
+        for receipt in receipts {
+            assert!(matches!(receipt.await, PublishOutcome::Confirmed));
+        }
+    };
+    let receiving = async {
+        let mut deliveries = Vec::new();
+        while deliveries.len() < 600 {
+            let before = deliveries.len();
+            more(&mut *source, &mut deliveries).await;
+            source.settle(&all(&deliveries[before..], Verdict::Ack)).await.unwrap();
+        }
+        deliveries
+    };
+    let ((), deliveries) = soon("all of it", async { tokio::join!(sending, receiving) }).await;
+    for (numbered, delivery) in sizes().enumerate().zip(&deliveries) {
+        assert!(delivery.message.payload()[..] == body(numbered)[..], "message {}", numbered.0);
+    }
+
+    own.node.kill();
+    let killed = Instant::now();
+    let error = soon("the end", source.next(&mut Vec::new())).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{}", error.chain());
+    // Well below the heartbeat.
+    assert!(killed.elapsed() < Duration::from_secs(5), "took {:?}", killed.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
