@@ -4,12 +4,15 @@
 //! the broker goes on or its machine drops the link. So an attempt is kept and not dropped when
 //! somebody has waited long enough for it. There are only so many, and whichever succeeds counts.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::BrokerError;
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::Connection;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// At one node. More than one, since a link that was cut in silence never answers, and a fresh one
 /// may.
@@ -18,9 +21,11 @@ const MOST: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
-    /// The node of each that is under way, by its number.
-    nodes: Vec<(u64, usize)>,
-    newest: u64,
+    /// The number of the newest attempt at each node, as far as it is under way.
+    newest: HashMap<usize, u64>,
+    /// Each attempt holds a place until lapin has ended it, whoever waits for it.
+    places: HashMap<usize, Arc<Semaphore>>,
+    numbers: u64,
 }
 
 /// A connection, and how long its credentials hold.
@@ -49,40 +54,58 @@ impl Attempts {
         A: Future<Output = Result<Opened, BrokerError>> + Send + 'static,
     {
         loop {
-            if self.at(node).count() < MOST {
-                self.begin(node, attempt());
+            if let Some(place) = self.place(node).await {
+                self.begin(node, place, attempt());
             }
-            let newest = self.at(node).max();
             while let Some((number, outcome)) = self.under_way.next().await {
-                self.nodes.retain(|(under_way, _)| *under_way != number);
+                let is_newest = self.newest.get(&node) == Some(&number);
+                self.newest.retain(|_, newest| *newest != number);
                 match outcome {
                     Ok(opened) if opened.connection.status().connected() => {
-                        self.under_way.clear();
-                        self.nodes.clear();
+                        self.let_go();
                         return Ok(opened);
                     }
-                    Err(error) if Some(number) == newest => return Err(error),
-                    Ok(_) if Some(number) == newest => break,
+                    Err(error) if is_newest => return Err(error),
+                    Ok(_) if is_newest => break,
                     Ok(_) | Err(_) => {}
                 }
             }
         }
     }
 
-    /// The numbers of what is under way at a node.
-    fn at(&self, node: usize) -> impl Iterator<Item = u64> {
-        let here = move |(number, at): &(u64, usize)| (*at == node).then_some(*number);
-        self.nodes.iter().filter_map(here)
+    /// A place for one more attempt, if there is one. It is waited for if nothing else can be.
+    async fn place(&mut self, node: usize) -> Option<OwnedSemaphorePermit> {
+        let places = self.places.entry(node).or_insert_with(|| Arc::new(Semaphore::new(MOST)));
+        let places = Arc::clone(places);
+        if self.newest.contains_key(&node) {
+            return places.try_acquire_owned().ok();
+        }
+        places.acquire_owned().await.ok()
     }
 
     fn begin(
         &mut self,
         node: usize,
+        place: OwnedSemaphorePermit,
         attempt: impl Future<Output = Result<Opened, BrokerError>> + Send + 'static,
     ) {
-        self.newest += 1;
-        let number = self.newest;
-        self.nodes.push((number, node));
-        self.under_way.push(async move { (number, attempt.await) }.boxed());
+        self.numbers += 1;
+        let number = self.numbers;
+        self.newest.insert(node, number);
+        let attempt = async move {
+            let outcome = attempt.await;
+            drop(place);
+            (number, outcome)
+        };
+        self.under_way.push(attempt.boxed());
+    }
+
+    /// Nobody waits any more for what is under way, and what comes of it is dropped.
+    fn let_go(&mut self) {
+        self.newest.clear();
+        let rest = std::mem::take(&mut self.under_way);
+        if !rest.is_empty() {
+            tokio::spawn(rest.for_each(|_| ready(())));
+        }
     }
 }

@@ -111,7 +111,9 @@
 //!   `TRACE` it logs all that it writes, the password among it: leave `lapin` at `DEBUG`.
 //! - Give up on a frozen broker without a trace: lapin keeps a thread and a socket for an attempt
 //!   to connect until the broker goes on, or its machine drops the link. There are at most four of
-//!   them for each node (`attempts_at_a_frozen_broker_do_not_pile_up`).
+//!   them for each node, and for each of the two connections
+//!   (`attempts_at_a_frozen_broker_do_not_pile_up`,
+//!   `attempts_at_a_frozen_node_do_not_pile_up_while_another_one_is_lost_again_and_again`).
 //!
 //! # Versions of RabbitMQ
 //!

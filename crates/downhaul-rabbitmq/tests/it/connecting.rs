@@ -14,6 +14,7 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Credentials, RabbitMq};
+use downhaul_testkit::proxy::{Cut, Proxy};
 use downhaul_testkit::rabbitmq::{Node, shared, shared_ctl, unique};
 use tokio::sync::mpsc;
 
@@ -116,6 +117,30 @@ async fn a_node_that_never_answers_does_not_use_up_the_attempts_at_the_others() 
         let chain = error.chain();
         assert!(chain.contains("refused") && chain.contains("did not answer"), "{chain}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_at_a_frozen_node_do_not_pile_up_while_another_one_is_lost_again_and_again() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = shared();
+    let host = url.rsplit('@').next().unwrap().trim_start_matches("amqp://");
+    let proxy = Proxy::start(host.split('/').next().unwrap().parse().unwrap()).unwrap();
+    let urls = [silent.local_addr().unwrap(), proxy.address()].map(|at| format!("amqp://{at}"));
+    let broker = RabbitMq::cluster(&urls).unwrap().connect_timeout(Duration::from_millis(500));
+    let subscription = subscription("beside-a-frozen-node");
+    for _ in 0..8 {
+        let mut source = loop {
+            // With all attempts at the frozen node spent, its turn is over after the timeout.
+            if let Ok(source) = broker.source(&Context::background(), &subscription).await {
+                break source;
+            }
+        };
+        proxy.cut(Cut::Reset);
+        soon("the end", source.next(&mut Vec::new())).await.unwrap_err();
+    }
+    silent.set_nonblocking(true).unwrap();
+    let connections = std::iter::from_fn(|| silent.accept().ok()).count();
+    assert!((1..=4).contains(&connections), "{connections} connections");
 }
 
 #[tokio::test(flavor = "multi_thread")]
