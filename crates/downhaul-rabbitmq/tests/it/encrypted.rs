@@ -204,14 +204,17 @@ async fn renewed_files_count_from_the_next_connection_on_and_broken_ones_are_wai
     let key = KeyPair::generate().unwrap().serialize_pem();
     std::fs::write(authority.file("client.key"), key).unwrap();
     cut();
-    let error = loop {
-        // The cut is noticed in a moment.
-        if let Err(error) = soon("a sink", broker.sink(&Context::background())).await
-            && error.chain().contains("client.key")
-        {
-            break error;
+    let refused = async {
+        loop {
+            // The cut is noticed in a moment.
+            if let Err(error) = broker.sink(&Context::background()).await
+                && error.chain().contains("client.key")
+            {
+                return error;
+            }
         }
     };
+    let error = soon("the key is looked at", refused).await;
     assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{}", error.chain());
     authority.sign("client");
     outcome(&broker).await.unwrap();
