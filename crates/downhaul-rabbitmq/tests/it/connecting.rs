@@ -261,3 +261,20 @@ async fn connections_are_named_in_the_brokers_listings() {
     let named: BTreeSet<_> = ends.iter().filter(|end| listed.contains(*end)).collect();
     assert_eq!(named.len(), 2, "{listed}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parameters_of_a_url_are_agreed_on_with_the_broker() {
+    let name = unique("parameters");
+    let query = "heartbeat=7&frame_max=8192&channel_max=9&auth_mechanism=amqplain";
+    let broker = RabbitMq::new(&format!("{}?{query}", shared())).unwrap();
+    let broker = broker.connection_name(name.clone());
+    sink(&broker).await;
+    let columns = ["auth_mechanism", "timeout", "frame_max", "channel_max", "client_properties"];
+    let Some(listed) = shared_ctl(&[&["list_connections"][..], &columns].concat()) else {
+        println!("SKIPPED: the node is somebody else's");
+        return;
+    };
+    let listed = listed.unwrap();
+    let ours = listed.lines().find(|line| line.contains(&name)).unwrap();
+    assert!(ours.starts_with("AMQPLAIN\t7\t8192\t9\t"), "{ours}");
+}
