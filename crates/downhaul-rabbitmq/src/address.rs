@@ -5,51 +5,114 @@ use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, BrokerErrorKind};
 use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Connection, ConnectionProperties};
+
+use crate::credentials::Credentials;
+use crate::error::not_connected;
+use crate::parameters::Parameters;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 
 /// In seconds. Half a minute may pass before anyone notices that the other side is gone.
 const HEARTBEAT: u16 = 10;
 
 /// A URL that was read once. Shows neither user nor password.
 #[derive(Clone)]
-pub(crate) struct Address(AMQPUri);
+pub(crate) struct Address {
+    uri: AMQPUri,
+    /// Of an `amqps` URL.
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+}
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, BrokerError> {
         let mut uri: AMQPUri = url.parse().map_err(|words: String| not_a_url(&words))?;
-        if uri.scheme == AMQPScheme::AMQPS {
-            return Err(invalid("`amqps` needs TLS, which is not built in; use `amqp`"));
-        }
         if let Some(literal) = ipv6_literal(url) {
             // The parser would quietly connect to localhost.
             uri.authority.host = literal.to_owned();
         }
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        Ok(Self(uri))
+        let Parameters { tls } = Parameters::read(url).map_err(|words| invalid(&words))?;
+        match (&uri.scheme, tls.first()) {
+            (AMQPScheme::AMQP, Some((name, _))) => {
+                Err(invalid(&format!("the parameter `{name}` is of use with `amqps` only")))
+            }
+            (AMQPScheme::AMQP, None) => Ok(Self {
+                uri,
+                #[cfg(feature = "tls")]
+                tls: None,
+            }),
+            (AMQPScheme::AMQPS, _) => Self::encrypted(uri, &tls),
+        }
     }
 
-    pub(crate) fn uri(&self) -> &AMQPUri {
-        &self.0
+    #[cfg(not(feature = "tls"))]
+    fn encrypted(_: AMQPUri, _: &[(&'static str, String)]) -> Result<Self, BrokerError> {
+        Err(invalid("`amqps` needs the feature `tls` of downhaul-rabbitmq"))
+    }
+
+    #[cfg(feature = "tls")]
+    fn encrypted(uri: AMQPUri, tls: &[(&'static str, String)]) -> Result<Self, BrokerError> {
+        let tls = Tls::of(tls).map_err(|words| invalid(&words))?;
+        tls.check(&uri.authority.host)?;
+        Ok(Self { uri, tls: Some(tls) })
+    }
+
+    /// Encrypts as the code says, whatever the URL says.
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tls(&mut self, tls: Tls) -> Result<(), BrokerError> {
+        if self.uri.scheme != AMQPScheme::AMQPS {
+            return Err(invalid("TLS was set, and it begins with `amqp`; write `amqps`"));
+        }
+        tls.check(&self.uri.authority.host)?;
+        self.tls = Some(tls);
+        Ok(())
+    }
+
+    /// Connects, with these credentials instead of the URL's if there are any.
+    pub(crate) async fn connect(
+        &self,
+        credentials: Option<Credentials>,
+        properties: ConnectionProperties,
+    ) -> Result<Connection, BrokerError> {
+        let (mut uri, is_fresh) = (self.uri.clone(), credentials.is_some());
+        if let Some(Credentials { user, password, .. }) = credentials {
+            (uri.authority.userinfo.username, uri.authority.userinfo.password) = (user, password);
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            let connected = tls.connect(uri, properties).await?;
+            return connected.map_err(|error| not_connected(self, is_fresh, &error));
+        }
+        let connected = Connection::connect_uri(uri, properties).await;
+        connected.map_err(|error| not_connected(self, is_fresh, &error))
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
     }
 
     pub(crate) fn vhost(&self) -> &str {
-        &self.0.vhost
+        &self.uri.vhost
     }
 
     /// `connection_timeout` of the URL, which is in milliseconds.
     pub(crate) fn connect_timeout(&self) -> Option<Duration> {
-        self.0.query.connection_timeout.map(Duration::from_millis)
+        self.uri.query.connection_timeout.map(Duration::from_millis)
     }
 
     /// Whole seconds; zero turns heartbeats off as far as the broker agrees.
     pub(crate) fn set_heartbeat(&mut self, heartbeat: Duration) {
         let seconds = heartbeat.as_millis().div_ceil(1_000);
-        self.0.query.heartbeat = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
+        self.uri.query.heartbeat = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let authority = &self.0.authority;
+        let authority = &self.uri.authority;
         if authority.host.contains(':') {
             return write!(f, "[{}]:{}", authority.host, authority.port);
         }
@@ -76,7 +139,7 @@ fn not_a_url(words: &str) -> BrokerError {
     if words.starts_with("Invalid URL") {
         invalid("write `amqp://user:password@host:port/vhost`")
     } else if words.starts_with("Invalid AMQP scheme") {
-        invalid("it must begin with `amqp://`")
+        invalid("it must begin with `amqp://` or `amqps://`")
     } else {
         invalid(words)
     }
@@ -99,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_heartbeat_of_the_url_counts() {
-        let heartbeat = |url| Address::parse(url).unwrap().uri().query.heartbeat;
+        let heartbeat = |url| Address::parse(url).unwrap().uri.query.heartbeat;
         assert_eq!(heartbeat("amqp://localhost"), Some(HEARTBEAT));
         assert_eq!(heartbeat("amqp://localhost?heartbeat=3"), Some(3));
     }

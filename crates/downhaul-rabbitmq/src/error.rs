@@ -5,16 +5,24 @@ use downhaul_context::Cause;
 use lapin::types::ShortString;
 use lapin::{Error, ErrorKind};
 
+use crate::address::Address;
+
 /// Something could not be opened or declared.
 pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
     let code = code(error);
+    if let Some(property) = inequivalent(error) {
+        let words = format!(
+            "cannot {what}: it exists with another `{property}`; declare it as it is, give it \
+             another name, or delete it"
+        );
+        return caused(BrokerErrorKind::Configuration, words, error);
+    }
     let (kind, advice) = match (code, error.kind()) {
         (Some(403), _) => (BrokerErrorKind::Configuration, ": the user may not do this"),
         (Some(405), _) => (BrokerErrorKind::Configuration, ": another connection owns it alone"),
-        (Some(406), _) => (
-            BrokerErrorKind::Configuration,
-            ": it exists with other properties; delete it, or set the queue type that it has",
-        ),
+        (Some(406), _) => {
+            (BrokerErrorKind::Configuration, ": the broker does not take it as it is")
+        }
         (Some(402 | 503 | 530 | 540), _)
         | (_, ErrorKind::AuthProviderError(_) | ErrorKind::InvalidProtocolVersion(_)) => {
             (BrokerErrorKind::Configuration, "")
@@ -22,6 +30,37 @@ pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
         _ => (BrokerErrorKind::Unreachable, ""),
     };
     caused(kind, format!("cannot {what}{advice}"), error)
+}
+
+/// Connecting has failed. `is_fresh` are credentials that were asked for just now: they may be
+/// others in a moment.
+pub(crate) fn not_connected(address: &Address, is_fresh: bool, error: &Error) -> BrokerError {
+    #[cfg(feature = "tls")]
+    if address.is_encrypted()
+        && let Some((kind, advice)) = crate::tls::advice(error)
+    {
+        return caused(kind, format!("cannot connect to RabbitMQ at {address}: {advice}"), error);
+    }
+    let (kind, words) = match code(error) {
+        Some(403) if is_fresh => (
+            BrokerErrorKind::Unreachable,
+            "it refused the credentials that it was given".to_owned(),
+        ),
+        Some(403) => (
+            BrokerErrorKind::Configuration,
+            "check the user and the password of the URL".to_owned(),
+        ),
+        Some(530) => (
+            BrokerErrorKind::Configuration,
+            format!(
+                "check the vhost `{}` of the URL, where `/` is written `/%2f` or left out",
+                address.vhost()
+            ),
+        ),
+        _ => return cannot(&format!("connect to RabbitMQ at {address}"), error),
+    };
+    let words = format!("RabbitMQ at {address} refused the connection: {words}");
+    BrokerError::new(kind, words).with_source(error.to_string())
 }
 
 /// What was open is lost. Whatever the reason, opening it again is what helps.
@@ -59,6 +98,14 @@ pub(crate) fn short(
         let length = text.len();
         BrokerError::new(kind, format!("{what} has {length} bytes, and RabbitMQ takes 255"))
     })
+}
+
+/// The property that something has at the broker with another value, of RabbitMQ's "inequivalent
+/// arg 'x-queue-type' for queue …".
+fn inequivalent(error: &Error) -> Option<&str> {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return None };
+    let (_, rest) = error.get_message().as_str().split_once("inequivalent arg '")?;
+    rest.split_once('\'').map(|(property, _)| property)
 }
 
 /// The code of an error that the broker sent.

@@ -37,13 +37,16 @@
 //! - for each delay in use a queue `<queue>.retry.<milliseconds>`, out of which messages expire
 //!   into the queue that they are for. A delay is rounded up to one of 100, 250 and 500 ms, 1, 2,
 //!   5, 10 and 30 s, 1, 2, 5 and 15 min, 1, 6 and 24 h. Such a queue goes away when it was idle for
-//!   an hour longer than its delay.
+//!   an hour longer than its delay, and stays if it is a quorum queue.
+//!
+//! A [`Topology`] has its own say in that: exchanges of all types, queues with their properties,
+//! and bindings, declared in the same moments.
 //!
 //! It needs no plugin. The user needs the permission to configure, write and read these.
 //!
 //! # What it promises
 //!
-//! Each by a test in `tests/it`, on a real node that is killed, frozen and starved:
+//! Each by a test in `tests`, on real nodes that are killed, frozen and starved:
 //!
 //! 1. A confirmed message is in every queue of its topic
 //!    (`a_confirmed_message_is_in_each_queue_of_its_topic_and_in_no_other`), and outlives a power
@@ -66,8 +69,30 @@
 //!    (`a_delayed_message_comes_to_its_own_queue_alone_and_never_behind_a_longer_one`).
 //! 8. An acknowledgement never covers an unfinished message
 //!    (`each_tag_gets_its_verdict_and_no_other_tag_gets_any`).
-//! 9. No password is shown in an error or a debug print (`no_password_is_shown`,
-//!    `a_url_that_is_not_valid_is_refused_and_never_repeated`).
+//! 9. No password is shown in an error, a debug print or a log line (`no_password_is_shown`,
+//!    `a_url_that_is_not_valid_is_refused_and_never_repeated`,
+//!    `no_log_line_has_a_password_but_lapins_own_traces_of_its_frames`), and no key
+//!    (`no_key_is_shown`).
+//! 10. Under TLS, which is the feature `tls`, a broker is trusted if its certificate is for the
+//!     right name and signed by whom it should be
+//!     (`a_broker_is_used_under_tls_where_each_side_trusts_the_other_and_not_else`), and files that
+//!     were renewed are read
+//!     (`renewed_files_count_from_the_next_connection_on_and_broken_ones_are_waited_for`).
+//! 11. Of the nodes of a [cluster](RabbitMq::cluster), the next one is used when one dies
+//!     (`a_consumer_and_a_publisher_go_on_at_the_next_node_when_theirs_is_killed`) or freezes
+//!     (`a_node_that_does_not_answer_is_left_for_the_next_one`), and an error names them all
+//!     (`an_error_names_every_node_that_was_tried`).
+//! 12. [Credentials](RabbitMq::credentials) are asked for each connection
+//!     (`credentials_are_asked_for_each_connection_and_their_failure_is_no_wrong_configuration`),
+//!     and a connection that outlives them is told others
+//!     (`a_connection_that_outlives_its_password_is_told_the_next_one`).
+//! 13. A [`Topology`] is declared as it is written (`what_is_written_is_what_the_broker_has`), also
+//!     by a consumer alone (`a_consumer_alone_declares_its_queue_and_where_its_dead_letters_go`)
+//!     and again after a loss
+//!     (`a_queue_that_is_deleted_comes_back_with_its_properties_and_bindings`); a mismatch names
+//!     the queue and its property
+//!     (`a_mismatch_names_the_queue_and_the_property_and_leaves_its_siblings_alone`), and what
+//!     would lose messages is said (`what_is_lost_is_said_and_what_is_safe_is_not`).
 //!
 //! # What it does not do
 //!
@@ -79,24 +104,70 @@
 //! - Delay a message to a topic, send a header in `x-` (RabbitMQ's own, and skipped when read), or
 //!   send a body above 128 MiB. Where `max_message_size` is lower, a body above that costs the
 //!   channel: the receipts under way resolve as unknown.
-//! - TLS.
+//! - Read keys with a passphrase, or the parameters of URLs that
+//!   [`RabbitMq::new`] does not name: they are refused.
 //! - Keep lapin quiet: it logs each returned message with its payload at `WARN`, under the target
-//!   `lapin::returned_messages`. Filter that target out where payloads must not be logged.
+//!   `lapin::returned_messages`. Filter that target out where payloads must not be logged. At
+//!   `TRACE` it logs all that it writes, the password among it: leave `lapin` at `DEBUG`.
 //! - Give up on a frozen broker without a trace: lapin keeps a thread and a socket for an attempt
 //!   to connect until the broker goes on, or its machine drops the link. There are at most four of
-//!   them (`attempts_at_a_frozen_broker_do_not_pile_up`).
+//!   them for each node, and for each of the two connections
+//!   (`attempts_at_a_frozen_broker_do_not_pile_up`,
+//!   `attempts_at_a_frozen_node_do_not_pile_up_while_another_one_is_lost_again_and_again`).
+//!
+//! # Versions of RabbitMQ
+//!
+//! It uses what 3.10 has, and was tried on 3.10.8 alone. lapin does not tell what the broker says
+//! of itself, so nothing newer is used by itself. What newer versions have or do differently was
+//! *not* tried; an argument is one for [`Queue::argument`].
+//!
+//! | since | what | here |
+//! |---|---|---|
+//! | 3.10 | quorum queues with TTL, dead letters at least once | used, and tried |
+//! | 3.12 | consumer timeouts of a queue | argument `x-consumer-timeout` (1) |
+//! | 3.12 | version 2 of classic queues | argument `x-queue-version` |
+//! | 4.0 | a delivery limit of 20 where none is set | argument `x-delivery-limit`, -1 (2) |
+//! | 4.0 | no messages above 16 MiB | not known: it costs the channel (3) |
+//! | 4.0 | no mirrored classic queues | none are asked for |
+//! | 4.0 | priorities of quorum queues | not used |
+//! | 4.3 | `basic.nack` does not count for the limit | not relied on (2) |
+//! | 4.3 | `x-acquired-count` | not read; `x-delivery-count` is |
+//! | 4.3 | a timeout cancels consumers of quorum queues | as if the queue were deleted (1) |
+//! | 4.3 | delayed retries of quorum queues | not used: delays are queues |
+//!
+//! 1. Elsewhere the node's own timeout counts, half an hour by default: then RabbitMQ closes the
+//!    channel, or ends the consumer, and delivers again. Either way the source is opened anew.
+//! 2. A quorum queue without a dead-letter exchange drops what comes too often, which
+//!    [`Topology::warnings`] tells. Retries are published anew and do not add up. A loss of the
+//!    link does, and up to 4.2 what is released when a consumer stops.
+//! 3. Known is the limit before, of 128 MiB.
+//!
+//! Nor was it tried with streams, which it does not read; with OAuth 2, though
+//! `connection.update-secret` was, for RabbitMQ's own users; with `auth_mechanism=external`, which
+//! takes a plugin; or behind a load balancer.
 
 mod address;
 mod attempts;
+mod credentials;
+mod declare;
 mod error;
 mod letter;
 mod link;
+mod nodes;
 mod options;
+mod parameters;
 mod rabbitmq;
+mod refresh;
 mod sink;
 mod source;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
 mod unsettled;
 
+pub use crate::credentials::Credentials;
 pub use crate::options::QueueType;
 pub use crate::rabbitmq::RabbitMq;
+#[cfg(feature = "tls")]
+pub use crate::tls::Tls;
+pub use crate::topology::{Argument, Exchange, Overflow, Queue, Topology};

@@ -8,15 +8,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{BrokerError, BrokerErrorKind};
+use downhaul_consumer::BrokerError;
 use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
-use crate::attempts::Attempts;
-use crate::error::{cannot, closed, code, gone};
+use crate::attempts::{Attempts, Opened};
+use crate::error::{cannot, closed, gone};
+use crate::nodes::{Nodes, none_of};
 use crate::options::Options;
+use crate::refresh::Refreshing;
 
 /// How often a line is looked at while nothing else would tell of its end. lapin has events, but
 /// none when the broker closes a connection with a code that is no error.
@@ -41,40 +43,56 @@ pub(crate) struct Link {
 
 #[derive(Debug)]
 enum State {
-    Open { connection: Option<Arc<Connection>>, attempts: Attempts },
+    Open { connection: Option<Arc<Connection>>, connecting: Connecting },
     Closed,
+}
+
+/// How a link is made.
+#[derive(Debug, Default)]
+struct Connecting {
+    attempts: Attempts,
+    /// Of the nodes, counting on and on.
+    turn: usize,
+    /// Of the connection that there is.
+    refreshing: Option<Refreshing>,
+}
+
+impl Role {
+    fn connection_name(self, options: &Options) -> String {
+        let end = match self {
+            Self::Consume => "consume",
+            Self::Publish => "publish",
+        };
+        format!("{}-{end}", options.connection_name)
+    }
 }
 
 impl Link {
     pub(crate) fn new(role: Role) -> Self {
-        let state = State::Open { connection: None, attempts: Attempts::default() };
+        let state = State::Open { connection: None, connecting: Connecting::default() };
         Self { role, state: Mutex::new(state) }
     }
 
     /// A new channel, on a new connection if there is none that lives.
-    pub(crate) async fn line(
-        &self,
-        address: &Address,
-        options: &Options,
-    ) -> Result<Line, BrokerError> {
-        let connection = self.connection(address, options).await?;
+    pub(crate) async fn line(&self, nodes: &Nodes, options: &Options) -> Result<Line, BrokerError> {
+        let connection = self.connection(nodes, options).await?;
         let channel = create_channel(&connection).await?;
         Ok(Line { connection, channel })
     }
 
     async fn connection(
         &self,
-        address: &Address,
+        nodes: &Nodes,
         options: &Options,
     ) -> Result<Arc<Connection>, BrokerError> {
         let mut state = self.state.lock().await;
-        let State::Open { connection, attempts } = &mut *state else {
+        let State::Open { connection, connecting } = &mut *state else {
             return Err(closed("the broker"));
         };
         if let Some(connection) = connection.as_ref().filter(|open| open.status().connected()) {
             return Ok(Arc::clone(connection));
         }
-        let fresh = Arc::new(connect(attempts, self.role, address, options).await?);
+        let fresh = connect(connecting, self.role, nodes, options).await?;
         *connection = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
@@ -107,40 +125,71 @@ async fn create_channel(connection: &Connection) -> Result<Channel, BrokerError>
     }
 }
 
+/// Tries each node once, beginning with the one whose turn it is.
 async fn connect(
-    attempts: &mut Attempts,
+    state: &mut Connecting,
     role: Role,
-    address: &Address,
+    nodes: &Nodes,
     options: &Options,
-) -> Result<Connection, BrokerError> {
-    let name = match role {
-        Role::Consume => format!("{}-consume", options.connection_name),
-        Role::Publish => format!("{}-publish", options.connection_name),
-    };
-    let properties = ConnectionProperties::default().with_connection_name(name.as_str().into());
-    let limit = address.connect_timeout().unwrap_or(options.connect_timeout);
-    // The handshake as well, which lapin itself waits for without an end.
-    match timeout(limit, attempts.connect(address.uri(), &properties)).await {
-        Ok(Ok(connection)) => {
-            tracing::info!(%address, connection = name, "connected to RabbitMQ");
-            Ok(connection)
+) -> Result<Arc<Connection>, BrokerError> {
+    let mut faults = Vec::new();
+    for _ in 0..nodes.len() {
+        // First of all: whoever does not wait for the end tries another node next time.
+        let turn = state.turn;
+        state.turn = state.turn.wrapping_add(1);
+        match connect_to(&mut state.attempts, role, nodes.at(turn), options).await {
+            Ok(opened) => {
+                let (connection, refreshing) = welcome(opened, role, nodes, options);
+                state.refreshing = refreshing;
+                return Ok(connection);
+            }
+            Err(error) => faults.push(error),
         }
-        Ok(Err(error)) => Err(not_connected(address, &error)),
-        Err(_) => Err(gone(format!("RabbitMQ at {address} did not answer within {limit:?}"))),
     }
+    Err(none_of(faults))
 }
 
-fn not_connected(address: &Address, error: &lapin::Error) -> BrokerError {
-    let words = match code(error) {
-        Some(403) => "check the user and the password of the URL".to_owned(),
-        Some(530) => format!(
-            "check the vhost `{}` of the URL, where `/` is written `/%2f` or left out",
-            address.vhost()
-        ),
-        _ => return cannot(&format!("connect to RabbitMQ at {address}"), error),
+async fn connect_to(
+    attempts: &mut Attempts,
+    role: Role,
+    (node, address): (usize, &Address),
+    options: &Options,
+) -> Result<Opened, BrokerError> {
+    let name = role.connection_name(options);
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let attempt = || {
+        let (address, provider) = (address.clone(), options.credentials.clone());
+        let properties = properties.clone();
+        async move {
+            let credentials = match provider {
+                Some(provider) => Some(provider.ask().await?),
+                None => None,
+            };
+            let valid_for = credentials.as_ref().and_then(|credentials| credentials.valid_for);
+            let connection = address.connect(credentials, properties).await?;
+            Ok(Opened { connection, node, valid_for })
+        }
     };
-    let words = format!("RabbitMQ at {address} refused the connection: {words}");
-    BrokerError::new(BrokerErrorKind::Configuration, words).with_source(error.to_string())
+    let limit = address.connect_timeout().unwrap_or(options.connect_timeout);
+    // The handshake as well, which lapin itself waits for without an end.
+    timeout(limit, attempts.connect(node, attempt)).await.unwrap_or_else(|_| {
+        Err(gone(format!("RabbitMQ at {address} did not answer within {limit:?}")))
+    })
+}
+
+fn welcome(
+    opened: Opened,
+    role: Role,
+    nodes: &Nodes,
+    options: &Options,
+) -> (Arc<Connection>, Option<Refreshing>) {
+    let Opened { connection, node, valid_for } = opened;
+    let (connection, (_, address)) = (Arc::new(connection), nodes.at(node));
+    tracing::info!(%address, connection = role.connection_name(options), "connected to RabbitMQ");
+    let refreshing = valid_for.zip(options.credentials.clone()).map(|(valid_for, provider)| {
+        Refreshing::start(Arc::downgrade(&connection), provider, valid_for)
+    });
+    (connection, refreshing)
 }
 
 /// A channel with the connection that it is on. Clones are of the same channel.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::credentials::Provider;
+use crate::topology::Topology;
+
 /// How RabbitMQ keeps the queues that are declared.
 ///
 /// A queue keeps its type for life: to change it, give the queue another name or delete it.
@@ -20,8 +23,11 @@ pub enum QueueType {
 pub(crate) struct Options {
     pub(crate) exchange: String,
     pub(crate) queue_type: QueueType,
+    pub(crate) topology: Topology,
     pub(crate) connect_timeout: Duration,
     pub(crate) connection_name: String,
+    /// In place of those of the URL.
+    pub(crate) credentials: Option<Provider>,
     /// How many publishes may wait for the broker's answer at a time.
     pub(crate) window: usize,
 }
@@ -31,8 +37,10 @@ impl Default for Options {
         Self {
             exchange: "downhaul".to_owned(),
             queue_type: QueueType::default(),
+            topology: Topology::default(),
             connect_timeout: Duration::from_secs(5),
             connection_name: "downhaul".to_owned(),
+            credentials: None,
             window: 1_000,
         }
     }

@@ -7,14 +7,18 @@ use downhaul_consumer::{Broker, BrokerError, Capabilities, Sink, Source, Subscri
 use downhaul_context::Context;
 use std::sync::Arc;
 
-use crate::address::Address;
+use crate::credentials::{Credentials, Provider};
 use crate::error::gave_up;
 use crate::link::{Link, Role};
+use crate::nodes::Nodes;
 use crate::options::{Options, QueueType};
 use crate::sink::RabbitSink;
 use crate::source::RabbitSource;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+use crate::topology::Topology;
 
-/// A RabbitMQ broker, or a cluster behind one address.
+/// A RabbitMQ broker, or a cluster of them.
 ///
 /// Nothing is connected before it is used: then one connection for all consumers and one for all
 /// publishers.
@@ -34,29 +38,113 @@ use crate::source::RabbitSource;
 /// ```
 #[derive(Debug)]
 pub struct RabbitMq {
-    address: Address,
+    nodes: Nodes,
     options: Options,
     consuming: Link,
     publishing: Link,
 }
 
 impl RabbitMq {
-    /// Makes a broker of a URL: `amqp://user:password@host:port/vhost`.
+    /// Makes a broker of a URL: `amqp://user:password@host:port/vhost`, or `amqps` for TLS, which is
+    /// the feature `tls`.
     ///
     /// A slash within the name of a vhost is written `%2f`; the vhost `/` may be left out, together
-    /// with the slash before it. Of the query, `heartbeat` (seconds), `connection_timeout`
-    /// (milliseconds), `frame_max`, `channel_max` and `auth_mechanism` count.
+    /// with the slash before it. Behind it, after a `?`, may stand the
+    /// [parameters of RabbitMQ's own clients](https://www.rabbitmq.com/docs/uri-query-parameters):
+    ///
+    /// | parameter | is |
+    /// |---|---|
+    /// | `heartbeat` | see [`heartbeat`](Self::heartbeat), in seconds |
+    /// | `connection_timeout` | see [`connect_timeout`](Self::connect_timeout), in milliseconds |
+    /// | `channel_max`, `frame_max` | limits to agree on with the broker |
+    /// | `auth_mechanism` | `plain` (default), `amqplain`, `external`, `anonymous`; one of them |
+    /// | `cacertfile` | the authorities to trust, instead of the system's |
+    /// | `certfile`, `keyfile` | the certificate to show, and its key |
+    /// | `server_name_indication` | whose certificate to expect, instead of the host's |
+    /// | `verify` | `verify_peer`, which is what happens without it, too |
+    ///
+    /// All else is refused: `verify=verify_none`, for which there is
+    #[cfg_attr(feature = "tls", doc = "[`Tls::dangerously_unverified`];")]
+    #[cfg_attr(not(feature = "tls"), doc = "`Tls::dangerously_unverified`;")]
+    /// the `password` of a key, `fail_if_no_peer_cert`, `depth`, and whatever is not known.
     ///
     /// # Errors
     ///
-    /// The URL is not valid. The error says why and does not repeat the URL.
+    /// The URL is not valid, or a file that it names cannot be used. The error says why and does
+    /// not repeat the URL.
     pub fn new(url: &str) -> Result<Self, BrokerError> {
+        Self::cluster([url])
+    }
+
+    /// Makes a broker of the URLs of several nodes of one cluster. Each is as for
+    /// [`new`](Self::new), and they must agree on the vhost.
+    ///
+    /// The nodes are shuffled once, so that clients spread. Whenever a connection is needed, each
+    /// node is tried once, from the one behind the last that was tried; each has its own connect
+    /// timeout. If none can be used, the error names them all.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and if there is no URL.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_rabbitmq::RabbitMq;
+    ///
+    /// let nodes = "amqp://rabbit-1/shop,amqp://rabbit-2/shop";
+    /// let broker = RabbitMq::cluster(nodes.split(','))?;
+    /// # Ok::<(), downhaul_consumer::BrokerError>(())
+    /// ```
+    pub fn cluster<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, BrokerError> {
         Ok(Self {
-            address: Address::parse(url)?,
+            nodes: Nodes::parse(urls)?,
             options: Options::default(),
             consuming: Link::new(Role::Consume),
             publishing: Link::new(Role::Publish),
         })
+    }
+
+    /// Encrypts and trusts as `tls` says, and not as the parameters of the URLs say.
+    ///
+    /// # Errors
+    ///
+    /// A URL does not begin with `amqps`, or a file cannot be used.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Result<Self, BrokerError> {
+        for node in self.nodes.iter_mut() {
+            node.set_tls(tls.clone())?;
+        }
+        Ok(self)
+    }
+
+    /// Asks for the credentials, for each attempt to connect, instead of taking those of the URLs.
+    ///
+    /// Asking counts against the connect timeout. If it fails, or if the broker refuses what was
+    /// given, that is as if the broker were not there: it is tried again. The error is shown in
+    /// logs, so it must not have the secret in it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_rabbitmq::{Credentials, RabbitMq};
+    ///
+    /// async fn from_the_vault() -> std::io::Result<Credentials> {
+    ///     Ok(Credentials::new("inventory", "of the hour"))
+    /// }
+    ///
+    /// let broker = RabbitMq::new("amqp://rabbit.internal")?.credentials(from_the_vault);
+    /// # Ok::<(), downhaul_consumer::BrokerError>(())
+    /// ```
+    #[must_use]
+    pub fn credentials<F, R, E>(mut self, ask: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Credentials, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.options.credentials = Some(Provider::new(ask));
+        self
     }
 
     /// Names the exchange that topics are routed by. Default `downhaul`; it is declared as a
@@ -74,6 +162,25 @@ impl RabbitMq {
         self
     }
 
+    /// Declares all this before it is used: a source its queue and what leads there, a sink all of
+    /// it. Each does so whenever it is opened, so also after a link was lost.
+    ///
+    /// What exists already with other properties is a configuration error that names it and the
+    /// property. A queue that is not in the topology is declared as without one. Warnings are
+    /// logged; see [`Topology::warnings`].
+    ///
+    /// # Errors
+    ///
+    /// The topology cannot be declared at any broker.
+    pub fn topology(mut self, topology: Topology) -> Result<Self, BrokerError> {
+        topology.check()?;
+        for warning in topology.warnings() {
+            tracing::warn!("{warning}");
+        }
+        self.options.topology = topology;
+        Ok(self)
+    }
+
     /// How long connecting may take, with the handshake. Default 5 s, unless the URL has a
     /// `connection_timeout`.
     #[must_use]
@@ -87,7 +194,7 @@ impl RabbitMq {
     /// ask for less.
     #[must_use]
     pub fn heartbeat(mut self, heartbeat: Duration) -> Self {
-        self.address.set_heartbeat(heartbeat);
+        self.nodes.iter_mut().for_each(|node| node.set_heartbeat(heartbeat));
         self
     }
 
@@ -108,13 +215,13 @@ impl RabbitMq {
     }
 
     async fn open_source(&self, subscription: &Subscription) -> Result<RabbitSource, BrokerError> {
-        let line = self.consuming.line(&self.address, &self.options).await?;
+        let line = self.consuming.line(&self.nodes, &self.options).await?;
         let opening = RabbitSource::open(line.clone(), &self.options, subscription);
         line.answer(opening).await
     }
 
     async fn open_sink(&self) -> Result<RabbitSink, BrokerError> {
-        let line = self.publishing.line(&self.address, &self.options).await?;
+        let line = self.publishing.line(&self.nodes, &self.options).await?;
         line.answer(RabbitSink::open(line.clone(), &self.options)).await
     }
 }

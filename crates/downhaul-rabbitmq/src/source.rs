@@ -15,11 +15,11 @@ use lapin::options::{
 };
 use lapin::types::{FieldTable, ShortString};
 
+use crate::declare;
 use crate::error::{cannot, gave_up, gone, lost, short};
 use crate::letter;
 use crate::link::Line;
 use crate::options::Options;
-use crate::topology;
 use crate::unsettled::{Frame, Unsettled};
 
 /// What an item of lapin's stream is.
@@ -42,7 +42,7 @@ impl RabbitSource {
         options: &Options,
         subscription: &Subscription,
     ) -> Result<Self, BrokerError> {
-        topology::declare(&line.channel, options, subscription).await?;
+        declare::declare(&line.channel, options, subscription).await?;
         let prefetch = subscription.prefetch();
         let queue = subscription.queue();
         let mut source = Self {

@@ -20,13 +20,13 @@ use lapin::options::ConfirmSelectOptions;
 use lapin::types::ShortString;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::declare;
 use crate::error::{cannot, closed, refused, short};
 use crate::letter::Letter;
 use crate::link::Line;
 use crate::options::Options;
 use crate::sink::parking::Parking;
 use crate::sink::task::{Command, Order};
-use crate::topology;
 
 pub(crate) struct RabbitSink {
     line: Line,
@@ -45,7 +45,7 @@ enum Route {
 
 impl RabbitSink {
     pub(crate) async fn open(line: Line, options: &Options) -> Result<Self, BrokerError> {
-        topology::declare_exchange(&line.channel, &options.exchange).await?;
+        declare::declare_all(&line.channel, options).await?;
         let confirming = line.channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirming.map_err(|error| cannot("ask for publisher confirms", &error))?;
         let exchange = short("the exchange", &options.exchange, BrokerErrorKind::Configuration)?;

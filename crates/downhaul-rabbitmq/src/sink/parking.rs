@@ -13,18 +13,21 @@ use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::declare::{self, text};
 use crate::error::{cannot, code, refused, short};
 use crate::link::Line;
 use crate::options::QueueType;
-use crate::topology::{self, text};
 
 /// The delays that there are, in milliseconds. What is asked for is rounded up.
 const STEPS: [u32; 15] = [
     100, 250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 900_000,
     3_600_000, 21_600_000, 86_400_000,
 ];
-/// A queue that nobody declares goes away after its delay and this. It must outlive what was put
-/// into it: publishing does not count as use.
+/// A classic queue that nobody declares goes away after its delay and this. It must outlive what
+/// was put into it: publishing does not count as use.
+///
+/// A quorum queue stays. RabbitMQ does not count it as use when one is declared again, so it would
+/// go away in the middle of its work, with what waits in it.
 const IDLE: Duration = Duration::from_secs(3_600);
 /// How often it is declared again while it is used: so seldom as to cost nothing, and so often that
 /// a message, published just before the next time, still has nearly all of [`IDLE`] to arrive.
@@ -82,23 +85,24 @@ impl Parking {
             Err(error) if code(&error) == Some(404) => return Ok(false),
             Err(error) => return Err(cannot(&format!("look for queue `{queue}`"), &error)),
         }
-        topology::declare_queue(&channel, place, self.arguments(queue, step)).await?;
+        declare::declare_queue(&channel, place, self.arguments(queue, step)).await?;
         tracing::debug!(queue = place, "a place to wait");
         Ok(true)
     }
 
     fn arguments(&self, queue: &str, step: u32) -> FieldTable {
-        let mut arguments = topology::arguments(self.queue_type);
-        let expires = Duration::from_millis(step.into()).saturating_add(IDLE).as_millis();
-        let expires = AMQPValue::LongLongInt(expires.try_into().unwrap_or(i64::MAX));
+        let mut arguments = declare::arguments(self.queue_type);
         arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(step.into()));
-        arguments.insert("x-expires".into(), expires);
         arguments.insert("x-dead-letter-exchange".into(), text(""));
         arguments.insert("x-dead-letter-routing-key".into(), text(queue));
         if self.queue_type == QueueType::Quorum {
             // The way back is confirmed as well, which takes an overflow that refuses.
             arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
             arguments.insert("x-overflow".into(), text("reject-publish"));
+        } else {
+            let expires = Duration::from_millis(step.into()).saturating_add(IDLE).as_millis();
+            let expires = AMQPValue::LongLongInt(expires.try_into().unwrap_or(i64::MAX));
+            arguments.insert("x-expires".into(), expires);
         }
         arguments
     }
@@ -119,5 +123,16 @@ mod tests {
         assert_eq!(step(Duration::from_millis(101)), Some(250));
         assert_eq!(step(Duration::from_secs(86_400)), Some(86_400_000));
         assert_eq!(step(Duration::from_secs(86_401)), None);
+    }
+
+    #[test]
+    fn only_a_queue_whose_time_begins_anew_when_it_is_declared_has_a_time() {
+        let expires = |queue_type| {
+            let arguments = Parking::new(queue_type).arguments("orders", 1_000);
+            arguments.inner().get("x-expires").cloned()
+        };
+        let hour_and_delay = AMQPValue::LongLongInt(3_601_000);
+        assert_eq!(expires(QueueType::Classic), Some(hour_and_delay));
+        assert_eq!(expires(QueueType::Quorum), None);
     }
 }

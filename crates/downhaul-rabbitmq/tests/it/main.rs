@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what the tests share is test code as well")]
 
+mod connecting;
 mod consume;
 mod delay;
+#[cfg(feature = "tls")]
+mod encrypted;
 mod failure;
 mod message;
 mod opening;
 mod publish;
 mod support;
+mod topology;

@@ -35,9 +35,14 @@ pub(crate) struct OwnNode {
 }
 
 pub(crate) fn own_node() -> OwnNode {
+    own_node_with("")
+}
+
+/// The same with further lines for its `rabbitmq.conf`.
+pub(crate) fn own_node_with(lines: &str) -> OwnNode {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    OwnNode { node: Node::start().unwrap(), _turn: turn }
+    OwnNode { node: Node::start_with(lines).unwrap(), _turn: turn }
 }
 
 /// A queue of its own, bound to a topic of the same name.

@@ -38,16 +38,29 @@ impl Node {
     /// [`NotInstalled`](NodeErrorKind::NotInstalled) if this machine has no RabbitMQ,
     /// [`Start`](NodeErrorKind::Start) with the end of its log if it does not come up.
     pub fn start() -> Result<Self, NodeError> {
-        Self::start_in(&std::env::temp_dir().join(format!("downhaul-{:016x}", random())))
+        Self::start_with("")
+    }
+
+    /// The same with further lines for its `rabbitmq.conf`, such as a listener for TLS.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(lines: &str) -> Result<Self, NodeError> {
+        Self::start_at(&std::env::temp_dir().join(format!("downhaul-{:016x}", random())), lines)
     }
 
     /// The same in a directory of the caller's choice, which must not exist yet.
     pub(super) fn start_in(dir: &Path) -> Result<Self, NodeError> {
+        Self::start_at(dir, "")
+    }
+
+    fn start_at(dir: &Path, lines: &str) -> Result<Self, NodeError> {
         shared::record_use();
         let home = installation::find()?;
         let epmd = installation::epmd()?;
         let lay_out = |trimmed| {
-            let site = Site::create(dir.to_owned(), &home, trimmed)?;
+            let site = Site::create(dir.to_owned(), &home, trimmed, lines)?;
             // Under a name inside the site, so that the command line tells whose epmd it is.
             symlink(&epmd, site.dir.join("epmd")).map(|()| site)
         };

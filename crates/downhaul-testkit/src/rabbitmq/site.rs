@@ -23,7 +23,13 @@ pub(super) struct Site {
 
 impl Site {
     /// Lays out a fresh site at `dir`, which must not exist yet, for the RabbitMQ at `original`.
-    pub(super) fn create(dir: PathBuf, original: &Path, trimmed: bool) -> io::Result<Self> {
+    /// Its `rabbitmq.conf` ends with `lines`.
+    pub(super) fn create(
+        dir: PathBuf,
+        original: &Path,
+        trimmed: bool,
+        lines: &str,
+    ) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).create(&dir)?;
         let name = format!("downhaul-{:016x}", random());
         let site = Self { dir, name, ports: Ports::free()? };
@@ -31,7 +37,7 @@ impl Site {
             fs::create_dir(site.dir.join(folder))?;
         }
         installation::prepare(original, &site.dir.join("home"), trimmed)?;
-        site.write_configuration()?;
+        site.write_configuration(lines)?;
         let Ports { amqp, distribution, epmd, ctl } = site.ports;
         let lines = format!("{} {amqp} {distribution} {epmd} {ctl}\n", site.name);
         fs::write(site.dir.join("site"), lines)?;
@@ -48,14 +54,14 @@ impl Site {
         Some(Self { dir, name, ports })
     }
 
-    fn write_configuration(&self) -> io::Result<()> {
+    fn write_configuration(&self, lines: &str) -> io::Result<()> {
         let cookie = self.dir.join(".erlang.cookie");
         fs::write(&cookie, format!("{:016x}{:016x}", random(), random()))?;
         fs::set_permissions(&cookie, Permissions::from_mode(0o400))?;
         fs::write(self.dir.join("enabled_plugins"), "[].\n")?;
         let configuration = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\nlog.console = false\nlog.file.level = info\n\
-             disk_free_limit.absolute = 50MB\n",
+             disk_free_limit.absolute = 50MB\n{lines}\n",
             self.ports.amqp
         );
         fs::write(self.dir.join("rabbitmq.conf"), configuration)
