@@ -59,10 +59,10 @@ impl Letter {
 pub(crate) fn read(token: Token, delivery: lapin::message::Delivery) -> Delivery {
     let lapin::message::Delivery { properties, data, exchange, routing_key, redelivered, .. } =
         delivery;
-    let mut message = Message::new(data);
-    if let Some(id) = properties.message_id() {
-        message = message.with_id(id.as_str().to_owned());
-    }
+    let mut message = match properties.message_id() {
+        Some(id) => Message::identified(id.as_str(), data),
+        None => Message::new(data),
+    };
     if let Some(content_type) = properties.content_type() {
         message = message.with_content_type(content_type.to_string());
     }

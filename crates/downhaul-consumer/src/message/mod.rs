@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use downhaul_context::{Context, RequestId};
 use serde::Serialize;
-use smol_str::SmolStr;
 
 use crate::message::headers::Headers;
 pub use crate::message::name::Name;
@@ -52,7 +51,7 @@ enum Id {
     /// Made here, as the ids of requests are: unique, sorted by time, and without memory of its
     /// own.
     Fresh(RequestId),
-    Given(SmolStr),
+    Given(Name),
 }
 
 impl Id {
@@ -72,15 +71,27 @@ impl PartialEq for Id {
 
 impl Eq for Id {}
 
+/// The media type of a message that was not given another.
+const BYTES: &str = "application/octet-stream";
+
 impl Message {
     /// Makes a message of bytes with a fresh id, a UUID of version 7.
     pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self::identified_by(Id::Fresh(RequestId::generate()), payload.into())
+    }
+
+    /// Makes a message of bytes with an id that it has already, as a broker does that delivers it.
+    pub fn identified(id: impl Into<Name>, payload: impl Into<Bytes>) -> Self {
+        Self::identified_by(Id::Given(id.into()), payload.into())
+    }
+
+    fn identified_by(id: Id, payload: Bytes) -> Self {
         Self(Arc::new(Content {
-            id: Id::Fresh(RequestId::generate()),
+            id,
             key: None,
-            content_type: Cow::Borrowed("application/octet-stream"),
+            content_type: Cow::Borrowed(BYTES),
             headers: Headers::default(),
-            payload: payload.into(),
+            payload,
         }))
     }
 
@@ -222,6 +233,12 @@ mod tests {
         assert_eq!((message.headers().get("tenant"), message.key()), (Some("umbrella"), Some("k")));
         assert_eq!((message.id(), message.payload()), (before.id(), before.payload()));
         assert_ne!(message, before);
+    }
+
+    #[test]
+    fn a_message_can_be_made_with_its_id() {
+        let (identified, renamed) = (Message::identified("one", "1"), Message::new("1"));
+        assert_eq!(identified, renamed.with_id("one"));
     }
 
     #[test]
