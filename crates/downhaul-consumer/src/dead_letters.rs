@@ -70,6 +70,9 @@ pub enum ReplayError {
     Ended(#[source] Cause),
 }
 
+/// How many times longer than the others the first letter is waited for.
+const BEGIN: u32 = 5;
+
 impl DeadLetters {
     /// Those of a queue: in the queue of its name and `.dead`.
     pub fn of(queue: impl Into<String>, broker: Arc<dyn Broker>) -> Self {
@@ -78,7 +81,7 @@ impl DeadLetters {
     }
 
     /// How long nothing must have come before these count as all the letters there are. Default
-    /// 1 s.
+    /// 1 s. The first is waited for five times as long: a broker may take its time to begin.
     #[must_use]
     pub fn quiet(mut self, quiet: Duration) -> Self {
         self.quiet = quiet;
@@ -109,7 +112,9 @@ impl DeadLetters {
         let mut source = self.broker.source(ctx, &letters).await?;
         let (mut replayed, mut held) = (Replayed::default(), Vec::new());
         while replayed.put_back < limit && held.len() < usize::from(MOST_HELD) {
-            let letters = self.next(ctx, &mut *source).await?;
+            let is_first = replayed.put_back + held.len() == 0;
+            let quiet = if is_first { self.quiet * BEGIN } else { self.quiet };
+            let letters = next(ctx, &mut *source, quiet).await?;
             if letters.is_empty() {
                 break;
             }
@@ -126,20 +131,6 @@ impl DeadLetters {
         source.settle(&held).await?;
         source.close(ctx).await?;
         Ok(replayed)
-    }
-
-    /// The next letters; none when it has been quiet for long enough.
-    async fn next(
-        &self,
-        ctx: &Context,
-        source: &mut dyn Source,
-    ) -> Result<Vec<Delivery>, ReplayError> {
-        let mut events = Vec::new();
-        let next = tokio::time::timeout(self.quiet, source.next(&mut events));
-        if let Ok(arrived) = ctx.run(next).await.map_err(ReplayError::Ended)? {
-            arrived?;
-        }
-        Ok(events.into_iter().filter_map(Event::into_delivery).collect())
     }
 
     async fn put_back(
@@ -165,5 +156,26 @@ impl DeadLetters {
         let acknowledged: [(Token, Verdict); 1] = [(token, Verdict::Ack)];
         source.settle(&acknowledged).await?;
         Ok(())
+    }
+}
+
+/// The next letters; none when it has been quiet for long enough. What else a source has to
+/// tell, such as the lanes that it got, says that letters may be on their way.
+async fn next(
+    ctx: &Context,
+    source: &mut dyn Source,
+    quiet: Duration,
+) -> Result<Vec<Delivery>, ReplayError> {
+    let mut events = Vec::new();
+    loop {
+        let next = tokio::time::timeout(quiet, source.next(&mut events));
+        match ctx.run(next).await.map_err(ReplayError::Ended)? {
+            Ok(arrived) => arrived?,
+            Err(_) => return Ok(Vec::new()),
+        }
+        let letters: Vec<_> = events.drain(..).filter_map(Event::into_delivery).collect();
+        if !letters.is_empty() {
+            return Ok(letters);
+        }
     }
 }
