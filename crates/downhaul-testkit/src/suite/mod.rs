@@ -53,11 +53,14 @@ pub trait Harness: Send + Sync {
 pub struct Capabilities {
     /// [`Harness::cut`] works.
     pub cut: bool,
+    /// A topic that nobody has made can be told from one that is there: some brokers make whatever
+    /// topic they are asked for.
+    pub missing_topics: bool,
 }
 
 impl Capabilities {
     /// Everything.
-    pub const ALL: Self = Self { cut: true };
+    pub const ALL: Self = Self { cut: true, missing_topics: true };
 }
 
 /// Runs a scenario against a harness, within patience.
