@@ -1,0 +1,101 @@
+//! [`Trouble`]: what a client of librdkafka has complained of, for those who have to say why
+//! something failed; and its log, as events of `tracing`.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use downhaul_consumer::{BrokerError, BrokerErrorKind};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::error::kind;
+
+/// The last complaint, and the last that trying again cannot mend.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble(Mutex<Complaints>);
+
+#[derive(Debug, Default)]
+struct Complaints {
+    last: Option<String>,
+    permanent: Option<String>,
+    /// Whether no broker is left to try.
+    all_down: bool,
+}
+
+impl Trouble {
+    pub(crate) fn note(&self, error: &KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut complaints = self.lock();
+        // It only counts the complaints that came before it.
+        if code == RDKafkaErrorCode::AllBrokersDown {
+            complaints.all_down = true;
+            return;
+        }
+        if kind(code) == BrokerErrorKind::Configuration {
+            complaints.permanent = Some(reason.to_owned());
+        }
+        complaints.last = Some(reason.to_owned());
+    }
+
+    /// An error that says what was tried and what the client complained of.
+    pub(crate) fn error(&self, what: &str) -> BrokerError {
+        let complaints = self.lock();
+        if let Some(reason) = &complaints.permanent {
+            let words = format!("cannot {what}: {reason}");
+            return BrokerError::new(BrokerErrorKind::Configuration, words);
+        }
+        let reason = complaints.last.as_deref().unwrap_or("no broker answered in time");
+        BrokerError::new(BrokerErrorKind::Unreachable, format!("cannot {what}: {reason}"))
+    }
+
+    /// The same, if there was a complaint that trying again cannot mend.
+    pub(crate) fn permanent(&self, what: &str) -> Option<BrokerError> {
+        let is_permanent = self.lock().permanent.is_some();
+        is_permanent.then(|| self.error(what))
+    }
+
+    /// Whether there is no use in waiting for an answer.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        let complaints = self.lock();
+        complaints.all_down || complaints.permanent.is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Complaints> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A line of librdkafka's log.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(target: "librdkafka", facility, "{message}");
+        }
+        // Links that break, as a rule. What comes of them is told at its own place.
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+            tracing::info!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(target: "librdkafka", facility, "{message}");
+        }
+    }
+}
+
+/// Of a client that is used for one question.
+#[derive(Debug, Default)]
+pub(crate) struct Asking {
+    pub(crate) trouble: Trouble,
+}
+
+impl ClientContext for Asking {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.trouble.note(&error, reason);
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Asking {}

@@ -1,0 +1,210 @@
+//! [`Kafka`]: the broker.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use downhaul_consumer::{Broker, BrokerError, Capabilities, Sink, Source, Subscription};
+use downhaul_context::{Canceller, Context, Reason};
+
+use crate::address::Address;
+use crate::admin;
+use crate::error::{closed, gave_up};
+use crate::options::{Options, Property, Role};
+use crate::own::OwnTopics;
+use crate::query;
+use crate::sink::KafkaSink;
+use crate::source::KafkaSource;
+use crate::topics::NewTopics;
+
+/// A Kafka cluster, or anything that speaks its protocol.
+///
+/// Nothing is connected before it is used: then each consumer has a client of its own, and all
+/// publishers share one.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul_consumer::BrokerErrorKind;
+/// use downhaul_kafka::Kafka;
+///
+/// let broker = Kafka::new("kafka://one:9092,two:9092")?
+///     .property("security.protocol", "sasl_ssl")
+///     .property("sasl.password", "hush")
+///     .producer_property("compression.type", "lz4");
+/// assert!(!format!("{broker:?}").contains("hush"));
+///
+/// let error = Kafka::new("http://localhost").unwrap_err();
+/// assert_eq!(error.kind(), BrokerErrorKind::Configuration);
+/// # Ok::<(), downhaul_consumer::BrokerError>(())
+/// ```
+pub struct Kafka {
+    options: Options,
+    life: Context,
+    canceller: Canceller,
+}
+
+impl Kafka {
+    /// Makes a broker of the addresses by which the cluster is found:
+    /// `kafka://host:port,host:port`. The scheme may be left out, and a port that is 9092.
+    ///
+    /// Behind them there may be properties for all clients, as [`property`](Self::property) sets
+    /// them: `kafka://host:port?security.protocol=ssl&session.timeout.ms=6000`. In their values
+    /// `&` and `%` are percent-encoded. A client that has no use for a property ignores it, and
+    /// librdkafka logs that.
+    ///
+    /// # Errors
+    ///
+    /// The address is not valid. The error says why and does not repeat it.
+    pub fn new(address: &str) -> Result<Self, BrokerError> {
+        let (servers, query) = address.split_once('?').unwrap_or((address, ""));
+        let mut options = Options::new(Address::parse(servers)?);
+        options.properties = query::properties(query)?;
+        let (life, canceller) = Context::root();
+        Ok(Self { options, life, canceller })
+    }
+
+    /// Sets a [property of librdkafka][properties] for all clients, such as `security.protocol`.
+    /// What comes later wins over what came before, and over the defaults that the
+    /// [crate's page](crate#what-it-sets) names.
+    ///
+    /// Whether it is valid is seen when the first client is made: then opening fails with an error
+    /// that names it.
+    ///
+    /// [properties]: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md
+    #[must_use]
+    pub fn property(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with(Role::All, name, value)
+    }
+
+    /// Sets a property for consumers alone, such as `session.timeout.ms`.
+    #[must_use]
+    pub fn consumer_property(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with(Role::Consumer, name, value)
+    }
+
+    /// Sets a property for publishers alone, such as `compression.type`.
+    #[must_use]
+    pub fn producer_property(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.with(Role::Producer, name, value)
+    }
+
+    fn with(mut self, role: Role, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options.properties.push(Property::new(role, name, value));
+        self
+    }
+
+    /// Makes the topics that subscriptions name, where there are none. By default that is an error:
+    /// a name that was misspelt would become a topic. What is published to a topic that there is
+    /// not is [returned](downhaul_consumer::PublishErrorKind::Returned) in any case.
+    #[must_use]
+    pub fn create_topics(mut self, topics: NewTopics) -> Self {
+        self.options.topics = Some(topics);
+        self
+    }
+
+    /// How the topics that belong to groups are made: those for retries, and those for dead
+    /// letters. By default with one partition, replicated as the cluster is configured to.
+    #[must_use]
+    pub fn group_topics(mut self, topics: NewTopics) -> Self {
+        self.options.groups_topics = topics;
+        self
+    }
+
+    /// The steps of delay, each of which is a topic of each group. A message that is held back goes
+    /// to the shortest that is long enough, and is delivered when it is due, or when one before it
+    /// in the same partition is: so a step should not be much longer than the one before it. A
+    /// delay that is longer than the longest cannot be had.
+    ///
+    /// Default 1 s, 10 s, 1 min, 10 min, 1 h and 24 h. At least one.
+    #[must_use]
+    pub fn retry_steps(mut self, steps: &[Duration]) -> Self {
+        self.options.own = OwnTopics::new(steps);
+        self
+    }
+
+    /// How often offsets are committed, and after how many messages at the latest. Besides, they
+    /// are whenever partitions go, and when a source closes.
+    ///
+    /// What was finished and not committed comes again after a crash. Default 1 s and 10,000
+    /// messages, at least 10 ms and 1.
+    #[must_use]
+    pub fn commit_every(mut self, interval: Duration, messages: usize) -> Self {
+        self.options.commit_interval = interval.max(Duration::from_millis(10));
+        self.options.commit_after = messages.max(1);
+        self
+    }
+
+    /// How many messages of a partition may be read from the lowest unfinished one on, which is
+    /// how many may come again after a crash. Default 1,024, at least 1.
+    ///
+    /// A message that is unfinished for 10 s and keeps others from being read is told of by a
+    /// `WARN` of `tracing` with its topic, partition and offset.
+    #[must_use]
+    pub fn longest_gap(mut self, messages: usize) -> Self {
+        self.options.longest_gap = messages.max(1);
+        self
+    }
+
+    /// How long a consumer may take to finish what it has begun of partitions that go to others;
+    /// after that they go, and what is finished of them later counts as lost. Default 30 s.
+    ///
+    /// The others wait meanwhile. More than `max.poll.interval.ms` (5 min) does not help: then the
+    /// group goes on without this consumer.
+    #[must_use]
+    pub fn revoke_budget(mut self, budget: Duration) -> Self {
+        self.options.revoke_budget = budget;
+        self
+    }
+
+    /// How long the cluster may take to answer when a source or a sink is opened. Default 10 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = timeout;
+        self
+    }
+
+    fn check_open(&self) -> Result<(), BrokerError> {
+        if self.life.is_done() { Err(closed()) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Broker for Kafka {
+    fn system(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NONE.with_delay().with_order().with_lanes().with_replay()
+    }
+
+    async fn source(
+        &self,
+        ctx: &Context,
+        subscription: &Subscription,
+    ) -> Result<Box<dyn Source>, BrokerError> {
+        self.check_open()?;
+        let opened = ctx.run(KafkaSource::open(&self.options, &self.life, subscription)).await;
+        let source = opened.map_err(|cause| gave_up("consume from Kafka", cause))??;
+        Ok(Box::new(source))
+    }
+
+    async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
+        self.check_open()?;
+        let reached = ctx.run(admin::reach(&self.options)).await;
+        reached.map_err(|cause| gave_up("publish to Kafka", cause))??;
+        Ok(Arc::new(KafkaSink::open(&self.options, &self.life)?))
+    }
+
+    async fn close(&self, _ctx: &Context) {
+        self.canceller.cancel_with(Reason::cancelled("the broker was closed"));
+    }
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.options, f)
+    }
+}

@@ -1,0 +1,145 @@
+//! Kafka as a [`Broker`](downhaul_consumer::Broker): groups, offsets and partitions, on rdkafka.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use downhaul_consumer::{Consumer, Failure, Incoming, Json, Message, Outgoing, Publisher};
+//! use downhaul_consumer::Subscription;
+//! use downhaul_context::Context;
+//! use downhaul_kafka::{Kafka, NewTopics};
+//!
+//! async fn reserve(_ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failure> {
+//!     println!("reserving {}", order.body.0);
+//!     Ok(())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let kafka = Kafka::new("kafka://localhost:9092")?;
+//!     let broker = Arc::new(kafka.create_topics(NewTopics::partitions(12)));
+//!     let (service, _canceller) = Context::root();
+//!     let subscription = Subscription::new("inventory").topic("order.created");
+//!     let inventory = Consumer::new(subscription, reserve).spawn(&service, broker.clone());
+//!     inventory.settled().await;
+//!     let order = Message::json(&7)?.with_key("customer-1");
+//!     Publisher::new(broker).publish(&service, Outgoing::to_topic("order.created", order)).await?;
+//!     inventory.ended().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What it makes
+//!
+//! A queue is a consumer group of that name. Its topics are Kafka's. They are made by
+//! [`Kafka::create_topics`] alone: without it, a subscription to a topic that there is not is a
+//! configuration error. What belongs to a group is made by whoever opens it
+//! ([`Kafka::group_topics`]):
+//!
+//! - for each step of delay a topic `<group>.retry.<step>`, such as `inventory.retry.10s`, in which
+//!   messages wait until they are due ([`Kafka::retry_steps`]); also what is published to the group
+//!   alone comes by the shortest of them;
+//! - for dead letters a topic `<group>.dead`, which a group of that name reads.
+//!
+//! A client needs the rights to describe, read and write these topics, to make them where they are
+//! not there yet, and to read as the group.
+//!
+//! # What it sets
+//!
+//! Librdkafka's own defaults hold but for these. A property that is set by [`Kafka::property`] and
+//! its like, or behind the address, wins over them
+//! (`what_was_told_comes_before_what_is_usual_and_only_where_it_belongs`); this table is compared
+//! with the code (`the_table_of_defaults_says_what_is_set`).
+//!
+#![doc = include_str!("defaults.md")]
+//!
+//! And `client.id` is `downhaul`. What the rest relies on cannot be set: the addresses, the group,
+//! whatever commits offsets by itself, and a transactional id
+//! (`what_the_rest_relies_on_cannot_be_set`).
+//!
+//! # What it promises
+//!
+//! 1. What is committed covers no unfinished message, in whatever order they are finished and
+//!    whatever offsets are left out by compaction and transactions
+//!    (`nothing_unfinished_is_ever_committed_and_all_that_is_finished_is`,
+//!    `what_is_unfinished_comes_again_whatever_was_acknowledged_around_it`).
+//! 2. A partition that goes to another consumer is finished first, and its offset committed; what
+//!    is finished of it later counts as lost (`a_lane_that_moves_is_finished_first`,
+//!    `nothing_is_taken_in_after_the_end`). Consumers that come and go lose nothing
+//!    (`consumers_that_come_and_go_lose_nothing`).
+//! 3. A handler may take as long as it likes, and a consumer may be paused for as long: the
+//!    membership is kept by a task of its own, so that `max.poll.interval.ms` is met. Only where
+//!    its partition is to go does a handler have no longer than [`Kafka::revoke_budget`].
+//! 4. A source that is closed has its last offsets at the broker, and has left the group, so that
+//!    others have its partitions at once. One that is dropped leaves as well.
+//! 5. A break that is shorter than the session costs nothing. After a longer one the source ends,
+//!    and is opened anew (`a_lost_link_loses_no_message`,
+//!    `a_verdict_after_the_link_was_lost_is_counted_as_lost`).
+//! 6. A confirmed message is on all replicas that are in sync, once, and in the order in which it
+//!    was sent; many are under way at a time (`many_receipts_under_way_resolve_once_each`,
+//!    `a_publisher_that_closes_loses_nothing`). A message to a topic that there is not comes back
+//!    to its publisher (`a_message_no_queue_wants_is_returned`).
+//! 7. Messages of one key come in the order in which they were published
+//!    (`messages_of_a_key_come_in_their_order`), while keys of one partition are handled side by
+//!    side (`a_slow_key_does_not_hold_up_the_others`).
+//! 8. A delay holds a message back for at least that long and leads to its own group alone
+//!    (`a_delayed_message_comes_later`, `a_parked_retry_comes_back_to_its_own_queue_alone`), and it
+//!    waits behind no longer step (`a_delay_goes_to_the_shortest_step_that_is_long_enough`).
+//! 9. What trying again cannot mend is a configuration error on one line
+//!    (`what_trying_again_cannot_mend_is_permanent`).
+//! 10. No value of a property is shown in an error or a debug print
+//!     (`no_value_of_a_property_is_shown`,
+//!     `an_address_that_is_not_valid_is_refused_and_never_repeated`,
+//!     `a_query_that_is_not_valid_is_refused_and_never_repeated`).
+//!
+//! # What it does not do
+//!
+//! - Transactions: what a handler emits and the offset of its message are not committed together,
+//!   so both may come twice. [An inbox](downhaul_consumer::inbox) tells.
+//! - Acknowledge with an answer: offsets are committed every second or 10,000 messages
+//!   ([`Kafka::commit_every`]). What was finished in between comes again after a crash, and so does
+//!   all behind the lowest unfinished message of a partition, at most [`Kafka::longest_gap`].
+//! - Keep a delay to the moment: a message may be late by the difference between its delay and the
+//!   step that it was put into, and longer if its group was away. A delay beyond the longest step
+//!   is refused. One of a message to a topic holds up all behind it in its partition.
+//! - Count deliveries: whether a message has brought down consumers is not known.
+//! - Subscribe by a pattern, or begin anywhere but at `auto.offset.reset`. A group's offsets are
+//!   Kafka's own: its tools show and move them, while the group is stopped.
+//! - Carry bytes in keys and headers: both are read as UTF-8 as far as they go, and of headers of
+//!   one name the last counts. A payload is bytes.
+//! - Tell a copy of a foreign message: one without the header `message-id` gets its place as its
+//!   id, `topic-partition-offset`, which is the same at each delivery.
+//! - Take the blame of librdkafka's log: its lines are events of `tracing` under the target
+//!   `librdkafka`, at most `INFO` unless it cannot go on.
+//! - Stop in the middle of a call to a broker that is frozen: such a call keeps a thread of its own
+//!   until librdkafka gives up on it.
+//!
+//! Not tried: groups of the protocol of KIP-848 (`group.protocol`), static members
+//! (`group.instance.id`), which do not leave when they are closed, and SASL by Kerberos or OAuth.
+//!
+//! # Features
+//!
+//! `tls`: TLS, and SASL/SCRAM, by the system's OpenSSL. Without it there is SASL/PLAIN alone, in
+//! the clear.
+//!
+//! Librdkafka is built from the source that its crate brings, in about half a minute, with a C
+//! compiler and make; with `tls` also pkg-config and OpenSSL's headers. On Debian these are `gcc`,
+//! `make`, `pkg-config` and `libssl-dev`.
+
+mod address;
+mod admin;
+mod blocking;
+mod client;
+mod error;
+mod kafka;
+mod options;
+mod own;
+mod query;
+mod record;
+mod sink;
+mod source;
+mod ticket;
+mod topics;
+
+pub use crate::kafka::Kafka;
+pub use crate::record::TOMBSTONE;
+pub use crate::topics::NewTopics;

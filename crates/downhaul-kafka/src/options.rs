@@ -1,0 +1,208 @@
+//! [`Options`]: what a [`Kafka`](crate::Kafka) was told, and the clients' properties made of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use downhaul_consumer::BrokerError;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+use crate::address::Address;
+use crate::error::misconfigured;
+use crate::own::OwnTopics;
+use crate::topics::NewTopics;
+
+/// What consumers are set to unless told otherwise.
+pub(crate) const CONSUMER: [(&str, &str); 4] = [
+    // A group that is made later reads what was published before.
+    ("auto.offset.reset", "earliest"),
+    // Only what has to move is taken away when consumers come and go.
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    // Per partition. What is not taken waits at the broker and not here.
+    ("queued.max.messages.kbytes", "8192"),
+    // A topic is found in a while after it was made.
+    ("topic.metadata.refresh.interval.ms", "60000"),
+];
+
+/// What publishers are set to unless told otherwise.
+pub(crate) const PRODUCER: [(&str, &str); 7] = [
+    // No message twice and none out of order, however often it is sent; waits for all in-sync
+    // replicas.
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    // After this a receipt says that the outcome is unknown.
+    ("delivery.timeout.ms", "30000"),
+    // How long a message waits for others to travel with.
+    ("linger.ms", "1"),
+    // The same partitions for the same keys as clients in Java.
+    ("partitioner", "murmur2_random"),
+    ("queue.buffering.max.kbytes", "65536"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// What is set by other means, or is what the rest relies on.
+const OURS: [(&str, &str); 7] = [
+    ("bootstrap.servers", "it is the address that the broker was made with"),
+    ("metadata.broker.list", "it is the address that the broker was made with"),
+    ("group.id", "it is the queue of the subscription"),
+    ("enable.auto.commit", "offsets are committed when their messages are settled"),
+    ("enable.auto.offset.store", "offsets are committed when their messages are settled"),
+    ("enable.partition.eof", "there is nothing that would hear of it"),
+    ("transactional.id", "publishes are not transactional"),
+];
+
+/// Which clients a property is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    All,
+    Consumer,
+    Producer,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) address: Address,
+    pub(crate) properties: Vec<Property>,
+    /// How topics that are named by subscriptions and publishes are made, if they are.
+    pub(crate) topics: Option<NewTopics>,
+    /// How the groups' own are.
+    pub(crate) groups_topics: NewTopics,
+    pub(crate) own: OwnTopics,
+    pub(crate) commit_interval: Duration,
+    pub(crate) commit_after: usize,
+    pub(crate) longest_gap: usize,
+    pub(crate) revoke_budget: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+#[derive(Clone)]
+pub(crate) struct Property {
+    role: Role,
+    name: String,
+    value: String,
+}
+
+impl Property {
+    pub(crate) fn new(role: Role, name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { role, name: name.into(), value: value.into() }
+    }
+}
+
+/// Without the value, which may be a secret.
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.role, self.name)
+    }
+}
+
+impl Options {
+    pub(crate) fn new(address: Address) -> Self {
+        let steps = [1, 10, 60, 600, 3_600, 86_400].map(Duration::from_secs);
+        Self {
+            address,
+            properties: Vec::new(),
+            topics: None,
+            groups_topics: NewTopics::default(),
+            own: OwnTopics::new(&steps),
+            commit_interval: Duration::from_secs(1),
+            commit_after: 10_000,
+            longest_gap: 1_024,
+            revoke_budget: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// The properties of a consumer of a group.
+    pub(crate) fn consumer(&self, group: &str) -> Result<ClientConfig, BrokerError> {
+        let mut config = self.client(Role::Consumer, &CONSUMER)?;
+        config.set("group.id", group);
+        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        Ok(config)
+    }
+
+    /// The properties of a producer.
+    pub(crate) fn producer(&self) -> Result<ClientConfig, BrokerError> {
+        self.client(Role::Producer, &PRODUCER)
+    }
+
+    /// The properties of a client that only looks, and makes topics.
+    pub(crate) fn admin(&self) -> Result<ClientConfig, BrokerError> {
+        self.client(Role::All, &[])
+    }
+
+    fn client(&self, role: Role, defaults: &[(&str, &str)]) -> Result<ClientConfig, BrokerError> {
+        self.check()?;
+        let mut config = ClientConfig::new();
+        // What of it is wanted is said by the property `debug`, and by the filters of `tracing`.
+        config.set_log_level(RDKafkaLogLevel::Debug);
+        config.set("bootstrap.servers", self.address.servers()).set("client.id", "downhaul");
+        for (name, value) in defaults {
+            config.set(*name, *value);
+        }
+        for one in self.properties.iter().filter(|one| [Role::All, role].contains(&one.role)) {
+            config.set(&one.name, &one.value);
+        }
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), BrokerError> {
+        let ours = |property: &Property| OURS.iter().find(|(name, _)| *name == property.name);
+        match self.properties.iter().find_map(ours) {
+            Some((name, why)) => {
+                Err(misconfigured(format!("the property `{name}` cannot be set: {why}")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(properties: &[(Role, &str, &str)]) -> Options {
+        let mut options = Options::new(Address::parse("localhost").unwrap());
+        let property = |one: &(Role, &str, &str)| Property::new(one.0, one.1, one.2);
+        options.properties = properties.iter().map(property).collect();
+        options
+    }
+
+    #[test]
+    fn what_was_told_comes_before_what_is_usual_and_only_where_it_belongs() {
+        let told = [
+            (Role::Producer, "linger.ms", "50"),
+            (Role::Consumer, "auto.offset.reset", "latest"),
+            (Role::All, "security.protocol", "ssl"),
+        ];
+        let options = options(&told);
+        let (consumer, producer) = (options.consumer("g").unwrap(), options.producer().unwrap());
+        assert_eq!(consumer.get("auto.offset.reset"), Some("latest"));
+        assert_eq!((consumer.get("linger.ms"), producer.get("linger.ms")), (None, Some("50")));
+        assert_eq!(producer.get("acks"), Some("all"));
+        assert_eq!(options.admin().unwrap().get("security.protocol"), Some("ssl"));
+    }
+
+    /// The table is a part of the crate's page.
+    #[test]
+    fn the_table_of_defaults_says_what_is_set() {
+        let table = include_str!("defaults.md");
+        let rows = table.lines().filter(|line| line.starts_with("| `"));
+        let said = rows.map(|row| row.splitn(4, " | ").take(2).collect::<Vec<_>>().join(" | "));
+        let all = CONSUMER.iter().chain(&PRODUCER);
+        let set = all.map(|(name, value)| format!("| `{name}` | `{value}`"));
+        assert_eq!(said.collect::<Vec<_>>(), set.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_the_rest_relies_on_cannot_be_set() {
+        let error =
+            options(&[(Role::All, "enable.auto.commit", "true")]).consumer("g").unwrap_err();
+        assert!(error.is_permanent() && error.to_string().contains("enable.auto.commit"));
+    }
+
+    #[test]
+    fn no_value_of_a_property_is_shown() {
+        let options = options(&[(Role::All, "sasl.password", "hush")]);
+        let shown = format!("{options:?}");
+        assert!(shown.contains("sasl.password") && !shown.contains("hush"), "{shown}");
+    }
+}

@@ -1,0 +1,102 @@
+//! [`OwnTopics`]: the topics that belong to one group alone, and how they are called.
+//!
+//! What is published to a queue is for one group. Kafka has no such thing, so each group has topics
+//! that nobody else reads: one for each step of delay, `<group>.retry.<step>`. In each, messages
+//! are due nearly in the order in which they were appended, so that a short delay never waits
+//! behind a long one.
+//!
+//! A queue for dead letters, `<group>.dead`, is a topic of that name, and a group of that name
+//! reads it.
+
+use std::time::Duration;
+
+use downhaul_consumer::BrokerError;
+
+use crate::error::unsendable;
+
+const DEAD: &str = ".dead";
+/// What a header is called that says when a message is due, in milliseconds since 1970, UTC.
+pub(crate) const DUE: &str = "due-ms";
+
+/// The steps of delay that there are, the shortest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnTopics {
+    steps: Vec<Duration>,
+}
+
+impl OwnTopics {
+    /// At least one step, each at least a millisecond.
+    pub(crate) fn new(steps: &[Duration]) -> Self {
+        let least = Duration::from_millis(1);
+        let mut steps: Vec<_> = steps.iter().map(|step| (*step).max(least)).collect();
+        if steps.is_empty() {
+            steps.push(Duration::from_secs(1));
+        }
+        steps.sort_unstable();
+        steps.dedup();
+        Self { steps }
+    }
+
+    /// What a group reads besides its topics.
+    pub(crate) fn of(&self, group: &str) -> Vec<String> {
+        let dead = group.ends_with(DEAD).then(|| group.to_owned());
+        dead.into_iter().chain(self.steps.iter().map(|step| retry(group, *step))).collect()
+    }
+
+    /// The topic by which a message comes to a group after a delay.
+    ///
+    /// # Errors
+    ///
+    /// No step is so long.
+    pub(crate) fn to(&self, group: &str, delay: Duration) -> Result<String, BrokerError> {
+        if delay.is_zero() && group.ends_with(DEAD) {
+            return Ok(group.to_owned());
+        }
+        let Some(step) = self.steps.iter().find(|step| **step >= delay) else {
+            let longest = self.steps.last().map(|step| text(*step)).unwrap_or_default();
+            let words =
+                format!("a delay of {delay:?}: the longest step of the broker is {longest}");
+            return Err(unsendable(words));
+        };
+        Ok(retry(group, *step))
+    }
+}
+
+fn retry(group: &str, step: Duration) -> String {
+    format!("{group}.retry.{}", text(step))
+}
+
+/// A duration as `90s`, in the largest unit in which it is whole.
+fn text(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = units.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics() -> OwnTopics {
+        OwnTopics::new(&[1_500, 10_000, 60_000, 86_400_000].map(Duration::from_millis))
+    }
+
+    #[test]
+    fn a_delay_goes_to_the_shortest_step_that_is_long_enough() {
+        let to = |millis| topics().to("q", Duration::from_millis(millis)).unwrap();
+        assert_eq!(to(0), "q.retry.1500ms");
+        assert_eq!(to(1_501), "q.retry.10s");
+        assert_eq!(to(60_000), "q.retry.1m");
+        assert_eq!(to(60_001), "q.retry.24h");
+        let error = topics().to("q", Duration::from_secs(86_401)).unwrap_err();
+        assert!(error.is_permanent() && error.to_string().contains("24h"), "{error}");
+    }
+
+    #[test]
+    fn a_dead_letter_queue_is_a_topic_of_its_name() {
+        assert_eq!(topics().to("q.dead", Duration::ZERO).unwrap(), "q.dead");
+        assert_eq!(topics().of("q.dead")[0], "q.dead");
+        assert_eq!(topics().of("q").len(), 4);
+    }
+}

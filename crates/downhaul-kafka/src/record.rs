@@ -1,0 +1,128 @@
+//! [`Record`]: a message as Kafka carries it, and back.
+//!
+//! The key is Kafka's own. The id, the media type and all headers are headers of the record, as
+//! UTF-8.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use downhaul_consumer::{BrokerError, Message, Name, Outgoing};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
+
+use crate::error::unsendable;
+use crate::own::DUE;
+
+/// The id of a message.
+pub(crate) const ID: &str = "message-id";
+/// As CloudEvents calls it on Kafka.
+pub(crate) const CONTENT_TYPE: &str = "content-type";
+/// What a record is whose media type is not said.
+const BYTES: &str = "application/octet-stream";
+/// What marks a record without a value: in a compacted topic, the end of its key.
+pub const TOMBSTONE: &str = "tombstone";
+
+/// What was read of a partition.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) offset: i64,
+    pub(crate) message: Message,
+    /// When it may be delivered, if not at once.
+    pub(crate) due: Option<SystemTime>,
+}
+
+impl Record {
+    /// Reads a record, also of publishers that know nothing of Downhaul.
+    ///
+    /// A record without an id gets one of its place, which is the same at each delivery. A key and
+    /// headers that are no text are read as far as they are.
+    pub(crate) fn read(record: &BorrowedMessage<'_>) -> Self {
+        let payload = record.payload();
+        let mut message = Message::identified(id(record), copied(payload));
+        let mut due = None;
+        for header in record.headers().into_iter().flat_map(Headers::iter) {
+            match header.key {
+                ID => {}
+                CONTENT_TYPE => message = message.with_content_type(media_type(&header)),
+                DUE => due = text(&header).parse().ok().and_then(since_epoch),
+                name => message.headers_mut().set(name.to_owned(), text(&header)),
+            }
+        }
+        if payload.is_none() {
+            message.headers_mut().set(TOMBSTONE, "true");
+        }
+        if let Some(key) = record.key() {
+            message = message.with_key(String::from_utf8_lossy(key));
+        }
+        Self { offset: record.offset(), message, due }
+    }
+}
+
+fn copied(payload: Option<&[u8]>) -> Bytes {
+    payload.map_or_else(Bytes::new, Bytes::copy_from_slice)
+}
+
+fn id(record: &BorrowedMessage<'_>) -> Name {
+    let mut headers = record.headers().into_iter().flat_map(Headers::iter);
+    let id = headers.find(|header| header.key == ID).and_then(|header| header.value);
+    match id.map(String::from_utf8_lossy).filter(|id| !id.is_empty()) {
+        Some(id) => id.into(),
+        None => {
+            let (topic, partition, offset) = (record.topic(), record.partition(), record.offset());
+            format!("{topic}-{partition}-{offset}").into()
+        }
+    }
+}
+
+fn text(header: &Header<'_, &[u8]>) -> String {
+    String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned()
+}
+
+/// Most messages have one of few.
+fn media_type(header: &Header<'_, &[u8]>) -> Cow<'static, str> {
+    match header.value.unwrap_or_default() {
+        b"application/json" => Cow::Borrowed("application/json"),
+        _ => Cow::Owned(text(header)),
+    }
+}
+
+/// The headers of a record.
+///
+/// # Errors
+///
+/// The message is at fault: the name of a header holds a NUL, which would panic further down.
+pub(crate) fn headers(outgoing: &Outgoing) -> Result<OwnedHeaders, BrokerError> {
+    let message = &outgoing.message;
+    let count = message.headers().iter().count() + 3;
+    let mut headers = OwnedHeaders::new_with_capacity(count).insert(header(ID, message.id()));
+    if message.content_type() != BYTES {
+        headers = headers.insert(header(CONTENT_TYPE, message.content_type()));
+    }
+    for (name, value) in message.headers().iter().filter(|(name, _)| *name != TOMBSTONE) {
+        if name.contains('\0') {
+            return Err(unsendable(format!("the name of the header {name:?} holds a NUL")));
+        }
+        headers = headers.insert(header(name, value));
+    }
+    if !outgoing.delay.is_zero() {
+        let due = SystemTime::now() + outgoing.delay;
+        let millis = due.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        // Rounded up, so that it is never early.
+        headers = headers.insert(header(DUE, &(millis + 1).to_string()));
+    }
+    Ok(headers)
+}
+
+/// The value; `None` for one that ends its key.
+pub(crate) fn payload(message: &Message) -> Option<&[u8]> {
+    let ends_key = message.payload().is_empty() && message.headers().get(TOMBSTONE).is_some();
+    (!ends_key).then_some(message.payload())
+}
+
+fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
+    Header { key, value: Some(value) }
+}
+
+fn since_epoch(millis: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis))
+}

@@ -1,0 +1,212 @@
+//! [`KafkaSink`]: publishing, with as many messages under way as librdkafka takes.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use downhaul_consumer::{
+    BrokerError, Destination, Outgoing, PublishOutcome, Receipt, ReceiptSender, Sink,
+};
+use downhaul_context::Context;
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
+};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::admin;
+use crate::blocking::blocking;
+use crate::client::{self, Trouble};
+use crate::error::{cannot, closed, kind, unreachable};
+use crate::options::Options;
+use crate::record::{headers, payload};
+
+/// How long a sink that closes waits for answers, unless its context ends before.
+const FLUSH: Duration = Duration::from_secs(30);
+/// How long a message waits for room before it is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
+
+pub(crate) struct KafkaSink {
+    producer: Arc<ThreadedProducer<Deliveries>>,
+    options: Options,
+    /// Ends when the broker is closed.
+    life: Context,
+    /// Topics that are known to be there.
+    known: RwLock<HashSet<String>>,
+}
+
+/// What librdkafka says to a producer.
+#[derive(Debug, Default)]
+struct Deliveries {
+    trouble: Trouble,
+    /// Rung when there is room again.
+    room: Notify,
+}
+
+type Record<'a> = BaseRecord<'a, str, [u8], Box<ReceiptSender>>;
+
+impl KafkaSink {
+    /// Makes the client, which connects by itself.
+    pub(crate) fn open(options: &Options, life: &Context) -> Result<Self, BrokerError> {
+        let config = options.producer()?;
+        let producer = ThreadedProducer::from_config_and_context(&config, Deliveries::default());
+        let producer = producer.map_err(|error| cannot("make a client of Kafka", &error))?;
+        Ok(Self {
+            producer: Arc::new(producer),
+            options: options.clone(),
+            life: life.clone(),
+            known: RwLock::default(),
+        })
+    }
+
+    /// Whether a topic is there.
+    async fn has(&self, topic: &str) -> Result<bool, BrokerError> {
+        if self.known.read().unwrap_or_else(PoisonError::into_inner).contains(topic) {
+            return Ok(true);
+        }
+        if !admin::missing(&self.options, &[topic.to_owned()]).await?.is_empty() {
+            return Ok(false);
+        }
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned());
+        Ok(true)
+    }
+
+    /// Hands a record over, as soon as there is room.
+    async fn hand_over(
+        &self,
+        topic: &str,
+        outgoing: &Outgoing,
+        headers: OwnedHeaders,
+    ) -> Result<Receipt, BrokerError> {
+        let (sender, receipt) = Receipt::pending();
+        let mut record: Record<'_> =
+            BaseRecord::with_opaque_to(topic, Box::new(sender)).headers(headers);
+        if let Some(payload) = payload(&outgoing.message) {
+            record = record.payload(payload);
+        }
+        if let Some(key) = outgoing.message.key() {
+            record = record.key(key);
+        }
+        loop {
+            record = match self.try_hand_over(record)? {
+                None => return Ok(receipt),
+                Some(back) => back,
+            };
+            let room = self.producer.context().room.notified();
+            tokio::pin!(room);
+            // Heard from now on, so that what comes before the next look is not missed.
+            room.as_mut().enable();
+            match self.try_hand_over(record)? {
+                None => return Ok(receipt),
+                Some(back) => record = back,
+            }
+            // Room is made just after it is told of, and perhaps after the next try.
+            let _ = timeout(TRY_AGAIN, room).await;
+        }
+    }
+
+    /// Returns the record if there is no room for it.
+    fn try_hand_over<'a>(&self, record: Record<'a>) -> Result<Option<Record<'a>>, BrokerError> {
+        match self.producer.send(record) {
+            Ok(()) => Ok(None),
+            Err((error, record)) if is_full(&error) => Ok(Some(record)),
+            Err((error, _)) => Err(self.not_sent(&error)),
+        }
+    }
+
+    fn not_sent(&self, error: &KafkaError) -> BrokerError {
+        match self.producer.client().fatal_error() {
+            Some((code, reason)) => {
+                unreachable(format!("cannot publish any more: {code}: {reason}"))
+            }
+            None => cannot("publish", error),
+        }
+    }
+}
+
+fn is_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(Code::QueueFull)
+}
+
+#[async_trait]
+impl Sink for KafkaSink {
+    async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
+        if self.life.is_done() {
+            return Err(closed());
+        }
+        let to_group;
+        let topic = match &outgoing.destination {
+            Destination::Topic(topic) => topic.as_str(),
+            Destination::Queue(group) => {
+                to_group = self.options.own.to(group, outgoing.delay)?;
+                &to_group
+            }
+        };
+        let headers = headers(outgoing)?;
+        if !self.has(topic).await? {
+            let words = format!("there is no topic `{topic}` at {}", self.options.address);
+            return Ok(Receipt::resolved(PublishOutcome::Returned(words)));
+        }
+        self.hand_over(topic, outgoing, headers).await
+    }
+
+    async fn close(&self, ctx: &Context) {
+        let producer = Arc::clone(&self.producer);
+        let flushed = ctx.run(blocking(move || producer.flush(FLUSH))).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            self.producer.purge(PurgeConfig::default().queue().inflight());
+        }
+    }
+}
+
+impl fmt::Debug for KafkaSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let under_way = self.producer.in_flight_count();
+        f.debug_struct("KafkaSink").field("under_way", &under_way).finish_non_exhaustive()
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.trouble.note(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<ReceiptSender>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Box<ReceiptSender>) {
+        receipt.resolve(match result {
+            Ok(_) => PublishOutcome::Confirmed,
+            Err((error, _)) => outcome(error),
+        });
+        self.room.notify_waiters();
+    }
+}
+
+/// What is known of a message whose delivery failed.
+fn outcome(error: &KafkaError) -> PublishOutcome {
+    let Some(code) = error.rdkafka_error_code() else {
+        return PublishOutcome::Unknown(Arc::new(cannot("publish", error)));
+    };
+    match code {
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+            PublishOutcome::Returned(code.to_string())
+        }
+        // Said by the broker before it wrote anything, or by the client before it sent any.
+        code if kind(code) != downhaul_consumer::BrokerErrorKind::Unreachable => {
+            PublishOutcome::Nacked
+        }
+        _ => PublishOutcome::Unknown(Arc::new(cannot("publish", error))),
+    }
+}

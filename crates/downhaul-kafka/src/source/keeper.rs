@@ -1,0 +1,448 @@
+//! [`Keeper`]: keeps a consumer in its group.
+//!
+//! A task of its own, so that no handler holds it up. It serves librdkafka's common queue, which is
+//! what keeps the membership (`max.poll.interval.ms`), hears of changes of partitions, commits, and
+//! sees when no broker can be reached any more. Records do not come by it: each partition gets a
+//! queue of its own before it is begun, which the source reads when it has room. So nothing has to
+//! be paused to hold records back.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_consumer::{BrokerError, BrokerErrorKind, Lane, Name, Revoking};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::topic_partition_list::Offset;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::blocking::blocking;
+use crate::error::{cannot, kind, unreachable};
+use crate::source::callbacks::{Client, Said, give_up, note, take_up};
+use crate::source::health::Health;
+use crate::source::mailbox::{Mailbox, Notice, Tenure};
+use crate::source::member::Member;
+use crate::ticket::next_lane;
+
+/// How long the last commit may take before the group is left without.
+const LAST_COMMIT: Duration = Duration::from_secs(10);
+/// How often it is tried while the group takes none.
+const COMMIT_AGAIN: Duration = Duration::from_millis(50);
+
+/// What a keeper goes by.
+pub(super) struct Duties {
+    pub(super) commit_interval: Duration,
+    pub(super) revoke_budget: Duration,
+}
+
+/// What wakes a keeper.
+#[derive(Clone, Default)]
+pub(super) struct Bells {
+    /// Rung by librdkafka when it has something to say.
+    pub(super) said: Arc<Notify>,
+    /// Rung by a source that has a lot to commit.
+    pub(super) commit: Arc<Notify>,
+}
+
+/// Asks the keeper to leave the group; it answers whether the last commit has reached the broker.
+/// Dropping it asks for the same.
+pub(super) type Leave = oneshot::Sender<oneshot::Sender<Result<(), BrokerError>>>;
+
+/// Hears that the group has taken this consumer in, or why it does not.
+pub(super) type Joined = oneshot::Sender<Outcome>;
+
+pub(super) struct Keeper {
+    member: Member,
+    duties: Duties,
+    mailbox: Arc<Mailbox>,
+    bells: Bells,
+    lanes: BTreeMap<(String, i32), Kept>,
+    last_lane: Lane,
+    /// Partitions that are to go, each completing when they may.
+    leaving: FuturesUnordered<BoxFuture<'static, Going>>,
+    /// Those that librdkafka waits for to be given up.
+    unanswered: Option<TopicPartitionList>,
+    /// A commit under way. One at a time, so that none overtakes another.
+    committing: Option<BoxFuture<'static, Committed>>,
+    /// Told once the group has taken this consumer in.
+    joined: Option<Joined>,
+    health: Health,
+}
+
+/// A partition that is this consumer's.
+struct Kept {
+    tenure: Arc<Tenure>,
+    /// What the broker has confirmed.
+    committed: Option<i64>,
+}
+
+/// Partitions on their way to others, and whether all that was begun of them is finished.
+struct Going {
+    partitions: TopicPartitionList,
+    is_finished: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        member: Member,
+        duties: Duties,
+        mailbox: Arc<Mailbox>,
+        bells: Bells,
+        joined: Joined,
+        health: Health,
+    ) -> Self {
+        Self {
+            member,
+            duties,
+            mailbox,
+            bells,
+            lanes: BTreeMap::new(),
+            last_lane: Lane::ONLY,
+            leaving: FuturesUnordered::new(),
+            unanswered: None,
+            committing: None,
+            joined: Some(joined),
+            health,
+        }
+    }
+
+    /// Until the source asks to leave, or is gone.
+    pub(super) async fn run(mut self, left: oneshot::Receiver<oneshot::Sender<Outcome>>) {
+        let mut left = left;
+        let answer = tokio::select! {
+            asked = &mut left => asked.ok(),
+            error = self.keep() => {
+                match self.joined.take() {
+                    Some(joined) => drop(joined.send(Err(error))),
+                    None => self.mailbox.put(Notice::Died(error)),
+                }
+                left.await.ok()
+            }
+        };
+        let outcome = self.leave().await;
+        // Whether anybody waits for it or not.
+        answer.map(|answer| answer.send(outcome));
+    }
+
+    /// Returns why it cannot go on. Whatever it was at can be dropped.
+    async fn keep(&mut self) -> BrokerError {
+        let mut commit = interval(self.duties.commit_interval);
+        commit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let bells = self.bells.clone();
+        loop {
+            let client = match self.serve() {
+                Ok(client) => client,
+                Err(error) => return error,
+            };
+            tokio::select! {
+                () = bells.said.notified() => {}
+                () = bells.commit.notified() => self.commit(&client),
+                _ = commit.tick() => self.commit(&client),
+                Some(going) = self.leaving.next() => self.let_go(&client, going).await,
+                answer = answer(&mut self.committing) => {
+                    if let Err(error) = self.note_committed(answer) {
+                        return error;
+                    }
+                }
+                lost = self.health.check(&client) => return lost,
+            }
+        }
+    }
+
+    /// Hears all that librdkafka has to say.
+    fn serve(&mut self) -> Result<Arc<Client>, BrokerError> {
+        let client = Arc::clone(self.member.client()?);
+        loop {
+            let heard = client.context().count();
+            match client.poll(Duration::ZERO) {
+                Some(Ok(record)) => return Err(astray(&record)),
+                Some(Err(error)) => self.complain(&client, &error)?,
+                // Or it has said something that is no record.
+                None if client.context().count() == heard => break,
+                None => {}
+            }
+            for said in client.context().take() {
+                self.hear(&client, said)?;
+            }
+        }
+        Ok(client)
+    }
+
+    fn complain(&mut self, client: &Client, error: &KafkaError) -> Result<(), BrokerError> {
+        match error.rdkafka_error_code() {
+            Some(Code::AllBrokersDown) => self.health.doubt(),
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+                return Err(cannot("consume", error));
+            }
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                return Err(unreachable(format!("a topic is gone: {error}")));
+            }
+            Some(Code::AutoOffsetReset) => return Err(cannot("begin a partition", error)),
+            // Such as that the group may not be used. It would be asked for ever.
+            Some(code) if kind(code) == BrokerErrorKind::Configuration => {
+                return Err(cannot("stay in the consumer group", error));
+            }
+            // Everything else librdkafka mends by itself, or it comes to one of the above.
+            _ => tracing::debug!(%error, "a complaint of librdkafka"),
+        }
+        let permanent = client.context().trouble.permanent("stay in the consumer group");
+        permanent.map_or(Ok(()), Err)
+    }
+
+    fn hear(&mut self, client: &Arc<Client>, said: Said) -> Result<(), BrokerError> {
+        match said {
+            Said::Assign(partitions) => self.take_up(client, &partitions)?,
+            Said::Revoke(partitions) if client.assignment_lost() => self.lose(client, &partitions),
+            Said::Revoke(partitions) => self.revoke(partitions),
+        }
+        Ok(())
+    }
+
+    /// A partition that was once split off stays so, also while somebody else has it: that is
+    /// librdkafka's rule. So it is done at the beginning of each tenure, and before anything comes.
+    fn take_up(
+        &mut self,
+        client: &Arc<Client>,
+        partitions: &TopicPartitionList,
+    ) -> Result<(), BrokerError> {
+        self.health.is_well();
+        let mut new = Vec::new();
+        for one in partitions.elements() {
+            self.last_lane = next_lane(self.last_lane);
+            let tenure = Tenure::new(self.last_lane, Name::from(one.topic()), one.partition());
+            let tenure = Arc::new(tenure);
+            let queue = client.split_partition_queue(one.topic(), one.partition());
+            new.push((Arc::clone(&tenure), queue.ok_or_else(|| no_queue(&tenure))?));
+            let kept = Kept { tenure, committed: None };
+            self.lanes.insert((one.topic().to_owned(), one.partition()), kept);
+        }
+        tracing::debug!(count = new.len(), "partitions assigned");
+        if !new.is_empty() {
+            self.mailbox.put(Notice::Assigned(new));
+        }
+        take_up(client, partitions).map_err(|error| cannot("begin partitions", &error))?;
+        self.joined.take().map(|joined| joined.send(Ok(())));
+        Ok(())
+    }
+
+    /// Asks the source to finish with partitions. They go when it has, or when the budget is over.
+    fn revoke(&mut self, partitions: TopicPartitionList) {
+        let lanes = self.lanes_of(&partitions);
+        let (revoking, free) = Revoking::new(lanes.clone());
+        self.unanswered = Some(partitions.clone());
+        let budget = self.duties.revoke_budget;
+        let going = async move {
+            let is_finished = timeout(budget, free).await.is_ok();
+            Going { partitions, is_finished }
+        };
+        self.leaving.push(going.boxed());
+        if !lanes.is_empty() {
+            self.mailbox.put(Notice::Revoking(revoking));
+        }
+    }
+
+    /// Commits what was finished of partitions, and lets them go.
+    async fn let_go(&mut self, client: &Arc<Client>, going: Going) {
+        let Going { partitions, is_finished } = going;
+        if self.committing.is_some() {
+            self.finish_commit().await;
+        }
+        let gone = self.end(&partitions);
+        let is_lost = client.assignment_lost();
+        if !is_lost && let Err(error) = commit_now(client, &gone).await {
+            let error = error.chain();
+            tracing::warn!(error, "what was finished of partitions may come again");
+        }
+        note(give_up(client, &partitions));
+        self.unanswered = None;
+        let lanes = gone.iter().map(|kept| kept.tenure.lane).collect();
+        let notice = if is_finished && !is_lost { Notice::Gone } else { Notice::Lost };
+        self.mailbox.put(notice(lanes));
+    }
+
+    /// Partitions that others have already.
+    fn lose(&mut self, client: &Client, partitions: &TopicPartitionList) {
+        let gone = self.end(partitions);
+        note(give_up(client, partitions));
+        tracing::warn!(count = gone.len(), "partitions lost: this consumer was gone for too long");
+        self.mailbox.put(Notice::Lost(gone.iter().map(|kept| kept.tenure.lane).collect()));
+    }
+
+    /// Takes partitions out. What is finished of them from now on does not count.
+    fn end(&mut self, partitions: &TopicPartitionList) -> Vec<Kept> {
+        let elements = partitions.elements();
+        let keys = elements.iter().map(|one| (one.topic().to_owned(), one.partition()));
+        let gone: Vec<_> = keys.filter_map(|key| self.lanes.remove(&key)).collect();
+        gone.iter().for_each(|kept| kept.tenure.progress().end());
+        gone
+    }
+
+    fn lanes_of(&self, partitions: &TopicPartitionList) -> Vec<Lane> {
+        let elements = partitions.elements();
+        let keys = elements.iter().map(|one| (one.topic().to_owned(), one.partition()));
+        keys.filter_map(|key| self.lanes.get(&key)).map(|kept| kept.tenure.lane).collect()
+    }
+
+    /// Asks the broker to note what was finished since it last answered.
+    fn commit(&mut self, client: &Arc<Client>) {
+        if self.committing.is_some() {
+            return;
+        }
+        let offsets = offsets(self.lanes.values());
+        if offsets.count() > 0 {
+            let client = Arc::clone(client);
+            self.committing = Some(
+                async move {
+                    let (asked, offsets) = (offsets.clone(), offsets);
+                    let answer = blocking(move || client.commit(&asked, CommitMode::Sync)).await;
+                    (answer, offsets)
+                }
+                .boxed(),
+            );
+        }
+    }
+
+    /// # Errors
+    ///
+    /// It failed, and so would all others.
+    fn note_committed(&mut self, (answer, offsets): Committed) -> Outcome {
+        if let Err(error) = answer {
+            let error = cannot("commit offsets", &error);
+            tracing::debug!(%error, "a commit failed and is made again");
+            return if error.is_permanent() { Err(error) } else { Ok(()) };
+        }
+        self.health.is_well();
+        for one in offsets.elements() {
+            let kept = self.lanes.get_mut(&(one.topic().to_owned(), one.partition()));
+            if let (Some(kept), Offset::Offset(offset)) = (kept, one.offset()) {
+                kept.committed = Some(offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// What comes after must not be overtaken.
+    async fn finish_commit(&mut self) {
+        let answer = timeout(LAST_COMMIT, answer(&mut self.committing)).await;
+        if let Ok(answer) = answer {
+            // Who waits for this goes by what is committed, and not by what failed.
+            let _ = self.note_committed(answer);
+        }
+    }
+
+    /// Commits for the last time and leaves the group, so that others have the partitions at once.
+    async fn leave(&mut self) -> Outcome {
+        let client = Arc::clone(self.member.client()?);
+        if self.committing.is_some() {
+            self.finish_commit().await;
+        }
+        let lanes: Vec<_> = std::mem::take(&mut self.lanes).into_values().collect();
+        lanes.iter().for_each(|kept| kept.tenure.progress().end());
+        let committed =
+            if client.assignment_lost() { Ok(()) } else { commit_now(&client, &lanes).await };
+        drop(client);
+        self.answer_all();
+        // Queues must be gone before their client.
+        drop(self.mailbox.take());
+        self.member.leave().await;
+        committed
+    }
+
+    /// What librdkafka still waits for would keep it from leaving.
+    fn answer_all(&mut self) {
+        let Ok(client) = self.member.client() else { return };
+        let unanswered = self.unanswered.take().map(Said::Revoke);
+        for said in unanswered.into_iter().chain(client.context().leave()) {
+            match said {
+                Said::Assign(partitions) => note(take_up(client, &partitions)),
+                Said::Revoke(partitions) => note(give_up(client, &partitions)),
+            }
+        }
+    }
+}
+
+/// Also where the task is dropped half-way, with its runtime.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.answer_all();
+        drop(self.mailbox.take());
+    }
+}
+
+pub(super) type Outcome = Result<(), BrokerError>;
+
+/// What came of a commit, and which it was.
+type Committed = (Result<(), KafkaError>, TopicPartitionList);
+
+/// Waits for the answer to a commit, if there is one under way. Cancel safe.
+async fn answer(committing: &mut Option<BoxFuture<'static, Committed>>) -> Committed {
+    match committing {
+        Some(answer) => {
+            let answer = answer.await;
+            *committing = None;
+            answer
+        }
+        None => pending().await,
+    }
+}
+
+/// It is not committed, and so comes again once there is another source.
+fn astray(record: &BorrowedMessage<'_>) -> BrokerError {
+    let (topic, partition) = (record.topic(), record.partition());
+    unreachable(format!("a record of partition {partition} of `{topic}` came astray"))
+}
+
+fn no_queue(tenure: &Tenure) -> BrokerError {
+    let Tenure { topic, partition, .. } = tenure;
+    unreachable(format!("partition {partition} of `{topic}` has no queue"))
+}
+
+/// What was finished and is not known to be committed.
+fn offsets<'a>(lanes: impl IntoIterator<Item = &'a Kept>) -> TopicPartitionList {
+    let mut offsets = TopicPartitionList::new();
+    for kept in lanes {
+        let watermark = kept.tenure.progress().watermark();
+        if let Some(offset) = watermark.filter(|_| watermark > kept.committed) {
+            let (topic, partition) = (&*kept.tenure.topic, kept.tenure.partition);
+            // Only a negative offset is refused, and no record has one.
+            let _ = offsets.add_partition_offset(topic, partition, Offset::Offset(offset));
+        }
+    }
+    offsets
+}
+
+/// Whether the group shares its partitions anew. Nobody else has those that are not given up yet.
+fn is_moving(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(Code::RebalanceInProgress | Code::IllegalGeneration))
+}
+
+/// Commits, and waits for the answer, for a while: also while the group shares its partitions anew,
+/// when it takes none, or takes this for one of the time before.
+async fn commit_now(client: &Arc<Client>, lanes: &[Kept]) -> Outcome {
+    let offsets = offsets(lanes);
+    if offsets.count() == 0 {
+        return Ok(());
+    }
+    let keeps = client;
+    let committing = async {
+        loop {
+            let (client, offsets) = (Arc::clone(keeps), offsets.clone());
+            match blocking(move || client.commit(&offsets, CommitMode::Sync)).await {
+                Err(error) if is_moving(&error) && !keeps.assignment_lost() => {
+                    sleep(COMMIT_AGAIN).await;
+                }
+                answer => return answer.map_err(|error| cannot("commit offsets", &error)),
+            }
+        }
+    };
+    let answer = timeout(LAST_COMMIT, committing).await;
+    answer.unwrap_or_else(|_| Err(unreachable("no answer to the last commit")))
+}

@@ -1,0 +1,159 @@
+//! [`LaneReader`]: reads one partition, as far as there is room.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use downhaul_consumer::{BrokerError, Delivery, Event, Message, Name, Verdict};
+use rdkafka::error::KafkaError;
+use tokio::time::Instant;
+
+use crate::error::cannot;
+use crate::record::Record;
+use crate::source::mailbox::{Queue, Tenure};
+use crate::ticket::Ticket;
+
+pub(super) struct LaneReader {
+    pub(super) tenure: Arc<Tenure>,
+    /// The topic to name, which is none where it belongs to the group.
+    topic: Option<Name>,
+    queue: Queue,
+    /// Read, and not due yet. Nothing behind it is, as a rule.
+    waiting: Option<Record>,
+    /// Whether nothing more is to be read.
+    is_leaving: bool,
+    /// Since when the lowest unfinished message keeps all others from being read.
+    blocked: Option<Blocked>,
+}
+
+struct Blocked {
+    offset: i64,
+    since: Instant,
+    is_told: bool,
+}
+
+/// How long a message may keep a partition from being read before that is told.
+const TELL: Duration = Duration::from_secs(10);
+
+impl LaneReader {
+    pub(super) fn new(tenure: Arc<Tenure>, queue: Queue, names_topic: bool) -> Self {
+        Self {
+            topic: names_topic.then(|| tenure.topic.clone()),
+            tenure,
+            queue,
+            waiting: None,
+            is_leaving: false,
+            blocked: None,
+        }
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.is_leaving = true;
+    }
+
+    /// Appends up to so many deliveries; first what was released. Returns how many there were.
+    pub(super) fn read(
+        &mut self,
+        room: usize,
+        longest_gap: usize,
+        events: &mut Vec<Event>,
+    ) -> Result<usize, BrokerError> {
+        if self.is_leaving {
+            return Ok(0);
+        }
+        let tenure = Arc::clone(&self.tenure);
+        let mut progress = tenure.progress();
+        let mut count = 0;
+        while count < room {
+            if let Some(again) = progress.deliver_again() {
+                let message = again.kept.clone();
+                let redeliveries = u32::from(again.delivery);
+                let delivery = self.delivery(again.place, again.delivery, message);
+                events.push(Event::Delivery(delivery.redelivered(redeliveries)));
+            } else if progress.gap() >= longest_gap {
+                let head = progress.head();
+                drop(progress);
+                self.is_blocked_by(head);
+                break;
+            } else {
+                self.blocked = None;
+                let Some(Record { offset, message, .. }) = self.next()? else { break };
+                let place = progress.deliver(offset, message.clone());
+                events.push(Event::Delivery(self.delivery(place, 0, message)));
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn delivery(&self, place: u64, delivery: u8, message: Message) -> Delivery {
+        let lane = self.tenure.lane;
+        let token = Ticket { lane, place, delivery }.token();
+        Delivery::new(token, message).in_lane(lane).with_topic(self.topic.clone())
+    }
+
+    /// The next record, if there is one and it is due.
+    fn next(&mut self) -> Result<Option<Record>, BrokerError> {
+        let record = match self.waiting.take() {
+            Some(record) => Some(record),
+            None => self.poll()?,
+        };
+        let is_due = |record: &Record| record.due.is_none_or(|due| due <= SystemTime::now());
+        let (due, waiting) = record.map_or((None, None), |record| {
+            if is_due(&record) { (Some(record), None) } else { (None, Some(record)) }
+        });
+        self.waiting = waiting;
+        Ok(due)
+    }
+
+    fn poll(&self) -> Result<Option<Record>, BrokerError> {
+        match self.queue.poll(Duration::ZERO) {
+            Some(Ok(record)) => Ok(Some(Record::read(&record))),
+            Some(Err(KafkaError::PartitionEOF(_))) | None => Ok(None),
+            Some(Err(error)) => {
+                let Tenure { topic, partition, .. } = &*self.tenure;
+                Err(cannot(&format!("read partition {partition} of `{topic}`"), &error))
+            }
+        }
+    }
+
+    /// How long until a record that waits may be delivered.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        let due = self.waiting.as_ref().filter(|_| !self.is_leaving)?.due?;
+        Some(due.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// How long until a message has been unfinished for long enough to tell.
+    pub(super) fn tell_in(&self) -> Option<Duration> {
+        let blocked = self.blocked.as_ref().filter(|blocked| !blocked.is_told)?;
+        Some(TELL.saturating_sub(blocked.since.elapsed()))
+    }
+
+    /// Tells once when a message is unfinished for long, and keeps the partition from being read.
+    pub(super) fn tell(&mut self) {
+        if self.tell_in() != Some(Duration::ZERO) {
+            return;
+        }
+        let Some(blocked) = &mut self.blocked else { return };
+        blocked.is_told = true;
+        let Tenure { topic, partition, .. } = &*self.tenure;
+        tracing::warn!(
+            topic = topic.as_str(),
+            partition,
+            offset = blocked.offset,
+            age = ?blocked.since.elapsed(),
+            "a message is unfinished for long, and the partition is not read on meanwhile"
+        );
+    }
+
+    fn is_blocked_by(&mut self, head: Option<i64>) {
+        let Some(offset) = head else { return };
+        if self.blocked.as_ref().is_none_or(|blocked| blocked.offset != offset) {
+            self.blocked = Some(Blocked { offset, since: Instant::now(), is_told: false });
+        }
+    }
+
+    /// Takes a verdict. Returns whether there was something to decide.
+    pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) -> bool {
+        self.tenure.progress().settle(ticket.place, ticket.delivery, verdict)
+    }
+}

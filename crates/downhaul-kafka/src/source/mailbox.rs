@@ -1,0 +1,67 @@
+//! [`Mailbox`]: what the keeper of a membership tells the source.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use downhaul_consumer::{BrokerError, Lane, Message, Name, Revoking};
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use tokio::sync::Notify;
+
+use crate::source::callbacks::Callbacks;
+use crate::source::progress::Progress;
+
+/// A partition's own queue of records.
+pub(super) type Queue = PartitionQueue<Callbacks>;
+
+/// A partition while it is this consumer's: what the source and the keeper both know of it.
+#[derive(Debug)]
+pub(super) struct Tenure {
+    pub(super) lane: Lane,
+    pub(super) topic: Name,
+    pub(super) partition: i32,
+    progress: Mutex<Progress<Message>>,
+}
+
+impl Tenure {
+    pub(super) fn new(lane: Lane, topic: Name, partition: i32) -> Self {
+        Self { lane, topic, partition, progress: Mutex::default() }
+    }
+
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress<Message>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) enum Notice {
+    /// Partitions are this consumer's now, and their records come by these.
+    Assigned(Vec<(Arc<Tenure>, Queue)>),
+    /// Nothing more is to be read of these lanes.
+    Revoking(Revoking),
+    /// They were given up as asked for.
+    Gone(Vec<Lane>),
+    /// They went without.
+    Lost(Vec<Lane>),
+    /// Nothing more will come.
+    Died(BrokerError),
+}
+
+#[derive(Default)]
+pub(super) struct Mailbox {
+    notices: Mutex<Vec<Notice>>,
+    /// Rung by notices, and by queues that were empty.
+    pub(super) bell: Arc<Notify>,
+}
+
+impl Mailbox {
+    pub(super) fn put(&self, notice: Notice) {
+        self.lock().push(notice);
+        self.bell.notify_one();
+    }
+
+    pub(super) fn take(&self) -> Vec<Notice> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Notice>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,277 @@
+//! [`KafkaSource`]: consuming as a member of a group.
+//!
+//! The source reads records and settles them; its [`Keeper`] keeps the membership. Between them
+//! there is a [`Mailbox`] for what the keeper hears, and of each partition the
+//! [`Progress`](progress::Progress), in which the source notes what is finished and by which the
+//! keeper commits.
+
+mod callbacks;
+mod health;
+mod keeper;
+mod lane;
+mod mailbox;
+mod member;
+mod progress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use downhaul_consumer::{BrokerError, Event, Lane, Settled, Source, Subscription, Token, Verdict};
+use downhaul_context::Context;
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::Consumer;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::sleep;
+
+use crate::admin;
+use crate::error::{cannot, closed, gave_up};
+use crate::options::Options;
+use crate::source::callbacks::{Callbacks, Client};
+use crate::source::health::Health;
+use crate::source::keeper::{Bells, Duties, Keeper, Leave};
+use crate::source::lane::LaneReader;
+use crate::source::mailbox::{Mailbox, Notice, Queue, Tenure};
+use crate::source::member::Member;
+use crate::ticket::Ticket;
+
+/// How many records of a partition are read before the next has its turn.
+const TURN: usize = 64;
+/// What librdkafka keeps a session for unless told otherwise (`session.timeout.ms`).
+const SESSION: Duration = Duration::from_secs(45);
+
+pub(crate) struct KafkaSource {
+    lanes: Vec<LaneReader>,
+    mailbox: Arc<Mailbox>,
+    /// Dropped after all queues.
+    member: Member,
+    /// Whose topics carry no topic's name.
+    own_topics: Vec<String>,
+    prefetch: usize,
+    longest_gap: usize,
+    unsettled: usize,
+    /// Whose turn it is to be read.
+    turn: usize,
+    /// How many were finished since the keeper was last told to commit, and when it is.
+    finished: usize,
+    commit_after: usize,
+    bells: Bells,
+    leave: Option<Leave>,
+    /// Ends when the broker is closed.
+    life: Context,
+    /// Why nothing more will come.
+    died: Option<BrokerError>,
+}
+
+impl KafkaSource {
+    pub(crate) async fn open(
+        options: &Options,
+        life: &Context,
+        subscription: &Subscription,
+    ) -> Result<Self, BrokerError> {
+        let group = subscription.queue();
+        let named: Vec<_> = subscription.topics().map(str::to_owned).collect();
+        let own_topics = options.own.of(group);
+        let dead = options.own.to(&subscription.dead_letter_queue(), Duration::ZERO)?;
+        let groups: Vec<_> = own_topics.iter().cloned().chain([dead]).collect();
+        admin::ensure(options, &named, &groups).await?;
+
+        let config = options.consumer(group)?;
+        let (mailbox, bells) = (Arc::new(Mailbox::default()), Bells::default());
+        let client = join(&config, &bells.said)?;
+        let topics: Vec<_> = named.iter().chain(&own_topics).map(String::as_str).collect();
+        client.subscribe(&topics).map_err(|error| cannot("subscribe", &error))?;
+        let (leave, left) = oneshot::channel();
+        let duties = Duties {
+            commit_interval: options.commit_interval,
+            revoke_budget: options.revoke_budget,
+        };
+        let (servers, topic) = (options.address.to_string(), topics[0].to_owned());
+        let health = Health::new(session(&config), servers, topic);
+        let mail = Arc::clone(&mailbox);
+        let (joined, has_joined) = oneshot::channel();
+        let member = Member::new(client);
+        let keeper = Keeper::new(member.share(), duties, mail, bells.clone(), joined, health);
+        tokio::spawn(keeper.run(left));
+        let source = Self {
+            lanes: Vec::new(),
+            mailbox,
+            member,
+            own_topics,
+            prefetch: usize::from(subscription.prefetch()),
+            longest_gap: options.longest_gap,
+            unsettled: 0,
+            turn: 0,
+            finished: 0,
+            commit_after: options.commit_after,
+            bells,
+            leave: Some(leave),
+            life: life.clone(),
+            died: None,
+        };
+        // Dropped before that, the source leaves again.
+        has_joined.await.unwrap_or_else(|_| Err(closed()))?;
+        tracing::debug!(group, prefetch = subscription.prefetch(), "consuming");
+        Ok(source)
+    }
+
+    /// Takes in what the keeper has told.
+    fn hear(&mut self, events: &mut Vec<Event>) {
+        for notice in self.mailbox.take() {
+            match notice {
+                Notice::Assigned(new) => events.push(Event::Assigned(self.begin(new))),
+                Notice::Revoking(revoking) => {
+                    for lane in revoking.lanes() {
+                        self.lane(*lane).into_iter().for_each(LaneReader::leave);
+                    }
+                    events.push(Event::Revoking(revoking));
+                }
+                Notice::Gone(lanes) => self.forget(&lanes),
+                Notice::Lost(lanes) => {
+                    self.forget(&lanes);
+                    events.push(Event::Lost(lanes));
+                }
+                Notice::Died(error) => self.died = Some(error),
+            }
+        }
+    }
+
+    fn begin(&mut self, new: Vec<(Arc<Tenure>, Queue)>) -> Vec<Lane> {
+        let lanes = new.iter().map(|(tenure, _)| tenure.lane).collect();
+        for (tenure, mut queue) in new {
+            // Not before the last queue of the partition is gone: it takes any callback with it.
+            let bell = Arc::clone(&self.mailbox.bell);
+            queue.set_nonempty_callback(move || bell.notify_one());
+            let names_topic = !self.own_topics.iter().any(|own| tenure.topic == **own);
+            self.lanes.push(LaneReader::new(tenure, queue, names_topic));
+        }
+        lanes
+    }
+
+    fn lane(&mut self, lane: Lane) -> Option<&mut LaneReader> {
+        self.lanes.iter_mut().find(|reader| reader.tenure.lane == lane)
+    }
+
+    fn forget(&mut self, gone: &[Lane]) {
+        for reader in self.lanes.extract_if(.., |reader| gone.contains(&reader.tenure.lane)) {
+            self.unsettled -= reader.tenure.progress().unsettled();
+        }
+    }
+
+    /// Reads some of each partition in turn, until there is no room or none is left.
+    fn read(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
+        let mut empty = 0;
+        while self.unsettled < self.prefetch && empty < self.lanes.len() {
+            let turn = self.turn % self.lanes.len();
+            self.turn = turn + 1;
+            let room = (self.prefetch - self.unsettled).min(TURN);
+            let count = self.lanes[turn].read(room, self.longest_gap, events)?;
+            self.unsettled += count;
+            empty = if count == 0 { empty + 1 } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// How long until there is something to do besides what is told.
+    fn next_due(&self) -> Option<Duration> {
+        let has_room = self.unsettled < self.prefetch;
+        let due = self.lanes.iter().filter(|_| has_room).filter_map(LaneReader::due_in);
+        due.chain(self.lanes.iter().filter_map(LaneReader::tell_in)).min()
+    }
+
+    fn note_finished(&mut self, count: usize) {
+        self.finished += count;
+        if self.finished >= self.commit_after {
+            self.finished = 0;
+            self.bells.commit.notify_one();
+        }
+    }
+
+    /// Lets go of all queues, which must be gone before their client is.
+    fn let_go(&mut self) {
+        self.lanes.clear();
+        drop(self.mailbox.take());
+    }
+}
+
+/// A member of a group, which says by the bell that it has something to say.
+fn join(config: &ClientConfig, bell: &Arc<Notify>) -> Result<Client, BrokerError> {
+    let client = Client::from_config_and_context(config, Callbacks::default());
+    let mut client = client.map_err(|error| cannot("make a client of Kafka", &error))?;
+    let bell = Arc::clone(bell);
+    client.set_nonempty_callback(move || bell.notify_one());
+    Ok(client)
+}
+
+fn session(config: &ClientConfig) -> Duration {
+    let millis = config.get("session.timeout.ms").and_then(|millis| millis.parse().ok());
+    millis.map_or(SESSION, Duration::from_millis)
+}
+
+#[async_trait]
+impl Source for KafkaSource {
+    async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
+        let had = events.len();
+        loop {
+            // Before looking, so that nothing comes unheard in between: the bell remembers.
+            self.hear(events);
+            if let Some(error) = self.died.take() {
+                return Err(error);
+            }
+            self.read(events)?;
+            self.lanes.iter_mut().for_each(LaneReader::tell);
+            if events.len() > had {
+                return Ok(());
+            }
+            let due = self.next_due();
+            tokio::select! {
+                () = self.mailbox.bell.notified() => {}
+                () = sleep(due.unwrap_or_default()), if due.is_some() => {}
+                _ = self.life.done() => return Err(closed()),
+            }
+        }
+    }
+
+    async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
+        let (mut lost, mut finished) = (Vec::new(), 0);
+        for &(token, verdict) in batch {
+            let ticket = Ticket::of(token);
+            let lane = self.lanes.iter().find(|reader| reader.tenure.lane == ticket.lane);
+            if lane.is_some_and(|lane| lane.settle(ticket, verdict)) {
+                self.unsettled -= 1;
+                finished += usize::from(verdict == Verdict::Ack);
+            } else {
+                lost.push(token);
+            }
+        }
+        self.note_finished(finished);
+        Ok(Settled::written().but_lost(lost))
+    }
+
+    async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {
+        self.prefetch = usize::from(prefetch);
+        Ok(())
+    }
+
+    async fn close(mut self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {
+        self.let_go();
+        // The keeper's is the last then.
+        self.member.leave().await;
+        let Some(leave) = self.leave.take() else { return Ok(()) };
+        let (answer, answered) = oneshot::channel();
+        // Nobody to ask: the runtime is shutting down.
+        leave.send(answer).map_err(|_| closed())?;
+        let answered = ctx.run(answered).await;
+        let answered =
+            answered.map_err(|cause| gave_up("see the last offsets committed", cause))?;
+        answered.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+/// Leaves the group, with what is finished committed.
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
