@@ -1,0 +1,85 @@
+//! Messages that are held back.
+
+use std::time::{Duration, SystemTime};
+
+use downhaul_consumer::{Message, Outgoing, PublishOutcome, Sink, Verdict};
+use downhaul_kafka::Kafka;
+
+use crate::support::{
+    Heard, all, close, publish, settle, shared_broker, sink, source, subscription, take, text,
+    texts,
+};
+
+fn broker() -> Kafka {
+    shared_broker().retry_steps(&[Duration::from_millis(600), Duration::from_secs(4)])
+}
+
+async fn send(sink: &dyn Sink, queue: &str, text: &str, delay: Duration) -> SystemTime {
+    let outgoing = Outgoing::to_queue(queue, Message::new(text.to_owned())).after(delay);
+    let sent = SystemTime::now();
+    let outcome = publish(sink, &outgoing).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    sent
+}
+
+/// A long one was there first.
+#[tokio::test]
+async fn a_delayed_message_is_never_early_and_a_short_delay_does_not_wait_for_a_long_one() {
+    let (broker, subscription) = (broker(), subscription("delayed"));
+    let mut source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    let queue = subscription.queue();
+    let (long, short) = (Duration::from_secs(4), Duration::from_millis(600));
+    let first = send(&*sink, queue, "long", long).await;
+    let second = send(&*sink, queue, "short", short).await;
+    let third = send(&*sink, queue, "at once", Duration::ZERO).await;
+    let mut heard = Heard::default();
+    heard.until(&mut *source, "two", |heard| heard.deliveries.len() == 2).await;
+    let at = SystemTime::now();
+    let mut both = texts(&heard.deliveries);
+    both.sort_unstable();
+    assert_eq!(both, ["at once", "short"]);
+    assert!(at.duration_since(second).unwrap() >= short);
+    assert!(at.duration_since(first).unwrap() < long, "the long one held it up");
+    assert!(at.duration_since(third).unwrap() < long);
+    let rest = take(&mut *source, 1).await;
+    assert_eq!(texts(&rest), ["long"]);
+    assert!(first.elapsed().unwrap() >= long);
+    heard.deliveries.extend(rest);
+    assert!(heard.deliveries.iter().all(|delivery| delivery.topic.is_none()), "of no topic");
+    for delivery in &heard.deliveries {
+        let due = delivery.message.headers().get("due-ms");
+        assert_eq!(due, None, "{} says what is ours", text(&delivery.message));
+    }
+    settle(&mut *source, &all(&heard.deliveries, Verdict::Ack)).await;
+    close(source).await;
+}
+
+/// Two groups of the same topic: one has failed, and tries again.
+#[tokio::test]
+async fn what_is_sent_to_a_group_comes_to_it_alone() {
+    let (broker, one) = (broker(), subscription("one"));
+    let other =
+        downhaul_consumer::Subscription::new(format!("{}-other", one.queue())).topic(one.queue());
+    let (mut first, mut second) = tokio::join!(source(&broker, &one), source(&broker, &other));
+    let sink = sink(&broker).await;
+    send(&*sink, one.queue(), "mine", Duration::from_millis(600)).await;
+    let outgoing = Outgoing::to_topic(one.queue(), Message::new("ours"));
+    publish(&*sink, &outgoing).await;
+    let mut mine = texts(&take_some(&mut *first, 2).await);
+    mine.sort_unstable();
+    assert_eq!(mine, ["mine", "ours"]);
+    assert_eq!(texts(&take(&mut *second, 1).await), ["ours"]);
+    crate::support::nothing(&mut *second, Duration::from_millis(500)).await;
+    close(first).await;
+    close(second).await;
+}
+
+async fn take_some(
+    source: &mut dyn downhaul_consumer::Source,
+    count: usize,
+) -> Vec<downhaul_consumer::Delivery> {
+    let mut heard = Heard::default();
+    heard.until(source, "some", |heard| heard.deliveries.len() >= count).await;
+    heard.deliveries
+}

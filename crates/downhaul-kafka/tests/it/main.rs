@@ -1,0 +1,15 @@
+//! What is Kafka's own. What all brokers share is in the conformance suite.
+
+#![allow(clippy::unwrap_used, reason = "what the tests share is test code as well")]
+
+mod backlog;
+mod capture;
+mod churn;
+mod delay;
+mod errors;
+mod membership;
+mod offsets;
+mod publish;
+mod rebalance;
+mod records;
+mod support;

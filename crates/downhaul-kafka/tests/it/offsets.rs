@@ -1,0 +1,192 @@
+//! What is committed, and where a partition is read on from.
+
+use std::time::Duration;
+
+use downhaul_consumer::{Subscription, Verdict};
+use downhaul_testkit::kafka::{Gap, shared, shared_kind, shared_lacks};
+
+use crate::support::{
+    Foreigner, OwnBroker, all, close, nothing, numbers, settle, shared_broker, skips, source,
+    subscription, take, texts, until,
+};
+
+fn seed() -> u64 {
+    let given = std::env::var("DOWNHAUL_KAFKA_SEED").ok();
+    let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+    println!("DOWNHAUL_KAFKA_SEED={seed}");
+    seed
+}
+
+/// However the order is, and it reaches that point without being asked.
+#[tokio::test]
+async fn what_is_committed_is_the_lowest_unfinished_offset_and_a_restart_begins_there() {
+    const COUNT: usize = 200;
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let (broker, foreigner) = (shared_broker(), Foreigner::shared());
+    let subscription = subscription("random").with_prefetch(COUNT as u16);
+    foreigner.make(&[subscription.queue()], 1).await;
+    foreigner.append(subscription.queue(), 0, 0..COUNT).await;
+
+    let mut first = source(&broker, &subscription).await;
+    let deliveries = take(&mut *first, COUNT).await;
+    assert_eq!(texts(&deliveries), numbers(0..COUNT));
+    let mut order: Vec<_> = (0..COUNT).collect();
+    rng.shuffle(&mut order);
+    // Some are never finished, the last of the order among them.
+    order.truncate(COUNT - 20);
+    let mut finished = [false; COUNT];
+    for chunk in order.chunks(30) {
+        let batch: Vec<_> =
+            chunk.iter().map(|index| (deliveries[*index].token, Verdict::Ack)).collect();
+        assert_eq!(settle(&mut *first, &batch).await, []);
+        chunk.iter().for_each(|index| finished[*index] = true);
+        let lowest = finished.iter().position(|finished| !finished).unwrap();
+        until("the commit", async || {
+            let committed = foreigner.committed_of(&subscription).await.unwrap_or_default();
+            assert!(committed <= lowest as i64, "{committed} is beyond {lowest}");
+            committed == lowest as i64
+        })
+        .await;
+    }
+    close(first).await;
+    let lowest = finished.iter().position(|finished| !finished).unwrap();
+    let mut second = source(&broker, &subscription).await;
+    let again = take(&mut *second, COUNT - lowest).await;
+    assert_eq!(texts(&again), numbers(lowest..COUNT));
+    close(second).await;
+}
+
+/// Neither the interval nor the number of messages has come then.
+#[tokio::test]
+async fn what_is_finished_when_a_source_closes_or_is_dropped_is_committed() {
+    let broker = shared_broker().commit_every(Duration::from_secs(600), 1_000);
+    let foreigner = Foreigner::shared();
+    let (closed, dropped) = (subscription("closed"), subscription("dropped"));
+    for subscription in [&closed, &dropped] {
+        foreigner.make(&[subscription.queue()], 1).await;
+        foreigner.append(subscription.queue(), 0, 0..5).await;
+    }
+    let begin = async |subscription: &Subscription| {
+        let mut source = source(&broker, subscription).await;
+        let deliveries = take(&mut *source, 5).await;
+        settle(&mut *source, &all(&deliveries[..3], Verdict::Ack)).await;
+        source
+    };
+    let (first, second) = tokio::join!(begin(&closed), begin(&dropped));
+    assert_eq!(foreigner.committed_of(&closed).await, None, "too early to prove anything");
+    close(first).await;
+    // When closing is over, and not some time later.
+    assert_eq!(foreigner.committed_of(&closed).await, Some(3));
+    drop(second);
+    until("the commit", async || foreigner.committed_of(&dropped).await == Some(3)).await;
+}
+
+#[tokio::test]
+async fn so_many_finished_messages_are_committed_at_once_whatever_the_interval() {
+    let broker = shared_broker().commit_every(Duration::from_secs(600), 4);
+    let (foreigner, subscription) = (Foreigner::shared(), subscription("many"));
+    foreigner.make(&[subscription.queue()], 1).await;
+    foreigner.append(subscription.queue(), 0, 0..7).await;
+    let mut source = source(&broker, &subscription).await;
+    let deliveries = take(&mut *source, 7).await;
+    settle(&mut *source, &all(&deliveries[..3], Verdict::Ack)).await;
+    settle(&mut *source, &all(&deliveries[3..4], Verdict::Ack)).await;
+    until("the commit", async || foreigner.committed_of(&subscription).await == Some(4)).await;
+    // What is released is not finished.
+    settle(&mut *source, &all(&deliveries[4..], Verdict::Release)).await;
+    close(source).await;
+    assert_eq!(foreigner.committed_of(&subscription).await, Some(4));
+}
+
+/// The victim is this program once more, in a process that is killed.
+#[tokio::test]
+async fn a_process_that_is_killed_repeats_only_what_was_not_committed() {
+    let (foreigner, subscription) = (Foreigner::shared(), subscription("crash"));
+    foreigner.make(&[subscription.queue()], 1).await;
+    foreigner.append(subscription.queue(), 0, 0..6).await;
+    let victim = "offsets::a_victim_of_another_test";
+    let mut process = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", victim, "--ignored"])
+        .env("DOWNHAUL_KAFKA_BROKERS", shared())
+        .env(VICTIM, subscription.queue())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the commit", async || foreigner.committed_of(&subscription).await == Some(2)).await;
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let broker = shared_broker();
+    let mut heir = source(&broker, &subscription).await;
+    assert_eq!(texts(&take(&mut *heir, 4).await), numbers(2..6));
+    assert_eq!(foreigner.committed_of(&subscription).await, Some(2));
+    close(heir).await;
+}
+
+/// Names the queue that the victim consumes from.
+const VICTIM: &str = "DOWNHAUL_KAFKA_VICTIM";
+
+#[tokio::test]
+#[ignore = "it is started by another test, and waits to be killed"]
+async fn a_victim_of_another_test() {
+    let Ok(queue) = std::env::var(VICTIM) else { return };
+    let subscription = Subscription::new(queue.clone()).topic(queue);
+    let broker = shared_broker();
+    let mut source = source(&broker, &subscription).await;
+    let deliveries = take(&mut *source, 6).await;
+    settle(&mut *source, &all(&deliveries[..2], Verdict::Ack)).await;
+    settle(&mut *source, &all(&deliveries[4..5], Verdict::Ack)).await;
+    std::future::pending::<()>().await;
+}
+
+/// Transactions end with records that nobody gets.
+#[tokio::test]
+async fn gaps_in_offsets_do_not_hold_up_what_is_committed() {
+    let test = "gaps_in_offsets_do_not_hold_up_what_is_committed";
+    let (broker, foreigner) = (shared_broker(), Foreigner::shared());
+    let subscription = subscription("gaps");
+    let topic = subscription.queue();
+    foreigner.make(&[topic], 1).await;
+    foreigner.transact(topic, &["a", "b"], true).await;
+    let aborts = !shared_lacks(Gap::Aborted);
+    match aborts {
+        true => foreigner.transact(topic, &["x"], false).await,
+        false => skips(test, format!("in part, as {:?} {}", shared_kind(), Gap::Aborted)),
+    }
+    foreigner.transact(topic, &["c"], true).await;
+    let raw = foreigner.read(topic, 3).await;
+    assert!(raw[2].offset > raw[1].offset + 1, "no gap to prove anything: {raw:?}");
+
+    let mut source = source(&broker, &subscription).await;
+    let deliveries = take(&mut *source, 3).await;
+    assert_eq!(texts(&deliveries), ["a", "b", "c"]);
+    settle(&mut *source, &all(&deliveries[1..], Verdict::Ack)).await;
+    settle(&mut *source, &all(&deliveries[..1], Verdict::Ack)).await;
+    let wanted = Some(raw[2].offset + 1);
+    until("the commit", async || foreigner.committed_of(&subscription).await == wanted).await;
+    close(source).await;
+}
+
+/// An idle consumer says no more than that it lives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_committed_is_not_committed_again_and_again() {
+    let test = "what_is_committed_is_not_committed_again_and_again";
+    let Some(own) = OwnBroker::start(test, &[]).await else { return };
+    let kafka = own
+        .kafka()
+        .commit_every(Duration::from_millis(10), 1)
+        .consumer_property("fetch.wait.max.ms", "1000");
+    let (foreigner, subscription) =
+        (Foreigner::at(&own.broker.bootstrap()), subscription("silent"));
+    foreigner.make(&[subscription.queue()], 1).await;
+    foreigner.append(subscription.queue(), 0, 0..1).await;
+    let mut source = source(&kafka, &subscription).await;
+    let deliveries = take(&mut *source, 1).await;
+    settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
+    until("the commit", async || foreigner.committed_of(&subscription).await == Some(1)).await;
+    let before = own.proxy.counts().to_upstream.passed;
+    nothing(&mut *source, Duration::from_secs(2)).await;
+    let said = own.proxy.counts().to_upstream.passed - before;
+    // Some 14 heartbeats and fetches; a commit each 10 ms would be 20,000 bytes.
+    assert!(said < 6_000, "{said} bytes");
+    close(source).await;
+}
