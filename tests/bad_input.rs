@@ -102,6 +102,32 @@ async fn a_broker_that_nobody_answers_for_is_one_line_that_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kafka_that_nobody_answers_for_is_named_while_it_is_tried_and_no_value_is_shown() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let broker = format!("kafka://{free}?sasl.password=s3cret");
+    let service = Service::spawn(&["--broker", &broker], &[]).await;
+    let tells =
+        |line: &String| line.contains("broker not reached yet") && line.contains(&free.to_string());
+    service.until("the failure is told", async || service.lines().iter().any(tells)).await;
+    // Or it is tried for a minute.
+    let ended = service.stop().await;
+    assert!(!ended.output.contains("s3cret"), "{}", ended.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_property_of_kafka_that_is_none_or_ours_is_one_line_that_names_it_and_no_value() {
+    for (property, word) in [
+        ("acks=s3cret", "`acks`"),
+        ("no.such.thing=s3cret", "`no.such.thing`"),
+        ("enable.auto.commit=s3cret", "`enable.auto.commit`"),
+        ("s3cret", "`?name=value"),
+    ] {
+        let line = refusal(&["--broker", &format!("kafka://127.0.0.1:1?{property}")]).await;
+        assert!(line.contains(word) && !line.contains("s3cret"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_told_at_once_and_not_repeated() {
     let url = tokio::task::block_in_place(shared).replace("guest:guest", "guest:wrong-pw");
     let line = refusal(&["--broker", &url]).await;
@@ -110,7 +136,7 @@ async fn a_wrong_password_is_told_at_once_and_not_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_url_that_is_none_is_told_before_anything_starts() {
-    for broker in ["http://localhost", "amqp://", "nonsense"] {
+    for broker in ["http://localhost", "amqp://", "kafka://", "nonsense"] {
         let line = refusal(&["--broker", broker]).await;
         assert!(!line.is_empty(), "{broker}");
     }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod broker_loss;
 mod control;
+mod kafka;
 mod one_id;
 mod service;
 mod signals;

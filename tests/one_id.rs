@@ -4,6 +4,7 @@ use downhaul::RequestId;
 use downhaul_testkit::rabbitmq::shared;
 use serde_json::Value;
 
+use crate::kafka::Cluster;
 use crate::service::{Service, json_of, text};
 
 /// A request id stands in the response header, in the HTTP log line and in the consumers' log
@@ -57,4 +58,10 @@ async fn over_rabbitmq_one_request_id_stands_on_every_line_of_both_sides() {
     let broker = tokio::task::block_in_place(shared);
     let (broker, _vhost) = crate::broker_loss::vhost(&broker);
     one_id_everywhere(&broker, "text").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_kafka_one_request_id_stands_on_every_line_of_both_sides() {
+    let cluster = Cluster::new().await;
+    one_id_everywhere(&cluster.url(), "text").await;
 }

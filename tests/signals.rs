@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::broker_loss::vhost;
+use crate::kafka::Cluster;
 use crate::service::Service;
 
 /// The exit code of a process that ended by itself.
@@ -26,8 +27,18 @@ fn accounted(output: &str) -> (usize, usize) {
 async fn sigterm_finishes_what_is_begun_and_a_restart_settles_the_rest() {
     let broker = tokio::task::block_in_place(shared);
     let (broker, _vhost) = vhost(&broker);
+    stopped_under_load_and_restarted(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_kafka_sigterm_finishes_what_is_begun_and_a_restart_settles_the_rest() {
+    let cluster = Cluster::new().await;
+    stopped_under_load_and_restarted(&cluster.url()).await;
+}
+
+async fn stopped_under_load_and_restarted(broker: &str) {
     // 32 at a time take two seconds: 200 are placed well before they are settled.
-    let arguments = ["--broker", &broker, "--stock", "500", "--work-ms", "2000"];
+    let arguments = ["--broker", broker, "--stock", "500", "--work-ms", "2000"];
     let first = Service::start(&arguments).await;
     let accepted = first.place_many(200).await;
     let ended = first.stop().await;
@@ -37,14 +48,15 @@ async fn sigterm_finishes_what_is_begun_and_a_restart_settles_the_rest() {
     assert_eq!(confirmed + pending, accepted.len(), "the report accounts for every order");
     assert!(pending > 0, "all were settled before the signal: this proves nothing");
 
-    let second = Service::start(&["--broker", &broker, "--stock", "500"]).await;
+    let second = Service::start(&["--broker", broker, "--stock", "500"]).await;
     let left = async || {
         let stats = second.stats().await;
         stats["pending"] == 0 && stats["confirmed"].as_u64() >= u64::try_from(pending).ok()
     };
     second.until("the rest is settled", left).await;
-    // Nothing was settled twice as two orders, and none was lost.
+    // Nothing was settled twice as two orders, none was lost, and none came again.
     let stats = second.until_settled(500).await;
+    assert_eq!(stats["confirmed"], pending);
     assert_eq!(stats["rejected"], 0);
     assert_eq!(code(&second.stop().await), Some(0));
 }

@@ -19,7 +19,7 @@ use crate::signal::{Signal, listen};
 use crate::stop::{Part, Stopping};
 use crate::telemetry::Telemetry;
 
-/// How long a component may take to start.
+/// How long a component may take to start, unless the app is told otherwise.
 const START: Duration = Duration::from_secs(10);
 
 /// The part of the grace that is kept for what comes after the components: the control server and
@@ -64,6 +64,7 @@ const FORCED: Duration = Duration::from_secs(1);
 pub struct App {
     name: String,
     grace: Duration,
+    start: Duration,
     plan: Plan,
     names: Vec<String>,
     components: Components,
@@ -89,6 +90,7 @@ impl App {
         Self {
             name: name.into(),
             grace: Duration::from_secs(30),
+            start: START,
             plan: Plan::default(),
             names: Vec::new(),
             components: Components::default(),
@@ -105,6 +107,15 @@ impl App {
     /// that comes after it.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace.min(LONGEST_GRACE);
+        self
+    }
+
+    /// How long each component may take to start, before the app gives up. Default 10 s.
+    ///
+    /// A consumer of a Kafka group needs more where one before it has crashed: the group lets
+    /// nobody in before the crashed one's session is over.
+    pub fn start_within(mut self, limit: Duration) -> Self {
+        self.start = limit;
         self
     }
 
@@ -219,7 +230,7 @@ impl App {
             let (component, canceller) = (Arc::clone(component), Arc::new(canceller));
             parts.push(Part { index, name: name.clone(), component, ctx, canceller });
             let Some(part) = parts.last() else { continue };
-            if let Err(error) = start_within(START, part).await {
+            if let Err(error) = start_within(self.start, part).await {
                 // It did not start, so it is not stopped: its context ends here.
                 parts.pop();
                 return Err((name, error));

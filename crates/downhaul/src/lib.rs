@@ -38,8 +38,12 @@
 //!
 //! # Features
 //!
-//! `rabbitmq` (default): the RabbitMQ broker. `otlp` (default): spans to a collector when the
-//! environment names one.
+//! - `rabbitmq` (default): the RabbitMQ broker.
+//! - `otlp` (default): spans to a collector when the environment names one.
+//! - `kafka`: the Kafka broker. It builds librdkafka, which needs a C compiler and make.
+//! - `kafka-tls`: TLS and SASL/SCRAM for it, which need OpenSSL's headers.
+//! - `tls`: encrypted HTTP.
+//! - `systemd`: HTTP on sockets that systemd has opened.
 
 mod app;
 mod board;
@@ -68,5 +72,7 @@ pub use downhaul_consumer as consumer;
 pub use downhaul_context as context;
 pub use downhaul_context::{Cause, Context, Instant, RequestId};
 pub use downhaul_http as http;
+#[cfg(feature = "kafka")]
+pub use downhaul_kafka as kafka;
 #[cfg(feature = "rabbitmq")]
 pub use downhaul_rabbitmq as rabbitmq;

@@ -19,7 +19,8 @@ pub(crate) struct Cli {
     #[arg(long, default_value = "127.0.0.1:9090")]
     pub(crate) control: String,
 
-    /// The broker: `memory:` or `amqp://user:password@host:port/vhost`.
+    /// The broker: `memory:`, `amqp://user:password@host:port/vhost` or, with feature `kafka`,
+    /// `kafka://host:port?property=value`.
     #[arg(long, default_value = "memory:")]
     pub(crate) broker: BrokerUrl,
 
@@ -50,6 +51,18 @@ impl Cli {
 pub(crate) enum BrokerUrl {
     Memory,
     Amqp(String),
+    Kafka(String),
+}
+
+impl BrokerUrl {
+    /// How long a consumer may take to start. A group of Kafka lets nobody in while a member that
+    /// has crashed is still counted, which is for 45 s.
+    pub(crate) fn time_to_start(&self) -> Duration {
+        match self {
+            Self::Memory | Self::Amqp(_) => Duration::from_secs(10),
+            Self::Kafka(_) => Duration::from_secs(60),
+        }
+    }
 }
 
 impl FromStr for BrokerUrl {
@@ -59,7 +72,10 @@ impl FromStr for BrokerUrl {
         match text.split_once(':') {
             Some(("memory", _)) => Ok(Self::Memory),
             Some(("amqp" | "amqps", _)) => Ok(Self::Amqp(text.to_owned())),
-            _ => Err("want `memory:` or `amqp://user:password@host:port/vhost`"),
+            Some(("kafka", _)) => Ok(Self::Kafka(text.to_owned())),
+            _ => {
+                Err("want `memory:`, `amqp://user:password@host:port/vhost` or `kafka://host:port`")
+            }
         }
     }
 }

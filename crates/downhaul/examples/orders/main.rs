@@ -58,7 +58,8 @@ fn service(cli: &Cli) -> Result<App, BrokerError> {
     let (broker, memory) = broker(&cli.broker)?;
     let publisher = Publisher::with_observer(Arc::clone(&broker), Arc::new(MessageSpans));
 
-    let mut app = App::new("orders").grace(cli.grace.into()).control(control(cli));
+    let app = App::new("orders").grace(cli.grace.into()).control(control(cli));
+    let mut app = app.start_within(cli.broker.time_to_start());
     let accounts = Arc::clone(&shop);
     let link = BrokerLink::new(Arc::clone(&broker), publisher.clone())
         .last_words(move || account(&accounts, memory.as_ref()));
@@ -101,7 +102,25 @@ fn broker(url: &BrokerUrl) -> Result<(Arc<dyn Broker>, Option<MemoryBroker>), Br
             Ok((Arc::new(broker.clone()), Some(broker)))
         }
         BrokerUrl::Amqp(url) => Ok((Arc::new(RabbitMq::new(url)?), None)),
+        BrokerUrl::Kafka(address) => Ok((kafka(address)?, None)),
     }
+}
+
+/// Kafka, which is to make the topics of the shop if there are none. As many processes can share
+/// the work as a topic has partitions.
+#[cfg(feature = "kafka")]
+fn kafka(address: &str) -> Result<Arc<dyn Broker>, BrokerError> {
+    use downhaul::kafka::{Kafka, NewTopics};
+
+    Ok(Arc::new(Kafka::new(address)?.create_topics(NewTopics::partitions(4))))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka(_address: &str) -> Result<Arc<dyn Broker>, BrokerError> {
+    use downhaul::consumer::BrokerErrorKind;
+
+    let words = "it was built without Kafka: run it with `--features kafka`";
+    Err(BrokerError::new(BrokerErrorKind::Configuration, words))
 }
 
 /// Accounts for every order that was accepted. What is pending is in a queue of the broker, or in

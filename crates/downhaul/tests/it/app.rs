@@ -51,6 +51,23 @@ async fn a_signal_during_the_start_stops_what_was_started() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_component_has_as_long_to_start_as_the_app_says() {
+    let late = [Manner::Good, Manner::StartsLate, Manner::Good];
+    let report = run(app(&Diary::default(), late), &[]).await;
+    assert_eq!(report.to_string(), "shop did not start: worker: not started within 10s");
+
+    let diary = Diary::default();
+    let (sender, receiver) = mpsc::channel(1);
+    let app = app(&diary, late).start_within(Duration::from_secs(21));
+    let running = tokio::spawn(app.run_with(receiver));
+    // tidy: the clock is paused
+    tokio::time::sleep(Duration::from_secs(22)).await;
+    assert_eq!(diary.read(), ["store started", "worker started", "web started"]);
+    sender.send(Signal::Terminate).await.unwrap();
+    assert_eq!(running.await.unwrap().exit_code(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_start_stops_what_was_started() {
     let diary = Diary::default();
     let manners = [Manner::Good, Manner::NeverStarts, Manner::Good];

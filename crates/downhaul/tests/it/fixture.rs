@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul::{App, BoxError, Component, Context, Report, Signal};
@@ -28,6 +29,8 @@ pub(crate) enum Manner {
     Good,
     /// Cannot start.
     NeverStarts,
+    /// Starts in 20 s.
+    StartsLate,
     /// Stops only when its context has ended.
     Stubborn,
     /// Does not stop at all.
@@ -57,6 +60,10 @@ impl Component for Part {
         if self.manner == Manner::NeverStarts {
             return Err("no disk".into());
         }
+        if self.manner == Manner::StartsLate {
+            // tidy: the clock is paused
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
         self.diary.write(format!("{} started", self.name));
         Ok(())
     }
@@ -68,7 +75,7 @@ impl Component for Part {
                 ctx.done().await;
             }
             Manner::Panics => panic!("planted"),
-            Manner::Good | Manner::NeverStarts => {}
+            Manner::Good | Manner::NeverStarts | Manner::StartsLate => {}
         }
         self.diary.write(format!("{} stopped", self.name));
         self.stopped.store(true, Ordering::SeqCst);
