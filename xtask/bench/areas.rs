@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::case::Case;
-use crate::{consumer, context, http};
+use crate::{consumer, context, http, kafka};
 
 /// What is to be measured.
 #[derive(Args)]
@@ -14,8 +14,12 @@ pub(crate) struct Areas {
 
 type Area = (&'static str, fn() -> Vec<Case>);
 
-const AREAS: [Area; 3] =
-    [("consumer", consumer::cases), ("context", context::cases), ("http", http::cases)];
+const AREAS: [Area; 4] = [
+    ("consumer", consumer::cases),
+    ("context", context::cases),
+    ("http", http::cases),
+    ("kafka", kafka::cases),
+];
 
 impl Areas {
     /// The cases of the chosen areas, or what is wrong with the choice.
@@ -42,7 +46,7 @@ mod tests {
         assert!(areas("context").is_ok_and(|cases| !cases.is_empty()));
         assert_eq!(
             areas("contxt").unwrap_err(),
-            "no area `contxt`; there is consumer, context, http"
+            "no area `contxt`; there is consumer, context, http, kafka"
         );
     }
 

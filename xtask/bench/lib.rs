@@ -10,6 +10,7 @@ mod commands;
 mod consumer;
 mod context;
 mod http;
+mod kafka;
 mod lap;
 mod memory;
 mod peers;

@@ -26,6 +26,16 @@ pub(crate) const AXUM_FULL: Peer = Peer {
 };
 pub(crate) const CHANNEL: Peer =
     Peer { tag: "mpsc", name: "tokio::sync::mpsc and a loop that calls a boxed handler" };
+pub(crate) const STREAM_CONSUMER: Peer = Peer {
+    tag: "StreamConsumer",
+    name: "a loop on rdkafka's StreamConsumer that stores offsets, with auto commit",
+};
+pub(crate) const FUTURE_PRODUCER: Peer = Peer {
+    tag: "FutureProducer",
+    name: "rdkafka's FutureProducer with 10,000 messages under way, idempotent as ours",
+};
+pub(crate) const SERIAL: Peer =
+    Peer { tag: "serial", name: "a task for each partition, one message after the other" };
 pub(crate) const UNKEYED: Peer = Peer { tag: "no keys", name: "ours, in no order" };
 /// Not run here; its figures were taken on a machine of the same kind.
 pub(crate) const GO: Peer = Peer { tag: "Go, quoted", name: "Go 1.27, quoted" };

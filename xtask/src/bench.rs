@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
+use downhaul_testkit::kafka::Kind;
 
 use crate::failure::Failure;
 use crate::run::{cargo, read, run, target};
@@ -12,7 +13,7 @@ use crate::run::{cargo, read, run, target};
 /// Measures ours against its peer and prints ratios; fails if one misses its target.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Only these areas (`context`); all without one.
+    /// Only these areas (`context`, `consumer`, `http`, `kafka`); all without one.
     areas: Vec<String>,
     /// Also writes the rows to this file.
     #[arg(long, value_name = "FILE")]
@@ -21,6 +22,10 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<(), Failure> {
+        crate::kafka::ensure_client()?;
+        if self.areas.is_empty() || self.areas.iter().any(|area| area == "kafka") {
+            crate::kafka::ensure_one(Kind::chosen())?;
+        }
         // By a program of its own: counting takes time.
         let counted = read(&mut self.program("bench-memory"))?;
         let memory = target().join("bench-memory.json");

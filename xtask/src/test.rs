@@ -30,6 +30,9 @@ pub(crate) struct Test {
     durable: bool,
 }
 
+/// How many tests run at a time. Those that take long wait for brokers, on whatever machine.
+const THREADS: &str = "4";
+
 impl Test {
     pub(crate) fn all() -> Self {
         Self { names: Vec::new(), package: Vec::new(), durable: false }
@@ -48,6 +51,9 @@ impl Test {
         let mut tests = self.command();
         tests.env("DOWNHAUL_RABBITMQ_LEDGER", &rabbitmq).env("DOWNHAUL_KAFKA_LEDGER", &kafka);
         tests.env("DOWNHAUL_KAFKA_KIND", chosen.name());
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            tests.env("RUST_TEST_THREADS", THREADS);
+        }
         let tally = Tally::of(&mut tests)?;
 
         println!("{} tests ran on a real RabbitMQ", met(&rabbitmq));
