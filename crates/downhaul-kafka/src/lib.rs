@@ -58,36 +58,54 @@
 //!
 //! # What it promises
 //!
-//! 1. What is committed covers no unfinished message, in whatever order they are finished and
-//!    whatever offsets are left out by compaction and transactions
-//!    (`nothing_unfinished_is_ever_committed_and_all_that_is_finished_is`,
-//!    `what_is_unfinished_comes_again_whatever_was_acknowledged_around_it`).
-//! 2. A partition that goes to another consumer is finished first, and its offset committed; what
-//!    is finished of it later counts as lost (`a_lane_that_moves_is_finished_first`,
-//!    `nothing_is_taken_in_after_the_end`). Consumers that come and go lose nothing
-//!    (`consumers_that_come_and_go_lose_nothing`).
+//! On brokers of Kafka's protocol and librdkafka's mock, in `tests/it`, `tests/faults` and the
+//! suite of all brokers:
+//!
+//! 1. What is committed covers no unfinished message, in whatever order they are finished
+//!    (`what_is_committed_is_the_lowest_unfinished_offset_and_a_restart_begins_there`) and whatever
+//!    offsets are left out (`gaps_in_offsets_do_not_hold_up_what_is_committed`). A process that is
+//!    killed repeats no more (`a_process_that_is_killed_repeats_only_what_was_not_committed`).
+//! 2. A partition that goes to another consumer is finished first, and its offset committed
+//!    (`lanes_that_move_are_finished_and_committed_and_begin_right_there_at_the_other`); what is
+//!    finished of it later counts as lost (`what_is_not_finished_in_the_revoke_budget_is_lost`).
+//!    Members that come and go under load lose nothing and repeat nothing
+//!    (`members_that_come_and_go_under_load_lose_nothing_and_repeat_nothing`).
 //! 3. A handler may take as long as it likes, and a consumer may be paused for as long: the
-//!    membership is kept by a task of its own, so that `max.poll.interval.ms` is met. Only where
-//!    its partition is to go does a handler have no longer than [`Kafka::revoke_budget`].
+//!    membership is kept by a task of its own, so that `max.poll.interval.ms` is met
+//!    (`a_handler_that_takes_longer_than_the_poll_interval_keeps_the_membership`,
+//!    `a_handler_that_blocks_its_thread_keeps_the_membership`,
+//!    `a_paused_consumer_keeps_the_membership`). Only where its partition is to go does a handler
+//!    have no longer than [`Kafka::revoke_budget`].
 //! 4. A source that is closed has its last offsets at the broker, and has left the group, so that
-//!    others have its partitions at once. One that is dropped leaves as well.
-//! 5. A break that is shorter than the session costs nothing. After a longer one the source ends,
-//!    and is opened anew (`a_lost_link_loses_no_message`,
-//!    `a_verdict_after_the_link_was_lost_is_counted_as_lost`).
-//! 6. A confirmed message is on all replicas that are in sync, once, and in the order in which it
-//!    was sent; many are under way at a time (`many_receipts_under_way_resolve_once_each`,
-//!    `a_publisher_that_closes_loses_nothing`). A message to a topic that there is not comes back
-//!    to its publisher (`a_message_no_queue_wants_is_returned`).
-//! 7. Messages of one key come in the order in which they were published
+//!    others have its partitions at once
+//!    (`who_closes_leaves_its_partitions_to_the_others_at_once`). One that is dropped leaves as
+//!    well (`who_is_dropped_leaves_its_partitions_to_the_others_at_once`).
+//! 5. Stopping is prompt in every state, also where no broker answers
+//!    (`every_word_to_stop_is_obeyed_promptly_while_no_broker_answers`).
+//! 6. A break that is shorter than the session costs nothing. After a longer one the source ends
+//!    (`a_source_that_reaches_no_broker_for_a_session_is_dead`), has lost all, and commits nothing
+//!    (`who_was_cut_off_for_longer_than_the_session_has_lost_all_and_commits_nothing`). Whatever
+//!    happens to its links, nothing is lost
+//!    (`whatever_happens_to_its_links_nothing_is_lost_made_up_or_repeated_without_a_cause`).
+//! 7. A confirmed message is on all replicas that are in sync, once, and in the order in which it
+//!    was sent (`what_is_sent_again_after_a_break_is_there_once_and_in_its_order`); many are under
+//!    way at a time (`each_of_many_receipts_under_way_resolves`). A message to a topic that there
+//!    is not comes back to its publisher (`what_has_no_topic_is_returned_and_makes_none`).
+//! 8. Messages of one key come in the order in which they were published
 //!    (`messages_of_a_key_come_in_their_order`), while keys of one partition are handled side by
-//!    side (`a_slow_key_does_not_hold_up_the_others`).
-//! 8. A delay holds a message back for at least that long and leads to its own group alone
-//!    (`a_delayed_message_comes_later`, `a_parked_retry_comes_back_to_its_own_queue_alone`), and it
-//!    waits behind no longer step (`a_delay_goes_to_the_shortest_step_that_is_long_enough`).
-//! 9. What trying again cannot mend is a configuration error on one line
-//!    (`what_trying_again_cannot_mend_is_permanent`).
-//! 10. No value of a property is shown in an error or a debug print
-//!     (`no_value_of_a_property_is_shown`,
+//!    side (`a_slow_key_does_not_hold_up_the_others`). A message that is not finished stops its
+//!    partition and no other, and is told of
+//!    (`a_message_that_is_unfinished_for_long_stops_its_partition_and_no_other`,
+//!    `a_message_that_keeps_a_partition_from_being_read_is_told_of_once`).
+//! 9. A delay holds a message back for at least that long, and does not wait for a longer one
+//!    (`a_delayed_message_is_never_early_and_a_short_delay_does_not_wait_for_a_long_one`); it leads
+//!    to its own group alone (`what_is_sent_to_a_group_comes_to_it_alone`).
+//! 10. What trying again cannot mend is a configuration error on one line
+//!     (`a_topic_that_there_is_not_is_told_by_its_name_and_what_to_do`,
+//!     `a_group_or_a_topic_that_may_not_be_used_is_permanent`).
+//! 11. No value of a property is shown in an error or a debug print
+//!     (`a_property_that_is_wrong_or_ours_is_told_by_its_name_and_never_by_its_value`,
+//!     `no_value_of_a_property_is_shown`,
 //!     `an_address_that_is_not_valid_is_refused_and_never_repeated`,
 //!     `a_query_that_is_not_valid_is_refused_and_never_repeated`).
 //!
