@@ -142,6 +142,9 @@ async fn a_victim_of_another_test() {
 #[tokio::test]
 async fn gaps_in_offsets_do_not_hold_up_what_is_committed() {
     let test = "gaps_in_offsets_do_not_hold_up_what_is_committed";
+    if shared_lacks(Gap::Transactions) {
+        return skips(test, format!("{:?} {}", shared_kind(), Gap::Transactions));
+    }
     let (broker, foreigner) = (shared_broker(), Foreigner::shared());
     let subscription = subscription("gaps");
     let topic = subscription.queue();

@@ -22,6 +22,8 @@ pub enum Gap {
     Range,
     /// A kill loses records that were acknowledged.
     Survival,
+    /// Nobody may begin a transaction.
+    Transactions,
 }
 
 impl fmt::Display for Gap {
@@ -35,6 +37,7 @@ impl fmt::Display for Gap {
             Self::Proxy => "cannot advertise the address of a proxy",
             Self::Range => "does not answer a fetch from beyond the end of a log",
             Self::Survival => "loses acknowledged records when it is killed",
+            Self::Transactions => "lets nobody begin a transaction",
         })
     }
 }

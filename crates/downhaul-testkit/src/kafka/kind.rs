@@ -34,8 +34,8 @@ pub enum Kind {
     Noida,
 
     /// nisshi 0.8.1, which is tansu by its new name, with its data in SQLite: it loses nothing
-    /// when it is killed, and has SASL and TLS. It is built from source, which takes a quarter of
-    /// an hour once.
+    /// when it is killed, and has SASL and TLS. It lets nobody begin a transaction. It is built
+    /// from source, which takes a quarter of an hour once.
     Nisshi,
 }
 
@@ -104,7 +104,7 @@ impl Kind {
             Self::Noida => {
                 &[Gap::Authentication, Gap::Cooperation, Gap::Encryption, Gap::Proxy, Gap::Survival]
             }
-            Self::Nisshi => &[],
+            Self::Nisshi => &[Gap::Transactions],
         };
         gaps.contains(&gap)
     }
