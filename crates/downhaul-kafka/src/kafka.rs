@@ -150,7 +150,8 @@ impl Kafka {
     /// How long a consumer may take to finish what it has begun of partitions that go to others;
     /// after that they go, and what is finished of them later counts as lost. Default 30 s.
     ///
-    /// The others wait meanwhile. More than `max.poll.interval.ms` (5 min) does not help: then the
+    /// The others wait meanwhile, and nothing new is read of the partitions that stay, which is
+    /// librdkafka's rule. More than `max.poll.interval.ms` (5 min) does not help: then the
     /// group goes on without this consumer.
     #[must_use]
     pub fn revoke_budget(mut self, budget: Duration) -> Self {

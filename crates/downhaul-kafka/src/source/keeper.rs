@@ -11,7 +11,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{BrokerError, BrokerErrorKind, Lane, Name, Revoking};
+use downhaul_consumer::{BrokerError, Lane, Name, Revoking};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -24,7 +24,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::blocking::blocking;
-use crate::error::{cannot, kind, unreachable};
+use crate::error::{cannot, unreachable};
 use crate::source::callbacks::{Client, Said, give_up, note, take_up};
 use crate::source::health::Health;
 use crate::source::mailbox::{Mailbox, Notice, Tenure};
@@ -185,10 +185,6 @@ impl Keeper {
                 return Err(unreachable(format!("a topic is gone: {error}")));
             }
             Some(Code::AutoOffsetReset) => return Err(cannot("begin a partition", error)),
-            // Such as that the group may not be used. It would be asked for ever.
-            Some(code) if kind(code) == BrokerErrorKind::Configuration => {
-                return Err(cannot("stay in the consumer group", error));
-            }
             // Everything else librdkafka mends by itself, or it comes to one of the above.
             _ => tracing::debug!(%error, "a complaint of librdkafka"),
         }

@@ -118,10 +118,15 @@ async fn keeps_its_membership_while_paused(consumer: &ConsumerHandle) {
 }
 
 /// Nobody is let in before the session of one who is gone without a word is over.
-async fn has_its_partitions_at_once(prefix: &str, leaves: impl AsyncFnOnce(Box<dyn Source>)) {
-    const LONG_SESSION: Duration = Duration::from_secs(12);
+const LONG_SESSION: Duration = Duration::from_secs(12);
+
+fn patient() -> Kafka {
     let millis = LONG_SESSION.as_millis().to_string();
-    let broker = shared_broker().consumer_property("session.timeout.ms", millis);
+    shared_broker().consumer_property("session.timeout.ms", millis)
+}
+
+async fn has_its_partitions_at_once(prefix: &str, leaves: impl AsyncFnOnce(Box<dyn Source>)) {
+    let broker = patient();
     let (foreigner, subscription) = (Foreigner::shared(), subscription(prefix));
     let group = subscription.queue();
     foreigner.make(&[group], 1).await;
@@ -145,6 +150,32 @@ async fn who_closes_leaves_its_partitions_to_the_others_at_once() {
 #[tokio::test]
 async fn who_is_dropped_leaves_its_partitions_to_the_others_at_once() {
     has_its_partitions_at_once("dropped", async |source| drop(source)).await;
+}
+
+/// Its tasks are dropped wherever they are.
+#[tokio::test]
+async fn a_runtime_that_is_dropped_leaves_its_groups_to_others_at_once() {
+    let (foreigner, subscription) = (Foreigner::shared(), subscription("runtime"));
+    foreigner.make(&[subscription.queue()], 1).await;
+    foreigner.append(subscription.queue(), 0, 0..1).await;
+    let own = subscription.clone();
+    let living = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let broker = patient();
+        let mut source = runtime.block_on(source(&broker, &own));
+        runtime.block_on(take(&mut *source, 1));
+        runtime.spawn(async move {
+            let _source = source;
+            std::future::pending::<()>().await;
+        });
+    });
+    soon("it is dropped", living).await.unwrap();
+    let dropped = Instant::now();
+    let broker = patient();
+    let mut heir = source(&broker, &subscription).await;
+    take(&mut *heir, 1).await;
+    assert!(dropped.elapsed() < LONG_SESSION * 5 / 6, "{:?}", dropped.elapsed());
+    close(heir).await;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

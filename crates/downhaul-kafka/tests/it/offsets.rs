@@ -105,21 +105,32 @@ async fn a_process_that_is_killed_repeats_only_what_was_not_committed() {
     foreigner.make(&[subscription.queue()], 1).await;
     foreigner.append(subscription.queue(), 0, 0..6).await;
     let victim = "offsets::a_victim_of_another_test";
-    let mut process = std::process::Command::new(std::env::current_exe().unwrap())
+    let process = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", victim, "--ignored"])
         .env("DOWNHAUL_KAFKA_BROKERS", shared())
         .env(VICTIM, subscription.queue())
         .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
+    let victim = Victim(process);
     until("the commit", async || foreigner.committed_of(&subscription).await == Some(2)).await;
-    process.kill().unwrap();
-    process.wait().unwrap();
+    drop(victim);
     let broker = shared_broker();
     let mut heir = source(&broker, &subscription).await;
     assert_eq!(texts(&take(&mut *heir, 4).await), numbers(2..6));
     assert_eq!(foreigner.committed_of(&subscription).await, Some(2));
     close(heir).await;
+}
+
+/// Killed when it is dropped.
+struct Victim(std::process::Child);
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Names the queue that the victim consumes from.

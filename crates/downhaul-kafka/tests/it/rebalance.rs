@@ -11,8 +11,8 @@ use downhaul_testkit::proxy::Direction;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 
 use crate::support::{
-    Foreigner, Heard, Mock, OwnBroker, all, close, mock, numbers, session, settle, shared_broker,
-    soon, source, subscription, take, text, texts, until,
+    Foreigner, Heard, Mock, OwnBroker, all, close, mock, nothing, numbers, session, settle,
+    shared_broker, soon, source, subscription, take, text, texts, until,
 };
 
 const PARTITIONS: i32 = 4;
@@ -93,6 +93,9 @@ async fn lanes_that_move_are_finished_and_committed_and_begin_right_there_at_the
     let (finished, left): (Vec<_>, Vec<_>) =
         goes.into_iter().partition(|delivery| !text(&delivery.message).ends_with("/2"));
     assert_eq!(settle(&mut *first, &all(&finished, Verdict::Ack)).await, []);
+    // What is given back is for the other.
+    assert_eq!(settle(&mut *first, &all(&left, Verdict::Release)).await, []);
+    nothing(&mut *first, Duration::from_millis(200)).await;
     heard.revoking.clear();
 
     let what = "the other has what was asked for";
