@@ -176,18 +176,13 @@ async fn a_commit_that_fails_is_made_again() {
     foreigner.append(subscription.queue(), 0, 0..2).await;
     let mut source = source(&kafka, &subscription).await;
     let deliveries = take(&mut *source, 2).await;
-    let soft = [
-        Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
-        Code::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
-        Code::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
-        Code::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
-        Code::RD_KAFKA_RESP_ERR__TRANSPORT,
-    ];
-    mock.request_errors(Api::OffsetCommit, &soft);
+    // Of an error of another kind librdkafka makes more, and the lane may be lost.
+    let error = Code::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE;
+    mock.request_errors(Api::OffsetCommit, &[error; 3]);
     settle(&mut *source, &all(&deliveries[..1], Verdict::Ack)).await;
     until("the commit", async || foreigner.committed_of(&subscription).await == Some(1)).await;
     // The last one as well, as long as the group is being shared anew; else it is told.
-    mock.request_errors(Api::OffsetCommit, &soft[2..3]);
+    mock.request_errors(Api::OffsetCommit, &[Code::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS]);
     settle(&mut *source, &all(&deliveries[1..2], Verdict::Ack)).await;
     close(source).await;
     assert_eq!(foreigner.committed_of(&subscription).await, Some(2));
@@ -272,6 +267,9 @@ async fn a_source_that_reaches_no_broker_for_a_session_is_dead() {
 #[tokio::test]
 async fn a_wrong_password_is_permanent_and_not_told() {
     let test = "a_wrong_password_is_permanent_and_not_told";
+    if !cfg!(feature = "tls") {
+        return skips(test, "SCRAM is only built with the feature `tls`");
+    }
     let kind = shared_kind().filter(|kind| !kind.lacks(Gap::Authentication));
     let Some(kind) = kind else {
         return skips(test, format!("{:?} {}", shared_kind(), Gap::Authentication));
