@@ -63,7 +63,7 @@ pub(super) struct Keeper {
     duties: Duties,
     mailbox: Arc<Mailbox>,
     bells: Bells,
-    lanes: BTreeMap<(String, i32), Kept>,
+    lanes: BTreeMap<Key, Kept>,
     last_lane: Lane,
     /// Partitions that are to go, each completing when they may.
     leaving: FuturesUnordered<BoxFuture<'static, Going>>,
@@ -210,14 +210,13 @@ impl Keeper {
     ) -> Result<(), BrokerError> {
         self.health.is_well();
         let mut new = Vec::new();
-        for one in partitions.elements() {
+        for (topic, partition) in keys(partitions) {
             self.last_lane = next_lane(self.last_lane);
-            let tenure = Tenure::new(self.last_lane, Name::from(one.topic()), one.partition());
+            let tenure = Tenure::new(self.last_lane, Name::from(&topic), partition);
             let tenure = Arc::new(tenure);
-            let queue = client.split_partition_queue(one.topic(), one.partition());
+            let queue = client.split_partition_queue(&topic, partition);
             new.push((Arc::clone(&tenure), queue.ok_or_else(|| no_queue(&tenure))?));
-            let kept = Kept { tenure, committed: None };
-            self.lanes.insert((one.topic().to_owned(), one.partition()), kept);
+            self.lanes.insert((topic, partition), Kept { tenure, committed: None });
         }
         tracing::debug!(count = new.len(), "partitions assigned");
         if !new.is_empty() {
@@ -273,17 +272,15 @@ impl Keeper {
 
     /// Takes partitions out. What is finished of them from now on does not count.
     fn end(&mut self, partitions: &TopicPartitionList) -> Vec<Kept> {
-        let elements = partitions.elements();
-        let keys = elements.iter().map(|one| (one.topic().to_owned(), one.partition()));
+        let keys = keys(partitions).into_iter();
         let gone: Vec<_> = keys.filter_map(|key| self.lanes.remove(&key)).collect();
         gone.iter().for_each(|kept| kept.tenure.progress().end());
         gone
     }
 
     fn lanes_of(&self, partitions: &TopicPartitionList) -> Vec<Lane> {
-        let elements = partitions.elements();
-        let keys = elements.iter().map(|one| (one.topic().to_owned(), one.partition()));
-        keys.filter_map(|key| self.lanes.get(&key)).map(|kept| kept.tenure.lane).collect()
+        let kept = keys(partitions).into_iter().filter_map(|key| self.lanes.get(&key));
+        kept.map(|kept| kept.tenure.lane).collect()
     }
 
     /// Asks the broker to note what was finished since it last answered.
@@ -387,6 +384,14 @@ async fn answer(committing: &mut Option<BoxFuture<'static, Committed>>) -> Commi
         }
         None => pending().await,
     }
+}
+
+/// A partition of a topic.
+type Key = (String, i32);
+
+fn keys(partitions: &TopicPartitionList) -> Vec<Key> {
+    let elements = partitions.elements();
+    elements.iter().map(|one| (one.topic().to_owned(), one.partition())).collect()
 }
 
 /// It is not committed, and so comes again once there is another source.
