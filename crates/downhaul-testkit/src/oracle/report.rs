@@ -49,6 +49,8 @@ pub struct Summary {
     pub published: usize,
     /// Those that were confirmed.
     pub confirmed: usize,
+    /// Tries at their publishes.
+    pub tries: usize,
     /// Messages whose publish was tried more than once.
     pub repeated: usize,
     /// Messages that were never confirmed and were handled all the same, as they may.
@@ -59,19 +61,25 @@ pub struct Summary {
     pub dead: usize,
     /// Handlings beyond the first of their message.
     pub again: usize,
-    /// Those of them that only a lost link or a killed process explains.
+    /// Those of them that a further try of the publish explains.
+    pub after_tries: usize,
+    /// Those that a cause explains which was logged for their message.
+    pub after_causes: usize,
+    /// Those that follow from how an earlier handling ended.
+    pub after_ends: usize,
+    /// Those that only a lost link or a killed process explains.
     pub after_losses: usize,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { published, confirmed, repeated, recovered, handled, dead, again, after_losses } =
-            self;
+        let Self { published, confirmed, repeated, recovered, handled, dead, again, .. } = self;
         write!(
             f,
             "{published} published: {confirmed} confirmed, {repeated} more than once, {recovered} \
              recovered; {handled} handled and {dead} dead, {again} handlings of a message again, \
-             {after_losses} of them after a loss"
+             {} of them after a loss",
+            self.after_losses
         )
     }
 }

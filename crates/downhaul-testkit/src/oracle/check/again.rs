@@ -16,23 +16,52 @@ use super::history::{Handling, History, Loss, Story};
 use crate::oracle::record::End;
 use crate::oracle::report::{Kind, Violation};
 
-/// Returns the violations, and how many handlings only a loss explains.
-pub(super) fn duplicates(history: &History<'_>) -> (Vec<Violation>, usize) {
+/// How many handlings beyond the first each kind of cause explains.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Causes {
+    pub(super) tries: usize,
+    pub(super) logged: usize,
+    pub(super) ends: usize,
+    pub(super) losses: usize,
+}
+
+impl Causes {
+    /// Takes one of what `known` has and this has not yet used. A loss is not among them.
+    fn spend(&mut self, known: &Self) -> bool {
+        let kinds = [
+            (&mut self.tries, known.tries),
+            (&mut self.logged, known.logged),
+            (&mut self.ends, known.ends),
+        ];
+        let unused = kinds.into_iter().find(|(spent, known)| **spent < *known);
+        unused.map(|(spent, _)| *spent += 1).is_some()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.tries += other.tries;
+        self.logged += other.logged;
+        self.ends += other.ends;
+        self.losses += other.losses;
+    }
+}
+
+/// Returns the violations, and what explains the handlings that are none.
+pub(super) fn duplicates(history: &History<'_>) -> (Vec<Violation>, Causes) {
     let mut losses = Losses::new(history);
     let mut unexplained: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut after_losses = 0;
     // In the order of events, so that an early loss is not used up by what came late.
-    let mut spent: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut spent: BTreeMap<&str, Causes> = BTreeMap::new();
     for (index, handling) in history.handlings.iter().enumerate() {
         let story = &history.stories[handling.id];
         if story.handlings.first() == Some(&index) {
             continue;
         }
         let spent = spent.entry(handling.id).or_default();
-        if *spent < own_causes(history, story, handling) {
-            *spent += 1;
-        } else if losses.explain(story, handling) {
-            after_losses += 1;
+        if spent.spend(&own_causes(history, story, handling)) {
+            continue;
+        }
+        if losses.explain(story, handling) {
+            spent.losses += 1;
         } else {
             *unexplained.entry(handling.id).or_default() += 1;
         }
@@ -42,11 +71,13 @@ pub(super) fn duplicates(history: &History<'_>) -> (Vec<Violation>, usize) {
         let what = format!("handled {times} times, {count} of them without a cause");
         Violation::new(Kind::Duplicate, [id], what)
     };
-    (unexplained.into_iter().map(violation).collect(), after_losses)
+    let mut all = Causes::default();
+    spent.values().for_each(|spent| all.add(spent));
+    (unexplained.into_iter().map(violation).collect(), all)
 }
 
 /// How many handlings beyond the first the story explains by itself when `handling` begins.
-fn own_causes(history: &History<'_>, story: &Story<'_>, handling: &Handling<'_>) -> usize {
+fn own_causes(history: &History<'_>, story: &Story<'_>, handling: &Handling<'_>) -> Causes {
     let tries = story.tries.iter().filter(|at| **at < handling.began).count();
     let handlings = story.handlings.iter().map(|index| &history.handlings[*index]);
     let ends: Vec<(usize, End)> =
@@ -56,7 +87,12 @@ fn own_causes(history: &History<'_>, story: &Story<'_>, handling: &Handling<'_>)
     let buried = buried.filter(|_| !story.dead.is_empty()).map(|(at, _)| *at);
     let again =
         |(at, end): &&(usize, End)| *at < handling.began && !end.is_final() && buried != Some(*at);
-    tries.saturating_sub(1) + story.causes + ends.iter().filter(again).count()
+    Causes {
+        tries: tries.saturating_sub(1),
+        logged: story.causes,
+        ends: ends.iter().filter(again).count(),
+        losses: 0,
+    }
 }
 
 /// The losses, with what each has explained.

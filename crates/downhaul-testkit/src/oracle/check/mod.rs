@@ -6,6 +6,7 @@ mod history;
 mod limits;
 mod order;
 
+use self::again::Causes;
 use self::history::History;
 use super::promises::Promises;
 use super::record::{Answer, Record};
@@ -32,21 +33,22 @@ use super::report::{Report, Summary};
 /// ```
 pub fn check(records: &[Record], promises: &Promises) -> Report {
     let history = History::new(records);
-    let (mut violations, after_losses) = again::duplicates(&history);
+    let (mut violations, causes) = again::duplicates(&history);
     violations.extend(fate::check(&history));
     violations.extend(limits::check(&history, promises));
     violations.extend(order::check(&history, promises));
     // By kind and, within a kind, in the order in which they were found.
     violations.sort_by_key(|violation| violation.kind);
-    Report { summary: summary(&history, after_losses), violations }
+    Report { summary: summary(&history, &causes), violations }
 }
 
-fn summary(history: &History<'_>, after_losses: usize) -> Summary {
+fn summary(history: &History<'_>, causes: &Causes) -> Summary {
     let stories = || history.stories.values();
     let confirmed = |story: &&history::Story<'_>| story.answers.contains(&Answer::Confirmed);
     Summary {
         published: stories().filter(|story| !story.tries.is_empty()).count(),
         confirmed: stories().filter(confirmed).count(),
+        tries: stories().map(|story| story.tries.len()).sum(),
         repeated: stories().filter(|story| story.tries.len() > 1).count(),
         recovered: stories()
             .filter(|story| !confirmed(story) && !story.tries.is_empty())
@@ -55,7 +57,10 @@ fn summary(history: &History<'_>, after_losses: usize) -> Summary {
         handled: stories().filter(|story| !story.handlings.is_empty()).count(),
         dead: stories().filter(|story| !story.dead.is_empty()).count(),
         again: stories().map(|story| story.handlings.len().saturating_sub(1)).sum(),
-        after_losses,
+        after_tries: causes.tries,
+        after_causes: causes.logged,
+        after_ends: causes.ends,
+        after_losses: causes.losses,
     }
 }
 

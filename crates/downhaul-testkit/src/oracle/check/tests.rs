@@ -214,6 +214,20 @@ fn a_cause_that_was_logged_for_a_message_explains_one_handling_of_it() {
 }
 
 #[test]
+fn the_summary_says_of_each_handling_again_what_explains_it() {
+    let released = |story: Story, n| story.handled(n, "a/0", End::Released);
+    let again = |story: Story, n| story.handled(n, "a/0", End::Acked);
+    let story = (0..4).fold(Story::default().confirmed("a/0"), released);
+    let story = (4..7).fold((0..3).fold(again(story, 10), |story, _| story.tried("a/0")), again);
+    let logged = Cause::Released { id: "a/0".to_owned() };
+    let story = (7..9).fold(story.because(logged.clone()).because(logged), again);
+    let summary = again(story.link_lost(1), 9).report().summary;
+    assert_eq!((summary.published, summary.tries, summary.again), (1, 4, 10));
+    let causes = [summary.after_ends, summary.after_tries, summary.after_causes];
+    assert_eq!((causes, summary.after_losses), ([4, 3, 2], 1));
+}
+
+#[test]
 fn a_lost_link_explains_as_many_messages_as_were_unsettled_and_each_once() {
     let story = || {
         let handled = |story: Story, n: u64| {
