@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod broker;
+mod chaos;
 mod ci;
 mod deny;
 mod docs;
@@ -36,6 +37,7 @@ struct Cli {
 enum Command {
     Bench(bench::Bench),
     Broker(broker::Broker),
+    Chaos(chaos::Chaos),
     Ci(ci::Ci),
     Deny(deny::Deny),
     Docs(docs::Docs),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(bench) => bench.run(),
         Command::Broker(broker) => broker.run(),
+        Command::Chaos(chaos) => chaos.run(),
         Command::Ci(ci) => ci.run(),
         Command::Deny(deny) => deny.run(),
         Command::Docs(docs) => docs.run(),

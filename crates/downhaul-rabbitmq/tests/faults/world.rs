@@ -1,35 +1,26 @@
-//! What a run is made of: a private node behind a proxy, a consumer, publishers and an oracle.
+//! [`World`]: a private node behind a proxy, what happens to it, and what it says of itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{
-    Broker, Consumer, ConsumerHandle, Failure, Incoming, Link, Message, Outgoing, RetryPolicy,
-    Settlement, State, Subscription,
-};
-use downhaul_context::Context;
-use downhaul_rabbitmq::RabbitMq;
-use downhaul_testkit::oracle::{LinkWatch, Oracle};
+use downhaul_consumer::{Broker, ConsumerHandle, State};
+use downhaul_rabbitmq::{QueueType, RabbitMq};
+use downhaul_testkit::oracle::{Cause, LinkWatch, Oracle};
 use downhaul_testkit::proxy::{Cut, Proxy};
 use downhaul_testkit::rabbitmq::Node;
-use fastrand::Rng;
-use tokio::sync::watch;
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use crate::plan::Fault;
+use crate::round::{CROWD, Round, STOCK};
 
-const QUEUE: &str = "stock";
-/// The name of the handler in the log.
-const HANDLER: &str = "stock";
-const PUBLISHERS: u64 = 16;
-pub(crate) const CONCURRENCY: u16 = 8;
-pub(crate) const ATTEMPTS: u32 = 3;
-/// What the consumer takes from the broker at a time.
-const UNSETTLED: u32 = 2 * CONCURRENCY as u32;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How many settlements a node that is killed may not have written down: it does so a fraction of
+/// a second later.
+const UNWRITTEN: u32 = 512;
+/// As long as what was just parked is nobody's.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// Bounds everything that ought to happen: a test fails, it does not hang.
 pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
@@ -40,11 +31,9 @@ pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
 pub(crate) struct World {
     node: Node,
     proxy: Proxy,
-    pub(crate) oracle: Oracle,
-    broker: Arc<RabbitMq>,
-    consumer: ConsumerHandle,
-    _watch: LinkWatch,
-    ctx: Context,
+    /// With classic queues and with quorum queues.
+    brokers: [Arc<RabbitMq>; 2],
+    rounds: u32,
 }
 
 impl World {
@@ -54,45 +43,50 @@ impl World {
         let proxy = Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, node.port()))).unwrap();
         let url = format!("amqp://guest:guest@{}/%2f", proxy.address());
         let second = Duration::from_secs(1);
-        let broker = RabbitMq::new(&url).unwrap().heartbeat(second).connect_timeout(second);
-        let broker = Arc::new(broker);
-        let (ctx, oracle) = (Context::background(), oracle());
-        let short = Duration::from_millis(5);
-        let consumer = Consumer::new(Subscription::new(QUEUE), oracle.observe(HANDLER, handle))
-            .concurrency(CONCURRENCY)
-            .ordered()
-            .retry(RetryPolicy::default().attempts(ATTEMPTS).backoff(short, short))
-            .spawn(&ctx, Arc::clone(&broker) as _);
-        assert_eq!(soon("the consumer runs", consumer.settled()).await, State::Running);
-        // Those that dead letters go by as well.
-        let watch = oracle.watch_links(HANDLER, &proxy, UNSETTLED);
-        Self { node, proxy, oracle, broker, consumer, _watch: watch, ctx }
+        let brokers = [QueueType::Classic, QueueType::Quorum].map(|queue_type| {
+            let broker = RabbitMq::new(&url).unwrap().queue_type(queue_type);
+            Arc::new(broker.heartbeat(second).connect_timeout(second))
+        });
+        Self { node, proxy, brokers, rounds: 0 }
     }
 
-    /// Publishes with a task a key, each message when the one before is known, until told to stop.
-    pub(crate) fn publish(&self, rng: &mut Rng, stop: &watch::Receiver<bool>) -> JoinSet<()> {
-        let publisher = self.oracle.publisher(Arc::clone(&self.broker) as _);
-        let mut publishing = JoinSet::new();
-        for number in 0..PUBLISHERS {
-            let (oracle, publisher, ctx) =
-                (self.oracle.clone(), publisher.clone(), self.ctx.clone());
-            let (stop, mut rng) = (stop.clone(), rng.fork());
-            publishing.spawn(async move {
-                let key = format!("key-{number}");
-                while !*stop.borrow() {
-                    let message = oracle.message(&key, body(&mut rng));
-                    let outgoing = Outgoing::to_queue(QUEUE, message);
-                    oracle.publish_until_known(&publisher, &ctx, outgoing).await.unwrap();
-                    // tidy: a pace that the consumer can keep, for as long as the faults take
-                    sleep(Duration::from_millis(rng.u64(15..45))).await;
-                }
-            });
-        }
-        publishing
+    pub(crate) fn next_round(&mut self) -> u32 {
+        self.rounds += 1;
+        self.rounds
+    }
+
+    pub(crate) fn brokers(&self) -> [Arc<dyn Broker>; 2] {
+        self.brokers.clone().map(|broker| broker as Arc<dyn Broker>)
+    }
+
+    pub(crate) fn watch(&self, oracle: &Oracle, instance: &str, unsettled: u32) -> LinkWatch {
+        oracle.watch_links(instance, &self.proxy, unsettled)
+    }
+
+    /// How many have been made so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.proxy.counts().accepted
     }
 
     /// Makes a fault, lets it last, and heals it.
-    pub(crate) async fn suffer(&self, fault: Fault) {
+    pub(crate) async fn suffer(&mut self, round: &Round, fault: Fault) {
+        match fault {
+            Fault::Freeze(time) => {
+                self.node.pause();
+                last(time).await;
+                self.node.resume();
+            }
+            Fault::Kill(time) => self.kill(round, time).await,
+            Fault::Alarm(time) => self.run_short(round, time).await,
+            Fault::Close => drop(self.ctl(&["close_all_connections", "a test"]).unwrap()),
+            Fault::CloseOne(index) => self.close_one(index),
+            Fault::Pause(time) => pause(round, time).await,
+            Fault::Restart(index) => round.crowd[index % round.crowd.len()].restart(),
+            _ => self.break_links(fault).await,
+        }
+    }
+
+    async fn break_links(&self, fault: Fault) {
         let proxy = &self.proxy;
         match fault {
             Fault::Cut(how) => proxy.cut(how),
@@ -118,103 +112,119 @@ impl World {
                 proxy.cut(Cut::Reset);
                 last(time).await;
             }
-            Fault::Close => {
-                block_in_place(|| self.node.ctl(&["close_all_connections", "a test"])).unwrap();
-            }
+            other => unreachable!("{other:?} is not about links"),
         }
         proxy.heal();
     }
 
-    /// Waits until so much more is done that it cannot all have been under way before.
-    pub(crate) async fn makes_progress(&self, after: &str) {
-        let wanted = self.oracle.done() + 8 * u64::from(UNSETTLED);
-        let progress = tokio::time::timeout(PATIENCE, self.oracle.until_done(wanted)).await;
-        assert!(progress.is_ok(), "no progress after {after}: {}", self.state());
+    async fn kill(&mut self, round: &Round, time: Duration) {
+        for consumer in round.consumers() {
+            let instance = consumer.name().to_owned();
+            round.oracle.log(Cause::LinkLost { instance, unsettled: UNWRITTEN });
+        }
+        self.node.kill();
+        last(time).await;
+        let node = &mut self.node;
+        block_in_place(|| node.restart()).unwrap();
     }
 
-    /// What to look at when nothing moves.
-    fn state(&self) -> String {
-        let list = |what: &[&str]| block_in_place(|| self.node.ctl(what)).unwrap_or_default();
-        let queues = ["list_queues", "name", "messages_ready", "messages_unacknowledged"];
-        let connections = ["list_connections", "name", "state", "channels"];
-        [
-            format!("{} done, {} in flight", self.oracle.done(), self.consumer.in_flight().len()),
-            format!("{:?}, {:?}", self.consumer.tally(), self.consumer.status()),
-            format!("{:?}", self.proxy.counts()),
-            list(&queues),
-            list(&connections),
-        ]
-        .join("\n")
+    /// Publishes wait, and consumers finish what there is.
+    async fn run_short(&self, round: &Round, time: Duration) {
+        let alarm = "{{resource_limit, memory, node()}, []}";
+        self.ctl(&["eval", &format!("rabbit_alarm:set_alarm({alarm}).")]).unwrap();
+        let consumers: Vec<_> = round.consumers().collect();
+        soon("consumers go on", self.drained(&consumers, &[STOCK, CROWD])).await;
+        last(time).await;
+        let clear = "rabbit_alarm:clear_alarm({resource_limit, memory, node()}).";
+        self.ctl(&["eval", clear]).unwrap();
     }
 
-    /// Waits until the queue is empty and ends the consumer, then finds the dead letters.
-    pub(crate) async fn drain(&self) {
-        let mut status = self.consumer.watch();
-        let up = status.wait_for(|status| matches!(status.link, Link::Up));
-        drop(soon("the link is up", up).await.unwrap());
-        soon("the queue is drained", self.is_empty(QUEUE, 1)).await;
-        self.consumer.drain();
-        assert_eq!(soon("the consumer stops", self.consumer.settled()).await, State::Stopped);
-
-        let queue = Subscription::new(QUEUE).dead_letter_queue();
-        let letters = Consumer::new(Subscription::new(queue.clone()), self.oracle.bury());
-        let straight = Arc::new(RabbitMq::new(&self.node.url()).unwrap());
-        let letters = letters.spawn(&self.ctx, Arc::clone(&straight) as _);
-        soon("the dead letters are drained", self.is_empty(&queue, 1)).await;
-        letters.drain();
-        soon("their consumer stops", letters.settled()).await;
-        soon("closing", straight.close(&self.ctx)).await;
-        soon("closing", self.broker.close(&self.ctx)).await;
+    /// One that lives when it is chosen: it may be gone a moment later.
+    fn close_one(&self, index: usize) {
+        let list = self.ctl(&["list_connections", "pid"]).unwrap();
+        let pids: Vec<_> = list.lines().filter(|line| line.starts_with('<')).collect();
+        if !pids.is_empty() {
+            let _ = self.ctl(&["close_connection", pids[index % pids.len()], "a test"]);
+        }
     }
 
-    /// Waits until a queue has no messages, neither ready nor unsettled, and so many consumers.
-    async fn is_empty(&self, queue: &str, consumers: u32) {
-        let wanted = format!("{queue}\t0\t{consumers}");
+    fn ctl(&self, arguments: &[&str]) -> Result<String, downhaul_testkit::rabbitmq::NodeError> {
+        block_in_place(|| self.node.ctl(arguments))
+    }
+
+    /// Waits until queues are empty and their consumers have nothing in hand, and stay so.
+    pub(crate) async fn drained(&self, consumers: &[&ConsumerHandle], queues: &[&str]) {
+        let at_rest = || {
+            let idle = |consumer: &&ConsumerHandle| {
+                let now = consumer.snapshot();
+                now.in_flight.is_empty() && now.buffered == 0 && now.waiting == 0
+            };
+            self.ready(queues) == Some(0) && consumers.iter().all(idle)
+        };
         loop {
-            let list = ["list_queues", "name", "messages", "consumers"];
-            let list = block_in_place(|| self.node.ctl(&list)).unwrap();
-            if list.lines().any(|line| line == wanted) {
-                return;
+            if at_rest() {
+                let all = consumers.iter().map(|consumer| consumer.idle_for(QUIET));
+                futures_util::future::join_all(all).await;
+                if at_rest() {
+                    return;
+                }
             }
             // So that whoever bounds this gets a turn: asking takes half a second.
             tokio::task::yield_now().await;
         }
     }
+
+    /// How many messages wait in queues and on their way back to them, as the queues themselves say
+    /// it: listings of quorum queues are seconds old.
+    fn ready(&self, queues: &[&str]) -> Option<u64> {
+        let names: Vec<_> = queues.iter().map(|queue| format!("\"{queue}\"")).collect();
+        let ask = format!(
+            "Ready = fun(Q) -> {{ok, Count, _}} = rabbit_amqqueue:stat(Q), Count end, \
+             Name = fun(Q) -> binary_to_list(element(4, amqqueue:get_name(Q))) end, \
+             Ours = fun(Q) -> [] =/= [N || N <- [{}], Name(Q) =:= N orelse \
+             lists:prefix(N ++ \".retry.\", Name(Q))] end, \
+             lists:sum([Ready(Q) || Q <- rabbit_amqqueue:list(), Ours(Q)]).",
+            names.join(", ")
+        );
+        self.ctl(&["eval", &ask]).ok()?.trim().parse().ok()
+    }
+
+    /// Each queue has its consumers, each with its prefetch, and no more of them.
+    pub(crate) fn has_consumers(&self, round: &Round) {
+        let mut wanted: Vec<_> = round.crowd.iter().map(|one| line(CROWD, one)).collect();
+        wanted.push(line(STOCK, &round.stock));
+        let list = self.ctl(&["list_consumers", "queue_name", "prefetch_count"]).unwrap();
+        let mut found: Vec<_> =
+            list.lines().filter(|line| !line.starts_with("queue_name")).collect();
+        wanted.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, wanted, "after {} connections", self.connections());
+    }
+
+    /// What to look at when nothing moves.
+    pub(crate) fn state(&self) -> String {
+        let list = |what: &[&str]| self.ctl(what).unwrap_or_else(|error| error.to_string());
+        let queues = ["list_queues", "name", "messages_ready", "messages_unacknowledged"];
+        let connections = ["list_connections", "name", "state", "channels"];
+        [format!("{:?}", self.proxy.counts()), list(&queues), list(&connections)].join("\n")
+    }
 }
 
-/// With its log in a file where one is named.
-fn oracle() -> Oracle {
-    let path = std::env::var_os("DOWNHAUL_FAULTS_LOG");
-    path.map_or_else(Oracle::new, |path| Oracle::at(path).unwrap())
+fn line(queue: &str, consumer: &ConsumerHandle) -> String {
+    format!("{queue}\t{}", consumer.settings().prefetch())
+}
+
+async fn pause(round: &Round, time: Duration) {
+    round.consumers().for_each(ConsumerHandle::pause);
+    for consumer in round.consumers() {
+        assert_eq!(soon("a consumer pauses", consumer.settled()).await, State::Paused);
+    }
+    last(time).await;
+    round.consumers().for_each(ConsumerHandle::resume);
 }
 
 /// While a fault lasts.
 async fn last(time: Duration) {
     // tidy: heartbeats are on the system's clock, so a fault that outlasts them is as well
     sleep(time).await;
-}
-
-/// Mostly small, some larger than what fits into a segment, few larger than a buffer.
-fn body(rng: &mut Rng) -> String {
-    let length = match rng.u8(..20) {
-        0 => 50_000,
-        1..5 => 5_000,
-        _ => 100,
-    };
-    "x".repeat(rng.usize(..length))
-}
-
-/// Takes a while and then does to a message what its number says.
-async fn handle(_ctx: Context, message: Incoming<Message>) -> Result<Settlement, Failure> {
-    let number: u64 = message.id().rsplit('/').next().unwrap_or_default().parse()?;
-    // tidy: work that faults find under way
-    sleep(Duration::from_millis(5 + number % 7)).await;
-    match number % 20 {
-        1 if message.attempt() < ATTEMPTS => Err(std::io::Error::other("not yet"))?,
-        2 => Err(Failure::permanent("never")),
-        3 => Ok(Settlement::DeadLetter { reason: "unwanted".to_owned() }),
-        4 => Ok(Settlement::Drop { reason: "worthless".to_owned() }),
-        5 if message.redeliveries() == 0 => Ok(Settlement::Release),
-        _ => Ok(Settlement::Ack),
-    }
 }

@@ -1,0 +1,59 @@
+//! [`Pulse`]: that a queue is being worked off, and the longest time in which it was not.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    beats: watch::Sender<u64>,
+    rest: Mutex<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    last: Instant,
+    longest: Duration,
+    redelivered: u64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        let rest = Rest { last: Instant::now(), longest: Duration::ZERO, redelivered: 0 };
+        Self { beats: watch::Sender::default(), rest: Mutex::new(rest) }
+    }
+}
+
+impl Pulse {
+    /// A message was handled.
+    pub(crate) fn beat(&self, redelivered: bool) {
+        let mut rest = self.rest();
+        rest.longest = rest.longest.max(rest.last.elapsed());
+        rest.last = Instant::now();
+        rest.redelivered += u64::from(redelivered);
+        drop(rest);
+        self.beats.send_modify(|beats| *beats += 1);
+    }
+
+    /// Waits for so many more. Cancel safe.
+    pub(crate) async fn more(&self, count: u64) {
+        let wanted = *self.beats.borrow() + count;
+        // The sender is ours, so that the channel never closes.
+        let _ = self.beats.subscribe().wait_for(|beats| *beats >= wanted).await;
+    }
+
+    /// The longest time without a beat so far.
+    pub(crate) fn longest_rest(&self) -> Duration {
+        self.rest().longest
+    }
+
+    pub(crate) fn redelivered(&self) -> u64 {
+        self.rest().redelivered
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

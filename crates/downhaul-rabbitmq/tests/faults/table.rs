@@ -1,0 +1,84 @@
+//! [`Table`]: what a run was and what came of it, to be read by people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use downhaul_testkit::oracle::{Report, Summary};
+
+use crate::plan::Fault;
+
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) took: Duration,
+    pub(crate) reconnects: u64,
+    pub(crate) redelivered: u64,
+    pub(crate) longest_outage: Duration,
+    faults: BTreeMap<String, usize>,
+    rounds: Vec<Summary>,
+    violations: usize,
+}
+
+impl Table {
+    pub(crate) fn count(&mut self, fault: Fault) {
+        *self.faults.entry(fault.kind()).or_default() += 1;
+    }
+
+    pub(crate) fn add(&mut self, report: &Report) {
+        self.rounds.push(report.summary);
+        self.violations += report.violations.len();
+    }
+
+    pub(crate) fn outage(&mut self, time: Duration) {
+        self.longest_outage = self.longest_outage.max(time);
+    }
+
+    /// A run that met nothing has not failed, and is no proof.
+    pub(crate) fn assert_proves_something(&self) {
+        let sum = |part: fn(&Summary) -> usize| self.sum(part);
+        let enough = sum(|all| all.confirmed) > 1_000 && sum(|all| all.dead) > 50;
+        assert!(enough, "too little to prove anything: {self}");
+        let met = sum(|all| all.repeated) > 0 && sum(|all| all.after_losses) > 0;
+        assert!(met, "the faults met nothing: {self}");
+    }
+
+    fn sum(&self, part: fn(&Summary) -> usize) -> usize {
+        self.rounds.iter().map(part).sum()
+    }
+
+    fn faults(&self) -> String {
+        let counts = self.faults.iter().map(|(kind, count)| format!("{kind} {count}"));
+        let all: usize = self.faults.values().sum();
+        format!("{all}: {}", counts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sum = |part: fn(&Summary) -> usize| self.sum(part);
+        let rows: [(&str, String); 11] = [
+            ("time", format!("{:.1?} in {} rounds", self.took, self.rounds.len())),
+            ("faults", self.faults()),
+            ("published", sum(|all| all.published).to_string()),
+            ("confirmed", sum(|all| all.confirmed).to_string()),
+            ("unknown, tried again", sum(|all| all.tries - all.published).to_string()),
+            ("handled", sum(|all| all.handled).to_string()),
+            ("dead letters", sum(|all| all.dead).to_string()),
+            ("redelivered", self.redelivered.to_string()),
+            (
+                "handled again",
+                format!(
+                    "{}: {} as their handler wished, {} published again, {} after a loss",
+                    sum(|all| all.again),
+                    sum(|all| all.after_ends),
+                    sum(|all| all.after_tries),
+                    sum(|all| all.after_losses)
+                ),
+            ),
+            ("connections made anew", self.reconnects.to_string()),
+            ("longest outage", format!("{:.1?}", self.longest_outage)),
+        ];
+        rows.iter().try_for_each(|(name, value)| writeln!(f, "{name:>22}  {value}"))?;
+        write!(f, "{:>22}  {}", "broken promises", self.violations)
+    }
+}
