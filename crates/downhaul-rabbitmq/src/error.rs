@@ -68,6 +68,28 @@ pub(crate) fn lost(what: &str, error: &Error) -> BrokerError {
     caused(BrokerErrorKind::Unreachable, format!("{what} was lost"), error)
 }
 
+/// A consumer is over, by this word of the broker's. As with [`lost`], it is opened again, also if
+/// it was to blame: the messages that were held too long are delivered again.
+pub(crate) fn consuming_ended(queue: &ShortString, error: &Error) -> BrokerError {
+    let what = format!("the consumer of queue `{queue}`");
+    if !held_too_long(error) {
+        return lost(&what, error);
+    }
+    let words = format!(
+        "{what} was closed by RabbitMQ: a handler held a message longer than the broker's consumer \
+         timeout; give the handler a shorter timeout, the consumer a smaller prefetch, or raise \
+         `consumer_timeout` at the broker"
+    );
+    caused(BrokerErrorKind::Unreachable, words, error)
+}
+
+/// Of RabbitMQ's "delivery acknowledgement on channel 1 timed out. Timeout value used: …".
+fn held_too_long(error: &Error) -> bool {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
+    let words = error.get_message().as_str();
+    error.get_id() == 406 && words.contains("acknowledgement") && words.contains("timed out")
+}
+
 /// As [`lost`], where lapin gives no reason.
 pub(crate) fn gone(words: impl Into<String>) -> BrokerError {
     BrokerError::new(BrokerErrorKind::Unreachable, words)

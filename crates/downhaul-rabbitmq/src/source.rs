@@ -1,6 +1,7 @@
 //! [`RabbitSource`]: one channel that consumes one queue.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_consumer::{
@@ -14,9 +15,10 @@ use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
 };
 use lapin::types::{FieldTable, ShortString};
+use tokio::time::timeout;
 
 use crate::declare;
-use crate::error::{cannot, gave_up, gone, lost, short};
+use crate::error::{cannot, consuming_ended, gave_up, gone, lost, short};
 use crate::letter;
 use crate::link::Line;
 use crate::options::Options;
@@ -24,6 +26,9 @@ use crate::unsettled::{Frame, Unsettled};
 
 /// What an item of lapin's stream is.
 type Item = Option<lapin::Result<lapin::message::Delivery>>;
+
+/// How long to wait for the reason of an end that is seen already.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 
 pub(crate) struct RabbitSource {
     line: Line,
@@ -114,28 +119,47 @@ impl RabbitSource {
     /// Waits for a delivery where one may come, and for the end of the line everywhere.
     async fn wait(&mut self) -> Result<(), BrokerError> {
         let has_room = self.has_room();
-        let Some(consumer) = self.consumer.as_mut().filter(|_| has_room) else {
-            return Err(self.line.broken().await);
+        let error = match self.consumer.as_mut().filter(|_| has_room) {
+            None => self.line.broken().await,
+            Some(consumer) => tokio::select! {
+                biased;
+                item = consumer.next() => {
+                    let delivery = self.received(item)?;
+                    self.arrived.push_back(delivery);
+                    return Ok(());
+                }
+                error = self.line.broken() => error,
+            },
         };
-        let item = tokio::select! {
-            biased;
-            item = consumer.next() => item,
-            error = self.line.broken() => return Err(error),
-        };
-        let delivery = self.received(item)?;
-        self.arrived.push_back(delivery);
-        Ok(())
+        Err(self.last_words().await.unwrap_or(error))
     }
 
     fn received(&self, item: Item) -> Result<lapin::message::Delivery, BrokerError> {
-        let what = || format!("the consumer of queue `{}`", self.queue);
         match item {
             Some(Ok(delivery)) => Ok(delivery),
-            Some(Err(error)) => Err(lost(&what(), &error)),
+            Some(Err(error)) => Err(consuming_ended(&self.queue, &error)),
             None => Err(self.line.check().err().unwrap_or_else(|| {
-                gone(format!("{} was cancelled: the queue was deleted or moved", what()))
+                let queue = &self.queue;
+                let words = "was cancelled: the queue was deleted or moved";
+                gone(format!("the consumer of queue `{queue}` {words}"))
             })),
         }
+    }
+
+    /// Why the line ended, where the broker has said so. It stands behind the deliveries that
+    /// nobody has read, and comes a moment after the line is seen to be dead.
+    async fn last_words(&mut self) -> Option<BrokerError> {
+        self.line.check().err()?;
+        let consumer = self.consumer.as_mut()?;
+        let words = async {
+            while let Some(item) = consumer.next().await {
+                if let Err(error) = item {
+                    return Some(consuming_ended(&self.queue, &error));
+                }
+            }
+            None
+        };
+        timeout(LAST_WORDS, words).await.ok().flatten()
     }
 
     /// Also while the intake is closed, for what had arrived before.
@@ -185,7 +209,10 @@ impl Source for RabbitSource {
             let written = self.write_all(&frames).await;
             written.map_err(|error| lost("the channel of the deliveries", &error))
         };
-        self.line.answer(writing).await?;
+        let written = self.line.answer(writing).await;
+        if let Err(error) = written {
+            return Err(self.last_words().await.unwrap_or(error));
+        }
         Ok(Settled::written().but_lost(too_late))
     }
 

@@ -8,6 +8,7 @@ mod delay;
 #[cfg(feature = "tls")]
 mod encrypted;
 mod failure;
+mod held;
 mod message;
 mod opening;
 mod publish;

@@ -1,0 +1,137 @@
+//! Messages that are held longer than the broker's consumer timeout.
+
+use std::sync::Arc;
+
+use downhaul_consumer::{
+    Broker, BrokerErrorKind, Consumer, ConsumerHandle, Incoming, Message, Source, State,
+    Subscription, Verdict,
+};
+use downhaul_context::Context;
+use downhaul_rabbitmq::RabbitMq;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::support::{
+    OwnNode, all, broker_at, fill, own_node, sink, soon, source, subscription, take, texts,
+};
+
+/// A node that has no patience: by default it has half an hour, and looks once a minute.
+fn impatient() -> OwnNode {
+    let own = own_node();
+    let settings = "application:set_env(rabbit, consumer_timeout, 700), \
+                    application:set_env(rabbit, channel_tick_interval, 100).";
+    own.node.ctl(&["eval", settings]).unwrap();
+    own
+}
+
+/// A source that has taken one message.
+async fn holding(broker: &RabbitMq, subscription: &Subscription) -> Box<dyn Source> {
+    let mut source = source(broker, subscription).await;
+    fill(&*sink(broker).await, subscription.queue(), ["held".to_owned()]).await;
+    take(&mut *source, 1).await;
+    source
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_whose_message_is_held_too_long_ends_with_advice_and_its_siblings_go_on() {
+    let own = impatient();
+    let broker = broker_at(&own.node.url());
+    let (sibling, roomy) = (subscription("sibling"), subscription("roomy"));
+    let full = subscription("full").with_prefetch(1);
+    let mut sibling_source = source(&broker, &sibling).await;
+    let sources = tokio::join!(holding(&broker, &roomy), holding(&broker, &full));
+    for (subscription, mut held) in [(&roomy, sources.0), (&full, sources.1)] {
+        let error = soon("the end", held.next(&mut Vec::new())).await.unwrap_err();
+        assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "it is opened again");
+        let words = error.chain();
+        for part in [subscription.queue(), "a handler held a message longer", "`consumer_timeout`"]
+        {
+            assert!(words.contains(part), "{words}");
+        }
+        assert!(words.contains("700"), "what the broker says: {words}");
+    }
+    fill(&*sink(&broker).await, sibling.queue(), ["prompt".to_owned()]).await;
+    let deliveries = take(&mut *sibling_source, 1).await;
+    sibling_source.settle(&all(&deliveries, Verdict::Ack)).await.unwrap();
+    let mut again = source(&broker, &full).await;
+    assert_eq!(texts(&take(&mut *again, 1).await), ["held"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verdict_that_comes_after_the_consumer_timeout_says_so() {
+    let own = impatient();
+    let broker = broker_at(&own.node.url());
+    let subscription = subscription("late");
+    let mut source = source(&broker, &subscription).await;
+    fill(&*sink(&broker).await, subscription.queue(), ["held".to_owned()]).await;
+    let deliveries = take(&mut *source, 1).await;
+    let verdict = all(&deliveries, Verdict::Ack);
+    // Nobody reads from the source meanwhile, as when an engine is busy.
+    let is_gone = || {
+        let list = own.node.ctl(&["list_consumers", "queue_name"]).unwrap();
+        !list.contains(subscription.queue())
+    };
+    while !is_gone() {}
+    let error = soon("the answer", source.settle(&verdict)).await.unwrap_err();
+    assert!(error.chain().contains("a handler held a message longer"), "{}", error.chain());
+}
+
+/// A consumer that tells of each message that it begins, and holds one as long as the gate is shut.
+async fn consumer(
+    broker: &Arc<RabbitMq>,
+    subscription: Subscription,
+    gate: &Arc<Semaphore>,
+) -> (ConsumerHandle, mpsc::UnboundedReceiver<()>) {
+    let ((tell, told), gate) = (mpsc::unbounded_channel(), Arc::clone(gate));
+    let handle = move |_ctx: Context, message: Incoming<Message>| {
+        let (tell, gate) = (tell.clone(), Arc::clone(&gate));
+        async move {
+            tell.send(()).unwrap();
+            if message.redeliveries() == 0 && message.id() == "held" {
+                drop(gate.acquire().await.unwrap());
+            }
+        }
+    };
+    let consumer = Consumer::new(subscription, handle);
+    let consumer = consumer.spawn(&Context::background(), Arc::clone(broker) as _);
+    assert_eq!(soon("the consumer runs", consumer.settled()).await, State::Running);
+    (consumer, told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_holds_a_message_too_long_gets_it_again_and_its_siblings_keep_their_channel()
+ {
+    let own = impatient();
+    let broker = Arc::new(broker_at(&own.node.url()));
+    let (slow, quick) = (subscription("slow"), subscription("quick"));
+    let gate = Arc::new(Semaphore::new(0));
+    let (slow_consumer, mut slow_told) = consumer(&broker, slow.clone(), &gate).await;
+    let (_quick_consumer, mut quick_told) = consumer(&broker, quick.clone(), &gate).await;
+    let tags = |queue: &str| {
+        let list = own.node.ctl(&["list_consumers", "queue_name", "consumer_tag"]).unwrap();
+        let lines = list.lines().filter(|line| line.starts_with(queue));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = [tags(slow.queue()), tags(quick.queue())];
+    let sink = sink(&*broker as &dyn Broker).await;
+    for (subscription, id) in [(&slow, "held"), (&quick, "prompt")] {
+        let message = Message::new("").with_id(id);
+        let outgoing = downhaul_consumer::Outgoing::to_queue(subscription.queue(), message);
+        crate::support::publish(&*sink, &outgoing).await;
+    }
+    soon("the message comes", slow_told.recv()).await.unwrap();
+    soon("it comes again", slow_told.recv()).await.unwrap();
+    soon("the other is handled", quick_told.recv()).await.unwrap();
+    gate.add_permits(1);
+    let settled = || slow_consumer.tally().acked + slow_consumer.tally().lost;
+    let both = async {
+        while settled() < 2 {
+            tokio::task::yield_now().await
+        }
+    };
+    soon("both are settled", both).await;
+    assert_eq!(slow_consumer.tally().lost, 1, "the late verdict reached nobody");
+    assert_eq!(slow_consumer.status().state, State::Running);
+    let after = [tags(slow.queue()), tags(quick.queue())];
+    assert!(after[0].len() == 1 && after[0] != before[0], "a new generation: {after:?}");
+    assert_eq!(after[1], before[1], "the sibling is the same");
+}
