@@ -1,7 +1,7 @@
 //! `cargo xtask chaos`: everything that happens to a broker and its clients, for as long as you
 //! like.
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
 use crate::broker;
 use crate::failure::Failure;
@@ -17,7 +17,8 @@ use crate::tally::Tally;
 pub(crate) struct Chaos {
     broker: Kind,
     /// How long. The last round is finished.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = value_parser!(u64).range(1..))]
     minutes: u64,
     /// Which faults come, and in which order, follows from it; another one each time without it.
     #[arg(long, value_name = "S")]

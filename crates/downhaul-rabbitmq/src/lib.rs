@@ -95,7 +95,7 @@
 //!     would lose messages is said (`what_is_lost_is_said_and_what_is_safe_is_not`).
 //! 14. A message that is held longer than the broker's consumer timeout costs its own consumer its
 //!     channel, and no other
-//!     (`a_consumer_that_holds_a_message_too_long_gets_it_again_and_its_siblings_keep_their_channel`);
+//!     (`a_message_that_is_held_too_long_comes_again_and_costs_no_sibling_its_channel`);
 //!     the error says what to change
 //!     (`a_source_whose_message_is_held_too_long_ends_with_advice_and_its_siblings_go_on`,
 //!     `a_verdict_that_comes_after_the_consumer_timeout_says_so`).

@@ -98,8 +98,7 @@ async fn consumer(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_holds_a_message_too_long_gets_it_again_and_its_siblings_keep_their_channel()
- {
+async fn a_message_that_is_held_too_long_comes_again_and_costs_no_sibling_its_channel() {
     let own = impatient();
     let broker = Arc::new(broker_at(&own.node.url()));
     let (slow, quick) = (subscription("slow"), subscription("quick"));

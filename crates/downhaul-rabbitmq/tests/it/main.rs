@@ -9,6 +9,8 @@ mod delay;
 mod encrypted;
 mod failure;
 mod held;
+mod letters;
+mod links;
 mod message;
 mod opening;
 mod publish;

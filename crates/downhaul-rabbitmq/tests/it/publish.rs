@@ -54,8 +54,8 @@ async fn what_no_queue_takes_comes_back_to_its_own_publisher() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_receipts_resolve_and_the_queue_keeps_the_order() {
-    const COUNT: usize = 10_000;
+async fn a_hundred_thousand_receipts_resolve_and_the_queue_keeps_the_order() {
+    const COUNT: usize = 100_000;
     let (broker, subscription) = (shared_broker(), subscription("many"));
     let mut source = source(&broker, &subscription).await;
     source.set_prefetch(0).await.unwrap();
@@ -75,7 +75,7 @@ async fn ten_thousand_receipts_resolve_and_the_queue_keeps_the_order() {
         assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
     }
     println!("published {COUNT} in {:?}", begun.elapsed());
-    assert_eq!(Foreigner::at(&shared()).await.look(subscription.queue()).await.0, 10_000);
+    assert_eq!(Foreigner::at(&shared()).await.look(subscription.queue()).await.0, 100_000);
 
     let begun = tokio::time::Instant::now();
     source.set_prefetch(16).await.unwrap();
