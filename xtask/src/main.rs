@@ -13,6 +13,7 @@ mod layers;
 mod load;
 mod loom;
 mod miri;
+mod pika;
 mod probe;
 mod run;
 mod soak;

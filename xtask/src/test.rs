@@ -9,13 +9,14 @@ use clap::Args;
 use crate::failure::Failure;
 use crate::run::{cargo, target};
 use crate::tally::Tally;
-use crate::{broker, kafka};
+use crate::{broker, kafka, pika};
 
 /// Runs all tests of the workspace, doc tests and tests on real brokers included.
 ///
 /// RabbitMQ and the brokers that speak Kafka's protocol are installed if they are missing, and each
 /// test binary starts private ones. With DOWNHAUL_AMQP_URL or DOWNHAUL_KAFKA_BROKERS set, that one
-/// is not installed, and tests that do not kill their broker use the one given.
+/// is not installed, and tests that do not kill their broker use the one given. So is pika, a client
+/// in Python, if it can be.
 #[derive(Args)]
 pub(crate) struct Test {
     /// Only tests whose name contains one of these. `kafka` and `rabbitmq` are all tests of the
@@ -47,6 +48,7 @@ impl Test {
             kafka::ensure(chosen)?;
         }
         kafka::ensure_client()?;
+        pika::ensure();
         let [rabbitmq, kafka] = ["rabbitmq-ledger", "kafka-ledger"].map(fresh_ledger);
         let mut tests = self.command();
         tests.env("DOWNHAUL_RABBITMQ_LEDGER", &rabbitmq).env("DOWNHAUL_KAFKA_LEDGER", &kafka);

@@ -25,3 +25,4 @@ pub mod proxy;
 pub mod rabbitmq;
 #[cfg(feature = "suite")]
 pub mod suite;
+mod tools;

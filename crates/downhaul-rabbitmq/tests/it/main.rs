@@ -8,6 +8,7 @@ mod delay;
 #[cfg(feature = "tls")]
 mod encrypted;
 mod failure;
+mod foreign;
 mod held;
 mod letters;
 mod links;

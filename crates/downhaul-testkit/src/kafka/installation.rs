@@ -1,9 +1,10 @@
 //! Where the programs are kept.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::kind::Kind;
 use crate::error::{NodeError, NodeErrorKind};
+use crate::tools;
 
 /// The folder of all brokers: `DOWNHAUL_KAFKA_HOME` if that is set, else `tools/kafka` where cargo
 /// builds. In it, `tansu-0.1.2/bin/tansu` is the program of [`Kind::Tansu`], and so on.
@@ -11,11 +12,7 @@ pub fn home() -> PathBuf {
     if let Some(home) = std::env::var_os("DOWNHAUL_KAFKA_HOME") {
         return PathBuf::from(home);
     }
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = own.ancestors().nth(2).unwrap_or(own);
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    root.join(target).join("tools/kafka")
+    tools::folder().join("kafka")
 }
 
 pub(super) fn find(kind: Kind) -> Result<PathBuf, NodeError> {

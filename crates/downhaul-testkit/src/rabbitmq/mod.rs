@@ -6,6 +6,7 @@
 mod detached;
 mod installation;
 mod node;
+mod pika;
 mod ports;
 mod shared;
 mod site;
@@ -13,6 +14,7 @@ mod site;
 pub use self::detached::Detached;
 pub use self::installation::is_installed;
 pub use self::node::Node;
+pub use self::pika::Pika;
 pub use self::shared::{shared, shared_ctl};
 pub use crate::error::{NodeError, NodeErrorKind};
 pub use crate::ports::unique;
