@@ -15,8 +15,8 @@ use crate::{broker, kafka, pika};
 ///
 /// RabbitMQ and the brokers that speak Kafka's protocol are installed if they are missing, and each
 /// test binary starts private ones. With DOWNHAUL_AMQP_URL or DOWNHAUL_KAFKA_BROKERS set, that one
-/// is not installed, and tests that do not kill their broker use the one given. So is pika, a client
-/// in Python, if it can be.
+/// is not installed, and tests that do not kill their broker use the one given. pika, a client in
+/// Python, is installed if it can be.
 #[derive(Args)]
 pub(crate) struct Test {
     /// Only tests whose name contains one of these. `kafka` and `rabbitmq` are all tests of the
