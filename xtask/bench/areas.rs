@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::case::Case;
-use crate::{consumer, context, http, kafka};
+use crate::{consumer, context, http, kafka, rabbitmq};
 
 /// What is to be measured.
 #[derive(Args)]
@@ -14,11 +14,12 @@ pub(crate) struct Areas {
 
 type Area = (&'static str, fn() -> Vec<Case>);
 
-const AREAS: [Area; 4] = [
+const AREAS: [Area; 5] = [
     ("consumer", consumer::cases),
     ("context", context::cases),
     ("http", http::cases),
     ("kafka", kafka::cases),
+    ("rabbitmq", rabbitmq::cases),
 ];
 
 impl Areas {
@@ -46,7 +47,7 @@ mod tests {
         assert!(areas("context").is_ok_and(|cases| !cases.is_empty()));
         assert_eq!(
             areas("contxt").unwrap_err(),
-            "no area `contxt`; there is consumer, context, http, kafka"
+            "no area `contxt`; there is consumer, context, http, kafka, rabbitmq"
         );
     }
 

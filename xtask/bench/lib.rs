@@ -15,6 +15,7 @@ mod lap;
 mod memory;
 mod peers;
 mod probe;
+mod rabbitmq;
 mod report;
 mod rounds;
 mod row;

@@ -34,6 +34,26 @@ pub(crate) const FUTURE_PRODUCER: Peer = Peer {
     tag: "FutureProducer",
     name: "rdkafka's FutureProducer with 10,000 messages under way, idempotent as ours",
 };
+pub(crate) const ACK_EACH: Peer = Peer {
+    tag: "ack each",
+    name: "a loop on lapin that awaits the acknowledgement of each message",
+};
+pub(crate) const ACK_MANY: Peer = Peer {
+    tag: "ack 100",
+    name: "a loop on lapin that acknowledges 100 messages at once and does not wait for it",
+};
+pub(crate) const CONFIRM_EACH: Peer =
+    Peer { tag: "in turn", name: "a loop on lapin that awaits the confirm of each message" };
+pub(crate) const CONFIRM_LATER: Peer = Peer {
+    tag: "pipelined",
+    name: "a loop on lapin with 1,000 publishes under way, each waiting for its confirm",
+};
+pub(crate) const RUSTSTREAM_HANDLER: Peer =
+    Peer { tag: "ruststream", name: "a handler of ruststream-lapin with 64 workers" };
+pub(crate) const RUSTSTREAM_PUBLISHER: Peer = Peer {
+    tag: "ruststream",
+    name: "ruststream-lapin's publisher with confirms, 1,000 publishes under way",
+};
 pub(crate) const SERIAL: Peer =
     Peer { tag: "serial", name: "a task for each partition, one message after the other" };
 pub(crate) const UNKEYED: Peer = Peer { tag: "no keys", name: "ours, in no order" };

@@ -13,7 +13,7 @@ use crate::run::{cargo, read, run, target};
 /// Measures ours against its peer and prints ratios; fails if one misses its target.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Only these areas (`context`, `consumer`, `http`, `kafka`); all without one.
+    /// Only these areas (`context`, `consumer`, `http`, `kafka`, `rabbitmq`); all without one.
     areas: Vec<String>,
     /// Also writes the rows to this file.
     #[arg(long, value_name = "FILE")]
@@ -23,8 +23,11 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         crate::kafka::ensure_client()?;
-        if self.areas.is_empty() || self.areas.iter().any(|area| area == "kafka") {
+        if self.includes("kafka") {
             crate::kafka::ensure_one(Kind::chosen())?;
+        }
+        if self.includes("rabbitmq") {
+            crate::broker::ensure_rabbitmq()?;
         }
         // By a program of its own: counting takes time.
         let counted = read(&mut self.program("bench-memory"))?;
@@ -36,6 +39,10 @@ impl Bench {
             bench.arg("--json").arg(std::path::absolute(file)?);
         }
         run(&mut bench)
+    }
+
+    fn includes(&self, area: &str) -> bool {
+        self.areas.is_empty() || self.areas.iter().any(|wanted| wanted == area)
     }
 
     fn program(&self, name: &str) -> Command {

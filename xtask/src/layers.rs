@@ -28,7 +28,8 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("downhaul-tests",    ANYTHING,                                    ANYTHING),
     ("downhaul-book",     ANYTHING,                                    ANYTHING),
     ("xtask",             &["downhaul-testkit", "downhaul-context",
-                            "downhaul-http", "downhaul-consumer", "downhaul-kafka"], &[]),
+                            "downhaul-http", "downhaul-consumer", "downhaul-kafka",
+                            "downhaul-rabbitmq"],                      &[]),
 ];
 
 /// An engine of others and the packages that may know it; `*` at the end of a name is any ending.
@@ -38,7 +39,8 @@ const ENGINES: &[(&str, &[&str], &[&str])] = &[
     // `cargo xtask bench` compares the server with hyper alone.
     ("hyper",                 &["downhaul-http", "xtask"], &["downhaul"]),
     ("hyper-util",            &["downhaul-http", "xtask"], &["downhaul"]),
-    ("lapin",                 &["downhaul-rabbitmq"], &["downhaul"]),
+    // `cargo xtask bench` compares the consumer with loops on lapin alone.
+    ("lapin",                 &["downhaul-rabbitmq", "xtask"], &["downhaul"]),
     // `cargo xtask bench` compares the consumer with a loop on rdkafka alone.
     ("rdkafka",               &["downhaul-kafka", "xtask"], &["downhaul"]),
     ("opentelemetry*",        &["downhaul"],          &[]),
