@@ -49,39 +49,47 @@ pub(super) struct Ledger<R> {
     held: HashMap<u64, (R, Fate)>,
     /// Returned, but not confirmed yet.
     early: HashSet<u64>,
+    /// The confirms of one call: whose, what it says, and whether another's message was with it.
+    confirms: Vec<(u64, Fate, bool)>,
 }
 
 impl<R> Ledger<R> {
     pub(super) fn new() -> Self {
-        Self { unanswered: HashMap::new(), held: HashMap::new(), early: HashSet::new() }
+        let (unanswered, held) = (HashMap::new(), HashMap::new());
+        Self { unanswered, held, early: HashSet::new(), confirms: Vec::new() }
     }
 
     pub(super) fn insert(&mut self, key: u64, who: R) {
         self.unanswered.insert(key, who);
     }
 
-    /// Takes answers in and returns what is final by them.
-    pub(super) fn settle(&mut self, answers: Vec<Answer>) -> Vec<(R, Fate)> {
-        let mut settled = Vec::new();
-        let mut confirms = Vec::with_capacity(answers.len());
+    /// Takes answers in and tells what is final by them.
+    pub(super) fn settle(
+        &mut self,
+        answers: impl IntoIterator<Item = Answer>,
+        mut tell: impl FnMut(R, Fate),
+    ) {
+        let mut confirms = std::mem::take(&mut self.confirms);
         for Answer { key, confirmed, carried } in answers {
             let fate = if confirmed { Fate::Confirmed } else { Fate::Nacked };
             let is_foreign = carried.as_ref().is_some_and(|returned| returned.key != key);
             confirms.push((key, fate, is_foreign));
-            settled.extend(carried.and_then(|returned| self.take_back(returned)));
+            if let Some((who, fate)) = carried.and_then(|returned| self.take_back(returned)) {
+                tell(who, fate);
+            }
         }
-        for (key, fate, is_foreign) in confirms {
+        for (key, fate, is_foreign) in confirms.drain(..) {
             self.early.remove(&key);
             match self.unanswered.remove(&key) {
                 Some(who) if is_foreign => drop(self.held.insert(key, (who, fate))),
-                Some(who) => settled.push((who, fate)),
+                Some(who) => tell(who, fate),
                 None => {}
             }
         }
         if self.early.is_empty() {
-            settled.extend(self.held.drain().map(|(_, held)| held));
+            self.held.drain().for_each(|(_, (who, fate))| tell(who, fate));
         }
-        settled
+        self.confirms = confirms;
     }
 
     fn take_back(&mut self, returned: Returned) -> Option<(R, Fate)> {
@@ -143,7 +151,7 @@ mod tests {
             let mut unconfirmed: Vec<u64> = (0..40).collect();
             let mut unreturned: Vec<u64> = bad.iter().copied().collect();
             let mut waiting = VecDeque::new();
-            let (mut answers, mut fates) = (Vec::new(), HashMap::new());
+            let (mut answers, mut fates) = (Vec::new(), Vec::new());
             for (step, at) in steps {
                 match step {
                     Step::Return if !unreturned.is_empty() => {
@@ -161,13 +169,13 @@ mod tests {
                         // Within one look, the answers come in no particular order.
                         let turn = at % answers.len().max(1);
                         answers.rotate_left(turn);
-                        fates.extend(ledger.settle(std::mem::take(&mut answers)));
+                        ledger.settle(answers.drain(..), |key, fate| fates.push((key, fate)));
                     }
                 }
             }
             waiting.extend(unreturned);
             answers.extend(unconfirmed.into_iter().map(|key| confirm(key, &mut waiting)));
-            fates.extend(ledger.settle(answers));
+            ledger.settle(answers, |key, fate| fates.push((key, fate)));
 
             prop_assert_eq!(fates.len(), 40, "each is told, and once");
             for (key, fate) in fates {

@@ -4,6 +4,7 @@
 //! sequence, hands them to lapin and resolves their receipts; it ends with the sink, or with the
 //! channel, whichever is first.
 
+mod bell;
 mod ledger;
 mod parking;
 mod task;
@@ -70,7 +71,8 @@ impl RabbitSink {
                 Ok(Route::To { exchange: ShortString::default(), key: key("the queue", name)? })
             }
             Destination::Queue(_) => {
-                match self.parking.place(&self.line, name, outgoing.delay).await? {
+                // It is rare, and would make every other publish allocate as much.
+                match Box::pin(self.parking.place(&self.line, name, outgoing.delay)).await? {
                     Some(place) => Ok(Route::To {
                         exchange: ShortString::default(),
                         key: key("the queue", &place)?,
@@ -95,8 +97,8 @@ impl Sink for RabbitSink {
             Route::Nowhere(words) => return Ok(Receipt::resolved(PublishOutcome::Returned(words))),
         };
         let (sender, receipt) = Receipt::pending();
-        let order = Box::new(Order { exchange, key, letter, sender, room });
-        let taken = self.commands.send(Command::Publish(order));
+        let order = Box::new(Order { exchange, key, letter });
+        let taken = self.commands.send(Command::Publish(order, (sender, room)));
         taken.map_err(|_| closed("the sink"))?;
         Ok(receipt)
     }
