@@ -13,6 +13,8 @@ use crate::error::{refused, short};
 const LARGEST: usize = 128 << 20;
 /// An upper bound for all of a content header but its texts.
 const FIXED: usize = 64;
+/// The media type of a message that has none.
+const BYTES: &str = "application/octet-stream";
 /// As RabbitMQ calls a message that survives a restart.
 const PERSISTENT: u8 = 2;
 
@@ -40,10 +42,17 @@ impl Letter {
         let at_fault = BrokerErrorKind::Message;
         let mut properties = BasicProperties::default()
             .with_message_id(short("the message's id", message.id(), at_fault)?)
-            .with_content_type(short("the content type", message.content_type(), at_fault)?)
-            .with_headers(table(message)?)
             .with_delivery_mode(PERSISTENT)
             .with_timestamp(unix_seconds());
+        // What says nothing is not sent: it costs the broker as much as what says something.
+        if message.content_type() != BYTES {
+            let content_type = short("the content type", message.content_type(), at_fault)?;
+            properties = properties.with_content_type(content_type);
+        }
+        let headers = table(message)?;
+        if !headers.inner().is_empty() {
+            properties = properties.with_headers(headers);
+        }
         let request_id = message.headers().get(headers::REQUEST_ID);
         if let Some(Ok(id)) = request_id.map(ShortString::try_new) {
             properties = properties.with_correlation_id(id);
