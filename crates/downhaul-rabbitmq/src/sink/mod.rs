@@ -7,6 +7,7 @@
 mod bell;
 mod ledger;
 mod parking;
+mod rooms;
 mod task;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::letter::Letter;
 use crate::link::Line;
 use crate::options::Options;
 use crate::sink::parking::Parking;
+use crate::sink::rooms::Rooms;
 use crate::sink::task::{Command, Order};
 
 pub(crate) struct RabbitSink {
@@ -52,7 +54,8 @@ impl RabbitSink {
         let exchange = short("the exchange", &options.exchange, BrokerErrorKind::Configuration)?;
         let window = Arc::new(Semaphore::new(options.window));
         let (commands, inbox) = mpsc::unbounded_channel();
-        tokio::spawn(task::run(line.clone(), inbox, Arc::clone(&window)));
+        let rooms = Rooms::of(options.window);
+        tokio::spawn(task::run(line.clone(), inbox, Arc::clone(&window), rooms));
         tracing::debug!(exchange = options.exchange, "publishing");
         Ok(Self { line, exchange, parking: Parking::new(options.queue_type), window, commands })
     }

@@ -18,6 +18,7 @@ use crate::letter::Letter;
 use crate::link::Line;
 use crate::sink::bell::Bell;
 use crate::sink::ledger::{Answer, Fate, Ledger, Returned};
+use crate::sink::rooms::Rooms;
 
 /// How many commands are taken at a time.
 const TURN: usize = 64;
@@ -43,9 +44,10 @@ pub(super) async fn run(
     line: Line,
     mut inbox: mpsc::UnboundedReceiver<Command>,
     window: Arc<Semaphore>,
+    rooms: Rooms,
 ) {
     let mut ledger = Ledger::new();
-    let error = publish_all(&line, &mut inbox, &mut ledger).await;
+    let error = publish_all(&line, &mut inbox, &mut ledger, rooms).await;
     window.close();
     inbox.close();
     let Some(error) = error.map(Arc::new) else { return };
@@ -65,6 +67,7 @@ async fn publish_all(
     line: &Line,
     inbox: &mut mpsc::UnboundedReceiver<Command>,
     ledger: &mut Ledger<Waiting>,
+    mut rooms: Rooms,
 ) -> Option<BrokerError> {
     let (mut under_way, bell) = (FuturesUnordered::new(), Bell::new());
     // lapin answers all that it knows of when a link is lost, and a publish of that very moment is
@@ -76,7 +79,7 @@ async fn publish_all(
         let mut end = tokio::select! {
             biased;
             () = poll_fn(|cx| bell.poll_gather(&mut under_way, &mut answers, cx)),
-                if !under_way.is_empty() => resolve(ledger, &mut answers).err(),
+                if !under_way.is_empty() => resolve(ledger, &mut answers, &mut rooms).err(),
             error = &mut broken => Some(error),
             count = inbox.recv_many(&mut commands, TURN), if more => {
                 more = count > 0;
@@ -94,12 +97,13 @@ async fn publish_all(
                 under_way.push(publish(&line.channel, order, number));
                 // So this publish reaches lapin before the next is taken.
                 bell.gather(&mut under_way, &mut answers);
-                end = resolve(ledger, &mut answers).err();
+                end = resolve(ledger, &mut answers, &mut rooms).err();
             }
         }
         if end.is_some() {
             return end;
         }
+        rooms.give_back(!under_way.is_empty());
     }
     None
 }
@@ -130,22 +134,18 @@ fn returned(message: &BasicReturnMessage, carrier: u64) -> Returned {
 fn resolve(
     ledger: &mut Ledger<Waiting>,
     answers: &mut Vec<lapin::Result<Answer>>,
+    rooms: &mut Rooms,
 ) -> Result<(), BrokerError> {
     let mut error = None;
     let known =
         answers.drain(..).filter_map(|answer| answer.map_err(|cause| error = Some(cause)).ok());
-    // Given back at once: whoever waits for room is woken once.
-    let mut rooms: Option<OwnedSemaphorePermit> = None;
     ledger.settle(known, |(sender, room), fate| {
         sender.resolve(match fate {
             Fate::Confirmed => PublishOutcome::Confirmed,
             Fate::Nacked => PublishOutcome::Nacked,
             Fate::Returned(words) => PublishOutcome::Returned(words),
         });
-        match &mut rooms {
-            Some(rooms) => rooms.merge(room),
-            None => rooms = Some(room),
-        }
+        rooms.add(room);
     });
     error.map_or(Ok(()), |error| Err(lost("the channel", &error)))
 }
