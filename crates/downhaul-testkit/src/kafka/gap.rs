@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Gap {
     /// Readers of committed records alone see aborted ones.
     Aborted,
+    /// Who begins to read behind an aborted transaction misses what its producer commits later.
+    AbortedBefore,
     /// No login that can fail: SASL is missing, or takes any password.
     Authentication,
     /// Cooperative groups stick while members come and go.
@@ -30,6 +32,7 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Aborted => "shows aborted records to readers of committed ones",
+            Self::AbortedBefore => "tells readers of aborted transactions from before they begin",
             Self::Authentication => "has no login that can fail",
             Self::Cooperation => "has cooperative groups that stick",
             Self::Encryption => "has no TLS",

@@ -28,9 +28,10 @@ pub enum Kind {
     ///
     /// Its cooperative groups stick: about every second time that a member joins, both have asked
     /// to join and neither is answered until `max.poll.interval.ms` has passed. Eager groups do
-    /// not. It answers each fetch at once, so that idle clients are busy. It takes any password,
-    /// has no TLS, cannot advertise the address of a proxy, and a kill loses what is younger than
-    /// about a second.
+    /// not. It tells those who begin to read behind an aborted transaction of that transaction all
+    /// the same, upon which clients pass over what its producer commits later. It answers each
+    /// fetch at once, so that idle clients are busy. It takes any password, has no TLS, cannot
+    /// advertise the address of a proxy, and a kill loses what is younger than about a second.
     Noida,
 
     /// nisshi 0.8.1, which is tansu by its new name, with its data in SQLite: it loses nothing
@@ -101,9 +102,14 @@ impl Kind {
                 Gap::Range,
                 Gap::Survival,
             ],
-            Self::Noida => {
-                &[Gap::Authentication, Gap::Cooperation, Gap::Encryption, Gap::Proxy, Gap::Survival]
-            }
+            Self::Noida => &[
+                Gap::AbortedBefore,
+                Gap::Authentication,
+                Gap::Cooperation,
+                Gap::Encryption,
+                Gap::Proxy,
+                Gap::Survival,
+            ],
             Self::Nisshi => &[Gap::Transactions],
         };
         gaps.contains(&gap)
