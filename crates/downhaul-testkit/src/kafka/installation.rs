@@ -20,10 +20,9 @@ pub(super) fn find(kind: Kind) -> Result<PathBuf, NodeError> {
     if program.is_file() {
         return Ok(program);
     }
-    let durable = if kind == Kind::Nisshi { " --durable" } else { "" };
     let text = format!(
         "no broker that speaks Kafka's protocol: {} is missing; \
-         run `cargo xtask broker up kafka{durable}`",
+         run `DOWNHAUL_KAFKA_KIND={kind} cargo xtask broker up kafka`",
         program.display()
     );
     Err(NodeError::new(NodeErrorKind::NotInstalled, text))

@@ -22,6 +22,6 @@ pub use self::gap::Gap;
 pub use self::installation::home;
 pub use self::kind::Kind;
 pub use self::setup::Setup;
-pub use self::shared::{shared, shared_kind, shared_lacks};
+pub use self::shared::{shared, shared_kind, shared_lacks, shared_of};
 pub use crate::error::{NodeError, NodeErrorKind};
 pub use crate::ports::unique;
