@@ -9,6 +9,7 @@ mod callbacks;
 mod health;
 mod keeper;
 mod lane;
+mod lanes;
 mod mailbox;
 mod member;
 mod progress;
@@ -32,6 +33,7 @@ use crate::source::callbacks::{Callbacks, Client};
 use crate::source::health::Health;
 use crate::source::keeper::{Bells, Duties, Keeper, Leave};
 use crate::source::lane::LaneReader;
+use crate::source::lanes::Lanes;
 use crate::source::mailbox::{Mailbox, Notice, Queue, Tenure};
 use crate::source::member::Member;
 use crate::ticket::Ticket;
@@ -42,7 +44,7 @@ const TURN: usize = 64;
 const SESSION: Duration = Duration::from_secs(45);
 
 pub(crate) struct KafkaSource {
-    lanes: Vec<LaneReader>,
+    lanes: Lanes,
     mailbox: Arc<Mailbox>,
     /// Dropped after all queues.
     member: Member,
@@ -51,8 +53,6 @@ pub(crate) struct KafkaSource {
     prefetch: usize,
     longest_gap: usize,
     unsettled: usize,
-    /// Whose turn it is to be read.
-    turn: usize,
     /// How many were finished since the keeper was last told to commit, and when it is.
     finished: usize,
     commit_after: usize,
@@ -95,14 +95,13 @@ impl KafkaSource {
         let keeper = Keeper::new(member.share(), duties, mail, bells.clone(), joined, health);
         tokio::spawn(keeper.run(left));
         let source = Self {
-            lanes: Vec::new(),
+            lanes: Lanes::default(),
             mailbox,
             member,
             own_topics,
             prefetch: usize::from(subscription.prefetch()),
             longest_gap: options.longest_gap,
             unsettled: 0,
-            turn: 0,
             finished: 0,
             commit_after: options.commit_after,
             bells,
@@ -123,13 +122,13 @@ impl KafkaSource {
                 Notice::Assigned(new) => events.push(Event::Assigned(self.begin(new))),
                 Notice::Revoking(revoking) => {
                     for lane in revoking.lanes() {
-                        self.lane(*lane).into_iter().for_each(LaneReader::leave);
+                        self.lanes.get(*lane).into_iter().for_each(LaneReader::leave);
                     }
                     events.push(Event::Revoking(revoking));
                 }
-                Notice::Gone(lanes) => self.forget(&lanes),
+                Notice::Gone(lanes) => self.unsettled -= self.lanes.remove(&lanes),
                 Notice::Lost(lanes) => {
-                    self.forget(&lanes);
+                    self.unsettled -= self.lanes.remove(&lanes);
                     events.push(Event::Lost(lanes));
                 }
                 Notice::Died(error) => self.died = Some(error),
@@ -144,29 +143,18 @@ impl KafkaSource {
             let bell = Arc::clone(&self.mailbox.bell);
             queue.set_nonempty_callback(move || bell.notify_one());
             let names_topic = !self.own_topics.iter().any(|own| tenure.topic == **own);
-            self.lanes.push(LaneReader::new(tenure, queue, names_topic));
+            self.lanes.add(LaneReader::new(tenure, queue, names_topic));
         }
         lanes
-    }
-
-    fn lane(&mut self, lane: Lane) -> Option<&mut LaneReader> {
-        self.lanes.iter_mut().find(|reader| reader.tenure.lane == lane)
-    }
-
-    fn forget(&mut self, gone: &[Lane]) {
-        for reader in self.lanes.extract_if(.., |reader| gone.contains(&reader.tenure.lane)) {
-            self.unsettled -= reader.tenure.progress().unsettled();
-        }
     }
 
     /// Reads some of each partition in turn, until there is no room or none is left.
     fn read(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
         let mut empty = 0;
         while self.unsettled < self.prefetch && empty < self.lanes.len() {
-            let turn = self.turn % self.lanes.len();
-            self.turn = turn + 1;
             let room = (self.prefetch - self.unsettled).min(TURN);
-            let count = self.lanes[turn].read(room, self.longest_gap, events)?;
+            let Some(lane) = self.lanes.next() else { break };
+            let count = lane.read(room, self.longest_gap, events)?;
             self.unsettled += count;
             empty = if count == 0 { empty + 1 } else { 0 };
         }
@@ -237,7 +225,7 @@ impl Source for KafkaSource {
         let (mut lost, mut finished) = (Vec::new(), 0);
         for &(token, verdict) in batch {
             let ticket = Ticket::of(token);
-            let lane = self.lanes.iter().find(|reader| reader.tenure.lane == ticket.lane);
+            let lane = self.lanes.get(ticket.lane);
             if lane.is_some_and(|lane| lane.settle(ticket, verdict)) {
                 self.unsettled -= 1;
                 finished += usize::from(verdict == Verdict::Ack);
