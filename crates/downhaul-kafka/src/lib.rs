@@ -151,6 +151,7 @@ mod error;
 mod kafka;
 mod options;
 mod own;
+mod places;
 mod query;
 mod record;
 mod sink;

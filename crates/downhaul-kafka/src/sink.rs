@@ -1,14 +1,11 @@
 //! [`KafkaSink`]: publishing, with as many messages under way as librdkafka takes.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use downhaul_consumer::{
-    BrokerError, Destination, Outgoing, PublishOutcome, Receipt, ReceiptSender, Sink,
-};
+use downhaul_consumer::{BrokerError, Outgoing, PublishOutcome, Receipt, ReceiptSender, Sink};
 use downhaul_context::Context;
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -20,11 +17,11 @@ use rdkafka::producer::{
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::admin;
 use crate::blocking::blocking;
 use crate::client::{self, Trouble};
 use crate::error::{cannot, closed, kind, unreachable};
 use crate::options::Options;
+use crate::places::Places;
 use crate::record::{headers, payload};
 
 /// How long a sink that closes waits for answers, unless its context ends before.
@@ -34,11 +31,9 @@ const TRY_AGAIN: Duration = Duration::from_millis(5);
 
 pub(crate) struct KafkaSink {
     producer: Arc<ThreadedProducer<Deliveries>>,
-    options: Options,
+    places: Places,
     /// Ends when the broker is closed.
     life: Context,
-    /// Topics that are known to be there.
-    known: RwLock<HashSet<String>>,
 }
 
 /// What librdkafka says to a producer.
@@ -57,24 +52,7 @@ impl KafkaSink {
         let config = options.producer()?;
         let producer = ThreadedProducer::from_config_and_context(&config, Deliveries::default());
         let producer = producer.map_err(|error| cannot("make a client of Kafka", &error))?;
-        Ok(Self {
-            producer: Arc::new(producer),
-            options: options.clone(),
-            life: life.clone(),
-            known: RwLock::default(),
-        })
-    }
-
-    /// Whether a topic is there.
-    async fn has(&self, topic: &str) -> Result<bool, BrokerError> {
-        if self.known.read().unwrap_or_else(PoisonError::into_inner).contains(topic) {
-            return Ok(true);
-        }
-        if !admin::missing(&self.options, &[topic.to_owned()]).await?.is_empty() {
-            return Ok(false);
-        }
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned());
-        Ok(true)
+        Ok(Self { producer: Arc::new(producer), places: Places::new(options), life: life.clone() })
     }
 
     /// Hands a record over, as soon as there is room.
@@ -140,20 +118,12 @@ impl Sink for KafkaSink {
         if self.life.is_done() {
             return Err(closed());
         }
-        let to_group;
-        let topic = match &outgoing.destination {
-            Destination::Topic(topic) => topic.as_str(),
-            Destination::Queue(group) => {
-                to_group = self.options.own.to(group, outgoing.delay)?;
-                &to_group
-            }
-        };
+        let topic = self.places.topic(outgoing)?;
         let headers = headers(outgoing)?;
-        if !self.has(topic).await? {
-            let words = format!("there is no topic `{topic}` at {}", self.options.address);
-            return Ok(Receipt::resolved(PublishOutcome::Returned(words)));
+        match self.places.returned(&topic).await? {
+            Some(returned) => Ok(returned),
+            None => self.hand_over(&topic, outgoing, headers).await,
         }
-        self.hand_over(topic, outgoing, headers).await
     }
 
     async fn close(&self, ctx: &Context) {

@@ -1,5 +1,7 @@
 //! [`Ticket`]: what a token says of a delivery, so that it is found without a search.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use downhaul_consumer::{Lane, Token};
 
 /// How many bits each part has. Numbers wrap around: what is out at a time is far less.
@@ -32,9 +34,17 @@ impl Ticket {
     }
 }
 
-/// The lane with the next number.
-pub(crate) fn next_lane(lane: Lane) -> Lane {
-    Lane::new((lane.number() + 1) & u32::try_from(mask(LANE)).unwrap_or(u32::MAX))
+/// Numbers for lanes, one after another.
+#[derive(Debug, Default)]
+pub(crate) struct LaneNumbers(AtomicU32);
+
+impl LaneNumbers {
+    /// The next one.
+    pub(crate) fn next(&self) -> Lane {
+        // It wraps around as its lanes do.
+        let last = self.0.fetch_add(1, Ordering::Relaxed);
+        Lane::new(last.wrapping_add(1) & u32::try_from(mask(LANE)).unwrap_or(u32::MAX))
+    }
 }
 
 /// How far a place is behind another, around the wrap.
@@ -60,7 +70,9 @@ mod tests {
 
     #[test]
     fn numbers_wrap_around() {
-        assert_eq!(next_lane(Lane::new((1 << 20) - 1)), Lane::new(0));
+        let numbers = LaneNumbers(AtomicU32::new((1 << 20) - 2));
+        assert_eq!(numbers.next(), Lane::new((1 << 20) - 1));
+        assert_eq!(numbers.next(), Lane::new(0));
         assert_eq!(distance((1 << 36) - 2, 3), 5);
         assert_eq!(distance(7, 9), 2);
     }

@@ -7,7 +7,6 @@
 //! be paused to hold records back.
 
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,25 +15,20 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::blocking::blocking;
 use crate::error::{cannot, unreachable};
 use crate::source::callbacks::{Client, Said, give_up, note, take_up};
+use crate::source::committer::Committer;
 use crate::source::health::Health;
 use crate::source::mailbox::{Mailbox, Notice, Tenure};
 use crate::source::member::Member;
-use crate::ticket::next_lane;
-
-/// How long the last commit may take before the group is left without.
-const LAST_COMMIT: Duration = Duration::from_secs(10);
-/// How often it is tried while the group takes none.
-const COMMIT_AGAIN: Duration = Duration::from_millis(50);
+use crate::ticket::LaneNumbers;
 
 /// What a keeper goes by.
 pub(super) struct Duties {
@@ -61,26 +55,25 @@ pub(super) type Joined = oneshot::Sender<Outcome>;
 pub(super) struct Keeper {
     member: Member,
     duties: Duties,
+    committer: Committer,
     mailbox: Arc<Mailbox>,
     bells: Bells,
     lanes: BTreeMap<Key, Kept>,
-    last_lane: Lane,
+    numbers: LaneNumbers,
     /// Partitions that are to go, each completing when they may.
     leaving: FuturesUnordered<BoxFuture<'static, Going>>,
     /// Those that librdkafka waits for to be given up.
     unanswered: Option<TopicPartitionList>,
-    /// A commit under way. One at a time, so that none overtakes another.
-    committing: Option<BoxFuture<'static, Committed>>,
     /// Told once the group has taken this consumer in.
     joined: Option<Joined>,
     health: Health,
 }
 
 /// A partition that is this consumer's.
-struct Kept {
-    tenure: Arc<Tenure>,
+pub(super) struct Kept {
+    pub(super) tenure: Arc<Tenure>,
     /// What the broker has confirmed.
-    committed: Option<i64>,
+    pub(super) committed: Option<i64>,
 }
 
 /// Partitions on their way to others, and whether all that was begun of them is finished.
@@ -101,13 +94,13 @@ impl Keeper {
         Self {
             member,
             duties,
+            committer: Committer::default(),
             mailbox,
             bells,
             lanes: BTreeMap::new(),
-            last_lane: Lane::ONLY,
+            numbers: LaneNumbers::default(),
             leaving: FuturesUnordered::new(),
             unanswered: None,
-            committing: None,
             joined: Some(joined),
             health,
         }
@@ -146,11 +139,10 @@ impl Keeper {
                 () = bells.commit.notified() => self.commit(&client),
                 _ = commit.tick() => self.commit(&client),
                 Some(going) = self.leaving.next() => self.let_go(&client, going).await,
-                answer = answer(&mut self.committing) => {
-                    if let Err(error) = self.note_committed(answer) {
-                        return error;
-                    }
-                }
+                ended = self.committer.next() => match ended {
+                    Ok(taken) => self.note_committed(taken.as_ref()),
+                    Err(error) => return error,
+                },
                 lost = self.health.check(&client) => return lost,
             }
         }
@@ -211,8 +203,8 @@ impl Keeper {
         self.health.is_well();
         let mut new = Vec::new();
         for (topic, partition) in keys(partitions) {
-            self.last_lane = next_lane(self.last_lane);
-            let tenure = Tenure::new(self.last_lane, Name::from(&topic), partition);
+            let lane = self.numbers.next();
+            let tenure = Tenure::new(lane, Name::from(&topic), partition);
             let tenure = Arc::new(tenure);
             let queue = client.split_partition_queue(&topic, partition);
             new.push((Arc::clone(&tenure), queue.ok_or_else(|| no_queue(&tenure))?));
@@ -246,12 +238,9 @@ impl Keeper {
     /// Commits what was finished of partitions, and lets them go.
     async fn let_go(&mut self, client: &Arc<Client>, going: Going) {
         let Going { partitions, is_finished } = going;
-        if self.committing.is_some() {
-            self.finish_commit().await;
-        }
         let gone = self.end(&partitions);
         let is_lost = client.assignment_lost();
-        if !is_lost && let Err(error) = commit_now(client, &gone).await {
+        if !is_lost && let Err(error) = self.committer.finish(client, &gone).await {
             let error = error.chain();
             tracing::warn!(error, "what was finished of partitions may come again");
         }
@@ -285,32 +274,11 @@ impl Keeper {
 
     /// Asks the broker to note what was finished since it last answered.
     fn commit(&mut self, client: &Arc<Client>) {
-        if self.committing.is_some() {
-            return;
-        }
-        let offsets = offsets(self.lanes.values());
-        if offsets.count() > 0 {
-            let client = Arc::clone(client);
-            self.committing = Some(
-                async move {
-                    let (asked, offsets) = (offsets.clone(), offsets);
-                    let answer = blocking(move || client.commit(&asked, CommitMode::Sync)).await;
-                    (answer, offsets)
-                }
-                .boxed(),
-            );
-        }
+        self.committer.begin(client, self.lanes.values());
     }
 
-    /// # Errors
-    ///
-    /// It failed, and so would all others.
-    fn note_committed(&mut self, (answer, offsets): Committed) -> Outcome {
-        if let Err(error) = answer {
-            let error = cannot("commit offsets", &error);
-            tracing::debug!(%error, "a commit failed and is made again");
-            return if error.is_permanent() { Err(error) } else { Ok(()) };
-        }
+    fn note_committed(&mut self, taken: Option<&TopicPartitionList>) {
+        let Some(offsets) = taken else { return };
         self.health.is_well();
         for one in offsets.elements() {
             let kept = self.lanes.get_mut(&(one.topic().to_owned(), one.partition()));
@@ -318,28 +286,18 @@ impl Keeper {
                 kept.committed = Some(offset);
             }
         }
-        Ok(())
-    }
-
-    /// What comes after must not be overtaken.
-    async fn finish_commit(&mut self) {
-        let answer = timeout(LAST_COMMIT, answer(&mut self.committing)).await;
-        if let Ok(answer) = answer {
-            // Who waits for this goes by what is committed, and not by what failed.
-            let _ = self.note_committed(answer);
-        }
     }
 
     /// Commits for the last time and leaves the group, so that others have the partitions at once.
     async fn leave(&mut self) -> Outcome {
         let client = Arc::clone(self.member.client()?);
-        if self.committing.is_some() {
-            self.finish_commit().await;
-        }
         let lanes: Vec<_> = std::mem::take(&mut self.lanes).into_values().collect();
         lanes.iter().for_each(|kept| kept.tenure.progress().end());
-        let committed =
-            if client.assignment_lost() { Ok(()) } else { commit_now(&client, &lanes).await };
+        let committed = if client.assignment_lost() {
+            Ok(())
+        } else {
+            self.committer.finish(&client, &lanes).await
+        };
         drop(client);
         self.answer_all();
         // Queues must be gone before their client.
@@ -369,22 +327,8 @@ impl Drop for Keeper {
     }
 }
 
+/// Whether a commit has reached the broker.
 pub(super) type Outcome = Result<(), BrokerError>;
-
-/// What came of a commit, and which it was.
-type Committed = (Result<(), KafkaError>, TopicPartitionList);
-
-/// Waits for the answer to a commit, if there is one under way. Cancel safe.
-async fn answer(committing: &mut Option<BoxFuture<'static, Committed>>) -> Committed {
-    match committing {
-        Some(answer) => {
-            let answer = answer.await;
-            *committing = None;
-            answer
-        }
-        None => pending().await,
-    }
-}
 
 /// A partition of a topic.
 type Key = (String, i32);
@@ -403,47 +347,4 @@ fn astray(record: &BorrowedMessage<'_>) -> BrokerError {
 fn no_queue(tenure: &Tenure) -> BrokerError {
     let Tenure { topic, partition, .. } = tenure;
     unreachable(format!("partition {partition} of `{topic}` has no queue"))
-}
-
-/// What was finished and is not known to be committed.
-fn offsets<'a>(lanes: impl IntoIterator<Item = &'a Kept>) -> TopicPartitionList {
-    let mut offsets = TopicPartitionList::new();
-    for kept in lanes {
-        let watermark = kept.tenure.progress().watermark();
-        if let Some(offset) = watermark.filter(|_| watermark > kept.committed) {
-            let (topic, partition) = (&*kept.tenure.topic, kept.tenure.partition);
-            // Only a negative offset is refused, and no record has one.
-            let _ = offsets.add_partition_offset(topic, partition, Offset::Offset(offset));
-        }
-    }
-    offsets
-}
-
-/// Whether the group shares its partitions anew. Nobody else has those that are not given up yet.
-fn is_moving(error: &KafkaError) -> bool {
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(Code::RebalanceInProgress | Code::IllegalGeneration))
-}
-
-/// Commits, and waits for the answer, for a while: also while the group shares its partitions anew,
-/// when it takes none, or takes this for one of the time before.
-async fn commit_now(client: &Arc<Client>, lanes: &[Kept]) -> Outcome {
-    let offsets = offsets(lanes);
-    if offsets.count() == 0 {
-        return Ok(());
-    }
-    let keeps = client;
-    let committing = async {
-        loop {
-            let (client, offsets) = (Arc::clone(keeps), offsets.clone());
-            match blocking(move || client.commit(&offsets, CommitMode::Sync)).await {
-                Err(error) if is_moving(&error) && !keeps.assignment_lost() => {
-                    sleep(COMMIT_AGAIN).await;
-                }
-                answer => return answer.map_err(|error| cannot("commit offsets", &error)),
-            }
-        }
-    };
-    let answer = timeout(LAST_COMMIT, committing).await;
-    answer.unwrap_or_else(|_| Err(unreachable("no answer to the last commit")))
 }

@@ -6,6 +6,7 @@
 //! keeper commits.
 
 mod callbacks;
+mod committer;
 mod health;
 mod keeper;
 mod lane;

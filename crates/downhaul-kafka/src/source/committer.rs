@@ -1,0 +1,139 @@
+//! [`Committer`]: commits what was finished.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_consumer::BrokerError;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::Offset;
+use tokio::time::{sleep, timeout};
+
+use crate::blocking::blocking;
+use crate::error::{cannot, unreachable};
+use crate::source::callbacks::Client;
+use crate::source::keeper::{Kept, Outcome};
+
+/// How long the last commit may take before the group is left without.
+const LAST_COMMIT: Duration = Duration::from_secs(10);
+/// How often it is tried while the group takes none.
+const COMMIT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Commits, one at a time, so that none overtakes another.
+#[derive(Default)]
+pub(super) struct Committer {
+    under_way: Option<BoxFuture<'static, Committed>>,
+}
+
+/// What came of a commit, and which it was.
+type Committed = (Result<(), KafkaError>, TopicPartitionList);
+
+impl Committer {
+    /// Begins to commit what was finished; whether that succeeds is seen later.
+    pub(super) fn begin<'a>(
+        &mut self,
+        client: &Arc<Client>,
+        lanes: impl IntoIterator<Item = &'a Kept>,
+    ) {
+        if self.under_way.is_some() {
+            return;
+        }
+        let offsets = offsets(lanes);
+        if offsets.count() > 0 {
+            let client = Arc::clone(client);
+            let committing = async move {
+                let asked = offsets.clone();
+                (blocking(move || commit(&client, &asked)).await, offsets)
+            };
+            self.under_way = Some(committing.boxed());
+        }
+    }
+
+    /// Waits for the end of what was begun, and returns what the broker has, if it took it. Cancel
+    /// safe.
+    ///
+    /// # Errors
+    ///
+    /// Nothing more can be committed.
+    pub(super) async fn next(&mut self) -> Result<Option<TopicPartitionList>, BrokerError> {
+        let Some(under_way) = &mut self.under_way else { return pending().await };
+        let (answer, offsets) = under_way.await;
+        self.under_way = None;
+        match answer.map_err(|error| cannot("commit offsets", &error)) {
+            Ok(()) => Ok(Some(offsets)),
+            Err(error) if error.is_permanent() => Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "a commit failed and is made again");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Commits what was finished, and waits for the answer, for a while. Nothing is left half done
+    /// if this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Not all of it is known to be committed.
+    pub(super) async fn finish(&mut self, client: &Arc<Client>, lanes: &[Kept]) -> Outcome {
+        let finished = timeout(LAST_COMMIT, self.commit_now(client, lanes)).await;
+        finished.unwrap_or_else(|_| Err(unreachable("no answer to the last commit")))
+    }
+
+    /// Also while the group shares its partitions anew, when it takes no commit, or takes this for
+    /// one of the time before.
+    async fn commit_now(&mut self, client: &Arc<Client>, lanes: &[Kept]) -> Outcome {
+        if let Some(under_way) = &mut self.under_way {
+            // What came of it does not matter: all of it is committed again.
+            let _ = under_way.await;
+            self.under_way = None;
+        }
+        let offsets = offsets(lanes);
+        if offsets.count() == 0 {
+            return Ok(());
+        }
+        loop {
+            let (asking, offsets) = (Arc::clone(client), offsets.clone());
+            match blocking(move || commit(&asking, &offsets)).await {
+                Err(error) if is_moving(&error) && !client.assignment_lost() => {
+                    sleep(COMMIT_AGAIN).await;
+                }
+                answer => return answer.map_err(|error| cannot("commit offsets", &error)),
+            }
+        }
+    }
+}
+
+/// Commits offsets, all of them. Keeps its thread waiting, since librdkafka tells nobody of the
+/// answer to a commit that does not.
+///
+/// # Errors
+///
+/// It failed, be it for one partition alone.
+fn commit(client: &Client, offsets: &TopicPartitionList) -> Result<(), KafkaError> {
+    client.commit(offsets, CommitMode::Sync)
+}
+
+/// What was finished and is not known to be committed.
+fn offsets<'a>(lanes: impl IntoIterator<Item = &'a Kept>) -> TopicPartitionList {
+    let mut offsets = TopicPartitionList::new();
+    for kept in lanes {
+        let watermark = kept.tenure.progress().watermark();
+        if let Some(offset) = watermark.filter(|_| watermark > kept.committed) {
+            let (topic, partition) = (&*kept.tenure.topic, kept.tenure.partition);
+            // Only a negative offset is refused, and no record has one.
+            let _ = offsets.add_partition_offset(topic, partition, Offset::Offset(offset));
+        }
+    }
+    offsets
+}
+
+/// Whether the group shares its partitions anew. Nobody else has those that are not given up yet.
+fn is_moving(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(Code::RebalanceInProgress | Code::IllegalGeneration))
+}
