@@ -137,3 +137,38 @@ fn is_moving(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
     matches!(code, Some(Code::RebalanceInProgress | Code::IllegalGeneration))
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+    use rdkafka::config::FromClientConfigAndContext;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+
+    use super::*;
+    use crate::source::callbacks::Callbacks;
+
+    /// Commits the offset 7 of partitions of a topic that has a partition 0 alone.
+    fn commit_of(partitions: &[i32]) -> Result<(), KafkaError> {
+        let mock: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        mock.create_topic("t", 1, 1).unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", mock.bootstrap_servers()).set("group.id", "g");
+        let client = Client::from_config_and_context(&config, Callbacks::default()).unwrap();
+        let mut offsets = TopicPartitionList::new();
+        for partition in partitions {
+            offsets.add_partition_offset("t", *partition, Offset::Offset(7)).unwrap();
+        }
+        commit(&client, &offsets)
+    }
+
+    /// It is librdkafka that sees to it.
+    #[test]
+    fn a_commit_that_fails_for_one_partition_is_not_taken_for_done() {
+        assert_eq!(commit_of(&[0]), Ok(()));
+        for partitions in [[0, 1], [1, 0]] {
+            let error = commit_of(&partitions).unwrap_err();
+            assert_eq!(error.rdkafka_error_code(), Some(Code::UnknownTopicOrPartition));
+        }
+    }
+}
