@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use downhaul_context::{Context, RequestId};
 
-use crate::broker::Delivery;
+use crate::broker::{Delivery, Token};
 use crate::decode::{Decode, DecodeError};
 use crate::message::headers::{self, Headers};
 use crate::message::{Message, Name};
@@ -83,14 +83,15 @@ pub struct Meta {
     /// How often the broker has delivered it before, as far as it knows.
     pub redeliveries: u32,
     pub(crate) topic: Option<Name>,
+    pub(crate) token: Token,
 }
 
 impl Meta {
     pub(crate) fn new(delivery: Delivery, queue: &Name, system: &'static str) -> Self {
-        let Delivery { message, topic, redeliveries, .. } = delivery;
+        let Delivery { token, message, topic, redeliveries, .. } = delivery;
         let attempt = message.headers().get(headers::ATTEMPT);
         let attempt = attempt.and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
-        Self { message, queue: queue.clone(), system, attempt, redeliveries, topic }
+        Self { message, queue: queue.clone(), system, attempt, redeliveries, topic, token }
     }
 
     /// The topic that the message was published to, if it is known. A message that came back to its

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tracing::Instrument;
 
-use crate::broker::{Broker, Sink};
+use crate::broker::{Broker, Sink, Token};
 use crate::error::{BrokerError, PublishError, PublishErrorKind};
 use crate::message::Message;
 use crate::message::headers;
@@ -223,6 +223,11 @@ impl Publisher {
         if let Some(sink) = sink {
             sink.close(ctx).await;
         }
+    }
+
+    /// Takes back what was published as an outcome of a delivery, where that can be done.
+    pub(crate) fn retract(&self, delivery: Token) {
+        self.shared.broker.retract(delivery);
     }
 
     async fn hand_over(

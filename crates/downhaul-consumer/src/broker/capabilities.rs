@@ -17,6 +17,11 @@ pub struct Capabilities {
     pub lanes: bool,
     /// A queue that is made later gets what was published before.
     pub replay: bool,
+    /// [Outcomes](crate::Outgoing::outcome_of) of a delivery become visible together with its
+    /// settlement, or neither does. Then a consumer cannot [dedupe](crate::Consumer::dedupe): a
+    /// message may be marked as done before its outcomes are visible, and nothing would bring them
+    /// back.
+    pub transactions: bool,
 }
 
 impl Capabilities {
@@ -27,6 +32,7 @@ impl Capabilities {
         ordered: false,
         lanes: false,
         replay: false,
+        transactions: false,
     };
 
     /// With delays.
@@ -61,6 +67,13 @@ impl Capabilities {
     #[must_use]
     pub const fn with_replay(mut self) -> Self {
         self.replay = true;
+        self
+    }
+
+    /// With outcomes that are visible together with their settlement.
+    #[must_use]
+    pub const fn with_transactions(mut self) -> Self {
+        self.transactions = true;
         self
     }
 }

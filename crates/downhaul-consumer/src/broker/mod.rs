@@ -70,6 +70,17 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// A [`BrokerError`] that says what to change or what could not be reached.
     async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError>;
 
+    /// Takes back what sinks were given as [an outcome](Outgoing::outcome_of) of a delivery: its
+    /// handling has failed, and is tried again or ends otherwise. Does nothing unless the broker
+    /// publishes outcomes together with settlements.
+    ///
+    /// A broker that does so MUST forget the outcomes also when the delivery is released, and MUST
+    /// NOT accept any of a delivery that cannot be settled any more. A broker that stands in front
+    /// of another MUST pass this on.
+    fn retract(&self, delivery: Token) {
+        let _ = delivery;
+    }
+
     /// Lets go of all connections. Called once nothing uses the broker any more; sources and sinks
     /// opened from it fail afterwards.
     async fn close(&self, ctx: &Context);
@@ -149,7 +160,9 @@ pub trait Sink: Debug + Send + Sync + 'static {
     ///    room in a window.
     /// 2. The receipt MUST resolve, at the latest when the link is lost, and MUST NOT say
     ///    [`Confirmed`](crate::PublishOutcome::Confirmed) unless the broker has answered for every
-    ///    queue that the message was routed to.
+    ///    queue that the message was routed to. An [outcome](Outgoing::outcome_of) of a delivery
+    ///    may be confirmed as soon as it is certain that the delivery comes again unless the broker
+    ///    takes both, the message and the settlement.
     /// 3. A message that no queue takes MUST be [`Returned`](crate::PublishOutcome::Returned);
     ///    where topics keep messages for queues to come, one to a topic that does not exist
     ///    (`a_message_no_queue_wants_is_returned`).

@@ -132,6 +132,7 @@ pub(super) mod tests {
             attempt: 1,
             redeliveries: 0,
             topic: None,
+            token: delivery.token,
         };
         Job { ticket, meta }
     }

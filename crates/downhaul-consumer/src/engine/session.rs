@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::engine::Parts;
 use crate::engine::flow::{Flow, Happening, TURN};
 use crate::engine::opening::{Opened, Opening};
-use crate::error::BrokerError;
+use crate::error::{BrokerError, BrokerErrorKind};
 use crate::lifecycle::{Link, Phase, Stopping, Wanted, Wish};
 use crate::tally::Counters;
 
@@ -62,7 +62,7 @@ impl Session {
             restarts: wish.restarts,
             opened: false,
             closed: false,
-            failure: None,
+            failure: conflict(parts),
             grace_at: None,
             stopping: None,
             run: 0,
@@ -254,4 +254,14 @@ impl Session {
         }
         self.failure
     }
+}
+
+/// Why the consumer and its broker cannot be had together.
+fn conflict(parts: &Parts) -> Option<BrokerError> {
+    let marks = parts.processor.dedupe.is_on();
+    (marks && parts.broker.capabilities().transactions).then(|| {
+        let words = "a consumer of a transactional broker cannot dedupe: \
+            messages would be marked as done before their outcomes are visible";
+        BrokerError::new(BrokerErrorKind::Configuration, words)
+    })
 }

@@ -6,6 +6,7 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broker::Token;
 use crate::error::BrokerError;
 use crate::message::{Message, Name};
 pub use crate::publish::receipt::{Receipt, ReceiptSender};
@@ -40,23 +41,36 @@ pub struct Outgoing {
     pub message: Message,
     /// How long it is held back before it is delivered; zero for not at all.
     pub delay: Duration,
+    /// The delivery that it is an outcome of: something that its handler has emitted, its retry, or
+    /// its dead letter. The engine sets it. A broker with transactions publishes it together with
+    /// the settlement of the delivery; for all others it says nothing.
+    pub outcome_of: Option<Token>,
 }
 
 impl Outgoing {
     /// A message for all queues bound to `topic`.
     pub fn to_topic(topic: impl Into<Name>, message: Message) -> Self {
-        Self { destination: Destination::Topic(topic.into()), message, delay: Duration::ZERO }
+        Self::to(Destination::Topic(topic.into()), message)
     }
 
     /// A message for one queue.
     pub fn to_queue(queue: impl Into<Name>, message: Message) -> Self {
-        Self { destination: Destination::Queue(queue.into()), message, delay: Duration::ZERO }
+        Self::to(Destination::Queue(queue.into()), message)
+    }
+
+    fn to(destination: Destination, message: Message) -> Self {
+        Self { destination, message, delay: Duration::ZERO, outcome_of: None }
     }
 
     /// Holds the message back for `delay`.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    pub(crate) fn with_outcome_of(mut self, delivery: Token) -> Self {
+        self.outcome_of = Some(delivery);
         self
     }
 }

@@ -17,6 +17,7 @@ mod memory;
 mod ordering;
 #[cfg(feature = "sqlite")]
 mod outbox;
+mod outcomes;
 mod publisher;
 mod scripted;
 mod support;

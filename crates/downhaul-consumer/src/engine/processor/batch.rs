@@ -109,7 +109,7 @@ impl Processor {
         };
         let outcome = outcome.unwrap_or_else(|| Outcome::new(Settlement::Release));
         let ctx = self.identified(lane.clone(), &meta.message);
-        let (settlement, error) = self.decide(lane, &ctx, meta.attempt, outcome).await;
+        let (settlement, error) = self.decide(lane, &ctx, &meta, outcome).await;
         let settlement = self.conclude(claimed, settlement).await;
         let error = error.map(|error| chain(error.as_ref()));
         let took = begun.elapsed();

@@ -16,7 +16,7 @@ const LONGEST_TEXT: usize = 1024;
 pub(super) fn parked(meta: &Meta, attempt: u32, delay: Duration) -> Outgoing {
     let mut message = with_origin(meta);
     message.headers_mut().set(headers::ATTEMPT, attempt.to_string());
-    Outgoing::to_queue(meta.queue.clone(), message).after(delay)
+    Outgoing::to_queue(meta.queue.clone(), message).after(delay).with_outcome_of(meta.token)
 }
 
 /// The message, to lie in the dead-letter queue with why and whence.
@@ -30,7 +30,7 @@ pub(super) fn dead(meta: &Meta, queue: &Name, reason: &str, error: Option<&str>)
     if let Some(error) = error {
         headers.set(headers::DEAD_ERROR, shortened(error));
     }
-    Outgoing::to_queue(queue.clone(), message)
+    Outgoing::to_queue(queue.clone(), message).with_outcome_of(meta.token)
 }
 
 /// Writes down when the first attempt failed, unless that is known.

@@ -86,8 +86,8 @@ impl Processor {
                 Some(outcome) => outcome,
                 None => self.run(&mut attempt).await,
             };
-            let (ctx, number) = (&attempt.ctx, attempt.meta.attempt);
-            let (settlement, error) = self.decide(lane, ctx, number, outcome).await;
+            let (ctx, meta) = (&attempt.ctx, &attempt.meta);
+            let (settlement, error) = self.decide(lane, ctx, meta, outcome).await;
             let settlement = self.conclude(claimed, settlement).await;
             let error = error.map(|error| chain(error.as_ref()));
             self.report(&attempt, &settlement, error.as_deref(), Instant::now());

@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime};
 use downhaul_context::{Context, TraceContext};
 
 use super::{Processor, refused};
+use crate::broker::Token;
 use crate::engine::limits::SETTLE;
 use crate::error::{BoxError, PublishError, chain};
+use crate::handler::Meta;
 use crate::message::{Message, headers};
 use crate::publish::Outgoing;
 use crate::settlement::{Outcome, Settlement};
@@ -51,14 +53,14 @@ impl Processor {
         &self,
         lane: &Context,
         ctx: &Context,
-        attempt: u32,
+        meta: &Meta,
         outcome: Outcome,
     ) -> (Settlement, Option<BoxError>) {
         let Outcome { mut settlement, emits, mut error } = outcome;
         if settlement == Settlement::Ack
             && !emits.is_empty()
             // Boxed, since few emit anything and all would carry it.
-            && let Err(failed) = Box::pin(self.emit(ctx, emits)).await
+            && let Err(failed) = Box::pin(self.emit(ctx, meta.token, emits)).await
         {
             settlement = Settlement::Retry { after: None };
             error = Some(Box::new(failed));
@@ -72,9 +74,9 @@ impl Processor {
                 settlement = Settlement::Release;
             } else if let Some(refused) = error.as_deref().and_then(refused) {
                 settlement = Settlement::DeadLetter { reason: chain(refused) };
-            } else if self.retry.is_last(attempt) {
+            } else if self.retry.is_last(meta.attempt) {
                 let last = error.as_deref().map_or_else(String::new, |error| chain(error));
-                let reason = format!("failed {attempt} times, the last time: {last}");
+                let reason = format!("failed {} times, the last time: {last}", meta.attempt);
                 settlement = Settlement::DeadLetter { reason };
             }
         }
@@ -92,9 +94,21 @@ impl Processor {
         classifier.settle(error?)
     }
 
-    /// Publishes all that a handler emits, pipelined, on a context of its own.
-    async fn emit(&self, ctx: &Context, emits: Vec<Outgoing>) -> Result<(), PublishError> {
+    /// Publishes all that a handler emits, pipelined, on a context of its own. If some of it fails,
+    /// a broker that can takes back the rest.
+    async fn emit(
+        &self,
+        ctx: &Context,
+        delivery: Token,
+        emits: Vec<Outgoing>,
+    ) -> Result<(), PublishError> {
+        let emits = emits.into_iter().map(|emitted| emitted.with_outcome_of(delivery));
         let (emitting, _canceller) = ctx.detached().derive().label("emit").timeout(SETTLE).build();
-        self.publisher.publish_all(&emitting, emits).await
+        let emitted = self.publisher.publish_all(&emitting, emits).await;
+        if emitted.is_err() {
+            // Some of it may have been taken: that is no outcome of what is tried again.
+            self.publisher.retract(delivery);
+        }
+        emitted
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use downhaul_context::Context;
 
-use crate::broker::{Broker, Capabilities, Sink, Source};
+use crate::broker::{Broker, Capabilities, Sink, Source, Token};
 use crate::error::{BrokerError, BrokerErrorKind};
 use crate::message::Name;
 use crate::subscription::Subscription;
@@ -114,6 +114,10 @@ impl Broker for FaultyBroker {
         let losses = self.faults.losses();
         let inner = self.inner.sink(ctx).await?;
         Ok(Arc::new(FaultySink::new(inner, self.faults.clone(), losses)))
+    }
+
+    fn retract(&self, delivery: Token) {
+        self.inner.retract(delivery);
     }
 
     async fn close(&self, ctx: &Context) {

@@ -97,6 +97,10 @@ impl Broker for WatchedBroker {
         Ok(Arc::new(WatchedSink { inner, journal: Arc::clone(&self.journal) }))
     }
 
+    fn retract(&self, delivery: Token) {
+        self.inner.retract(delivery);
+    }
+
     async fn close(&self, ctx: &Context) {
         self.inner.close(ctx).await;
     }
