@@ -1,10 +1,11 @@
-//! The handler of `consumer_only` on Kafka. Takes the address of the cluster.
+//! The handler of `consumer_only` on Kafka, and one with transactions. Takes the address of the
+//! cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{Broker, BrokerError, Consumer, Failure, Incoming, Json, Message};
-use downhaul_consumer::{Outgoing, Publisher, State, Subscription};
+use downhaul_consumer::{Outcome, Outgoing, Publisher, Settlement, State, Subscription};
 use downhaul_context::Context;
 use downhaul_kafka::{Kafka, NewTopics};
 use tokio::time::sleep;
@@ -17,9 +18,12 @@ async fn reserve(_ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failur
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Some(address) = std::env::args().nth(1) else {
-        println!("usage: kafka kafka://host:port [password]");
+        println!("usage: kafka kafka://host:port [password | transactional]");
         return Ok(());
     };
+    if std::env::args().nth(2).is_some_and(|word| word == "transactional") {
+        return transactional(&address).await;
+    }
     // ANCHOR: broker
     let broker = Kafka::new(&address)?
         .create_topics(NewTopics::partitions(12)) // default: topics must be there
@@ -80,6 +84,40 @@ fn tuned(broker: Kafka) -> Kafka {
         .revoke_budget(Duration::from_secs(30)) // to finish with partitions that go
         .connect_timeout(Duration::from_secs(10))
     // ANCHOR_END: tuned
+}
+
+// ANCHOR: invoice
+async fn invoice(_ctx: Context, order: Incoming<Json<u32>>) -> Result<Outcome, Failure> {
+    let invoice = Message::json(&order.body.0).map_err(Failure::permanent)?;
+    Ok(Outcome::new(Settlement::Ack).emit(Outgoing::to_topic("invoice.created", invoice)))
+}
+// ANCHOR_END: invoice
+
+/// Needs a cluster that can do it.
+async fn transactional(address: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let (service, canceller) = Context::root();
+    let others = Arc::new(Kafka::new(address)?.create_topics(NewTopics::partitions(12)));
+    // Which reads what is committed alone, as all of librdkafka's consumers do by default.
+    let accounts = Subscription::new("accounts").topic("invoice.created").topic("order.created");
+    let accounts = Consumer::new(accounts, reserve).spawn(&service, others.clone());
+    assert_eq!(accounts.settled().await, State::Running);
+    let order = Outgoing::to_topic("order.created", Message::json(&7)?);
+    Publisher::new(others).publish(&service, order).await?;
+
+    // ANCHOR: transactional
+    let broker = Kafka::new(address)?
+        .transactional("billing-1") // this process's, and the same after a restart
+        .commit_every(Duration::from_millis(200), 10_000); // then it is visible
+    let subscription = Subscription::new("billing").topic("order.created");
+    let billing = Consumer::new(subscription, invoice).spawn(&service, Arc::new(broker));
+    // ANCHOR_END: transactional
+    while billing.tally().acked == 0 || accounts.tally().acked < 2 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    canceller.drain(Duration::from_secs(30));
+    billing.ended().await;
+    accounts.ended().await;
+    Ok(())
 }
 
 async fn told_at_once() -> Result<(), BrokerError> {

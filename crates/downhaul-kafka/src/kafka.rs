@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use downhaul_consumer::{Broker, BrokerError, Capabilities, Sink, Source, Subscription};
+use downhaul_consumer::{Broker, BrokerError, Capabilities, Sink, Source, Subscription, Token};
 use downhaul_context::{Canceller, Context, Reason};
 
 use crate::address::Address;
@@ -17,6 +17,7 @@ use crate::query;
 use crate::sink::KafkaSink;
 use crate::source::KafkaSource;
 use crate::topics::NewTopics;
+use crate::transactions::{OutcomeSink, Transactions};
 
 /// A Kafka cluster, or anything that speaks its protocol.
 ///
@@ -166,6 +167,64 @@ impl Kafka {
         self
     }
 
+    /// Has what a consumer's handlers return become visible together with the offsets of their
+    /// messages, by transactions of this `transactional.id`: their emitted messages, their parked
+    /// retries and their dead letters. The id must be this consumer's alone, another in each
+    /// process, and the same after a restart.
+    ///
+    /// What it promises: to readers of committed messages (`isolation.level=read_committed`, the
+    /// default of librdkafka, not of Java), each message of the topics leads to what its handler
+    /// returned once, whatever crashes, moves or is tried again.
+    ///
+    /// What it does not:
+    ///
+    /// - Handlers run at least once, and what they do elsewhere is done at least once. Messages
+    ///   whose transaction was not made are handled again.
+    /// - What handlers publish themselves is no part of it, nor is anything else: this broker
+    ///   refuses to publish it
+    ///   ([`Refused`](downhaul_consumer::PublishErrorKind::Refused)). Publish by another `Kafka`.
+    /// - It cannot be had together with [`dedupe`](downhaul_consumer::Consumer::dedupe), and this
+    ///   broker is for one consumer at a time: opening another source fails.
+    /// - It is as good as the brokers' transactions, which stand-ins for Kafka often lack, in whole
+    ///   or in part. Without KIP-890 (begun in Kafka 3.6, completed in 4.0) a message that was
+    ///   delayed on the network can end up in a later transaction, and Jepsen found the protocol to
+    ///   lose and to tear some (Bufstream 0.1.0, 2024). Against the worst of it no producer is used
+    ///   again after an error.
+    ///
+    /// What it costs: what is emitted is visible after the next commit, which is made as
+    /// [`commit_every`](Self::commit_every) says; it waits in memory until then, and until all
+    /// messages of its partition before it are finished. That is what
+    /// [`longest_gap`](Self::longest_gap) messages of a partition lead to, and as much again while
+    /// a transaction is under way; beyond it a commit is made at once, and the partition is not
+    /// read on before. Handlers run side by side as without it, and hold no transaction open: the
+    /// property `transaction.timeout.ms`, 60 s unless set, is for the writing alone.
+    ///
+    /// When a transaction fails, the consumer begins anew from the last one. A message that the
+    /// broker refused is known by then, and fails its handling the next time: its message goes to
+    /// the dead letters. After a crash in the middle of a transaction, readers of its topics, and
+    /// whoever gets the partitions, wait until a process of the same id has begun, or for
+    /// `transaction.timeout.ms`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use downhaul_consumer::Broker;
+    /// use downhaul_kafka::Kafka;
+    ///
+    /// let broker = Kafka::new("kafka://localhost:9092")?
+    ///     .transactional("billing-1")
+    ///     .commit_every(Duration::from_millis(200), 10_000);
+    /// assert!(broker.capabilities().transactions);
+    /// # Ok::<(), downhaul_consumer::BrokerError>(())
+    /// ```
+    #[must_use]
+    pub fn transactional(mut self, id: impl Into<String>) -> Self {
+        self.options.transactions = Some(Arc::new(Transactions::new(id.into())));
+        self
+    }
+
     fn check_open(&self) -> Result<(), BrokerError> {
         if self.life.is_done() { Err(closed()) } else { Ok(()) }
     }
@@ -178,7 +237,11 @@ impl Broker for Kafka {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::NONE.with_delay().with_order().with_lanes().with_replay()
+        let plain = Capabilities::NONE.with_delay().with_order().with_lanes().with_replay();
+        match self.options.transactions {
+            Some(_) => plain.with_transactions(),
+            None => plain,
+        }
     }
 
     async fn source(
@@ -194,9 +257,18 @@ impl Broker for Kafka {
 
     async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
         self.check_open()?;
+        if let Some(transactions) = &self.options.transactions {
+            return Ok(Arc::new(OutcomeSink::new(transactions, &self.options, &self.life)));
+        }
         let reached = ctx.run(admin::reach(&self.options)).await;
         reached.map_err(|cause| gave_up("publish to Kafka", cause))??;
         Ok(Arc::new(KafkaSink::open(&self.options, &self.life)?))
+    }
+
+    fn retract(&self, delivery: Token) {
+        if let Some(transactions) = &self.options.transactions {
+            transactions.retract(delivery);
+        }
     }
 
     async fn close(&self, _ctx: &Context) {

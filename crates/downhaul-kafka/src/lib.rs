@@ -58,8 +58,8 @@
 //!
 //! # What it promises
 //!
-//! On brokers of Kafka's protocol and librdkafka's mock, in `tests/it`, `tests/faults` and the
-//! suite of all brokers:
+//! On brokers of Kafka's protocol and librdkafka's mock, in `tests/it`, `tests/faults`,
+//! `tests/transactions` and the suite of all brokers:
 //!
 //! 1. What is committed covers no unfinished message, in whatever order they are finished
 //!    (`what_is_committed_is_the_lowest_unfinished_offset_and_a_restart_begins_there`) and whatever
@@ -108,11 +108,33 @@
 //!     `no_value_of_a_property_is_shown`,
 //!     `an_address_that_is_not_valid_is_refused_and_never_repeated`,
 //!     `a_query_that_is_not_valid_is_refused_and_never_repeated`).
+//! 12. With [`Kafka::transactional`], readers of committed messages see what a handler returned
+//!     for each message once, be it emitted, parked or a dead letter
+//!     (`each_message_leads_to_what_its_handler_returned_once`), whatever crashes
+//!     (`each_message_leads_to_one_output_whatever_crashes`). It becomes visible together with the
+//!     offset of its message (`outputs_become_visible_with_the_offsets_of_their_messages`), and not
+//!     at all if the message is released, tried again or never settled
+//!     (`a_message_that_is_released_leads_to_nothing_until_it_is_finished`,
+//!     `nothing_of_an_outcome_is_seen_if_some_of_it_fails`,
+//!     `what_was_emitted_and_not_settled_is_never_seen_and_its_message_comes_again`).
+//! 13. A partition goes after its last transaction
+//!     (`partitions_go_after_what_was_finished_of_them_is_visible`,
+//!     `members_that_come_and_go_publish_everything_once`). Of one that was lost nothing is
+//!     published (`nothing_is_published_of_partitions_that_were_lost`,
+//!     `nothing_more_is_published_when_partitions_are_lost_while_a_transaction_is_under_way`), nor
+//!     by a process whose place was taken
+//!     (`whoever_is_taken_over_from_dies_and_leaves_nothing_behind`,
+//!     `what_a_predecessor_had_begun_is_undone_before_the_first_message_comes`).
+//! 14. What waits for a transaction is bounded
+//!     (`a_partition_is_not_read_far_ahead_of_a_transaction_that_takes_long`), and a message that
+//!     the broker refuses holds up nothing
+//!     (`a_message_whose_outcome_is_refused_becomes_a_dead_letter_and_the_others_go_on`).
 //!
 //! # What it does not do
 //!
-//! - Transactions: what a handler emits and the offset of its message are not committed together,
-//!   so both may come twice. [An inbox](downhaul_consumer::inbox) tells.
+//! - Commit what a handler emits together with the offset of its message, unless it was told to be
+//!   [transactional](Kafka::transactional): otherwise both may come twice.
+//!   [An inbox](downhaul_consumer::inbox) tells.
 //! - Acknowledge with an answer: offsets are committed every second or 10,000 messages
 //!   ([`Kafka::commit_every`]). What was finished in between comes again after a crash, and so does
 //!   all behind the lowest unfinished message of a partition, at most [`Kafka::longest_gap`].
@@ -158,6 +180,7 @@ mod sink;
 mod source;
 mod ticket;
 mod topics;
+mod transactions;
 
 pub use crate::kafka::Kafka;
 pub use crate::record::TOMBSTONE;

@@ -1,6 +1,7 @@
 //! [`Options`]: what a [`Kafka`](crate::Kafka) was told, and the clients' properties made of it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::BrokerError;
@@ -9,7 +10,14 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use crate::address::Address;
 use crate::error::misconfigured;
 use crate::own::OwnTopics;
+use crate::ticket::LaneNumbers;
 use crate::topics::NewTopics;
+use crate::transactions::Transactions;
+
+/// The one `isolation.level` that transactions can live with, and librdkafka's default.
+const COMMITTED: &str = "read_committed";
+/// How long a transaction may take unless told otherwise (`transaction.timeout.ms`).
+const TRANSACTION: Duration = Duration::from_secs(60);
 
 /// What consumers are set to unless told otherwise.
 pub(crate) const CONSUMER: [(&str, &str); 4] = [
@@ -47,7 +55,7 @@ const OURS: [(&str, &str); 7] = [
     ("enable.auto.commit", "offsets are committed when their messages are settled"),
     ("enable.auto.offset.store", "offsets are committed when their messages are settled"),
     ("enable.partition.eof", "there is nothing that would hear of it"),
-    ("transactional.id", "publishes are not transactional"),
+    ("transactional.id", "`Kafka::transactional` sets it"),
 ];
 
 /// Which clients a property is for.
@@ -72,6 +80,7 @@ pub(crate) struct Options {
     pub(crate) longest_gap: usize,
     pub(crate) revoke_budget: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) transactions: Option<Arc<Transactions>>,
 }
 
 #[derive(Clone)]
@@ -108,6 +117,7 @@ impl Options {
             longest_gap: 1_024,
             revoke_budget: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            transactions: None,
         }
     }
 
@@ -116,12 +126,40 @@ impl Options {
         let mut config = self.client(Role::Consumer, &CONSUMER)?;
         config.set("group.id", group);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        let level = config.get("isolation.level").unwrap_or(COMMITTED);
+        if self.transactions.is_some() && level != COMMITTED {
+            let words = "the property `isolation.level` of a transactional broker cannot be set: \
+                its transactions rely on reading what is committed alone";
+            return Err(misconfigured(words));
+        }
         Ok(config)
     }
 
     /// The properties of a producer.
     pub(crate) fn producer(&self) -> Result<ClientConfig, BrokerError> {
         self.client(Role::Producer, &PRODUCER)
+    }
+
+    /// The properties of a producer that makes transactions. Their messages have as long as they
+    /// have.
+    pub(crate) fn transactional_producer(&self, id: &str) -> Result<ClientConfig, BrokerError> {
+        let is_theirs = |one: &(&str, &str)| one.0 != "delivery.timeout.ms";
+        let defaults: Vec<_> = PRODUCER.into_iter().filter(is_theirs).collect();
+        let mut config = self.client(Role::Producer, &defaults)?;
+        config.set("transactional.id", id);
+        Ok(config)
+    }
+
+    /// How long a transaction of such a producer may take.
+    pub(crate) fn transaction_timeout(config: &ClientConfig) -> Duration {
+        let millis = config.get("transaction.timeout.ms").and_then(|millis| millis.parse().ok());
+        millis.map_or(TRANSACTION, Duration::from_millis)
+    }
+
+    /// Where lanes get their numbers from.
+    pub(crate) fn lane_numbers(&self) -> Arc<LaneNumbers> {
+        let shared = self.transactions.as_ref();
+        shared.map(|transactions| Arc::clone(&transactions.lanes)).unwrap_or_default()
     }
 
     /// The properties of a client that only looks, and makes topics.
@@ -197,6 +235,18 @@ mod tests {
         let error =
             options(&[(Role::All, "enable.auto.commit", "true")]).consumer("g").unwrap_err();
         assert!(error.is_permanent() && error.to_string().contains("enable.auto.commit"));
+    }
+
+    #[test]
+    fn a_producer_of_transactions_has_its_id_and_a_time_that_is_its_own() {
+        let told = options(&[(Role::Producer, "transaction.timeout.ms", "5000")]);
+        let config = told.transactional_producer("billing").unwrap();
+        assert_eq!(config.get("transactional.id"), Some("billing"));
+        assert_eq!(config.get("enable.idempotence"), Some("true"));
+        assert_eq!(config.get("delivery.timeout.ms"), None);
+        assert_eq!(Options::transaction_timeout(&config), Duration::from_secs(5));
+        let error = options(&[(Role::All, "transactional.id", "mine")]).producer();
+        assert!(error.unwrap_err().to_string().contains("Kafka::transactional"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::error::{cannot, unreachable};
 use crate::source::callbacks::{Client, Said, give_up, note, take_up};
-use crate::source::committer::Committer;
+use crate::source::committer::{Committer, Ended};
 use crate::source::health::Health;
 use crate::source::mailbox::{Mailbox, Notice, Tenure};
 use crate::source::member::Member;
@@ -34,6 +34,7 @@ use crate::ticket::LaneNumbers;
 pub(super) struct Duties {
     pub(super) commit_interval: Duration,
     pub(super) revoke_budget: Duration,
+    pub(super) numbers: Arc<LaneNumbers>,
 }
 
 /// What wakes a keeper.
@@ -59,7 +60,6 @@ pub(super) struct Keeper {
     mailbox: Arc<Mailbox>,
     bells: Bells,
     lanes: BTreeMap<Key, Kept>,
-    numbers: LaneNumbers,
     /// Partitions that are to go, each completing when they may.
     leaving: FuturesUnordered<BoxFuture<'static, Going>>,
     /// Those that librdkafka waits for to be given up.
@@ -72,7 +72,7 @@ pub(super) struct Keeper {
 /// A partition that is this consumer's.
 pub(super) struct Kept {
     pub(super) tenure: Arc<Tenure>,
-    /// What the broker has confirmed.
+    /// What the broker has confirmed, or was given in a transaction.
     pub(super) committed: Option<i64>,
 }
 
@@ -86,6 +86,7 @@ impl Keeper {
     pub(super) fn new(
         member: Member,
         duties: Duties,
+        committer: Committer,
         mailbox: Arc<Mailbox>,
         bells: Bells,
         joined: Joined,
@@ -94,11 +95,10 @@ impl Keeper {
         Self {
             member,
             duties,
-            committer: Committer::default(),
+            committer,
             mailbox,
             bells,
             lanes: BTreeMap::new(),
-            numbers: LaneNumbers::default(),
             leaving: FuturesUnordered::new(),
             unanswered: None,
             joined: Some(joined),
@@ -140,7 +140,7 @@ impl Keeper {
                 _ = commit.tick() => self.commit(&client),
                 Some(going) = self.leaving.next() => self.let_go(&client, going).await,
                 ended = self.committer.next() => match ended {
-                    Ok(taken) => self.note_committed(taken.as_ref()),
+                    Ok(ended) => self.note_committed(&client, &ended),
                     Err(error) => return error,
                 },
                 lost = self.health.check(&client) => return lost,
@@ -203,11 +203,12 @@ impl Keeper {
         self.health.is_well();
         let mut new = Vec::new();
         for (topic, partition) in keys(partitions) {
-            let lane = self.numbers.next();
+            let lane = self.duties.numbers.next();
             let tenure = Tenure::new(lane, Name::from(&topic), partition);
             let tenure = Arc::new(tenure);
             let queue = client.split_partition_queue(&topic, partition);
             new.push((Arc::clone(&tenure), queue.ok_or_else(|| no_queue(&tenure))?));
+            self.committer.assigned(&tenure);
             self.lanes.insert((topic, partition), Kept { tenure, committed: None });
         }
         tracing::debug!(count = new.len(), "partitions assigned");
@@ -238,9 +239,9 @@ impl Keeper {
     /// Commits what was finished of partitions, and lets them go.
     async fn let_go(&mut self, client: &Arc<Client>, going: Going) {
         let Going { partitions, is_finished } = going;
-        let gone = self.end(&partitions);
+        let mut gone = self.end(&partitions);
         let is_lost = client.assignment_lost();
-        if !is_lost && let Err(error) = self.committer.finish(client, &gone).await {
+        if !is_lost && let Err(error) = self.committer.finish(client, &mut gone).await {
             let error = error.chain();
             tracing::warn!(error, "what was finished of partitions may come again");
         }
@@ -274,29 +275,35 @@ impl Keeper {
 
     /// Asks the broker to note what was finished since it last answered.
     fn commit(&mut self, client: &Arc<Client>) {
-        self.committer.begin(client, self.lanes.values());
+        if self.committer.begin(client, self.lanes.values_mut()) {
+            self.mailbox.bell.notify_one();
+        }
     }
 
-    fn note_committed(&mut self, taken: Option<&TopicPartitionList>) {
-        let Some(offsets) = taken else { return };
-        self.health.is_well();
-        for one in offsets.elements() {
-            let kept = self.lanes.get_mut(&(one.topic().to_owned(), one.partition()));
-            if let (Some(kept), Offset::Offset(offset)) = (kept, one.offset()) {
-                kept.committed = Some(offset);
+    fn note_committed(&mut self, client: &Arc<Client>, ended: &Ended) {
+        if let Some(offsets) = &ended.committed {
+            self.health.is_well();
+            for one in offsets.elements() {
+                let kept = self.lanes.get_mut(&(one.topic().to_owned(), one.partition()));
+                if let (Some(kept), Offset::Offset(offset)) = (kept, one.offset()) {
+                    kept.committed = Some(offset);
+                }
             }
+        }
+        if ended.is_more_wanted {
+            self.commit(client);
         }
     }
 
     /// Commits for the last time and leaves the group, so that others have the partitions at once.
     async fn leave(&mut self) -> Outcome {
         let client = Arc::clone(self.member.client()?);
-        let lanes: Vec<_> = std::mem::take(&mut self.lanes).into_values().collect();
+        let mut lanes: Vec<_> = std::mem::take(&mut self.lanes).into_values().collect();
         lanes.iter().for_each(|kept| kept.tenure.progress().end());
         let committed = if client.assignment_lost() {
             Ok(())
         } else {
-            self.committer.finish(&client, &lanes).await
+            self.committer.finish(&client, &mut lanes).await
         };
         drop(client);
         self.answer_all();

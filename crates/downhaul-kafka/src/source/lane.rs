@@ -23,6 +23,8 @@ pub(super) struct LaneReader {
     is_leaving: bool,
     /// Since when the lowest unfinished message keeps all others from being read.
     blocked: Option<Blocked>,
+    /// Whether nothing is to be read before the next commit.
+    waits_for_commit: bool,
 }
 
 struct Blocked {
@@ -43,6 +45,7 @@ impl LaneReader {
             waiting: None,
             is_leaving: false,
             blocked: None,
+            waits_for_commit: false,
         }
     }
 
@@ -57,6 +60,7 @@ impl LaneReader {
         longest_gap: usize,
         events: &mut Vec<Event>,
     ) -> Result<usize, BrokerError> {
+        self.waits_for_commit = false;
         if self.is_leaving {
             return Ok(0);
         }
@@ -73,6 +77,9 @@ impl LaneReader {
                 let head = progress.head();
                 drop(progress);
                 self.is_blocked_by(head);
+                break;
+            } else if progress.gap() + progress.ready() >= longest_gap {
+                (self.waits_for_commit, self.blocked) = (true, None);
                 break;
             } else {
                 self.blocked = None;
@@ -114,6 +121,11 @@ impl LaneReader {
                 Err(cannot(&format!("read partition {partition} of `{topic}`"), &error))
             }
         }
+    }
+
+    /// Whether it was not read on because what it leads to waits for a transaction.
+    pub(super) fn waits_for_commit(&self) -> bool {
+        self.waits_for_commit
     }
 
     /// How long until a record that waits may be delivered.

@@ -14,10 +14,10 @@ pub(super) type Queue = PartitionQueue<Callbacks>;
 
 /// A partition while it is this consumer's: what the source and the keeper both know of it.
 #[derive(Debug)]
-pub(super) struct Tenure {
-    pub(super) lane: Lane,
-    pub(super) topic: Name,
-    pub(super) partition: i32,
+pub(crate) struct Tenure {
+    pub(crate) lane: Lane,
+    pub(crate) topic: Name,
+    pub(crate) partition: i32,
     progress: Mutex<Progress<Message>>,
 }
 
@@ -26,7 +26,7 @@ impl Tenure {
         Self { lane, topic, partition, progress: Mutex::default() }
     }
 
-    pub(super) fn progress(&self) -> MutexGuard<'_, Progress<Message>> {
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress<Message>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -31,13 +31,16 @@ use crate::admin;
 use crate::error::{cannot, closed, gave_up};
 use crate::options::Options;
 use crate::source::callbacks::{Callbacks, Client};
+use crate::source::committer::{Committer, Plain, Rounds};
 use crate::source::health::Health;
 use crate::source::keeper::{Bells, Duties, Keeper, Leave};
 use crate::source::lane::LaneReader;
 use crate::source::lanes::Lanes;
-use crate::source::mailbox::{Mailbox, Notice, Queue, Tenure};
+pub(crate) use crate::source::mailbox::Tenure;
+use crate::source::mailbox::{Mailbox, Notice, Queue};
 use crate::source::member::Member;
 use crate::ticket::Ticket;
+use crate::transactions::{TransactionalProducer, Turn};
 
 /// How many records of a partition are read before the next has its turn.
 const TURN: usize = 64;
@@ -63,6 +66,8 @@ pub(crate) struct KafkaSource {
     life: Context,
     /// Why nothing more will come.
     died: Option<BrokerError>,
+    /// Of a transactional broker, which has one source at a time.
+    _turn: Option<Turn>,
 }
 
 impl KafkaSource {
@@ -78,6 +83,8 @@ impl KafkaSource {
         let groups: Vec<_> = own_topics.iter().cloned().chain([dead]).collect();
         admin::ensure(options, &named, &groups).await?;
 
+        // Before the group is joined: what is read of it afterwards is what counts.
+        let (turn, committer) = Self::committer(options).await?;
         let config = options.consumer(group)?;
         let (mailbox, bells) = (Arc::new(Mailbox::default()), Bells::default());
         let client = join(&config, &bells.said)?;
@@ -87,13 +94,15 @@ impl KafkaSource {
         let duties = Duties {
             commit_interval: options.commit_interval,
             revoke_budget: options.revoke_budget,
+            numbers: options.lane_numbers(),
         };
         let (servers, topic) = (options.address.to_string(), topics[0].to_owned());
         let health = Health::new(session(&config), servers, topic);
         let mail = Arc::clone(&mailbox);
         let (joined, has_joined) = oneshot::channel();
         let member = Member::new(client);
-        let keeper = Keeper::new(member.share(), duties, mail, bells.clone(), joined, health);
+        let keeper =
+            Keeper::new(member.share(), duties, committer, mail, bells.clone(), joined, health);
         tokio::spawn(keeper.run(left));
         let source = Self {
             lanes: Lanes::default(),
@@ -109,11 +118,22 @@ impl KafkaSource {
             leave: Some(leave),
             life: life.clone(),
             died: None,
+            _turn: turn,
         };
         // Dropped before that, the source leaves again.
         has_joined.await.unwrap_or_else(|_| Err(closed()))?;
         tracing::debug!(group, prefetch = subscription.prefetch(), "consuming");
         Ok(source)
+    }
+
+    async fn committer(options: &Options) -> Result<(Option<Turn>, Committer), BrokerError> {
+        let Some(transactions) = &options.transactions else {
+            return Ok((None, Committer::Plain(Plain::default())));
+        };
+        let turn = transactions.admit()?;
+        let producer = TransactionalProducer::open(options, transactions).await?;
+        let rounds = Rounds::new(transactions, producer);
+        Ok((Some(turn), Committer::Transactional(rounds)))
     }
 
     /// Takes in what the keeper has told.
@@ -156,6 +176,9 @@ impl KafkaSource {
             let room = (self.prefetch - self.unsettled).min(TURN);
             let Some(lane) = self.lanes.next() else { break };
             let count = lane.read(room, self.longest_gap, events)?;
+            if lane.waits_for_commit() {
+                self.bells.commit.notify_one();
+            }
             self.unsettled += count;
             empty = if count == 0 { empty + 1 } else { 0 };
         }

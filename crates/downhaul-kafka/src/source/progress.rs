@@ -5,12 +5,15 @@
 //! 2. It goes by what was delivered and does no arithmetic: offsets have gaps, where a log was
 //!    compacted and where transactions end.
 //! 3. Once a partition is gone, nothing is taken in any more: what is committed is final.
+//! 4. What a delivery leads to is ready once the offset to commit is behind it, and is thrown away
+//!    if the delivery is released. (Only with [transactions](crate::transactions) is there any.)
 
 use std::collections::{BTreeSet, VecDeque};
 
 use downhaul_consumer::Verdict;
 
 use crate::ticket::distance;
+use crate::transactions::Output;
 
 /// What was delivered of a partition since it was assigned, in whatever order it is finished. `T`
 /// is what has to be kept of a message in case it is released.
@@ -24,6 +27,10 @@ pub(crate) struct Progress<T> {
     released: BTreeSet<u64>,
     /// Behind the last finished message that all before it are finished of, too.
     finished: Option<i64>,
+    /// Of the messages before the lowest unfinished one, in their order.
+    ready: Vec<Output>,
+    /// How many messages those come from.
+    ready_from: usize,
     is_over: bool,
 }
 
@@ -34,6 +41,7 @@ struct Mark<T> {
     delivery: u8,
     /// `None` once it is finished.
     kept: Option<T>,
+    outputs: Vec<Output>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +65,8 @@ impl<T> Default for Progress<T> {
             first: 0,
             released: BTreeSet::new(),
             finished: None,
+            ready: Vec::new(),
+            ready_from: 0,
             is_over: false,
         }
     }
@@ -70,6 +80,7 @@ impl<T> Progress<T> {
             state: State::Delivered,
             delivery: 0,
             kept: Some(kept),
+            outputs: Vec::new(),
         });
         self.first + self.marks.len() as u64 - 1
     }
@@ -86,12 +97,7 @@ impl<T> Progress<T> {
     /// Takes a verdict. Returns whether there was something to decide: not if the partition is
     /// gone, or it was decided before.
     pub(crate) fn settle(&mut self, place: u64, delivery: u8, verdict: Verdict) -> bool {
-        let behind = distance(self.first, place);
-        let index = usize::try_from(behind).unwrap_or(usize::MAX);
-        let Some(mark) = self.marks.get_mut(index).filter(|_| !self.is_over) else { return false };
-        if mark.state != State::Delivered || mark.delivery != delivery {
-            return false;
-        }
+        let Some(mark) = self.undecided(place, delivery) else { return false };
         match verdict {
             Verdict::Ack => {
                 (mark.state, mark.kept) = (State::Finished, None);
@@ -99,15 +105,55 @@ impl<T> Progress<T> {
             }
             Verdict::Release => {
                 mark.state = State::Released;
-                self.released.insert(self.first + behind);
+                mark.outputs.clear();
+                self.released.insert(self.first + distance(self.first, place));
             }
         }
         true
     }
 
+    /// A delivery that can be settled.
+    fn undecided(&mut self, place: u64, delivery: u8) -> Option<&mut Mark<T>> {
+        let index = usize::try_from(distance(self.first, place)).ok()?;
+        let mark = self.marks.get_mut(index).filter(|_| !self.is_over)?;
+        (mark.state == State::Delivered && mark.delivery == delivery).then_some(mark)
+    }
+
+    /// Notes what a delivery leads to. Returns whether it can still be settled.
+    pub(crate) fn keep(&mut self, place: u64, delivery: u8, output: Output) -> bool {
+        let Some(mark) = self.undecided(place, delivery) else { return false };
+        mark.outputs.push(output);
+        true
+    }
+
+    /// Forgets what a delivery would have led to.
+    pub(crate) fn retract(&mut self, place: u64, delivery: u8) {
+        if let Some(mark) = self.undecided(place, delivery) {
+            mark.outputs.clear();
+        }
+    }
+
+    /// The offset of a delivery that can be settled.
+    pub(crate) fn offset(&mut self, place: u64, delivery: u8) -> Option<i64> {
+        self.undecided(place, delivery).map(|mark| mark.offset)
+    }
+
+    /// Takes out what the messages before the offset to commit lead to.
+    pub(crate) fn take_ready(&mut self) -> Vec<Output> {
+        self.ready_from = 0;
+        std::mem::take(&mut self.ready)
+    }
+
+    /// How many messages before the offset to commit lead to what was not taken out yet.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready_from
+    }
+
     fn advance(&mut self) {
-        while let Some(mark) = self.marks.pop_front_if(|mark| mark.state == State::Finished) {
+        while let Some(mut mark) = self.marks.pop_front_if(|mark| mark.state == State::Finished) {
             self.finished = Some(mark.offset + 1);
+            self.ready_from += usize::from(!mark.outputs.is_empty());
+            self.ready.append(&mut mark.outputs);
             self.first += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! [`Committer`]: commits what was finished.
+//! [`Plain`]: commits offsets alone.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -11,29 +11,27 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::Offset;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::blocking::blocking;
-use crate::error::{cannot, unreachable};
+use crate::error::cannot;
 use crate::source::callbacks::Client;
+use crate::source::committer::Ended;
 use crate::source::keeper::{Kept, Outcome};
 
-/// How long the last commit may take before the group is left without.
-const LAST_COMMIT: Duration = Duration::from_secs(10);
 /// How often it is tried while the group takes none.
 const COMMIT_AGAIN: Duration = Duration::from_millis(50);
 
 /// Commits, one at a time, so that none overtakes another.
 #[derive(Default)]
-pub(super) struct Committer {
+pub(in crate::source) struct Plain {
     under_way: Option<BoxFuture<'static, Committed>>,
 }
 
 /// What came of a commit, and which it was.
 type Committed = (Result<(), KafkaError>, TopicPartitionList);
 
-impl Committer {
-    /// Begins to commit what was finished; whether that succeeds is seen later.
+impl Plain {
     pub(super) fn begin<'a>(
         &mut self,
         client: &Arc<Client>,
@@ -53,40 +51,23 @@ impl Committer {
         }
     }
 
-    /// Waits for the end of what was begun, and returns what the broker has, if it took it. Cancel
-    /// safe.
-    ///
-    /// # Errors
-    ///
-    /// Nothing more can be committed.
-    pub(super) async fn next(&mut self) -> Result<Option<TopicPartitionList>, BrokerError> {
+    pub(super) async fn next(&mut self) -> Result<Ended, BrokerError> {
         let Some(under_way) = &mut self.under_way else { return pending().await };
         let (answer, offsets) = under_way.await;
         self.under_way = None;
         match answer.map_err(|error| cannot("commit offsets", &error)) {
-            Ok(()) => Ok(Some(offsets)),
+            Ok(()) => Ok(Ended { committed: Some(offsets), is_more_wanted: false }),
             Err(error) if error.is_permanent() => Err(error),
             Err(error) => {
                 tracing::debug!(%error, "a commit failed and is made again");
-                Ok(None)
+                Ok(Ended::default())
             }
         }
     }
 
-    /// Commits what was finished, and waits for the answer, for a while. Nothing is left half done
-    /// if this is dropped.
-    ///
-    /// # Errors
-    ///
-    /// Not all of it is known to be committed.
-    pub(super) async fn finish(&mut self, client: &Arc<Client>, lanes: &[Kept]) -> Outcome {
-        let finished = timeout(LAST_COMMIT, self.commit_now(client, lanes)).await;
-        finished.unwrap_or_else(|_| Err(unreachable("no answer to the last commit")))
-    }
-
     /// Also while the group shares its partitions anew, when it takes no commit, or takes this for
     /// one of the time before.
-    async fn commit_now(&mut self, client: &Arc<Client>, lanes: &[Kept]) -> Outcome {
+    pub(super) async fn finish(&mut self, client: &Arc<Client>, lanes: &[Kept]) -> Outcome {
         if let Some(under_way) = &mut self.under_way {
             // What came of it does not matter: all of it is committed again.
             let _ = under_way.await;
