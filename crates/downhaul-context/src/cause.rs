@@ -258,6 +258,13 @@ impl Cause {
         }
     }
 
+    /// Whether both are one end, as far as anyone can tell.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.kind() == other.kind()
+            && self.location() == other.location()
+            && self.path() == other.path()
+    }
+
     fn as_full(&self) -> Option<&Full> {
         match &self.0 {
             Repr::Full(full) => Some(full),

@@ -113,6 +113,7 @@
 
 mod canceller;
 mod cause;
+mod chain;
 mod clock;
 mod context;
 mod derive;

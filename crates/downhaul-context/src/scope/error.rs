@@ -2,12 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
-use std::iter;
 use std::sync::Arc;
 
 use super::work::{Millis, Work};
 use crate::cause::{Cause, Reason};
+use crate::chain::find_cause;
 use crate::context::Context;
 
 /// Any error: what tasks return, so that `?` works on all of them.
@@ -112,22 +111,7 @@ impl TaskError {
 /// Whether `error` is `cause` or has it as a source. A cause of another context, such as a deadline
 /// that the task set itself, is an error like any other.
 fn stems_from(error: &(dyn Error + 'static), cause: &Cause) -> bool {
-    chain(error).any(|error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        // An I/O error hides the one it wraps: its source is the source of that.
-        Some(wrapped) => stems_from(wrapped, cause),
-        None => error.downcast_ref::<Cause>().is_some_and(|other| is_same(other, cause)),
-    })
-}
-
-/// The error and its sources.
-pub(super) fn chain<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
-}
-
-fn is_same(one: &Cause, other: &Cause) -> bool {
-    one.kind() == other.kind() && one.location() == other.location() && one.path() == other.path()
+    find_cause(error, &|other| other.is_same(cause)).is_some()
 }
 
 impl fmt::Display for TaskError {

@@ -5,11 +5,12 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::error::{TaskError, TaskErrorKind, chain};
+use super::error::{TaskError, TaskErrorKind};
 use super::running::Outcome;
 use super::shared::Shared;
 use super::work::{Millis, Work, WorkKind};
 use crate::cause::Cause;
+use crate::chain::chain;
 
 /// How many failures, and how many cancellations, are kept in full.
 const KEPT: usize = 32;
