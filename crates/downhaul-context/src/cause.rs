@@ -226,6 +226,14 @@ impl Cause {
         self.as_full().map_or(Moment::START, |full| full.at)
     }
 
+    /// When a deadline that passed was set.
+    pub(crate) fn begun(&self) -> Option<Moment> {
+        match self.as_full()?.what {
+            What::Deadline { budget, .. } => Some(self.at().before(budget)),
+            What::Told(_) | What::DrainGraceOver { .. } => None,
+        }
+    }
+
     /// The place in the code: of the call that ended the context or, for a deadline, of the call
     /// that set it, and for a failed task, of the call that spawned it.
     pub fn location(&self) -> &'static Location<'static> {
@@ -322,7 +330,7 @@ fn fmt_told(
 }
 
 /// A duration for people: whole milliseconds where that loses nothing they care about.
-struct Rounded(Duration);
+pub(crate) struct Rounded(pub(crate) Duration);
 
 impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -75,6 +75,11 @@ impl Moment {
         Self(self.0.saturating_add(nanos(span)))
     }
 
+    /// The moment `span` before this one.
+    pub(crate) fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(span)))
+    }
+
     /// The time from `earlier` to this one.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -53,6 +53,7 @@
 //! | carry an id everywhere | [`Context::with_value`], [`with_values`](Context::with_values) |
 //! | read it | [`Context::value`] |
 //! | take it to another process | [`Context::with_wire_value`], [`wire`] |
+//! | say through which layers an error came, and for whom | [`ResultExt::layer`], [`Traced`] |
 //! | see what is alive | [`Context::snapshot`], [`Derive::observed`] |
 //! | go on using `CancellationToken` | `child_until_token`, `to_token`: feature `tokio-util` |
 //!
@@ -93,6 +94,16 @@
 //! 8. Ending or dropping a chain of 100,000 contexts does not recurse
 //!    (`tree::a_very_deep_chain_is_ended_and_dropped`).
 //!
+//! 9. A [`Traced`] error tells its layers in their order, whatever it becomes on its way
+//!    (`traced::model::layers_and_values_stay_in_order_whatever_the_error_becomes`), in one line that
+//!    nothing breaks
+//!    (`traced::model::a_line_is_one_line_and_a_tree_has_one_for_each_layer_and_error`) and no
+//!    secret is in (`traced::model::no_secret_is_in_anything_that_is_printed`). Who walks its
+//!    sources finds all of them
+//!    (`traced::whoever_walks_the_sources_finds_the_error_and_all_behind_it`), and who prints them
+//!    prints none twice (`traced::whoever_prints_the_sources_prints_each_text_once`). Where there
+//!    is no error it costs no allocation (`nothing_allocates_more_than_its_ceiling`).
+//!
 //! # What it does not do
 //!
 //! It cancels by asking: a future that never looks at its context is not stopped by it, unless
@@ -130,6 +141,7 @@ mod timer;
 #[cfg(feature = "tokio-util")]
 mod token;
 mod trace_context;
+pub mod traced;
 mod values;
 mod wait;
 mod waking;
@@ -146,5 +158,6 @@ pub use crate::request_id::{InvalidRequestId, RequestId};
 pub use crate::scope::Scope;
 pub use crate::snapshot::{Snapshot, SnapshotEntry};
 pub use crate::trace_context::{InvalidTraceContext, TraceContext};
+pub use crate::traced::{Class, Kind, ResultExt, Traced, TracedError};
 pub use crate::values::ValueTuple;
 pub use tokio::time::Instant;

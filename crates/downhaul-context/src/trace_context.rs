@@ -20,6 +20,7 @@ const LONGEST_STATE: usize = 512;
 /// let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 /// let trace = TraceContext::parse(parent, None).unwrap();
 /// assert_eq!(trace.traceparent(), parent);
+/// assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
 /// assert!(TraceContext::parse("00-zz", None).is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +50,12 @@ impl TraceContext {
     /// The `traceparent` header.
     pub fn traceparent(&self) -> &str {
         &self.traceparent
+    }
+
+    /// The id of the trace: 32 hexadecimal digits.
+    pub fn trace_id(&self) -> &str {
+        // Behind the version, by the form that was checked.
+        self.traceparent.get(3..35).unwrap_or_default()
     }
 
     /// The `tracestate` header, where there is one.

@@ -115,6 +115,9 @@ impl Values {
 
     /// Calls `each` for every binding that opted in and is not shadowed, nearest first.
     pub(crate) fn each_opted_in<'a>(&'a self, mut each: impl FnMut(OptedIn<'a>)) {
+        if self.links().all(|link| link.show.is_none()) {
+            return;
+        }
         let mut seen: Vec<TypeId> = Vec::new();
         for link in self.links() {
             for bound in link.types {

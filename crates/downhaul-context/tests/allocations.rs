@@ -3,9 +3,10 @@
 //! What is counted is the whole process, so that this is the only test of its binary.
 
 use std::alloc::System;
+use std::fmt;
 use std::time::Duration;
 
-use downhaul_context::{Canceller, Context, Scope};
+use downhaul_context::{Canceller, Context, RequestId, ResultExt, Scope, Traced};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::runtime::{Builder, Runtime};
 
@@ -32,6 +33,12 @@ fn ended(runtime: &Runtime, made: (Context, Canceller), is_cancelled: bool) -> C
     }
     runtime.block_on(ctx.done());
     canceller
+}
+
+/// A result that passes two layers, with values.
+fn layered(ctx: &Context, result: Result<u64, fmt::Error>) -> Result<u64, Traced<fmt::Error>> {
+    let result = result.layer(ctx, "repo.find").kv("order", 7).kv_secret("token", "s3cret");
+    result.map_kind(|error| error).layer(ctx, "orders.get").kv("user_id", "u-42")
 }
 
 #[test]
@@ -61,6 +68,10 @@ fn nothing_allocates_more_than_its_ceiling() {
     assert_eq!(allocations(|| ended(&runtime, root.child(), true)), 1);
     // Go: 8.
     assert_eq!(allocations(|| ended(&runtime, timed(5_000_000), true)), 1);
+    // anyhow: 0, and 1 for the error alone. Ours has the request's circumstances, too.
+    let request = root.with_value(RequestId::generate());
+    assert_eq!(allocations(|| layered(&request, Ok(7))), 0);
+    assert_eq!(allocations(|| Err::<(), _>(fmt::Error).layer(&request, "repo.find")), 1);
     // swansong: 0.
     assert_eq!(allocations(|| scope.hold("hold")), 0);
 }

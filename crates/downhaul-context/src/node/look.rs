@@ -23,6 +23,12 @@ impl Node {
         Seen { level: self.level(), cause: self.cause(), due: self.due() }
     }
 
+    /// When the work began, as far as deadlines tell: when the one that is farthest up was set.
+    pub(crate) fn begun(&self) -> Option<Moment> {
+        let set = |node: &Self| node.lock().fate.since().filter(|since| *since != Moment::NEVER);
+        self.lineage().filter_map(set).last()
+    }
+
     /// What can be seen of this node below what was seen `above` it, and its children.
     pub(crate) fn look(&self, above: &Seen, now: Moment) -> (SnapshotEntry, Seen, Vec<Arc<Self>>) {
         let state = self.lock();

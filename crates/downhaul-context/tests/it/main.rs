@@ -13,6 +13,7 @@ mod snapshots;
 mod stress;
 #[cfg(feature = "tokio-util")]
 mod token;
+mod traced;
 mod tree;
 mod value_model;
 mod values;
