@@ -7,12 +7,18 @@ use std::io;
 use std::time::Duration;
 
 use axum_core::response::{IntoResponse, Response};
-use downhaul_context::{Cause, CauseKind};
+use downhaul_context::traced::one_line;
+use downhaul_context::{Cause, CauseKind, Class, Kind, Traced, TracedError};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 use tracing::{debug, error};
 
 pub(crate) use crate::problem::Problem;
+
+/// What a client reads of a deadline.
+const TOO_LONG: &str = "the request took too long; try again later";
+/// What a client reads of a failure that is none of its business.
+const FAILED: &str = "the server failed; tell its operators the request id";
 
 /// Any error, as services return it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -28,6 +34,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// ```
 ///
 /// The source is logged at ERROR where the status is 5xx, at DEBUG otherwise, and never sent.
+///
+/// A [`Traced`] error becomes one by `?`, with the status that its kind says.
 ///
 /// # Examples
 ///
@@ -73,7 +81,7 @@ impl Error {
 
     /// 504: what the handler waited for took too long.
     pub fn timeout() -> Self {
-        Self::new(StatusCode::GATEWAY_TIMEOUT, "the request took too long; try again later")
+        Self::new(StatusCode::GATEWAY_TIMEOUT, TOO_LONG)
     }
 
     pub(crate) fn crowded() -> Self {
@@ -87,8 +95,7 @@ impl Error {
 
     /// 500: `source` is for the log; the client learns only the request id to ask about.
     pub fn internal(source: impl Into<BoxError>) -> Self {
-        let message = "the server failed; tell its operators the request id";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message).with_source(source)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, FAILED).with_source(source)
     }
 
     /// Adds what is behind the error, for the log.
@@ -146,11 +153,18 @@ impl Error {
 
     fn log(&self) {
         let Some(source) = &self.source else { return };
-        let (status, source) = (self.status().as_u16(), Chain(source.as_ref()));
+        match TracedError::find(source.as_ref()) {
+            Some(traced) => traced.log_once(|| self.log_line(source, Some(traced.error_type()))),
+            None => self.log_line(source, None),
+        }
+    }
+
+    fn log_line(&self, source: &BoxError, error_type: Option<&str>) {
+        let (status, source) = (self.status().as_u16(), one_line(source.as_ref()));
         if self.status().is_server_error() {
-            error!(status, error = %source, "handler failed: {self}");
+            error!(status, error.type = error_type, error = %source, "handler failed: {self}");
         } else {
-            debug!(status, error = %source, "request refused: {self}");
+            debug!(status, error.type = error_type, error = %source, "request refused: {self}");
         }
     }
 }
@@ -166,6 +180,39 @@ impl From<Cause> for Error {
     }
 }
 
+/// The class of its kind is the status, what its kind makes [public](Kind::public) is the message,
+/// and the whole of it is the source: logged in one line, unless it was logged before.
+impl<E: Kind> From<Traced<E>> for Error {
+    fn from(traced: Traced<E>) -> Self {
+        TracedError::from(traced).into()
+    }
+}
+
+/// As of a [`Traced`] error.
+impl From<TracedError> for Error {
+    fn from(traced: TracedError) -> Self {
+        let (status, words) = told(traced.class());
+        let message = traced.public().map_or(Cow::Borrowed(words), |text| text.to_owned().into());
+        Self::new(status, message).with_source(traced)
+    }
+}
+
+/// The status of a class, and words for a client where its kind has none.
+fn told(class: Class) -> (StatusCode, &'static str) {
+    match class {
+        Class::Invalid => (StatusCode::BAD_REQUEST, "this cannot be done; change the request"),
+        Class::Unauthenticated => (StatusCode::UNAUTHORIZED, "say who asks"),
+        Class::Forbidden => (StatusCode::FORBIDDEN, "who asks may not do this"),
+        Class::NotFound => (StatusCode::NOT_FOUND, "there is no such thing"),
+        Class::Conflict => (StatusCode::CONFLICT, "this does not fit how things stand now"),
+        Class::Unavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "this is not possible now; try again")
+        }
+        Class::Timeout => (StatusCode::GATEWAY_TIMEOUT, TOO_LONG),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, FAILED),
+    }
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         self.log();
@@ -175,21 +222,6 @@ impl IntoResponse for Error {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
-    }
-}
-
-/// An error and its sources on one line.
-struct Chain<'a>(&'a (dyn StdError + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(error) = next {
-            write!(f, ": {error}")?;
-            next = error.source();
-        }
-        Ok(())
     }
 }
 

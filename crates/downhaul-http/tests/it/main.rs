@@ -35,5 +35,6 @@ mod snapshots;
 mod streams;
 mod strictness;
 mod support;
+mod traced;
 mod upgrades;
 mod uploads;
