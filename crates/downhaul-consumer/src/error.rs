@@ -4,6 +4,9 @@ use std::error::Error;
 use std::fmt;
 
 use downhaul_context::Cause;
+use downhaul_context::traced::one_line;
+
+use crate::batch::unshared;
 
 /// An error as the application knows it.
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
@@ -65,12 +68,7 @@ impl BrokerError {
 
 /// An error and all its sources on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let (mut text, mut next) = (error.to_string(), error.source());
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
+    one_line(unshared(error)).to_string()
 }
 
 /// Why a message is not known to be with the broker.

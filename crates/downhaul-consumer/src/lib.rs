@@ -61,6 +61,10 @@
 //!    (`a_message_whose_first_attempt_failed_is_handled_again`).
 //! 8. A stop is over in its budgets, and says what it left
 //!    (`the_report_of_a_stop_has_a_line_a_stage`).
+//! 9. A [`Traced`](downhaul_context::Traced) error is tried again or given up by its kind, and a
+//!    dead letter has all of it in one line, without secrets
+//!    (`a_permanent_kind_is_a_dead_letter_at_once_whose_reason_is_the_line_without_secrets`,
+//!    `any_other_kind_is_tried_again_and_its_last_line_is_kept`).
 //!
 //! # What it does not do
 //!
@@ -80,6 +84,7 @@ mod handler;
 mod in_flight;
 pub mod inbox;
 mod kill_switch;
+mod kinds;
 mod lifecycle;
 mod memory;
 mod memory_log;

@@ -52,6 +52,9 @@ pub trait MessageObserver: Debug + Send + Sync + 'static {
             Settlement::Retry { .. } => {
                 tracing::warn!(took_ms, attempt = number, error, "message failed, trying again");
             }
+            Settlement::DeadLetter { reason } if attempt.is_logged => {
+                tracing::warn!(took_ms, attempt = number, reason, "message dead-lettered");
+            }
             Settlement::DeadLetter { reason } => {
                 tracing::error!(took_ms, attempt = number, reason, "message dead-lettered");
             }
@@ -72,6 +75,9 @@ pub struct Processed<'a> {
     pub settlement: &'a Settlement,
     /// Why the handler failed, if it did.
     pub error: Option<&'a str>,
+    /// Whether the handler has logged the error itself, by `log_once` of a
+    /// [`Traced`](downhaul_context::Traced) one: it needs no second line at ERROR.
+    pub is_logged: bool,
     /// How long the attempt took.
     pub took: Duration,
 }

@@ -5,6 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use downhaul_context::{Kind, Traced, TracedError};
+
+use crate::batch::unshared;
 use crate::error::{BoxError, chain};
 use crate::publish::Outgoing;
 
@@ -37,7 +40,9 @@ pub enum Settlement {
 /// Why a handler failed, and what that means for the message.
 ///
 /// Any error turns into a `Failure` by `?`, and the message is tried again by the retry policy. An
-/// error that no retry can mend is made one with [`Failure::permanent`].
+/// error that no retry can mend is made one with [`Failure::permanent`]. A [`Traced`] error says
+/// that itself: if its kind is [permanent](Kind::is_permanent), the message becomes a dead letter,
+/// whose reason is the error in one line.
 ///
 /// # Examples
 ///
@@ -88,9 +93,13 @@ impl fmt::Display for Failure {
 }
 
 // `Failure` is not itself an `Error`, which is what lets every error convert into it.
-impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+impl<E: Into<BoxError>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { settlement: Settlement::Retry { after: None }, error: Box::new(error) }
+        let error = error.into();
+        match error.downcast_ref::<TracedError>() {
+            Some(traced) if traced.is_permanent() => Self::permanent(error),
+            _ => Self { settlement: Settlement::Retry { after: None }, error },
+        }
     }
 }
 
@@ -129,7 +138,7 @@ impl Outcome {
 }
 
 /// What handlers may return: `()`, a [`Settlement`], an [`Outcome`], or a `Result` of these with a
-/// [`Failure`].
+/// [`Failure`] or a [`Traced`] error.
 pub trait IntoOutcome {
     /// Turns it into an outcome.
     fn into_outcome(self) -> Outcome;
@@ -168,6 +177,12 @@ impl<T: IntoOutcome> IntoOutcome for Result<T, Failure> {
     }
 }
 
+impl<T: IntoOutcome, E: Kind> IntoOutcome for Result<T, Traced<E>> {
+    fn into_outcome(self) -> Outcome {
+        self.map_err(Failure::from).into_outcome()
+    }
+}
+
 type Classify = dyn Fn(&(dyn Error + 'static)) -> Option<Settlement> + Send + Sync;
 
 /// What the application says of errors that a handler did not classify.
@@ -181,8 +196,11 @@ impl Classifier {
         Self(Arc::new(classify))
     }
 
+    /// What is said of `error`; of a traced one, what is said of the error itself.
     pub(crate) fn settle(&self, error: &(dyn Error + 'static)) -> Option<Settlement> {
-        (self.0)(error)
+        let error = unshared(error);
+        let traced = error.downcast_ref::<TracedError>();
+        (self.0)(traced.and_then(|traced| traced.source()).unwrap_or(error))
     }
 }
 

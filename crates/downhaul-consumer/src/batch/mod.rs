@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub(crate) use crate::batch::handler::{BatchHandler, Call};
 pub use crate::batch::outcome::IntoOutcomes;
+pub(crate) use crate::batch::outcome::unshared;
 
 /// How messages are gathered into batches: by number, by time, and by key.
 ///

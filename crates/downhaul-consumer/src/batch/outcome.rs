@@ -4,11 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use downhaul_context::{Kind, Traced};
+
 use crate::error::BoxError;
 use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
 
-/// What handlers of batches may return: one result for all, `()` or `Result<(), Failure>`, or a
-/// `Vec` with a result for each message, in their order.
+/// What handlers of batches may return: one result for all, `()`, `Result<(), Failure>` or one with
+/// a [`Traced`] error, or a `Vec` with a result for each message, in their order.
 pub trait IntoOutcomes {
     /// An outcome for each of `count` messages.
     fn into_outcomes(self, count: usize) -> Vec<Outcome>;
@@ -39,6 +41,12 @@ impl<T: IntoOutcomes> IntoOutcomes for Result<T, Failure> {
     }
 }
 
+impl<T: IntoOutcomes, E: Kind> IntoOutcomes for Result<T, Traced<E>> {
+    fn into_outcomes(self, count: usize) -> Vec<Outcome> {
+        self.map_err(Failure::from).into_outcomes(count)
+    }
+}
+
 impl IntoOutcomes for Failure {
     fn into_outcomes(self, count: usize) -> Vec<Outcome> {
         let Self { settlement, error } = self;
@@ -51,6 +59,11 @@ impl IntoOutcomes for Failure {
 fn all_failed(failure: &Failure, count: usize) -> Vec<Outcome> {
     let words = failure.to_string();
     (0..count).map(|_| Failure::permanent(words.clone()).into_outcome()).collect()
+}
+
+/// The error itself, where it is one for many messages.
+pub(crate) fn unshared<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    error.downcast_ref().map_or(error, |Shared(error)| error.as_ref().as_ref())
 }
 
 /// One error for many messages.

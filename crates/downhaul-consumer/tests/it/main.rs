@@ -23,4 +23,5 @@ mod scripted;
 mod support;
 #[cfg(feature = "testing")]
 mod testing;
+mod traced;
 mod values;

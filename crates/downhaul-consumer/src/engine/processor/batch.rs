@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::attempt::panicked;
 use super::dedupe::Claimed;
-use super::{Processor, phases};
+use super::{Processor, is_logged, phases};
 use crate::batch::{BatchHandler, Call};
 use crate::engine::job::{Finished, Job, Then, Ticket};
 use crate::error::chain;
@@ -111,6 +111,7 @@ impl Processor {
         let ctx = self.identified(lane.clone(), &meta.message);
         let (settlement, error) = self.decide(lane, &ctx, &meta, outcome).await;
         let settlement = self.conclude(claimed, settlement).await;
+        let is_logged = error.as_deref().is_some_and(is_logged);
         let error = error.map(|error| chain(error.as_ref()));
         let took = begun.elapsed();
         if let Some(error) = &error {
@@ -120,6 +121,7 @@ impl Processor {
             meta: &meta,
             settlement: &settlement,
             error: error.as_deref(),
+            is_logged,
             took,
         });
         let then = self.carry_out(lane, ctx, meta, settlement, error).await;

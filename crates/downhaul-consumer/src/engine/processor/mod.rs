@@ -15,11 +15,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_context::Context;
 use downhaul_context::wire::Extract;
+use downhaul_context::{Context, TracedError};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::batch::unshared;
 use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
 pub(crate) use crate::engine::processor::attempt::Attempt;
@@ -64,7 +65,7 @@ impl Processor {
         let done = outcome.is_plain_ack();
         if done {
             let _in_span = attempt.span.enter();
-            self.report(attempt, &outcome.settlement, None, now);
+            self.report(attempt, &outcome.settlement, None, false, now);
         }
         done
     }
@@ -89,8 +90,9 @@ impl Processor {
             let (ctx, meta) = (&attempt.ctx, &attempt.meta);
             let (settlement, error) = self.decide(lane, ctx, meta, outcome).await;
             let settlement = self.conclude(claimed, settlement).await;
+            let is_logged = error.as_deref().is_some_and(is_logged);
             let error = error.map(|error| chain(error.as_ref()));
-            self.report(&attempt, &settlement, error.as_deref(), Instant::now());
+            self.report(&attempt, &settlement, error.as_deref(), is_logged, Instant::now());
             match settlement {
                 Settlement::Ack => Then::End(End::Acked),
                 Settlement::Drop { .. } => Then::End(End::Dropped),
@@ -121,13 +123,14 @@ impl Processor {
         attempt: &Attempt,
         settlement: &Settlement,
         error: Option<&str>,
+        is_logged: bool,
         now: Instant,
     ) {
         let (meta, took) = (&attempt.meta, now.saturating_duration_since(attempt.begun));
         if let Some(error) = error {
             self.shared.note_error(meta.message.id(), error);
         }
-        self.observer.processed(&Processed { meta, settlement, error, took });
+        self.observer.processed(&Processed { meta, settlement, error, is_logged, took });
     }
 
     /// Publishes what has failed, to be tried again or to lie with the dead letters.
@@ -207,6 +210,11 @@ impl Processor {
             ctx.detached().derive().label("settle").timeout(SETTLE).build();
         self.publisher.publish(&settling, outgoing).await
     }
+}
+
+/// Whether the handler has logged why it failed.
+fn is_logged(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    TracedError::find(unshared(error)).is_some_and(|traced| traced.is_logged())
 }
 
 /// Whether no further attempt can mend why the handler failed.
