@@ -70,7 +70,9 @@ pub use crate::telemetry::{HttpSpans, MessageSpans, Telemetry, TelemetryError};
 
 pub use downhaul_consumer as consumer;
 pub use downhaul_context as context;
-pub use downhaul_context::{Cause, Context, Instant, RequestId};
+pub use downhaul_context::{
+    Cause, Class, Context, Instant, Kind, RequestId, ResultExt, Traced, TracedError,
+};
 pub use downhaul_http as http;
 #[cfg(feature = "kafka")]
 pub use downhaul_kafka as kafka;
