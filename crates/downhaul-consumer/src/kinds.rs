@@ -1,7 +1,7 @@
 //! What our own errors are as [`Kind`]s: to go through layers as those of the application do.
 //!
-//! A setting that is wrong is nothing that a message could help: only what is wrong with the message
-//! itself is permanent.
+//! A setting that is wrong is not the message's fault: only what is wrong with the message itself
+//! is permanent.
 
 use downhaul_context::{Class, Kind};
 

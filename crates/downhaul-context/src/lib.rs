@@ -95,8 +95,8 @@
 //!    (`tree::a_very_deep_chain_is_ended_and_dropped`).
 //!
 //! 9. A [`Traced`] error tells its layers in their order, whatever it becomes on its way
-//!    (`traced::model::layers_and_values_stay_in_order_whatever_the_error_becomes`), in one line that
-//!    nothing breaks
+//!    (`traced::model::layers_and_values_stay_in_order_whatever_the_error_becomes`), in one line
+//!    that nothing breaks
 //!    (`traced::model::a_line_is_one_line_and_a_tree_has_one_for_each_layer_and_error`) and no
 //!    secret is in (`traced::model::no_secret_is_in_anything_that_is_printed`). Who walks its
 //!    sources finds all of them

@@ -72,29 +72,33 @@
 //! | change the error and keep its layers | [`ResultExt::map_kind`] |
 //! | say what becomes of it | [`Kind`] |
 //! | match on it; look for what is behind it | [`Traced::error`]; [`find`](Details::find) |
-//! | know whether the work was cut short | [`is_cancelled`](Details::is_cancelled), [`is_deadline`](Details::is_deadline) |
+//! | know whether the work was cut short | [`is_cancelled`], [`is_deadline`] |
 //! | log it | `{}`; [`log_once`](Details::log_once) where others may log it, too |
 //! | print any error in a line | [`one_line`] |
 //!
+//! [`is_cancelled`]: Details::is_cancelled
+//! [`is_deadline`]: Details::is_deadline
+//!
 //! # Rules of use
 //!
-//! 1. A layer adds and returns. The outermost logs, so that one failure is one line: an HTTP handler
-//!    and a consumer's do so by `?`.
+//! 1. A layer adds and returns, and the outermost logs, so that one failure is one line. A server
+//!    logs what its handlers return, and so does a consumer.
 //! 2. Values are for people. What a program has to know goes into the error enum.
 //! 3. The name of a layer is one of few: ids are values.
 //!
 //! # Where it goes
 //!
-//! A [`Traced`] error is not an [`Error`], as `anyhow::Error` is none: it can print all of itself in
-//! one line, and need not leave out what its source says again. By `?` it becomes a
-//! `Box<dyn Error>` in which a [`TracedError`] is, whose source is the error itself. So whoever
-//! walks the sources finds them all, and whoever prints them prints each text once.
+//! A [`Traced`] error is not an [`Error`], as `anyhow::Error` is none: so its `{}` can be the whole
+//! line, and no source says a part of it again. By `?` it becomes a `Box<dyn Error>` in which a
+//! [`TracedError`] is, whose source is the error itself. So whoever walks the sources finds them
+//! all, and whoever prints them prints each text once.
 //!
 //! # What it costs
 //!
 //! Nothing, where there is no error: no allocation, and a `Result<(), Traced<E>>` is as large as a
-//! pointer. The first layer of an error allocates once, and once more where the context has values
-//! that are printed. The context is looked at there and not again.
+//! pointer. The first layer of an error allocates once, if the context has no values that are
+//! printed; each further layer, and values, allocate a little. To look at the context takes its
+//! ancestors' locks, one at a time and once.
 
 mod details;
 mod erased;

@@ -90,7 +90,7 @@ impl fmt::Display for Class {
 ///     }
 ///     fn public(&self) -> Option<Cow<'static, str>> {
 ///         match self {
-///             Self::NotFound(_) => Some("there is no such order; list them with GET /orders".into()),
+///             Self::NotFound(_) => Some("no such order; GET /orders lists them".into()),
 ///             Self::Store(_) => None,
 ///         }
 ///     }

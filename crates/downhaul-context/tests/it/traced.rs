@@ -60,9 +60,9 @@ fn request() -> Context {
 
 #[test]
 fn one_line_has_the_layers_from_the_outside_in_then_the_error_its_sources_and_the_request() {
-    let expected = "http.get_order: orders.get{user_id=42}: repo.find{query=\"SELECT 1\", order=7}: \
-                    the orders cannot be read: the query failed: connection refused \
-                    [request_id=r-1]";
+    let expected = "http.get_order: orders.get{user_id=42}: \
+                    repo.find{query=\"SELECT 1\", order=7}: the orders cannot be read: \
+                    the query failed: connection refused [request_id=r-1]";
     assert_eq!(handle(&request()).to_string(), expected);
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use downhaul_context::traced::one_line;
+use downhaul_context::traced::{Layer, one_line};
 use downhaul_context::{Class, Context, Kind, Traced, TracedError};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -97,13 +97,14 @@ proptest! {
     #[test]
     fn layers_and_values_stay_in_order_whatever_the_error_becomes(steps in vec(step(), 0..24)) {
         let (error, noted) = climb(&steps);
-        let values = |layer: &downhaul_context::traced::Layer| {
-            layer.values().map(|(key, value)| (key, value.map(str::to_owned))).collect()
+        let note = |layer: &Layer| {
+            let values = layer.values().map(|(key, value)| (key, value.map(str::to_owned)));
+            (layer.name(), values.collect())
         };
-        let layers: Vec<Noted> = error.layers().map(|layer| (layer.name(), values(layer))).collect();
+        let layers: Vec<Noted> = error.layers().map(note).collect();
         prop_assert_eq!(&layers, &noted);
         let erased = TracedError::from(error);
-        let layers: Vec<Noted> = erased.layers().map(|layer| (layer.name(), values(layer))).collect();
+        let layers: Vec<Noted> = erased.layers().map(note).collect();
         prop_assert_eq!(&layers, &noted);
     }
 
@@ -127,8 +128,8 @@ proptest! {
         let line = error.to_string();
         prop_assert!(!line.contains(|c: char| c.is_control() || c == '\u{2028}'), "{:?}", line);
         let tree = format!("{error:#}");
-        let texts = texts(error.error()).len();
-        prop_assert!((noted.len()..=noted.len() + texts).contains(&tree.lines().count()), "{}", tree);
+        let most = noted.len() + texts(error.error()).len();
+        prop_assert!((noted.len()..=most).contains(&tree.lines().count()), "{}", tree);
         let erased = TracedError::from(error);
         prop_assert_eq!(one_line(&erased).to_string(), line, "without its type the same");
     }
