@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{Consumer, Incoming, MemoryBroker, Message, Outgoing, Publisher};
+use downhaul_consumer::{Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher};
 use downhaul_consumer::{Subscription, headers};
 use downhaul_context::{Cause, Class, Context, Kind, RequestId, ResultExt, Traced, TracedError};
 use downhaul_http::{Error, Json, Request, Router, Server};
@@ -94,7 +94,7 @@ async fn get_order(ctx: Context, req: Request<Db>) -> Result<Json<u64>, Error> {
 // ANCHOR_END: handler
 
 // ANCHOR: consumer
-async fn order_created(ctx: Context, id: Incoming<Message>) -> Result<(), Traced<OrderError>> {
+async fn order_created(ctx: Context, id: Incoming<Message>) -> Result<(), Failure> {
     let (db, user) = (Db::Answers(0), User { id: 42, card: "4000 0012" });
     order(&ctx, &db, &user, 7).await.layer(&ctx, "order.created").kv("message", id.id())?;
     Ok(())

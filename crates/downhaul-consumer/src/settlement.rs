@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_context::{Kind, Traced, TracedError};
+use downhaul_context::TracedError;
 
 use crate::batch::unshared;
 use crate::error::{BoxError, chain};
@@ -40,9 +40,10 @@ pub enum Settlement {
 /// Why a handler failed, and what that means for the message.
 ///
 /// Any error turns into a `Failure` by `?`, and the message is tried again by the retry policy. An
-/// error that no retry can mend is made one with [`Failure::permanent`]. A [`Traced`] error says
-/// that itself: if its kind is [permanent](Kind::is_permanent), the message becomes a dead letter,
-/// whose reason is the error in one line.
+/// error that no retry can mend is made one with [`Failure::permanent`]. A
+/// [`Traced`](downhaul_context::Traced) error says that itself: if its kind is
+/// [permanent](downhaul_context::Kind::is_permanent), the message becomes a dead letter, whose
+/// reason is the error in one line.
 ///
 /// # Examples
 ///
@@ -138,7 +139,8 @@ impl Outcome {
 }
 
 /// What handlers may return: `()`, a [`Settlement`], an [`Outcome`], or a `Result` of these with a
-/// [`Failure`] or a [`Traced`] error.
+/// [`Failure`].
+// There is one `Result` among them, so that closures need not name the type of their error.
 pub trait IntoOutcome {
     /// Turns it into an outcome.
     fn into_outcome(self) -> Outcome;
@@ -174,12 +176,6 @@ impl<T: IntoOutcome> IntoOutcome for Result<T, Failure> {
             Ok(value) => value.into_outcome(),
             Err(failure) => failure.into_outcome(),
         }
-    }
-}
-
-impl<T: IntoOutcome, E: Kind> IntoOutcome for Result<T, Traced<E>> {
-    fn into_outcome(self) -> Outcome {
-        self.map_err(Failure::from).into_outcome()
     }
 }
 

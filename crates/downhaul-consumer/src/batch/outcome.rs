@@ -4,13 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use downhaul_context::{Kind, Traced};
-
 use crate::error::BoxError;
 use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
 
-/// What handlers of batches may return: one result for all, `()`, `Result<(), Failure>` or one with
-/// a [`Traced`] error, or a `Vec` with a result for each message, in their order.
+/// What handlers of batches may return: one result for all, `()` or `Result<(), Failure>`, or a
+/// `Vec` with a result for each message, in their order.
 pub trait IntoOutcomes {
     /// An outcome for each of `count` messages.
     fn into_outcomes(self, count: usize) -> Vec<Outcome>;
@@ -38,12 +36,6 @@ impl<T: IntoOutcomes> IntoOutcomes for Result<T, Failure> {
             Ok(value) => value.into_outcomes(count),
             Err(failure) => failure.into_outcomes(count),
         }
-    }
-}
-
-impl<T: IntoOutcomes, E: Kind> IntoOutcomes for Result<T, Traced<E>> {
-    fn into_outcomes(self, count: usize) -> Vec<Outcome> {
-        self.map_err(Failure::from).into_outcomes(count)
     }
 }
 

@@ -83,16 +83,18 @@ async fn a_permanent_kind_is_a_dead_letter_at_once_whose_reason_is_the_line_with
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_may_return_a_traced_error_as_it_is() {
-    let handle =
-        |ctx: Context, _: Incoming<Message>| async move { reserve(&ctx, StockError::Nothing) };
+async fn a_closure_need_not_name_the_type_of_its_error() {
+    let handle = |ctx: Context, _: Incoming<Message>| async move {
+        reserve(&ctx, StockError::Nothing)?;
+        Ok(())
+    };
     let (reason, _) = dead_letter(Consumer::new(subscription(), handle)).await;
     assert_eq!(reason, NOTHING);
 }
 
 #[tokio::test(start_paused = true)]
 async fn any_other_kind_is_tried_again_and_its_last_line_is_kept() {
-    let handle = |ctx: Context, _: Incoming<Message>| async move { reserve(&ctx, store()) };
+    let handle = |ctx: Context, _: Incoming<Message>| async move { Ok(reserve(&ctx, store())?) };
     let (reason, error) = dead_letter(Consumer::new(subscription(), handle)).await;
     assert_eq!(reason, format!("failed 2 times, the last time: {STORE}"));
     assert_eq!(error.as_deref(), Some(STORE));
@@ -102,7 +104,7 @@ async fn any_other_kind_is_tried_again_and_its_last_line_is_kept() {
 async fn a_batch_that_fails_with_a_traced_error_says_the_same_of_each_message() {
     let handle = |ctx: Context, _: Vec<Incoming<Message>>| async move {
         let ctx = ctx.with_value(RequestId::parse("r-1").unwrap());
-        reserve(&ctx, StockError::Nothing)
+        Ok(reserve(&ctx, StockError::Nothing)?)
     };
     let consumer = Consumer::batches(subscription(), Batches::of(1), handle);
     let (reason, error) = dead_letter(consumer).await;
@@ -111,7 +113,7 @@ async fn a_batch_that_fails_with_a_traced_error_says_the_same_of_each_message() 
 
 #[tokio::test(start_paused = true)]
 async fn a_classifier_is_given_the_error_itself() {
-    let handle = |ctx: Context, _: Incoming<Message>| async move { reserve(&ctx, store()) };
+    let handle = |ctx: Context, _: Incoming<Message>| async move { Ok(reserve(&ctx, store())?) };
     let consumer = Consumer::new(subscription(), handle).classify(|error| {
         let reason = "hopeless".to_owned();
         error.is::<StockError>().then_some(Settlement::DeadLetter { reason })
@@ -127,7 +129,7 @@ async fn what_a_layer_has_logged_needs_no_second_line() {
             if let (Err(error), true) = (&reserved, logs) {
                 error.log_once(|| tracing::error!(%error, "logged by the handler"));
             }
-            reserved
+            Ok(reserved?)
         };
         let (sender, mut told) = mpsc::unbounded_channel();
         let consumer = Consumer::new(subscription(), handle).observer(Arc::new(Tells(sender)));
