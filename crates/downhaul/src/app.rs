@@ -1,22 +1,24 @@
 //! [`App`]: what a service is made of, and its one run from start to stop.
 
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use downhaul_context::{Context, Instant, Reason};
+use downhaul_context::{Context, Instant};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::board::{Board, Stage};
 use crate::component::{Component, Handle};
 use crate::control::{Control, Open};
 use crate::error::{BoxError, chain};
+use crate::graph::Graph;
+use crate::handle::AppHandle;
+use crate::notify;
 use crate::plan::Plan;
-use crate::report::{ComponentReport, Ending, Outcome, Report};
+use crate::policy::Policy;
+use crate::report::{ComponentReport, Ending, Report};
+use crate::run::{Ask, Frame, Part, Run, Told};
 use crate::signal::{Signal, listen};
-use crate::stop::{Part, Stopping};
 use crate::telemetry::Telemetry;
 
 /// How long a component may take to start, unless the app is told otherwise.
@@ -29,8 +31,8 @@ const RESERVE: Duration = Duration::from_secs(1);
 /// The longest grace, so that a moment can be reckoned with it: a year.
 const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How long a forced stop may take.
-const FORCED: Duration = Duration::from_secs(1);
+/// How many wishes of [`AppHandle`]s may wait to be heard.
+const ASKS: usize = 16;
 
 /// A service: components that start in order, work under one tree of contexts, and stop in reverse
 /// order.
@@ -65,21 +67,31 @@ pub struct App {
     name: String,
     grace: Duration,
     start: Duration,
-    plan: Plan,
-    names: Vec<String>,
-    components: Components,
+    graph: Graph,
+    parts: Vec<Added>,
     control: Option<Control>,
     telemetry: Option<Telemetry>,
-    id: u64,
+    handle: AppHandle,
+    asks: mpsc::Receiver<Ask>,
 }
 
-/// The components, which need not be printable.
-#[derive(Default)]
-struct Components(Vec<Arc<dyn Component>>);
+/// A component that was added.
+struct Added {
+    name: String,
+    policy: Policy,
+    component: Arc<dyn Component>,
+}
 
-impl std::fmt::Debug for Components {
+impl std::fmt::Debug for Added {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} components", self.0.len())
+        f.write_str(&self.name)
+    }
+}
+
+impl Drop for App {
+    /// Nobody is to wait for an app that will never run, or not on.
+    fn drop(&mut self) {
+        self.handle.board.set_stage(Stage::Over);
     }
 }
 
@@ -87,16 +99,18 @@ impl App {
     /// Makes an app of nothing yet.
     pub fn new(name: impl Into<String>) -> Self {
         static APPS: AtomicU64 = AtomicU64::new(0);
+        let (sender, asks) = mpsc::channel(ASKS);
+        let app = APPS.fetch_add(1, Ordering::Relaxed);
         Self {
             name: name.into(),
             grace: Duration::from_secs(30),
             start: START,
-            plan: Plan::default(),
-            names: Vec::new(),
-            components: Components::default(),
+            graph: Graph::default(),
+            parts: Vec::new(),
             control: None,
             telemetry: None,
-            id: APPS.fetch_add(1, Ordering::Relaxed),
+            handle: AppHandle { board: Arc::new(Board::new()), asks: sender, app },
+            asks,
         }
     }
 
@@ -104,7 +118,7 @@ impl App {
     /// year.
     ///
     /// A component may use what is left when it begins, but for a tenth of the grace for each step
-    /// that comes after it.
+    /// that comes after it, and no more than its own [`Policy::stop_within`].
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace.min(LONGEST_GRACE);
         self
@@ -119,7 +133,7 @@ impl App {
         self
     }
 
-    /// Serves health probes and control of the consumers on an address of their own.
+    /// Serves health probes and control of the components on an address of their own.
     pub fn control(mut self, control: Control) -> Self {
         self.control = Some(control);
         self
@@ -134,11 +148,11 @@ impl App {
     /// Adds a component that needs others: it starts after them and stops before them.
     ///
     /// What is needed is named by the handle of a component that was added before, so a cycle
-    /// cannot be written.
+    /// cannot be written. Components that do not need each other start and stop at the same time.
     ///
     /// # Panics
     ///
-    /// If a handle is another app's.
+    /// If a handle is another app's, or a component of this name is there already.
     #[track_caller]
     pub fn add(
         &mut self,
@@ -147,12 +161,59 @@ impl App {
         needs: impl IntoIterator<Item = Handle>,
     ) -> Handle {
         let (name, needs): (String, Vec<_>) = (name.into(), needs.into_iter().collect());
-        let ours = needs.iter().all(|handle| handle.app == self.id);
+        let ours = needs.iter().all(|handle| handle.app == self.handle.app);
         assert!(ours, "`{name}` needs a component of another app");
-        let index = self.plan.add(needs.iter().map(|handle| handle.index).collect());
-        self.names.push(name);
-        self.components.0.push(Arc::new(component));
-        Handle { index, app: self.id }
+        let taken = self.parts.iter().any(|part| part.name == name);
+        assert!(!taken, "there is a component `{name}` already");
+        let index = self.graph.add(needs.iter().map(|handle| handle.index).collect());
+        let (policy, component) = (Policy::new(), Arc::new(component));
+        self.parts.push(Added { name, policy, component });
+        Handle { index, app: self.handle.app }
+    }
+
+    /// Says what to do with a component: its time to start and stop, whether it is started again
+    /// after a failure, and whether the app can do without it.
+    ///
+    /// # Panics
+    ///
+    /// If the handle is another app's.
+    #[track_caller]
+    pub fn policy(&mut self, component: Handle, policy: Policy) {
+        assert_eq!(component.app, self.handle.app, "the component is one of another app");
+        self.parts[component.index].policy = policy;
+    }
+
+    /// A handle to the app, for other tasks to stop it and to start and stop its components.
+    pub fn handle(&self) -> AppHandle {
+        self.handle.clone()
+    }
+
+    /// How the app will start and stop, and the grace that its orchestrator must give.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use downhaul::{App, Job, Policy};
+    ///
+    /// let job = || Job::new(|_ctx| async { Ok::<_, std::io::Error>(()) });
+    /// let mut app = App::new("shop");
+    /// let store = app.add("store", job(), []);
+    /// let web = app.add("web", job(), [store]);
+    /// app.policy(store, Policy::new().stop_within(Duration::from_secs(5)));
+    /// app.policy(web, Policy::new().stop_within(Duration::from_secs(15)));
+    ///
+    /// let plan = app.plan();
+    /// assert_eq!(plan.critical_path, ["web", "store"]);
+    /// assert_eq!(plan.worst_case, Duration::from_secs(15 + 5 + 1));
+    /// assert_eq!(plan.kubernetes(), "terminationGracePeriodSeconds: 23");
+    /// ```
+    pub fn plan(&self) -> Plan {
+        let essential = self.essential();
+        let parts = self.parts.iter().zip(essential);
+        let parts: Vec<_> =
+            parts.map(|(part, essential)| (part.name.as_str(), part.policy, essential)).collect();
+        Plan::new(&self.name, self.grace, self.reserve(), &self.graph, &parts)
     }
 
     /// Runs the app until a signal or a failure, then stops it, and reports.
@@ -171,10 +232,7 @@ impl App {
     pub async fn run(self) -> Report {
         match listen() {
             Ok(signals) => self.run_with(signals).await,
-            Err(error) => {
-                let why = format!("cannot listen to signals: {error}");
-                self.report(Ending::NotStarted(why), String::new(), Duration::ZERO, Vec::new())
-            }
+            Err(error) => self.not_started(format!("cannot listen to signals: {error}")),
         }
     }
 
@@ -185,117 +243,106 @@ impl App {
     ///
     /// As [`run`](Self::run).
     pub async fn run_with(mut self, mut signals: mpsc::Receiver<Signal>) -> Report {
+        if let Some(why) = self.plan().too_short().or_else(|| self.cannot_restart()) {
+            return self.not_started(why);
+        }
         let (root, _root) = Context::background().derive().label(self.name.clone()).build();
-        let board = Arc::new(Board::new());
-        board.set_parts(self.components.0.clone());
-        let control = match self.open_control(&root, &board).await {
+        let control = match self.open_control(&root).await {
             Ok(control) => control,
-            Err(error) => {
-                let why = format!("control: {}", chain(error.as_ref()));
-                return self.report(Ending::NotStarted(why), String::new(), Duration::ZERO, vec![]);
-            }
+            Err(error) => return self.not_started(format!("control: {}", chain(error.as_ref()))),
         };
-        let mut parts = Vec::new();
-        let told = tokio::select! {
-            biased;
-            signal = next(&mut signals) => Told::Signal(signal),
-            failure = self.start(&root, &mut parts) => match failure {
-                Err((name, error)) => Told::Failed { name, error, starting: true },
-                Ok(()) => {
-                    board.set_stage(Stage::Running);
-                    tracing::info!(app = self.name, "started");
-                    self.until_told(&mut signals, &parts).await
-                }
-            },
-        };
-        self.stop(parts, &board, control, told, signals).await
+        let mut run = self.begin(root);
+        let told = run.until_told(&mut signals).await;
+        self.stop(run, control, told, signals).await
     }
 
-    async fn open_control(
-        &mut self,
-        root: &Context,
-        board: &Arc<Board>,
-    ) -> Result<Option<Open>, BoxError> {
+    async fn open_control(&mut self, root: &Context) -> Result<Option<Open>, BoxError> {
+        self.handle.board.set_parts(self.components());
         match self.control.take() {
-            Some(control) => Ok(Some(control.open(root, Arc::clone(board)).await?)),
+            Some(control) => Ok(Some(control.open(root, self.handle.clone()).await?)),
             None => Ok(None),
         }
     }
 
-    /// Starts all components in order. What was begun is in `parts`, also when it failed.
-    async fn start(&self, root: &Context, parts: &mut Vec<Part>) -> Result<(), (String, BoxError)> {
-        for (index, component) in self.components.0.iter().enumerate() {
-            let name = self.names[index].clone();
-            let (ctx, canceller) = root.derive().label(name.clone()).build();
-            let (component, canceller) = (Arc::clone(component), Arc::new(canceller));
-            parts.push(Part { index, name: name.clone(), component, ctx, canceller });
-            let Some(part) = parts.last() else { continue };
-            if let Err(error) = start_within(self.start, part).await {
-                // It did not start, so it is not stopped: its context ends here.
-                parts.pop();
-                return Err((name, error));
-            }
-            tracing::info!(component = name, "started");
-        }
-        Ok(())
-    }
-
-    /// Waits for a signal or for a component to fail.
-    async fn until_told(&self, signals: &mut mpsc::Receiver<Signal>, parts: &[Part]) -> Told {
-        let mut failures = tokio::task::JoinSet::new();
-        for part in parts {
-            let (name, component) = (part.name.clone(), Arc::clone(&part.component));
-            failures.spawn(async move { (name, component.failed().await) });
-        }
-        tokio::select! {
-            signal = next(signals) => Told::Signal(signal),
-            Some(Ok((name, error))) = failures.join_next() => {
-                Told::Failed { name, error, starting: false }
-            }
-        }
+    fn begin(&mut self, root: Context) -> Run {
+        let parts = self.parts.iter().enumerate().map(|(index, part)| {
+            Part::new(index, part.name.clone(), part.policy, Arc::clone(&part.component))
+        });
+        let frame = Frame {
+            app: self.name.clone(),
+            root,
+            graph: self.graph.clone(),
+            essential: self.essential(),
+            start_within: self.start,
+            grace: self.grace,
+            board: Arc::clone(&self.handle.board),
+        };
+        let (_closed, none) = mpsc::channel(1);
+        Run::new(frame, parts.collect(), std::mem::replace(&mut self.asks, none))
     }
 
     async fn stop(
-        mut self,
-        parts: Vec<Part>,
-        board: &Board,
+        &mut self,
+        mut run: Run,
         control: Option<Open>,
         told: Told,
         mut signals: mpsc::Receiver<Signal>,
     ) -> Report {
-        let began = Instant::now();
-        let cause = told.words();
+        let (began, cause) = (Instant::now(), told.words());
         tracing::info!(app = self.name, cause, "stopping");
-        board.set_stage(Stage::Draining(cause.clone()));
-        let reserve = RESERVE.min(self.grace / 10);
-        let until = began + self.grace.saturating_sub(reserve);
-        let stopping = Stopping::new(self.plan.clone(), parts, until, told.reason());
-        let forced = tokio::select! {
-            biased;
-            () = stopping.finished() => None,
-            signal = next(&mut signals) => Some(signal),
-            // A part that blocks its thread keeps its own task, and not the app.
-            () = sleep_until(until) => None,
-        };
-        if let Some(signal) = forced {
-            tracing::warn!(app = self.name, "{signal} again: stopping at once");
-            stopping.force();
-            tokio::select! {
-                biased;
-                () = stopping.finished() => {}
-                third = next(&mut signals) => std::process::exit(i32::from(third.exit_code())),
-                () = sleep(FORCED) => {}
-            }
-        }
-        let components = stopping.into_reports();
+        self.handle.board.set_stage(Stage::Draining(cause.clone()));
+        notify::stopping(self.grace);
+        let until = began + self.grace.saturating_sub(self.reserve());
+        let forced = run.stop(&told, until, &mut signals).await;
+        let components = run.into_reports();
         if let Some(control) = control {
-            control.close().await;
-        }
-        if let Some(telemetry) = self.telemetry.take() {
-            telemetry.shut_down(RESERVE).await;
+            control.close(self.reserve() / 4).await;
         }
         let ending = told.ending(forced, &components);
-        self.report(ending, cause, began.elapsed(), components)
+        let mut report = self.report(ending, cause, began.elapsed(), components);
+        report.log();
+        // Last, so that the last lines and spans of all others are there.
+        if let Some(telemetry) = self.telemetry.take() {
+            telemetry.shut_down(self.reserve() * 3 / 4).await;
+        }
+        report.took = began.elapsed();
+        report
+    }
+
+    fn components(&self) -> Vec<Arc<dyn Component>> {
+        self.parts.iter().map(|part| Arc::clone(&part.component)).collect()
+    }
+
+    /// For each component, whether the app needs it: itself, or for one that it needs.
+    fn essential(&self) -> Vec<bool> {
+        let needed = |part: usize| {
+            let mut dependents = self.graph.all_dependents(part).into_iter();
+            dependents.any(|dependent| self.parts[dependent].policy.essential)
+        };
+        (0..self.parts.len()).map(needed).collect()
+    }
+
+    /// Why a component cannot be started again that is to be, if so.
+    fn cannot_restart(&self) -> Option<String> {
+        let restarts =
+            (0..self.parts.len()).filter(|part| self.parts[*part].policy.restart.is_some());
+        restarts.into_iter().find_map(|part| {
+            let cannot = |other: &usize| !self.parts[*other].component.can_restart();
+            let other = self.graph.all_dependents(part).into_iter().find(cannot)?;
+            let (name, other) = (&self.parts[part].name, &self.parts[other].name);
+            Some(format!(
+                "`{name}` is to be started again after a failure, and `{other}` cannot be: see \
+                 `Component::can_restart`"
+            ))
+        })
+    }
+
+    fn reserve(&self) -> Duration {
+        RESERVE.min(self.grace / 10)
+    }
+
+    fn not_started(&self, why: String) -> Report {
+        self.report(Ending::NotStarted(why), String::new(), Duration::ZERO, Vec::new())
     }
 
     fn report(
@@ -306,61 +353,5 @@ impl App {
         components: Vec<ComponentReport>,
     ) -> Report {
         Report { app: self.name.clone(), cause, ending, took, grace: self.grace, components }
-    }
-}
-
-/// Why the app stops.
-enum Told {
-    Signal(Signal),
-    Failed { name: String, error: BoxError, starting: bool },
-}
-
-impl Told {
-    fn words(&self) -> String {
-        match self {
-            Self::Signal(signal) => signal.to_string(),
-            Self::Failed { name, error, .. } => format!("{name}: {}", chain(error.as_ref())),
-        }
-    }
-
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Signal(signal) => Reason::signal(signal.to_string()),
-            Self::Failed { name, error, .. } => {
-                Reason::component_failed(name.clone(), chain(error.as_ref()))
-            }
-        }
-    }
-
-    fn ending(&self, forced: Option<Signal>, components: &[ComponentReport]) -> Ending {
-        let cut_short = |component: &ComponentReport| {
-            component.outcome != Outcome::Stopped || !component.unfinished.is_empty()
-        };
-        match (forced, self) {
-            (Some(signal), _) => Ending::Forced(signal),
-            (None, Self::Failed { starting: true, .. }) => Ending::NotStarted(self.words()),
-            (None, Self::Failed { .. }) => Ending::Failed(self.words()),
-            (None, Self::Signal(_)) if components.iter().any(cut_short) => Ending::CutShort,
-            (None, Self::Signal(_)) => Ending::Clean,
-        }
-    }
-}
-
-async fn start_within(limit: Duration, part: &Part) -> Result<(), BoxError> {
-    match timeout(limit, part.component.start(&part.ctx)).await {
-        Ok(started) => started,
-        Err(_) => {
-            let why = part.component.not_ready();
-            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-            Err(format!("not started within {limit:?}{why}").into())
-        }
-    }
-}
-
-/// The next signal, if there ever is one.
-async fn next(signals: &mut mpsc::Receiver<Signal>) -> Signal {
-    match signals.recv().await {
-        Some(signal) => signal,
-        None => pending().await,
     }
 }

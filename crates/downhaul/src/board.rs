@@ -1,29 +1,44 @@
-//! [`Board`]: what is known of a running app, for probes and the control interface.
+//! [`Board`]: what is known of a running app, for probes, for the control interface and for
+//! [`AppHandle`](crate::AppHandle).
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use downhaul_consumer::ConsumerHandle;
+use tokio::sync::watch;
 
 use crate::component::Component;
+use crate::status::{State, Status};
 
 /// How far the app has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// Not all that it needs has been up yet.
     Starting,
     Running,
     /// It stops; the words say why.
     Draining(String),
+    /// It is over.
+    Over,
 }
 
-/// The parts of an app and how far it has come; read by many, written by the app.
+/// What readers see of an app.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) stage: Stage,
+    /// Each component, in the order in which they were added.
+    pub(crate) statuses: Vec<Status>,
+}
+
+/// The parts of an app and how far it has come; read by many, written by its run.
 pub(crate) struct Board {
-    stage: RwLock<Stage>,
+    view: watch::Sender<View>,
     parts: OnceLock<Vec<Arc<dyn Component>>>,
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
-        Self { stage: RwLock::new(Stage::Starting), parts: OnceLock::new() }
+        let view = View { stage: Stage::Starting, statuses: Vec::new() };
+        Self { view: watch::Sender::new(view), parts: OnceLock::new() }
     }
 
     pub(crate) fn set_parts(&self, parts: Vec<Arc<dyn Component>>) {
@@ -32,23 +47,52 @@ impl Board {
     }
 
     pub(crate) fn set_stage(&self, stage: Stage) {
-        *self.stage.write().unwrap_or_else(PoisonError::into_inner) = stage;
+        self.view.send_modify(|view| view.stage = stage);
+    }
+
+    /// Says where the components are.
+    pub(crate) fn set_statuses(&self, statuses: Vec<Status>) {
+        self.view.send_modify(|view| view.statuses = statuses);
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
+    }
+
+    pub(crate) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    /// Whether the app has come as far as running.
+    pub(crate) fn has_started(&self) -> bool {
+        self.view.borrow().stage != Stage::Starting
     }
 
     /// Why the service is not ready, if it is not.
     pub(crate) fn not_ready(&self) -> Option<String> {
-        match &*self.stage.read().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Starting => Some(match self.held_up() {
+        let View { stage, statuses } = self.view();
+        let held_up = || self.held_up(&statuses, true).into_iter().next();
+        match stage {
+            Stage::Starting => Some(match held_up() {
                 Some(why) => format!("starting: {why}"),
                 None => "starting".to_owned(),
             }),
             Stage::Draining(why) => Some(format!("draining: {why}")),
-            Stage::Running => self.held_up(),
+            Stage::Over => Some("stopped".to_owned()),
+            Stage::Running => held_up(),
         }
     }
 
-    fn held_up(&self) -> Option<String> {
-        self.parts().iter().find_map(|part| part.not_ready())
+    /// What is wrong with components that the service can do without.
+    pub(crate) fn degraded(&self) -> Vec<String> {
+        self.held_up(&self.view().statuses, false)
+    }
+
+    /// What is wrong with the components that are, or are not, essential.
+    fn held_up(&self, statuses: &[Status], essential: bool) -> Vec<String> {
+        let parts = statuses.iter().zip(self.parts());
+        let parts = parts.filter(|(status, _)| status.essential == essential);
+        parts.filter_map(|(status, part)| complaint(status, part.as_ref())).collect()
     }
 
     /// All consumers that have started.
@@ -58,5 +102,20 @@ impl Board {
 
     fn parts(&self) -> &[Arc<dyn Component>] {
         self.parts.get().map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// What a component has to say against the readiness of its app.
+fn complaint(status: &Status, part: &dyn Component) -> Option<String> {
+    let Status { name, state, last_error, .. } = status;
+    match (state, part.not_ready()) {
+        (_, Some(why)) => Some(why),
+        (state, None) if state.is_up() => None,
+        (State::Resting | State::Failed, None) => {
+            Some(format!("{name} is {state}: {}", last_error.as_deref().unwrap_or_default()))
+        }
+        // Those that wait do so for others, who say why.
+        (State::Waiting, None) => None,
+        (_, None) => Some(format!("{name} is {state}")),
     }
 }

@@ -11,31 +11,42 @@ use crate::error::BoxError;
 
 /// A part of a service that is started, and stopped when nothing needs it any more.
 ///
-/// Only [`start`](Self::start) and [`stop`](Self::stop) are required. The same component is never
-/// started twice.
+/// Only [`start`](Self::start) and [`stop`](Self::stop) are required. [`Task`](crate::Task),
+/// [`Job`](crate::Job) and [`Resource`](crate::Resource) make components of closures.
 #[async_trait]
 pub trait Component: Send + Sync + 'static {
     /// Starts, and returns once it is ready to do its work. What goes on in the background belongs
     /// to `ctx`.
     ///
+    /// The future is dropped, and `ctx` ends, if the app stops meanwhile or loses its patience.
+    ///
     /// # Errors
     ///
-    /// It cannot start. The app stops what was started before and ends.
+    /// It cannot start. [`stop`](Self::stop) is not called then.
     async fn start(&self, ctx: &Context) -> Result<(), BoxError>;
 
     /// Waits until all work is finished, and returns a few words for the report.
     ///
     /// Called when `ctx` drains: take nothing new, finish what is begun. When `ctx` ends, return
-    /// soon. The future may be dropped and the method called again, to go on where it was.
+    /// soon. The future may be dropped and the method called again, to go on where it was. Called
+    /// too after the component has ended by itself.
     async fn stop(&self, ctx: &Context) -> String;
 
-    /// Waits until the component has failed for good and returns why. An app whose component fails
-    /// drains.
-    async fn failed(&self) -> BoxError {
+    /// Waits until the component has ended by itself, and returns how. Called after each start.
+    async fn ended(&self) -> Ended {
         pending().await
     }
 
+    /// Whether it can be started again, under a new context, after [`stop`](Self::stop) or a
+    /// failed start. If not, neither a [`Restart`](crate::Restart) nor an operator does so.
+    fn can_restart(&self) -> bool {
+        false
+    }
+
     /// Why the service is not ready on this component's account, if so.
+    ///
+    /// A dependency that many instances share is no reason: they would all be taken out of service
+    /// at once.
     fn not_ready(&self) -> Option<String> {
         None
     }
@@ -49,6 +60,19 @@ pub trait Component: Send + Sync + 'static {
     fn consumer(&self) -> Option<ConsumerHandle> {
         None
     }
+}
+
+/// How a component ended by itself.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Ended {
+    /// It has failed. It is started again if its [`Policy`](crate::Policy) says so; if not, an
+    /// essential one drains the app and is its cause.
+    Failed(BoxError),
+    /// Its work is done. What needs it runs on.
+    Done,
+    /// Its work is done and was what the app is for: the app drains.
+    StopApp,
 }
 
 /// A component of an app, as others name it when they need it.

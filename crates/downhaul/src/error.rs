@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use downhaul_context::traced::one_line;
+use tokio::task::JoinError;
 
 /// An error as a component knows it.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -10,4 +11,17 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// An error and all that lies behind it, on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     one_line(error).to_string()
+}
+
+/// What a task said when it panicked.
+pub(crate) fn panicked(error: JoinError) -> String {
+    let panic = error.try_into_panic().ok();
+    let words = panic.as_ref().and_then(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned())
+    });
+    match words {
+        Some(words) => format!("it panicked: {words}"),
+        None => "it panicked".to_owned(),
+    }
 }

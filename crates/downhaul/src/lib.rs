@@ -1,7 +1,7 @@
 //! Brings a service down in order: HTTP and consumers that start, work and stop together, under one
 //! tree of contexts.
 //!
-//! An [`App`] is made of components. It starts them in the order of what they need; on SIGTERM it
+//! An [`App`] is made of components. It starts each as soon as what it needs is up; on SIGTERM it
 //! drains them in reverse order inside one budget, and says in a [`Report`] what stopped, what did
 //! not, and what was cut short. The context of a request carries its id through the broker into the
 //! consumer's log lines.
@@ -16,11 +16,12 @@
 //! 3. Print the report and call [`Report::exit`] at the end of `main`: a blocking thread cannot
 //!    keep the process then.
 //! 4. Install [`Telemetry`] first, so that the first line has a place to go.
+//! 5. Give the orchestrator's grace from [`App::plan`], so that it is never shorter than yours.
 //!
 //! # What it guarantees
 //!
-//! 1. Unless a second signal forces it, a component stops only after all that need it
-//!    (`app::components_stop_after_those_that_need_them`).
+//! 1. Unless a second signal forces it, a component stops only after all that need it, and starts
+//!    after all that it needs (`invariants::order_and_budget_are_kept_and_the_report_is_true`).
 //! 2. A failed start stops exactly what was started, in reverse order
 //!    (`app::a_failed_start_stops_what_was_started`).
 //! 3. A component that hangs costs its share of the grace and is named
@@ -28,13 +29,14 @@
 //! 4. A second signal ends the run at once (`app::a_second_signal_forces`).
 //! 5. The app is ready only between its start and the word to stop
 //!    (`control::readiness_follows_the_app`).
-//! 6. Every log line of a request or message bears its request id
+//! 6. What fails is started again if its [`Policy`] says so, with what needs it; what fails for
+//!    good and is not optional drains the app and is its cause
+//!    (`restarts::what_failed_is_started_again_and_what_needs_it_with_it_in_order`,
+//!    `restarts::one_failure_too_many_in_a_row_stops_the_app_and_is_its_cause`).
+//! 7. An app whose limits do not fit into its grace does not start
+//!    (`plan::a_grace_that_is_too_short_is_refused_at_the_start`).
+//! 8. Every log line of a request or message bears its request id
 //!    (`logging::a_text_line_bears_the_request_id_of_the_spans_around_it`).
-//!
-//! # What it does not do
-//!
-//! It does not start independent components at the same time, does not restart what failed, and
-//! does not compute the grace that an orchestrator must give.
 //!
 //! # Features
 //!
@@ -43,7 +45,7 @@
 //! - `kafka`: the Kafka broker. It builds librdkafka, which needs a C compiler and make.
 //! - `kafka-tls`: TLS and SASL/SCRAM for it, which need OpenSSL's headers.
 //! - `tls`: encrypted HTTP.
-//! - `systemd`: HTTP on sockets that systemd has opened.
+//! - `systemd`: systemd is told of start, stop and progress; HTTP on sockets that it has opened.
 
 mod app;
 mod board;
@@ -51,21 +53,35 @@ mod component;
 mod components;
 mod control;
 mod error;
+mod graph;
+mod handle;
 mod logging;
+mod notify;
 mod plan;
+mod policy;
 mod report;
+mod restart;
+mod run;
+mod share;
 mod signal;
-mod stop;
+mod status;
 mod telemetry;
 
 pub use crate::app::App;
-pub use crate::component::{Component, Handle};
-pub use crate::components::{BrokerLink, ConsumerWorker, HttpServer};
+pub use crate::component::{Component, Ended, Handle};
+pub use crate::components::{
+    BrokerLink, ConsumerWorker, HttpServer, Job, NotProvided, Provided, Resource, Task,
+};
 pub use crate::control::Control;
 pub use crate::error::BoxError;
+pub use crate::handle::{AppHandle, Refused};
 pub use crate::logging::LogFormat;
+pub use crate::plan::{Plan, Planned};
+pub use crate::policy::Policy;
 pub use crate::report::{ComponentReport, Ending, Outcome, Report};
+pub use crate::restart::Restart;
 pub use crate::signal::Signal;
+pub use crate::status::{State, Status};
 pub use crate::telemetry::{HttpSpans, MessageSpans, Telemetry, TelemetryError};
 
 pub use downhaul_consumer as consumer;

@@ -4,13 +4,15 @@ use std::fmt;
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::signal::Signal;
 
 /// How a run of an app ended.
 ///
 /// Its `Display` is for people: one line for the whole and one for each component, in the order in
-/// which they stopped.
-#[derive(Clone, Debug)]
+/// which they stopped. It serializes for programs, with durations in milliseconds.
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
     /// The name of the app.
@@ -20,15 +22,18 @@ pub struct Report {
     /// How it ended.
     pub ending: Ending,
     /// From the first word to stop until all was over.
+    #[serde(rename = "took_ms", serialize_with = "millis")]
     pub took: Duration,
     /// What it was allowed to take.
+    #[serde(rename = "grace_ms", serialize_with = "millis")]
     pub grace: Duration,
-    /// Each component that was started, in the order in which they stopped.
+    /// Each component, in the order in which they stopped; last those that were not up.
     pub components: Vec<ComponentReport>,
 }
 
 /// How an app ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ending {
     /// Everything that was begun was finished.
@@ -44,7 +49,7 @@ pub enum Ending {
 }
 
 /// How one component stopped.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ComponentReport {
     /// Its name.
@@ -54,15 +59,43 @@ pub struct ComponentReport {
     /// What it says of its last work.
     pub words: String,
     /// How long it took.
+    #[serde(rename = "took_ms", serialize_with = "millis")]
     pub took: Duration,
     /// How long it was allowed to take.
+    #[serde(rename = "allowed_ms", serialize_with = "millis")]
     pub allowed: Duration,
     /// What was not finished, one line each.
     pub unfinished: Vec<String>,
+    /// How often it was started.
+    pub starts: u32,
+    /// Why it failed last, if it did.
+    pub error: Option<String>,
+}
+
+impl ComponentReport {
+    /// Whether it did not come to its end by itself, or left work unfinished.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        let cut_short = matches!(self.outcome, Outcome::Cancelled | Outcome::Abandoned);
+        cut_short || !self.unfinished.is_empty()
+    }
+
+    pub(crate) fn new(name: &str, outcome: Outcome) -> Self {
+        Self {
+            name: name.to_owned(),
+            outcome,
+            words: String::new(),
+            took: Duration::ZERO,
+            allowed: Duration::ZERO,
+            unfinished: Vec::new(),
+            starts: 0,
+            error: None,
+        }
+    }
 }
 
 /// Whether a component stopped by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
     /// It finished its work and stopped.
@@ -71,6 +104,8 @@ pub enum Outcome {
     Cancelled,
     /// It did not stop and was left behind.
     Abandoned,
+    /// It was not up when the app stopped: it had not started, or had failed.
+    NotRunning,
 }
 
 impl Report {
@@ -81,6 +116,16 @@ impl Report {
             Ending::CutShort | Ending::Failed(_) | Ending::NotStarted(_) => 1,
             Ending::Forced(signal) => signal.exit_code(),
         }
+    }
+
+    /// One line of fields for the log: what there is to know at a glance.
+    pub(crate) fn log(&self) {
+        let Self { app, cause, ending, took, .. } = self;
+        let cut_short = self.components.iter().filter(|part| part.is_cut_short());
+        let cut_short: Vec<_> = cut_short.map(|part| part.name.as_str()).collect();
+        let (cut_short, took_ms) = (cut_short.join(", "), took.as_millis());
+        let exit_code = self.exit_code();
+        tracing::info!(app, cause, ?ending, exit_code, took_ms, cut_short, "stopped");
     }
 
     /// Ends the process at once with the exit code.
@@ -104,7 +149,7 @@ impl fmt::Display for Report {
             Ending::Clean => write!(f, "{app} stopped cleanly, after {cause}")?,
             Ending::CutShort => write!(f, "{app} did not finish all, after {cause}")?,
             Ending::Failed(why) => write!(f, "{app} failed: {why}")?,
-            Ending::NotStarted(why) => return write!(f, "{app} did not start: {why}"),
+            Ending::NotStarted(why) => return self.not_started(why, f),
             Ending::Forced(signal) => {
                 write!(f, "{app} was forced to stop by a second signal, {signal}")?;
             }
@@ -114,20 +159,49 @@ impl fmt::Display for Report {
     }
 }
 
+impl Report {
+    /// Only what there is to say over the cause: others that failed too, or did not stop.
+    fn not_started(&self, why: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} did not start: {why}", self.app)?;
+        let said = |part: &ComponentReport| {
+            let cause = part.error.as_ref().map(|error| format!("{}: {error}", part.name));
+            cause.is_none_or(|cause| cause == why)
+        };
+        let left = |part: &ComponentReport| {
+            matches!(part.outcome, Outcome::Cancelled | Outcome::Abandoned)
+        };
+        let more = self.components.iter().filter(|part| left(part) || !said(part));
+        more.into_iter().try_for_each(|component| write!(f, "\n{component}"))
+    }
+}
+
 impl fmt::Display for ComponentReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = match self.outcome {
             Outcome::Stopped => "stopped",
             Outcome::Cancelled => "cancelled",
             Outcome::Abandoned => "abandoned",
+            Outcome::NotRunning => "not running",
         };
-        let (took, allowed) = (Seconds(self.took), Seconds(self.allowed));
-        write!(f, "  {:<12} {outcome:<9} in {took} of {allowed}", self.name)?;
+        write!(f, "  {:<12} {outcome:<9}", self.name)?;
+        if self.outcome != Outcome::NotRunning {
+            write!(f, " in {} of {}", Seconds(self.took), Seconds(self.allowed))?;
+        }
         if !self.words.is_empty() {
             write!(f, ": {}", self.words)?;
         }
+        if let Some(error) = self.error.as_ref().filter(|error| !self.words.contains(*error)) {
+            write!(f, "\n    failed: {error}")?;
+        }
+        if self.starts > 1 {
+            write!(f, "\n    started {} times", self.starts)?;
+        }
         self.unfinished.iter().try_for_each(|line| write!(f, "\n    not finished: {line}"))
     }
+}
+
+fn millis<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Seconds with two digits, for people.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use serde::{Serialize, Serializer};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -23,6 +24,12 @@ impl Signal {
             Self::Interrupt => 130,
             Self::Terminate => 143,
         }
+    }
+}
+
+impl Serialize for Signal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -1,56 +1,68 @@
 //! [`ConsumerWorker`]: a consumer as a component.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::future::pending;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use downhaul_consumer::{Broker, Consumer, ConsumerHandle, InFlight, Link, State, Tally};
 use downhaul_context::Context;
 
-use crate::component::Component;
+use crate::component::{Component, Ended};
 use crate::error::BoxError;
 use crate::telemetry::MessageSpans;
 
 /// Runs a consumer. Its app controls it by name.
+///
+/// One that has failed for good is a failure of the component: it is started again, with a
+/// [`Restart`](crate::Restart), or drains the app. A lost link is none: a consumer waits for it.
 #[derive(Debug)]
 pub struct ConsumerWorker {
-    /// Taken when started.
-    consumer: Mutex<Option<Consumer>>,
+    consumer: Consumer,
     broker: Arc<dyn Broker>,
-    handle: OnceLock<ConsumerHandle>,
+    /// The consumer of this life.
+    running: RwLock<Option<ConsumerHandle>>,
 }
 
 impl ConsumerWorker {
     /// Makes a component of a consumer and the broker that it reads from.
     pub fn new(consumer: Consumer, broker: Arc<dyn Broker>) -> Self {
         let consumer = consumer.observer(Arc::new(MessageSpans));
-        Self { consumer: Mutex::new(Some(consumer)), broker, handle: OnceLock::new() }
+        Self { consumer, broker, running: RwLock::default() }
     }
 }
 
 #[async_trait]
 impl Component for ConsumerWorker {
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
-        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(consumer) = consumer else { return Ok(()) };
-        let handle = self.handle.get_or_init(|| consumer.spawn(ctx, Arc::clone(&self.broker)));
+        let handle = self.consumer.clone().spawn(ctx, Arc::clone(&self.broker));
+        *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
         match handle.settled().await {
-            State::Failed => {
-                let failure = handle.status().failure;
-                Err(failure.as_deref().unwrap_or("the consumer failed").into())
-            }
+            State::Failed => Err(failure(&handle)),
             _ => Ok(()),
         }
     }
 
     async fn stop(&self, _ctx: &Context) -> String {
-        let Some(handle) = self.handle.get() else { return String::new() };
+        let Some(handle) = self.consumer() else { return String::new() };
         handle.ended().await;
         Words(handle.tally()).to_string()
     }
 
+    async fn ended(&self) -> Ended {
+        let Some(handle) = self.consumer() else { return pending().await };
+        match handle.wait_for(|status| status.state == State::Failed).await {
+            Some(_) => Ended::Failed(failure(&handle)),
+            None => pending().await,
+        }
+    }
+
+    fn can_restart(&self) -> bool {
+        true
+    }
+
     fn not_ready(&self) -> Option<String> {
-        let handle = self.handle.get()?;
+        let handle = self.consumer()?;
         let (name, status) = (handle.name(), handle.status());
         match (&status.link, &status.failure) {
             (_, Some(failure)) => Some(format!("consumer {name} failed: {failure}")),
@@ -60,13 +72,18 @@ impl Component for ConsumerWorker {
     }
 
     fn in_flight(&self) -> Vec<String> {
-        let handle = self.handle.get();
+        let handle = self.consumer();
         handle.map(|handle| handle.in_flight().iter().map(line).collect()).unwrap_or_default()
     }
 
     fn consumer(&self) -> Option<ConsumerHandle> {
-        self.handle.get().cloned()
+        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Why a consumer has failed.
+fn failure(handle: &ConsumerHandle) -> BoxError {
+    handle.status().failure.as_deref().unwrap_or("the consumer failed").into()
 }
 
 fn line(message: &InFlight) -> String {

@@ -1,7 +1,7 @@
 //! [`HttpServer`]: a server as a component.
 
 use std::fmt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use downhaul_http::{Address, Body, DrainPlan, DrainReport, RequestInfo, Running,
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
+use super::resource::Provided;
 use crate::component::Component;
 use crate::error::BoxError;
 use crate::telemetry::HttpSpans;
@@ -21,16 +22,18 @@ const LAST_PART: Duration = Duration::from_secs(1);
 /// How long a server goes on to accept, unless it is told otherwise.
 const LAME_DUCK: Duration = Duration::from_millis(250);
 
-type Configure = Box<dyn FnOnce(Server) -> Server + Send>;
-type Serve = Box<dyn FnOnce(Server, Context) -> Running + Send>;
+type Configure = Box<dyn Fn(Server) -> Server + Send + Sync>;
+type Serve = Box<dyn Fn(Server, Context) -> Running + Send>;
 
-/// Serves HTTP on an address. Stopping waits for the requests in flight.
+/// Serves HTTP on an address. Stopping waits for the requests in flight. It can be started again.
 pub struct HttpServer {
-    address: String,
-    /// Taken when started.
-    making: Mutex<Option<(Configure, Serve)>>,
+    bind: String,
+    configure: Configure,
+    serve: Mutex<Serve>,
     lame_duck: Duration,
-    running: OnceLock<Running>,
+    address: Provided<Address>,
+    /// The server of this life.
+    running: RwLock<Option<Arc<Running>>>,
     /// What did not finish when the server stopped.
     cut_short: Mutex<Vec<String>>,
 }
@@ -46,20 +49,25 @@ impl HttpServer {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let serve: Serve = Box::new(move |server, ctx| server.serve(ctx, service));
-        let making = Mutex::new(Some((Box::new(|server| server) as Configure, serve)));
-        let address = address.into();
-        let (running, cut_short) = (OnceLock::new(), Mutex::default());
-        Self { address, making, lame_duck: LAME_DUCK, running, cut_short }
+        let serve: Serve = Box::new(move |server, ctx| server.serve(ctx, service.clone()));
+        Self {
+            bind: address.into(),
+            configure: Box::new(|server| server),
+            serve: Mutex::new(serve),
+            lame_duck: LAME_DUCK,
+            address: Provided::default(),
+            running: RwLock::default(),
+            cut_short: Mutex::default(),
+        }
     }
 
-    /// Sets limits and timeouts of the server.
+    /// Sets limits and timeouts of the server. Called at each start.
     #[must_use]
-    pub fn configure(self, configure: impl FnOnce(Server) -> Server + Send + 'static) -> Self {
-        if let Some((set, _)) = self.making.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
-        {
-            *set = Box::new(configure);
-        }
+    pub fn configure(
+        mut self,
+        configure: impl Fn(Server) -> Server + Send + Sync + 'static,
+    ) -> Self {
+        self.configure = Box::new(configure);
         self
     }
 
@@ -76,25 +84,30 @@ impl HttpServer {
         self
     }
 
-    /// The address that the server listens on, once it has started.
-    pub fn address(&self) -> Option<&Address> {
-        self.running.get().map(Running::address)
+    /// Where the address is had that the server listens on, once it has started.
+    pub fn address(&self) -> Provided<Address> {
+        self.address.clone()
+    }
+
+    fn running(&self) -> Option<Arc<Running>> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 #[async_trait]
 impl Component for HttpServer {
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
-        let server = Server::bind(&self.address).await?.observer(HttpSpans);
-        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((configure, serve)) = making else { return Ok(()) };
-        let running = self.running.get_or_init(|| serve(configure(server), ctx.clone()));
+        let server = (self.configure)(Server::bind(&self.bind).await?.observer(HttpSpans));
+        let serve = self.serve.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = serve(server, ctx.clone());
         running.urls().for_each(|url| tracing::info!("listening on {url}"));
+        self.address.set(Some(running.address().clone()));
+        *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(running));
         Ok(())
     }
 
     async fn stop(&self, ctx: &Context) -> String {
-        let Some(running) = self.running.get() else { return String::new() };
+        let Some(running) = self.running() else { return String::new() };
         let DrainReport { finished, cancelled, forced, .. } =
             running.drain(plan(ctx, self.lame_duck)).await;
         let mut lines: Vec<String> = forced.iter().map(line).collect();
@@ -108,9 +121,13 @@ impl Component for HttpServer {
     fn in_flight(&self) -> Vec<String> {
         let mut lines = self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).clone();
         lines.extend(
-            self.running.get().iter().flat_map(|running| running.snapshot()).map(|one| line(&one)),
+            self.running().iter().flat_map(|server| server.snapshot()).map(|one| line(&one)),
         );
         lines
+    }
+
+    fn can_restart(&self) -> bool {
+        true
     }
 }
 
@@ -134,6 +151,6 @@ fn line(request: &RequestInfo) -> String {
 
 impl fmt::Debug for HttpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpServer").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("HttpServer").field("address", &self.bind).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,13 @@
 mod broker;
 mod consumer;
 mod http;
+mod job;
+mod resource;
+mod task;
 
 pub use self::broker::BrokerLink;
 pub use self::consumer::ConsumerWorker;
 pub use self::http::HttpServer;
+pub use self::job::Job;
+pub use self::resource::{NotProvided, Provided, Resource};
+pub use self::task::Task;

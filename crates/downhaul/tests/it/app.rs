@@ -265,3 +265,35 @@ async fn a_context_given_to_a_component_ends_with_the_app() {
     running.await.unwrap();
     assert!(ctx.is_done());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_report_is_for_programs_too() {
+    let diary = Diary::default();
+    let (sender, receiver) = mpsc::channel(2);
+    let running = tokio::spawn(app(&diary, [Manner::Hangs; 3]).run_with(receiver));
+    tokio::task::yield_now().await;
+    sender.send(Signal::Terminate).await.unwrap();
+    sender.send(Signal::Interrupt).await.unwrap();
+    let report = serde_json::to_value(running.await.unwrap()).unwrap();
+    assert_eq!(report["ending"], serde_json::json!({ "forced": "SIGINT" }));
+    assert_eq!(report["grace_ms"], 31_000);
+    let part = &report["components"][0];
+    assert_eq!((&part["outcome"], &part["starts"]), (&"abandoned".into(), &1.into()));
+    assert!(part["unfinished"][0].as_str().unwrap().starts_with("the work of"), "{part}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_could_not_start_is_named() {
+    let diary = Diary::default();
+    let mut app = App::new("shop");
+    for name in ["left", "right"] {
+        app.add(name, Part::new(name, Manner::NeverStarts, &diary), []);
+    }
+    let report = run(app, &[]).await.to_string();
+    let mut lines: Vec<_> = report.lines().map(str::trim).collect();
+    lines.sort_unstable();
+    // Either may be the first; the other is attached.
+    assert_eq!(lines.len(), 3, "{report}");
+    assert_eq!(lines[0], "failed: no disk");
+    assert!(lines[2].starts_with("shop did not start: "), "{report}");
+}

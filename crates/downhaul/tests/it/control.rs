@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use downhaul::consumer::{Consumer, Incoming, MemoryBroker, Message, Subscription};
-use downhaul::{App, ConsumerWorker, Context, Control, Report, Signal};
+use downhaul::{App, ConsumerWorker, Context, Control, Policy, Report, Signal};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,6 +22,10 @@ struct Fixture {
 
 impl Fixture {
     async fn start(token: Option<&str>, extra: Option<Part>) -> Self {
+        Self::start_with(token, extra.map(|extra| (extra, Policy::new()))).await
+    }
+
+    async fn start_with(token: Option<&str>, extra: Option<(Part, Policy)>) -> Self {
         async fn handle(_ctx: Context, _message: Incoming<Message>) {}
         // The system picks a port that is free; it is given back for the app to take.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -29,8 +33,9 @@ impl Fixture {
         let control = Control::new(&address);
         let control = token.into_iter().fold(control, Control::token);
         let mut app = App::new("shop").control(control);
-        if let Some(extra) = extra {
-            app.add(extra.name, extra, []);
+        if let Some((extra, policy)) = extra {
+            let extra = app.add(extra.name, extra, []);
+            app.policy(extra, policy);
         }
         let consumer = Consumer::new(Subscription::new("inventory").topic("created"), handle);
         let broker = Arc::new(MemoryBroker::new());
@@ -143,4 +148,52 @@ async fn with_a_token_only_its_bearer_changes_anything() {
     assert_eq!(fixture.send(stop, "authorization: Bearer wrong!\r\n").await.0, 401);
     assert_eq!(fixture.get("/consumers").await.1[0]["state"], "running");
     assert_eq!(fixture.send(stop, "authorization: Bearer s3cret\r\n").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_component_is_stopped_and_started_and_readiness_follows() {
+    let fixture = Fixture::start(None, None).await;
+    let (status, component) = fixture.post("/components/inventory/stop").await;
+    assert_eq!((status, &component["state"]), (200, &json!("stopped")));
+    let (status, body) = fixture.get("/health/ready").await;
+    assert_eq!((status, &body["reason"]), (503, &json!("inventory is stopped")));
+    assert_eq!(fixture.get("/health/startup").await.0, 200, "it had started");
+    let (status, component) = fixture.post("/components/inventory/start").await;
+    assert_eq!((status, &component["starts"]), (200, &json!(2)));
+    let (_, components) = fixture.get("/components").await;
+    assert_eq!(components[0]["name"], "inventory");
+    assert_eq!(components[0]["needs"], json!([]));
+    let (status, component) = fixture.post("/components/inventory/restart").await;
+    assert_eq!((status, &component["starts"]), (200, &json!(3)));
+    assert_eq!(fixture.get("/health/ready").await.0, 200);
+    assert_eq!(fixture.stop().await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn an_unknown_component_or_verb_is_a_404_and_what_cannot_be_is_a_409() {
+    let once = Part::new("once", Manner::Good, &Diary::default());
+    let fixture = Fixture::start(None, Some(once)).await;
+    let (status, body) = fixture.post("/components/nobody/stop").await;
+    let known = json!("unknown component `nobody`; known: once, inventory");
+    assert_eq!((status, &body["detail"]), (404, &known));
+    assert_eq!(fixture.post("/components/once/pause").await.0, 404);
+    let (status, body) = fixture.post("/components/once/restart").await;
+    assert_eq!(status, 409, "{body}");
+    assert!(body["detail"].as_str().unwrap().contains("cannot be started a second time"), "{body}");
+}
+
+#[tokio::test]
+async fn a_service_that_can_do_without_something_is_ready_and_says_what_it_lacks() {
+    let part = Part::new("extra", Manner::Good, &Diary::default());
+    let failure = Arc::clone(&part.failure);
+    let fixture = Fixture::start_with(None, Some((part, Policy::new().optional()))).await;
+    assert_eq!(fixture.get("/health/ready").await, (200, json!({ "status": "ready" })));
+    failure.notify_one();
+    let degraded = json!({ "status": "ready", "degraded": ["extra is failed: disk full"] });
+    let mut ready = fixture.get("/health/ready").await;
+    while ready.1 != degraded {
+        assert_eq!(ready.0, 200);
+        ready = fixture.get("/health/ready").await;
+    }
+    assert_eq!(fixture.stop().await.exit_code(), 0);
 }

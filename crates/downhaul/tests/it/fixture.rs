@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use downhaul::{App, BoxError, Component, Context, Report, Signal};
+use downhaul::{App, BoxError, Component, Context, Ended, Report, Signal};
 use tokio::sync::{Notify, mpsc};
 
 /// What happened, in order.
@@ -82,9 +82,9 @@ impl Component for Part {
         format!("{} is done", self.name)
     }
 
-    async fn failed(&self) -> BoxError {
+    async fn ended(&self) -> Ended {
         self.failure.notified().await;
-        "disk full".into()
+        Ended::Failed("disk full".into())
     }
 
     fn in_flight(&self) -> Vec<String> {

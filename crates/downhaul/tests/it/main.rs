@@ -3,5 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how a fault shows")]
 
 mod app;
+mod components;
 mod control;
 mod fixture;
+mod handle;
+mod invariants;
+mod plan;
+mod policies;
+mod restarts;
+mod scripted;

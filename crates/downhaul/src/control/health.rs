@@ -1,0 +1,39 @@
+//! The probes.
+
+use downhaul_context::Context;
+use downhaul_http::{Json, Request};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::handle::AppHandle;
+
+pub(super) async fn live(_ctx: Context, _req: Request<AppHandle>) -> Json<Value> {
+    Json(json!({ "status": "live" }))
+}
+
+/// Answers 503 until the app has started, for a probe that is patient only as long.
+pub(super) async fn startup(_ctx: Context, req: Request<AppHandle>) -> (StatusCode, Json<Value>) {
+    let board = &req.state().board;
+    match board.has_started() {
+        true => (StatusCode::OK, Json(json!({ "status": "started" }))),
+        false => unavailable("starting", board.not_ready().as_deref()),
+    }
+}
+
+pub(super) async fn ready(_ctx: Context, req: Request<AppHandle>) -> (StatusCode, Json<Value>) {
+    let board = &req.state().board;
+    if let Some(reason) = board.not_ready() {
+        return unavailable("not ready", Some(&reason));
+    }
+    let degraded = board.degraded();
+    let body = match degraded.is_empty() {
+        true => json!({ "status": "ready" }),
+        false => json!({ "status": "ready", "degraded": degraded }),
+    };
+    (StatusCode::OK, Json(body))
+}
+
+fn unavailable(status: &str, reason: Option<&str>) -> (StatusCode, Json<Value>) {
+    let body = json!({ "status": status, "reason": reason });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body))
+}

@@ -1,0 +1,283 @@
+//! [`Run`]: an app from its first start to its last stop. One loop hears what happens, asks the
+//! [`Course`] what is next, and has the parts do it.
+
+mod ask;
+mod course;
+mod events;
+mod part;
+mod told;
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_context::{Context, Instant, Reason};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, interval, sleep, sleep_until};
+
+pub(crate) use self::ask::{Ask, Verb};
+use self::course::{Act, Course};
+pub(crate) use self::part::Part;
+use self::part::{Event, Events};
+pub(crate) use self::told::Told;
+use crate::board::{Board, Stage};
+use crate::graph::Graph;
+use crate::notify;
+use crate::report::{ComponentReport, Outcome};
+use crate::share::share;
+use crate::signal::Signal;
+use crate::status::Status;
+
+/// How long a forced stop may take.
+const FORCED: Duration = Duration::from_secs(1);
+
+/// What does not change while an app runs.
+pub(crate) struct Frame {
+    pub(crate) app: String,
+    pub(crate) root: Context,
+    pub(crate) graph: Graph,
+    /// For each part, whether the app needs it.
+    pub(crate) essential: Vec<bool>,
+    /// How long a part may take to start that does not say so itself.
+    pub(crate) start_within: Duration,
+    /// How long a stop at run time may take where a part does not say so itself.
+    pub(crate) grace: Duration,
+    pub(crate) board: Arc<Board>,
+}
+
+/// A running app.
+pub(crate) struct Run {
+    frame: Frame,
+    parts: Vec<Part>,
+    course: Course,
+    sender: Events,
+    events: mpsc::UnboundedReceiver<(usize, Event)>,
+    asks: mpsc::Receiver<Ask>,
+    /// Set while the app stops.
+    ending: Option<End>,
+    forced: bool,
+    /// In the order in which they stopped.
+    stopped: Vec<usize>,
+    /// When systemd is to hear that this loop goes round.
+    watchdog: Option<Interval>,
+}
+
+/// When and why an app stops.
+struct End {
+    reason: Reason,
+    until: Instant,
+    total: Duration,
+}
+
+impl Run {
+    pub(crate) fn new(frame: Frame, parts: Vec<Part>, asks: mpsc::Receiver<Ask>) -> Self {
+        let (sender, events) = mpsc::unbounded_channel();
+        let course = Course::new(frame.graph.clone());
+        let watchdog = notify::watchdog().map(interval);
+        let (ending, forced, stopped) = (None, false, Vec::new());
+        Self { frame, parts, course, sender, events, asks, ending, forced, stopped, watchdog }
+    }
+
+    /// Starts the parts and keeps them running until there is a reason to stop. Cancel safe.
+    pub(crate) async fn until_told(&mut self, signals: &mut mpsc::Receiver<Signal>) -> Told {
+        loop {
+            self.go_on();
+            let told = tokio::select! {
+                biased;
+                signal = next(signals) => Some(Told::Signal(signal)),
+                Some((part, event)) = self.events.recv() => self.hear(part, event),
+                Some(ask) = self.asks.recv() => self.answer(ask),
+                () = beat(&mut self.watchdog) => None,
+            };
+            if let Some(told) = told {
+                return told;
+            }
+        }
+    }
+
+    /// Stops the parts, in order, by `until`. Returns the signal that cut it short, if one did.
+    pub(crate) async fn stop(
+        &mut self,
+        told: &Told,
+        until: Instant,
+        signals: &mut mpsc::Receiver<Signal>,
+    ) -> Option<Signal> {
+        let total = until.saturating_duration_since(Instant::now());
+        self.ending = Some(End { reason: told.reason(), until, total });
+        self.course.stop();
+        // What stops already had more time before.
+        (0..self.parts.len()).for_each(|part| self.parts[part].hurry(self.until(part)));
+        let signal = tokio::select! {
+            biased;
+            () = self.until_over() => None,
+            signal = second(told, signals) => Some(signal),
+            // A part that blocks its thread keeps its own task, and not the app.
+            () = sleep_until(until) => None,
+        };
+        if signal.is_some() {
+            self.force(signals).await;
+        }
+        signal
+    }
+
+    /// Ends what is left at once. A third signal ends the process.
+    async fn force(&mut self, signals: &mut mpsc::Receiver<Signal>) {
+        tracing::warn!(app = self.frame.app, "a second signal: stopping at once");
+        self.forced = true;
+        self.course.force();
+        self.parts.iter().for_each(|part| part.hurry(Instant::now()));
+        tokio::select! {
+            biased;
+            () = self.until_over() => {}
+            third = next(signals) => std::process::exit(i32::from(third.exit_code())),
+            () = sleep(FORCED) => {}
+        }
+    }
+
+    /// What there is to say of each part: first those that stopped, in that order.
+    pub(crate) fn into_reports(self) -> Vec<ComponentReport> {
+        let others = (0..self.parts.len()).filter(|part| !self.stopped.contains(part));
+        let order = self.stopped.iter().copied().chain(others);
+        let report = |part: usize| {
+            let (part, state) = (&self.parts[part], self.course.state(part));
+            let mut report = match (&part.stopped, state.is_down()) {
+                (_, false) => part.left_behind(),
+                (Some(report), true) => report.clone(),
+                (None, true) => ComponentReport::new(&part.name, Outcome::NotRunning),
+            };
+            (report.starts, report.error) = (part.starts, part.last_error.clone());
+            report
+        };
+        order.map(report).collect()
+    }
+
+    async fn until_over(&mut self) {
+        loop {
+            self.go_on();
+            if self.course.is_over() {
+                return;
+            }
+            tokio::select! {
+                Some((part, event)) = self.events.recv() => { self.hear(part, event); }
+                Some(ask) = self.asks.recv() => { self.answer(ask); }
+                () = beat(&mut self.watchdog) => {}
+            }
+        }
+    }
+
+    /// Does all that can be done now, and says where things are.
+    fn go_on(&mut self) {
+        for act in self.course.next() {
+            match act {
+                Act::Start(part) => self.start(part),
+                Act::Interrupt(part) => self.end(part),
+                Act::Stop(part) => self.stop_part(part),
+            }
+        }
+        self.publish();
+    }
+
+    fn start(&mut self, part: usize) {
+        let Frame { root, start_within, .. } = &self.frame;
+        self.parts[part].start(root, *start_within, &self.sender);
+    }
+
+    fn stop_part(&mut self, part: usize) {
+        let (reason, until) = (self.reason(part), self.until(part));
+        self.parts[part].stop(reason, until, &self.sender);
+    }
+
+    /// By when a part is to have stopped that begins now.
+    fn until(&self, part: usize) -> Instant {
+        let now = Instant::now();
+        let allowed = match &self.ending {
+            None => self.frame.grace,
+            Some(_) if self.forced => Duration::ZERO,
+            Some(End { until, total, .. }) => {
+                share(&self.frame.graph, part, until.saturating_duration_since(now), *total)
+            }
+        };
+        now + self.parts[part].policy.stop_within.map_or(allowed, |own| own.min(allowed))
+    }
+
+    /// Ends the context of a part that is not wanted any more.
+    fn end(&self, part: usize) {
+        self.parts[part].end(self.reason(part));
+    }
+
+    /// Why a part stops.
+    fn reason(&self, part: usize) -> Reason {
+        if let Some(ending) = &self.ending {
+            return ending.reason.clone();
+        }
+        match self.course.culprit(part) {
+            Some((culprit, true)) => {
+                let Part { name, last_error, .. } = &self.parts[culprit];
+                Reason::component_failed(name.clone(), last_error.clone().unwrap_or_default())
+            }
+            Some((culprit, false)) => {
+                Reason::operator(format!("stop of {}", self.parts[culprit].name))
+            }
+            None => Reason::operator("stop"),
+        }
+    }
+
+    fn publish(&mut self) {
+        for part in &mut self.parts {
+            let state = self.course.state(part.index);
+            if state != part.state {
+                (part.state, part.since) = (state, Instant::now());
+            }
+        }
+        let Frame { app, board, essential, .. } = &self.frame;
+        board.set_statuses(self.parts.iter().map(|part| self.status(part)).collect());
+        let up = |part: &Part| part.state.is_up() || !essential[part.index];
+        if !board.has_started() && self.parts.iter().all(up) {
+            board.set_stage(Stage::Running);
+            notify::ready();
+            tracing::info!(app, "started");
+        }
+    }
+
+    fn status(&self, part: &Part) -> Status {
+        let needs = self.frame.graph.needs(part.index).iter();
+        Status {
+            name: part.name.clone(),
+            state: part.state,
+            since: part.since,
+            essential: self.frame.essential[part.index],
+            starts: part.starts,
+            last_error: part.last_error.clone(),
+            needs: needs.map(|need| self.parts[*need].name.clone()).collect(),
+        }
+    }
+}
+
+/// Tells systemd that the app makes progress, when it is time to.
+async fn beat(watchdog: &mut Option<Interval>) {
+    match watchdog {
+        Some(interval) => {
+            interval.tick().await;
+            notify::alive();
+        }
+        None => pending().await,
+    }
+}
+
+/// The second signal. The first one is what the app was told to stop by, or comes while it stops
+/// for another reason: an orchestrator does not know that it does.
+async fn second(told: &Told, signals: &mut mpsc::Receiver<Signal>) -> Signal {
+    if !matches!(told, Told::Signal(_)) {
+        let signal = next(signals).await;
+        tracing::info!(%signal, "stopping already");
+    }
+    next(signals).await
+}
+
+/// The next signal, if there ever is one.
+async fn next(signals: &mut mpsc::Receiver<Signal>) -> Signal {
+    match signals.recv().await {
+        Some(signal) => signal,
+        None => pending().await,
+    }
+}

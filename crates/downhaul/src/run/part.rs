@@ -1,0 +1,247 @@
+//! [`Part`]: a component of a running app, with the context it lives under and the tasks that start
+//! and stop it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_context::{Canceller, Context, Instant, Reason};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, sleep_until, timeout};
+
+use crate::component::{Component, Ended};
+use crate::error::{BoxError, panicked};
+use crate::policy::Policy;
+use crate::report::{ComponentReport, Outcome};
+use crate::restart::Row;
+use crate::status::State;
+
+/// What has happened to a part.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Started(Result<(), BoxError>),
+    /// It was told to stop before it had started.
+    Interrupted,
+    /// It has ended by itself, in this life.
+    Ended(u32, Ended),
+    Stopped(ComponentReport),
+    /// It has rested after this life.
+    Rested(u32),
+}
+
+/// Where the parts tell what has happened to them.
+pub(crate) type Events = mpsc::UnboundedSender<(usize, Event)>;
+
+/// A component of a running app.
+pub(crate) struct Part {
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) component: Arc<dyn Component>,
+    pub(crate) policy: Policy,
+    /// Failures in a row.
+    pub(crate) row: Row,
+    /// How long it rests after the last of them.
+    pub(crate) rest: Duration,
+    /// How often it was started.
+    pub(crate) starts: u32,
+    /// Where it is, as the app's course has it, and since when.
+    pub(crate) state: State,
+    pub(crate) since: Instant,
+    pub(crate) last_error: Option<String>,
+    /// What there is to say of its last stop.
+    pub(crate) stopped: Option<ComponentReport>,
+    life: Option<Life>,
+    /// When the stop under way is to be over.
+    until: Option<watch::Sender<Instant>>,
+}
+
+/// The context of a part between its start and its stop.
+#[derive(Clone)]
+struct Life {
+    ctx: Context,
+    canceller: Arc<Canceller>,
+}
+
+impl Part {
+    pub(crate) fn new(
+        index: usize,
+        name: String,
+        policy: Policy,
+        component: Arc<dyn Component>,
+    ) -> Self {
+        Self {
+            index,
+            name,
+            component,
+            policy,
+            row: Row::default(),
+            rest: Duration::ZERO,
+            starts: 0,
+            state: State::Waiting,
+            since: Instant::now(),
+            last_error: None,
+            stopped: None,
+            life: None,
+            until: None,
+        }
+    }
+
+    /// Begins to start it under a context of its own below `root`.
+    pub(crate) fn start(&mut self, root: &Context, within: Duration, events: &Events) {
+        let (ctx, canceller) = root.derive().label(self.name.clone()).build();
+        self.starts += 1;
+        self.life = Some(Life { ctx: ctx.clone(), canceller: Arc::new(canceller) });
+        let within = self.policy.start_within.unwrap_or(within);
+        let starting = tokio::spawn(start(Arc::clone(&self.component), ctx, within));
+        let (index, events) = (self.index, events.clone());
+        tokio::spawn(async move {
+            let event =
+                starting.await.unwrap_or_else(|panic| Event::Started(Err(panicked(panic).into())));
+            let _ = events.send((index, event));
+        });
+    }
+
+    /// Tells of its end, should it end by itself before its context does.
+    pub(crate) fn watch(&self, events: &Events) {
+        let Some(Life { ctx, .. }) = self.life.clone() else { return };
+        let (component, index, life) = (Arc::clone(&self.component), self.index, self.starts);
+        let ending = tokio::spawn(async move { ctx.run(component.ended()).await });
+        let events = events.clone();
+        tokio::spawn(async move {
+            let ended = match ending.await {
+                Ok(Ok(ended)) => ended,
+                Ok(Err(_ctx_ended)) => return,
+                Err(panic) => Ended::Failed(panicked(panic).into()),
+            };
+            let _ = events.send((index, Event::Ended(life, ended)));
+        });
+    }
+
+    /// Tells when it has rested.
+    pub(crate) fn rest(&self, events: &Events) {
+        let (index, life, rest, events) = (self.index, self.starts, self.rest, events.clone());
+        tokio::spawn(async move {
+            sleep(rest).await;
+            let _ = events.send((index, Event::Rested(life)));
+        });
+    }
+
+    /// Ends its context: it is not wanted any more, or did not start.
+    pub(crate) fn end(&self, reason: Reason) {
+        if let Some(life) = &self.life {
+            life.canceller.cancel_with(reason);
+        }
+    }
+
+    /// Begins to stop it, to be over by `until`.
+    pub(crate) fn stop(&mut self, reason: Reason, until: Instant, events: &Events) {
+        let Some(life) = self.life.clone() else { return };
+        let (sender, until) = watch::channel(until);
+        self.until = Some(sender);
+        let (name, component, policy) =
+            (self.name.clone(), Arc::clone(&self.component), self.policy);
+        let stopping = Stopping { name, component, life, policy, reason, until };
+        let (index, name, events) = (self.index, self.name.clone(), events.clone());
+        let component = Arc::clone(&self.component);
+        // In a task of its own, so that a panic costs this part alone.
+        let stopping = tokio::spawn(stopping.run());
+        tokio::spawn(async move {
+            let report = stopping
+                .await
+                .unwrap_or_else(|panic| left_behind(&name, component.as_ref(), panicked(panic)));
+            let _ = events.send((index, Event::Stopped(report)));
+        });
+    }
+
+    /// A stop under way is to be over by then, if not before.
+    pub(crate) fn hurry(&self, by: Instant) {
+        if let Some(until) = &self.until {
+            until.send_modify(|until| *until = by.min(*until));
+        }
+    }
+
+    /// What there is to say of one that has not come back.
+    pub(crate) fn left_behind(&self) -> ComponentReport {
+        left_behind(&self.name, self.component.as_ref(), "it did not come back".to_owned())
+    }
+}
+
+fn left_behind(name: &str, component: &dyn Component, words: String) -> ComponentReport {
+    let mut report = ComponentReport::new(name, Outcome::Abandoned);
+    (report.words, report.unfinished) = (words, component.in_flight());
+    report
+}
+
+async fn start(component: Arc<dyn Component>, ctx: Context, within: Duration) -> Event {
+    match ctx.run(timeout(within, component.start(&ctx))).await {
+        Ok(Ok(started)) => Event::Started(started),
+        Ok(Err(_late)) => {
+            let why = component.not_ready().map(|why| format!(": {why}")).unwrap_or_default();
+            Event::Started(Err(format!("not started within {within:?}{why}").into()))
+        }
+        Err(_told_to_stop) => Event::Interrupted,
+    }
+}
+
+/// A stop under way.
+struct Stopping {
+    name: String,
+    component: Arc<dyn Component>,
+    life: Life,
+    policy: Policy,
+    reason: Reason,
+    /// When it is to be over: what the app has left may become less.
+    until: watch::Receiver<Instant>,
+}
+
+impl Stopping {
+    /// Drains the part within what it is allowed, then ends its context, then leaves it behind.
+    async fn run(self) -> ComponentReport {
+        let began = Instant::now();
+        let drained = tokio::select! {
+            biased;
+            words = self.component.stop(&self.life.ctx) => Some(words),
+            () = self.drain(began) => None,
+        };
+        let mut report = match drained {
+            Some(words) => {
+                let mut report = ComponentReport::new(&self.name, Outcome::Stopped);
+                (report.words, report.unfinished) = (words, self.component.in_flight());
+                report
+            }
+            None => self.cut_short().await,
+        };
+        report.allowed = self.until.borrow().saturating_duration_since(began);
+        report.took = began.elapsed();
+        report
+    }
+
+    /// Drains the context, and waits until it is time to end it.
+    ///
+    /// It would end with what is allowed. It is ended a little before, so that what is in flight
+    /// then can be named first.
+    async fn drain(&self, began: Instant) {
+        let mut until = self.until.clone();
+        loop {
+            let end = *until.borrow_and_update();
+            let allowed = end.saturating_duration_since(began);
+            let left = end.saturating_duration_since(Instant::now());
+            self.life.canceller.drain_with(left, self.reason.clone());
+            let cancel_grace = self.policy.cancel_grace.min(allowed / 4);
+            tokio::select! {
+                () = sleep_until(end - cancel_grace) => return,
+                Ok(()) = until.changed() => {}
+            }
+        }
+    }
+
+    /// Ends the context and gives the part a last moment. What was in flight then is named.
+    async fn cut_short(&self) -> ComponentReport {
+        let unfinished = self.component.in_flight();
+        self.life.canceller.cancel_with(self.reason.clone());
+        let last = timeout(self.policy.cancel_grace, self.component.stop(&self.life.ctx)).await;
+        let outcome = if last.is_ok() { Outcome::Cancelled } else { Outcome::Abandoned };
+        let mut report = ComponentReport::new(&self.name, outcome);
+        (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished);
+        report
+    }
+}

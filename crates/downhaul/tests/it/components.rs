@@ -1,0 +1,265 @@
+//! Components made of closures.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use downhaul::http::Router;
+use downhaul::{
+    App, AppHandle, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy, Report,
+    Resource, Restart, State, Task,
+};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::fixture::Diary;
+
+/// An app of one task.
+struct Running {
+    app: AppHandle,
+    task: Handle,
+    report: JoinHandle<Report>,
+}
+
+impl Running {
+    fn start(task: Task, policy: Policy) -> Self {
+        let mut app = App::new("shop");
+        let task = app.add("task", task, []);
+        app.policy(task, policy);
+        let handle = app.handle();
+        let (_none, receiver) = mpsc::channel(1);
+        Self { app: handle, task, report: tokio::spawn(app.run_with(receiver)) }
+    }
+
+    async fn stop(self) -> Report {
+        self.app.stop_app("enough").await;
+        self.report.await.unwrap()
+    }
+}
+
+async fn until_draining(ctx: Context) -> io::Result<()> {
+    ctx.draining().await;
+    Ok(())
+}
+
+async fn no_disk(_ctx: Context) -> io::Result<()> {
+    Err(io::Error::other("no disk"))
+}
+
+async fn nothing(_ctx: Context) -> io::Result<()> {
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_runs_until_its_context_drains() {
+    let running = Running::start(Task::new(until_draining), Policy::new());
+    assert!(running.app.ready().await);
+    let report = running.stop().await;
+    assert_eq!((report.ending.clone(), report.took.as_secs()), (Ending::Clean, 0), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_stopped_by_hand_ends_as_it_should() {
+    let running = Running::start(Task::new(until_draining), Policy::new());
+    assert!(running.app.ready().await);
+    assert_eq!(running.app.stop(running.task).await.unwrap().state, State::Stopped);
+    assert_eq!(running.app.start(running.task).await.unwrap().starts, 2);
+    assert_eq!(running.stop().await.ending, Ending::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_stops_the_app() {
+    let report = Running::start(Task::new(no_disk), Policy::new()).report.await.unwrap();
+    assert_eq!(report.ending, Ending::Failed("task: no disk".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_panics_has_failed_with_its_words() {
+    let task = Task::new(|_ctx| async { panic!("no {}", "memory") as io::Result<()> });
+    let report = Running::start(task, Policy::new()).report.await.unwrap();
+    assert_eq!(report.ending, Ending::Failed("task: it panicked: no memory".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_ends_though_nobody_asked_has_failed() {
+    let report = Running::start(Task::new(nothing), Policy::new()).report.await.unwrap();
+    let words = "task: it ended, and nobody had asked it to";
+    assert_eq!(report.ending, Ending::Failed(words.to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_may_end_is_done_and_the_app_goes_on() {
+    let running = Running::start(Task::new(nothing).may_end(), Policy::new());
+    assert!(running.app.ready().await);
+    while running.app.status(running.task).unwrap().state != State::Done {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.app.not_ready(), None);
+    assert_eq!(running.stop().await.ending, Ending::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_the_app_is_for_stops_it_when_it_is_done() {
+    let report = Running::start(Task::new(nothing).stops_app(), Policy::new());
+    let report = report.report.await.unwrap();
+    assert_eq!((report.ending.clone(), &*report.cause), (Ending::Clean, "task is done"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_is_called_again() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let task = Task::new(move |ctx| {
+        let call = counted.fetch_add(1, Ordering::SeqCst);
+        async move { if call < 3 { no_disk(ctx).await } else { until_draining(ctx).await } }
+    });
+    let running = Running::start(task, Policy::new().restart(Restart::new()));
+    while calls.load(Ordering::SeqCst) < 4 {
+        // tidy: the clock is paused
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(running.stop().await.ending, Ending::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_hears_nothing_is_aborted_and_named() {
+    /// Says when the work is dropped.
+    struct Dropped(Diary);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.write("dropped");
+        }
+    }
+
+    let diary = Diary::default();
+    let work = diary.clone();
+    let task = Task::new(move |_ctx| {
+        let dropped = Dropped(work.clone());
+        async move {
+            std::future::pending::<()>().await;
+            drop(dropped);
+            io::Result::Ok(())
+        }
+    });
+    let running = Running::start(task, Policy::new());
+    assert!(running.app.ready().await);
+    let report = running.stop().await;
+    assert_eq!((report.ending.clone(), report.exit_code()), (Ending::CutShort, 1), "{report}");
+    assert_eq!(report.components[0].outcome, Outcome::Abandoned);
+    assert!(report.to_string().contains("not finished: its work in the background"), "{report}");
+    tokio::task::yield_now().await;
+    assert_eq!(diary.read(), ["dropped"]);
+}
+
+#[tokio::test]
+async fn a_task_that_blocks_has_a_thread_of_its_own() {
+    let (here, there) = (std::thread::current().id(), Diary::default());
+    let written = there.clone();
+    let task = Task::blocking(move |ctx: Context| {
+        written.write(format!("{}", std::thread::current().id() == here));
+        while !ctx.is_draining() {
+            std::thread::yield_now();
+        }
+        io::Result::Ok(())
+    });
+    let running = Running::start(task, Policy::new());
+    while there.read().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.stop().await.ending, Ending::Clean);
+    assert_eq!(there.read(), ["false"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_needs_a_job_starts_when_it_is_done() {
+    let diary = Diary::default();
+    let (first, then) = (diary.clone(), diary.clone());
+    let mut app = App::new("shop");
+    let migrate = Job::new(move |_ctx| {
+        let diary = first.clone();
+        async move {
+            // tidy: the clock is paused
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            diary.write("migrated");
+            io::Result::Ok(())
+        }
+    });
+    let migrate = app.add("migrate", migrate, []);
+    let task = Task::new(move |ctx| {
+        then.write("at work");
+        until_draining(ctx)
+    });
+    app.add("task", task, [migrate]);
+    let handle = app.handle();
+    let (_none, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    assert_eq!(diary.read(), ["migrated", "at work"]);
+    handle.stop_app("enough").await;
+    assert_eq!(running.await.unwrap().ending, Ending::Clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_fails_is_why_the_app_did_not_start() {
+    let mut app = App::new("shop");
+    app.add("migrate", Job::new(no_disk), []);
+    let (_none, receiver) = mpsc::channel(1);
+    let report = app.run_with(receiver).await;
+    assert_eq!(report.to_string(), "shop did not start: migrate: no disk");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_is_open_for_those_that_need_it_and_closed_after_them() {
+    let diary = Diary::default();
+    let (closing, using) = (diary.clone(), diary.clone());
+    let pool = Resource::new(|_ctx| async { io::Result::Ok(7_u32) }).close(move |pool| {
+        closing.write(format!("closed {pool}"));
+        std::future::ready(())
+    });
+    let connections = pool.provided();
+    let words = "a resource of type `u32` is not open: does the component that uses it need it?";
+    assert_eq!(connections.get().unwrap_err().to_string(), words);
+
+    let late = connections.clone();
+    let mut app = App::new("shop");
+    let pool = app.add("pool", pool, []);
+    let task = Task::new(move |ctx| {
+        let (pool, diary) = (connections.get(), using.clone());
+        async move {
+            diary.write(format!("using {}", pool?));
+            ctx.draining().await;
+            diary.write("used");
+            Ok::<_, NotProvided>(())
+        }
+    });
+    app.add("task", task, [pool]);
+    let handle = app.handle();
+    let (_none, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    handle.stop_app("enough").await;
+    assert_eq!(running.await.unwrap().ending, Ending::Clean);
+    assert_eq!(diary.read(), ["using 7", "used", "closed 7"]);
+    assert!(late.get().is_err());
+}
+
+#[tokio::test]
+async fn a_server_says_where_it_listens_and_can_be_started_again() {
+    let server = HttpServer::new("127.0.0.1:0", Router::new());
+    let address = server.address();
+    let mut app = App::new("shop");
+    let server = app.add("http", server, []);
+    let handle = app.handle();
+    let (_none, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    let reach = || TcpStream::connect(address.get().unwrap().to_string());
+    reach().await.unwrap();
+    assert_eq!(handle.restart(server).await.unwrap().starts, 2);
+    reach().await.unwrap();
+    handle.stop_app("enough").await;
+    assert_eq!(running.await.unwrap().ending, Ending::Clean);
+}

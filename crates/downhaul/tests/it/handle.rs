@@ -1,0 +1,190 @@
+//! An app from outside its run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use downhaul::{
+    App, AppHandle, BoxError, Component, Context, Ending, Handle, Refused, Report, Signal, State,
+};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::fixture::Diary;
+use crate::scripted::Scripted;
+
+/// A running app of store ← worker ← web.
+struct Running {
+    diary: Diary,
+    app: AppHandle,
+    parts: [Handle; 3],
+    _signals: mpsc::Sender<Signal>,
+    report: JoinHandle<Report>,
+}
+
+impl Running {
+    async fn start(worker: impl FnOnce(Scripted) -> Scripted) -> Self {
+        let diary = Diary::default();
+        let mut app = App::new("shop");
+        let store = app.add("store", Scripted::new("store", &diary), []);
+        let worker = app.add("worker", worker(Scripted::new("worker", &diary)), [store]);
+        let web = app.add("web", Scripted::new("web", &diary), [worker]);
+        let (signals, receiver) = mpsc::channel(2);
+        let handle = app.handle();
+        let report = tokio::spawn(app.run_with(receiver));
+        assert!(handle.ready().await);
+        let parts = [store, worker, web];
+        Self { diary, app: handle, parts, _signals: signals, report }
+    }
+
+    fn states(&self) -> Vec<State> {
+        self.app.statuses().into_iter().map(|status| status.state).collect()
+    }
+
+    /// What happened since the start.
+    fn later(&self) -> Vec<String> {
+        self.diary.read().split_off(3)
+    }
+
+    async fn stop(self) -> Report {
+        self.app.stop_app("enough").await;
+        self.report.await.unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_stops_after_those_that_need_it_and_starts_before_them() {
+    let running = Running::start(|worker| worker).await;
+    let [_, worker, web] = running.parts;
+    let status = running.app.stop(worker).await.unwrap();
+    assert_eq!(status.state, State::Stopped);
+    assert_eq!(running.states(), [State::Running, State::Stopped, State::Stopped]);
+    assert_eq!(running.app.not_ready().unwrap(), "worker is stopped");
+    let status = running.app.start(web).await.unwrap();
+    assert_eq!(status.state, State::Running);
+    assert_eq!(running.app.not_ready(), None);
+    let expected = ["web stopped", "worker stopped", "worker started", "web started"];
+    assert_eq!(running.later(), expected);
+    assert_eq!(running.stop().await.exit_code(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_over_when_the_component_is_up_again() {
+    let running = Running::start(|worker| worker.takes(Duration::from_secs(1))).await;
+    let status = running.app.restart(running.parts[1]).await.unwrap();
+    assert_eq!((status.state, status.starts), (State::Running, 2));
+    assert_eq!(running.later()[..3], ["web stopped", "worker stopped", "worker started"]);
+    assert!(running.app.start(running.parts[2]).await.unwrap().state.is_up());
+    assert_eq!(running.stop().await.exit_code(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn verbs_are_idempotent() {
+    let running = Running::start(|worker| worker).await;
+    let web = running.parts[2];
+    for _ in 0..2 {
+        assert_eq!(running.app.stop(web).await.unwrap().state, State::Stopped);
+    }
+    for _ in 0..2 {
+        assert_eq!(running.app.start(web).await.unwrap().starts, 2);
+    }
+    assert_eq!(running.later(), ["web stopped", "web started"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_started_again_is_refused_and_goes_on() {
+    let running = Running::start(Scripted::only_once).await;
+    let [store, worker, _] = running.parts;
+    let refused = Refused::CannotRestart { name: "worker".to_owned() };
+    assert_eq!(running.app.restart(store).await.unwrap_err(), refused);
+    assert_eq!(running.states(), [State::Running; 3]);
+    running.app.stop(worker).await.unwrap();
+    assert_eq!(running.app.start(worker).await.unwrap_err(), refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_can_stop_its_app_which_is_a_clean_end() {
+    let report = Running::start(|worker| worker).await.stop().await;
+    assert_eq!((report.ending.clone(), &*report.cause), (Ending::Clean, "enough"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn components_that_do_not_need_each_other_start_at_the_same_time() {
+    let diary = Diary::default();
+    let mut app = App::new("shop");
+    let slow = |name| Scripted::new(name, &diary).takes(Duration::from_secs(5));
+    let both = [app.add("left", slow("left"), []), app.add("right", slow("right"), [])];
+    app.add("web", slow("web"), both);
+    let handle = app.handle();
+    let began = Instant::now();
+    let (_signals, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    assert_eq!(began.elapsed().as_secs(), 10);
+    handle.stop_app("enough").await;
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_is_over_refuses_and_is_waited_for_by_nobody() {
+    let app = App::new("shop");
+    let handle = app.handle();
+    let waiting = tokio::spawn(async move { handle.ready().await });
+    drop(app);
+    assert!(!waiting.await.unwrap());
+
+    let running = Running::start(|worker| worker).await;
+    let (handle, [store, ..]) = (running.app.clone(), running.parts);
+    running.stop().await;
+    assert_eq!(handle.stop(store).await.unwrap_err(), Refused::NotRunning);
+    handle.stop_app("again").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_of_another_app_is_refused() {
+    let mut other = App::new("other");
+    let stranger = other.add("x", Scripted::new("x", &Diary::default()), []);
+    let running = Running::start(|worker| worker).await;
+    assert_eq!(running.app.stop(stranger).await.unwrap_err(), Refused::Stranger);
+    assert!(running.app.status(stranger).is_none());
+}
+
+/// A component that is up when it is told so.
+struct Prompted {
+    up: Arc<Notify>,
+    diary: Diary,
+}
+
+#[async_trait]
+impl Component for Prompted {
+    async fn start(&self, _ctx: &Context) -> Result<(), BoxError> {
+        self.diary.write("starting");
+        self.up.notified().await;
+        self.diary.write("started");
+        Ok(())
+    }
+
+    async fn stop(&self, _ctx: &Context) -> String {
+        self.diary.write("stopped");
+        String::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_is_up_just_when_the_app_stops_is_stopped() {
+    let (up, diary) = (Arc::new(Notify::new()), Diary::default());
+    let mut app = App::new("shop");
+    app.add("store", Prompted { up: Arc::clone(&up), diary: diary.clone() }, []);
+    let (signals, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app.run_with(receiver));
+    while diary.read().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // Both in one turn: the app interrupts the start, which is over when it hears of that.
+    signals.try_send(Signal::Terminate).unwrap();
+    up.notify_one();
+    let report = running.await.unwrap();
+    assert_eq!(diary.read(), ["starting", "started", "stopped"]);
+    assert!(report.took < Duration::from_secs(1), "{report}");
+}
