@@ -9,4 +9,5 @@ mod kafka;
 mod one_id;
 mod service;
 mod signals;
+mod systemd;
 mod telemetry;

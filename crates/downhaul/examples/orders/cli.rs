@@ -36,6 +36,11 @@ pub(crate) struct Cli {
     #[arg(long, default_value_t = 0)]
     work_ms: u64,
 
+    /// Prints how the service starts and stops, and the grace that its orchestrator must give it,
+    /// instead of running it.
+    #[arg(long)]
+    pub(crate) plan: bool,
+
     /// How log lines look.
     #[arg(long, value_enum, default_value_t = Log::Text)]
     pub(crate) log: Log,

@@ -43,6 +43,10 @@ async fn main() -> ExitCode {
         Ok(app) => app.telemetry(telemetry),
         Err(error) => return fail(&error),
     };
+    if cli.plan {
+        println!("{}", app.plan());
+        return ExitCode::SUCCESS;
+    }
     let report = app.run().await;
     // Nobody may be there to read it, which changes nothing.
     let _ = match report.ending {
