@@ -14,6 +14,7 @@ use crate::error::{closed, gave_up};
 use crate::options::{Options, Property, Role};
 use crate::own::OwnTopics;
 use crate::query;
+use crate::seek::{self, Place};
 use crate::sink::KafkaSink;
 use crate::source::KafkaSource;
 use crate::topics::NewTopics;
@@ -223,6 +224,45 @@ impl Kafka {
     pub fn transactional(mut self, id: impl Into<String>) -> Self {
         self.options.transactions = Some(Arc::new(Transactions::new(id.into())));
         self
+    }
+
+    /// Sets where a group goes on in a topic, in all of its partitions, while nobody reads as the
+    /// group: to handle messages again, or to leave some out.
+    ///
+    /// # Errors
+    ///
+    /// Somebody reads as the group, there is no such topic, or the cluster did not answer in time.
+    /// Where the group goes on is then as it was.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it is dropped, it may have been done or not.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::{Duration, SystemTime};
+    /// use downhaul_context::Context;
+    /// use downhaul_kafka::{Kafka, Place};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), downhaul_consumer::BrokerError> {
+    /// let broker = Kafka::new("kafka://localhost:9092")?;
+    /// let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
+    /// let (ctx, _canceller) = Context::root();
+    /// broker.seek(&ctx, "billing", "order.created", Place::Since(yesterday)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn seek(
+        &self,
+        ctx: &Context,
+        group: &str,
+        topic: &str,
+        to: Place,
+    ) -> Result<(), BrokerError> {
+        self.check_open()?;
+        let sought = ctx.run(seek::seek(&self.options, group, topic, to)).await;
+        sought.map_err(|cause| gave_up("set where a group goes on", cause))?
     }
 
     fn check_open(&self) -> Result<(), BrokerError> {

@@ -129,6 +129,8 @@
 //!     (`a_partition_is_not_read_far_ahead_of_a_transaction_that_takes_long`), and a message that
 //!     the broker refuses holds up nothing
 //!     (`a_message_whose_outcome_is_refused_becomes_a_dead_letter_and_the_others_go_on`).
+//! 15. A group goes on where [`Kafka::seek`] says, while nobody reads as the group
+//!     (`a_group_goes_on_where_it_is_told`, `a_group_that_is_read_is_not_told_where_to_go_on`).
 //!
 //! # What it does not do
 //!
@@ -176,6 +178,7 @@ mod own;
 mod places;
 mod query;
 mod record;
+mod seek;
 mod sink;
 mod source;
 mod ticket;
@@ -184,4 +187,5 @@ mod transactions;
 
 pub use crate::kafka::Kafka;
 pub use crate::record::TOMBSTONE;
+pub use crate::seek::Place;
 pub use crate::topics::NewTopics;

@@ -1,8 +1,10 @@
 //! What is committed, and where a partition is read on from.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use downhaul_consumer::{Subscription, Verdict};
+use downhaul_consumer::{BrokerErrorKind, Subscription, Verdict};
+use downhaul_context::Context;
+use downhaul_kafka::Place;
 use downhaul_testkit::kafka::{Gap, shared, shared_kind, shared_lacks};
 
 use crate::support::{
@@ -203,4 +205,72 @@ async fn what_is_committed_is_not_committed_again_and_again() {
     // Some 14 heartbeats and fetches; a commit each 10 ms would be 20,000 bytes.
     assert!(said < 6_000, "{said} bytes");
     close(source).await;
+}
+
+#[tokio::test]
+async fn a_group_goes_on_where_it_is_told() {
+    let (broker, foreigner) = (shared_broker(), Foreigner::shared());
+    let subscription = subscription("told");
+    let topic = subscription.queue();
+    foreigner.make(&[topic], 2).await;
+    let both = async |numbers: std::ops::Range<usize>| {
+        for partition in 0..2 {
+            foreigner.append(topic, partition, numbers.clone()).await;
+        }
+    };
+    both(0..3).await;
+    let mut reader = source(&broker, &subscription).await;
+    let deliveries = take(&mut *reader, 6).await;
+    assert_eq!(settle(&mut *reader, &all(&deliveries, Verdict::Ack)).await, []);
+    close(reader).await;
+
+    let ctx = Context::background();
+    broker.seek(&ctx, topic, topic, Place::First).await.unwrap();
+    let mut reader = source(&broker, &subscription).await;
+    let again = take(&mut *reader, 6).await;
+    assert_eq!(settle(&mut *reader, &all(&again, Verdict::Ack)).await, []);
+    close(reader).await;
+
+    both(3..5).await;
+    if shared_lacks(Gap::Positions) {
+        let why = format!("in part, as {:?} {}", shared_kind(), Gap::Positions);
+        return skips("a_group_goes_on_where_it_is_told", why);
+    }
+    broker.seek(&ctx, topic, topic, Place::End).await.unwrap();
+    // tidy: records are told apart by the milliseconds at which they were made
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let then = SystemTime::now();
+    both(5..6).await;
+    let mut reader = source(&broker, &subscription).await;
+    let new = take(&mut *reader, 2).await;
+    assert_eq!(texts(&new), ["5", "5"]);
+    assert_eq!(settle(&mut *reader, &all(&new, Verdict::Ack)).await, []);
+    close(reader).await;
+
+    broker.seek(&ctx, topic, topic, Place::Since(then)).await.unwrap();
+    let mut reader = source(&broker, &subscription).await;
+    assert_eq!(texts(&take(&mut *reader, 2).await), ["5", "5"]);
+    close(reader).await;
+    let later = then + Duration::from_secs(3600);
+    broker.seek(&ctx, topic, topic, Place::Since(later)).await.unwrap();
+    let ends = [(0, 6), (1, 6)].into();
+    assert_eq!(foreigner.committed(topic, topic, 2).await, ends, "nothing is as late as that");
+}
+
+#[tokio::test]
+async fn a_group_that_is_read_is_not_told_where_to_go_on() {
+    let (broker, foreigner) = (shared_broker(), Foreigner::shared());
+    let subscription = subscription("read");
+    foreigner.make(&[subscription.queue()], 1).await;
+    foreigner.append(subscription.queue(), 0, 0..1).await;
+    let mut reader = source(&broker, &subscription).await;
+    take(&mut *reader, 1).await;
+    let (ctx, queue) = (Context::background(), subscription.queue());
+    let error = broker.seek(&ctx, queue, queue, Place::End).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::Configuration, "{error}");
+    assert!(error.to_string().contains("while it is read: stop its consumers first"), "{error}");
+    close(reader).await;
+
+    let error = broker.seek(&ctx, queue, "no-such-topic", Place::End).await.unwrap_err();
+    assert!(error.to_string().contains("there is no topic `no-such-topic`"), "{error}");
 }
