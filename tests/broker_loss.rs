@@ -37,9 +37,9 @@ async fn the_service_goes_on_after_its_broker_was_killed_and_no_accepted_order_i
     service.until("orders flow", async || confirmed(50).await).await;
 
     node.kill();
-    service.until("the loss is seen", async || service.ready().await == 503).await;
+    service.until("the loss is seen", async || service.has_lost_its_link().await).await;
     tokio::task::block_in_place(|| node.restart().unwrap());
-    service.until("it is ready again", async || service.ready().await == 200).await;
+    service.until("it is there again", async || !service.has_lost_its_link().await).await;
     let before = service.stats().await["confirmed"].as_u64().unwrap();
     service.until("orders flow again", async || confirmed(before + 50).await).await;
 
@@ -76,7 +76,7 @@ async fn an_order_placed_while_the_broker_is_away_is_a_503_that_says_to_try_agai
     let mut node = tokio::task::block_in_place(|| Node::start().unwrap());
     let service = Service::start(&["--broker", &node.url()]).await;
     node.kill();
-    service.until("the loss is seen", async || service.ready().await == 503).await;
+    service.until("the loss is seen", async || service.has_lost_its_link().await).await;
     // The first may meet a link that nobody has seen break: its outcome is unknown then.
     service.place("p-1", 1).await.unwrap();
     let refused = service.place("p-1", 1).await.unwrap();

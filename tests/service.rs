@@ -81,14 +81,20 @@ impl Service {
     /// The system chooses the ports, and the service says which: a port that was only found free
     /// here could be somebody else's by then.
     async fn launch(arguments: &[&str], environment: &[(&str, &str)]) -> Child {
-        let mut command = Command::new(orders().await);
+        let mut command = Command::new(example("orders").await);
         command.envs(environment.iter().copied());
         command.args(["--control", "127.0.0.1:0"]).args(arguments);
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.kill_on_drop(true).spawn().unwrap()
+        piped(command)
+    }
+
+    /// Starts the app whose stop blocks its threads, and waits until it has started.
+    pub(crate) async fn start_stuck() -> Self {
+        let service = Self::watch(piped(Command::new(example("stuck").await)));
+        service.until_said("started app=stuck").await;
+        service
     }
 
     fn watch(mut child: Child) -> Self {
@@ -161,6 +167,13 @@ impl Service {
         self.control("GET", "/health/ready").await.0
     }
 
+    /// Whether it is ready, and has lost its link to the broker or not.
+    pub(crate) async fn has_lost_its_link(&self) -> bool {
+        let (status, body) = self.control("GET", "/health/ready").await;
+        assert_eq!(status, 200, "a broker that is away takes nobody out of service: {body}");
+        body["degraded"].to_string().contains("has no link")
+    }
+
     pub(crate) async fn stats(&self) -> Value {
         self.get("/stats").await.1
     }
@@ -189,6 +202,12 @@ impl Service {
             "not so: {what}\n{:#?}",
             self.last_lines()
         );
+    }
+
+    /// Waits until a line has these words.
+    pub(crate) async fn until_said(&self, words: &str) {
+        let said = async || self.lines().iter().any(|line| line.contains(words));
+        self.until(words, said).await;
     }
 
     /// Sends a signal to the process, by its pid.
@@ -258,13 +277,20 @@ pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The example's binary. It is built if it is not there: `cargo test` of the workspace builds it
+/// Starts a process whose lines are read, and which is killed when dropped.
+fn piped(mut command: Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.kill_on_drop(true).spawn().unwrap()
+}
+
+/// An example's binary. It is built if it is not there: `cargo test` of the workspace builds it
 /// before.
-async fn orders() -> PathBuf {
+async fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let building = || {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let flags = ["build", "--quiet", "--workspace", "--all-features", "--example", "orders"];
+        let flags = ["build", "--quiet", "--workspace", "--all-features"];
+        let examples = ["--example", "orders", "--example", "stuck"];
         let mut build = std::process::Command::new(cargo);
         // What cargo says to this test is not for the build: scripts of others go by it, and what
         // is built would be built anew.
@@ -274,10 +300,10 @@ async fn orders() -> PathBuf {
                 build.env_remove(name);
             }
         }
-        let built = build.args(flags).status().unwrap();
-        assert!(built.success(), "the example does not build");
+        let built = build.args(flags).args(examples).status().unwrap();
+        assert!(built.success(), "the examples do not build");
         let test = std::env::current_exe().unwrap();
-        test.ancestors().nth(2).unwrap().join("examples").join("orders")
+        test.ancestors().nth(2).unwrap().join("examples")
     };
-    tokio::task::block_in_place(|| BUILT.get_or_init(building).clone())
+    tokio::task::block_in_place(|| BUILT.get_or_init(building).join(name))
 }

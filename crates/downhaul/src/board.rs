@@ -83,9 +83,12 @@ impl Board {
         }
     }
 
-    /// What is wrong with components that the service can do without.
+    /// What is wrong, though the service is ready: with components that it can do without, and with
+    /// what others depend on.
     pub(crate) fn degraded(&self) -> Vec<String> {
-        self.held_up(&self.view().statuses, false)
+        let mut wrong = self.held_up(&self.view().statuses, false);
+        wrong.extend(self.parts().iter().filter_map(|part| part.degraded()));
+        wrong
     }
 
     /// What is wrong with the components that are, or are not, essential.
@@ -108,7 +111,8 @@ impl Board {
 /// What a component has to say against the readiness of its app.
 fn complaint(status: &Status, part: &dyn Component) -> Option<String> {
     let Status { name, state, last_error, .. } = status;
-    match (state, part.not_ready()) {
+    let why = part.not_ready().or_else(|| part.degraded().filter(|_| !state.is_up()));
+    match (state, why) {
         (_, Some(why)) => Some(why),
         (state, None) if state.is_up() => None,
         (State::Resting | State::Failed, None) => {

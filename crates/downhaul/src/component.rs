@@ -46,8 +46,13 @@ pub trait Component: Send + Sync + 'static {
     /// Why the service is not ready on this component's account, if so.
     ///
     /// A dependency that many instances share is no reason: they would all be taken out of service
-    /// at once.
+    /// at once. It is one to be [`degraded`](Self::degraded).
     fn not_ready(&self) -> Option<String> {
+        None
+    }
+
+    /// What is wrong with it, though the service is ready. The readiness probe tells it.
+    fn degraded(&self) -> Option<String> {
         None
     }
 

@@ -35,7 +35,9 @@
 //!    `restarts::one_failure_too_many_in_a_row_stops_the_app_and_is_its_cause`).
 //! 7. An app whose limits do not fit into its grace does not start
 //!    (`plan::a_grace_that_is_too_short_is_refused_at_the_start`).
-//! 8. Every log line of a request or message bears its request id
+//! 8. A service behind a load balancer that looks at its readiness loses no request when it stops
+//!    (`lame_duck::none_of_a_thousand_clients_loses_a_request_when_the_service_stops`).
+//! 9. Every log line of a request or message bears its request id
 //!    (`logging::a_text_line_bears_the_request_id_of_the_spans_around_it`).
 //!
 //! # Features

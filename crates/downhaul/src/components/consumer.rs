@@ -20,6 +20,7 @@ use crate::telemetry::MessageSpans;
 pub struct ConsumerWorker {
     consumer: Consumer,
     broker: Arc<dyn Broker>,
+    ready_with_link: bool,
     /// The consumer of this life.
     running: RwLock<Option<ConsumerHandle>>,
 }
@@ -28,7 +29,27 @@ impl ConsumerWorker {
     /// Makes a component of a consumer and the broker that it reads from.
     pub fn new(consumer: Consumer, broker: Arc<dyn Broker>) -> Self {
         let consumer = consumer.observer(Arc::new(MessageSpans));
-        Self { consumer, broker, running: RwLock::default() }
+        Self { consumer, broker, ready_with_link: false, running: RwLock::default() }
+    }
+
+    /// The service is not ready while the link to the broker is lost.
+    ///
+    /// Without this, it is ready and degraded then: a broker is mostly lost to all instances at
+    /// once, and taking them all out of service helps nobody.
+    #[must_use]
+    pub fn ready_with_link(mut self) -> Self {
+        self.ready_with_link = true;
+        self
+    }
+
+    fn lost_link(&self) -> Option<String> {
+        let handle = self.consumer()?;
+        match handle.status().link {
+            Link::Recovering { error, .. } => {
+                Some(format!("consumer {} has no link: {error}", handle.name()))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -64,11 +85,15 @@ impl Component for ConsumerWorker {
     fn not_ready(&self) -> Option<String> {
         let handle = self.consumer()?;
         let (name, status) = (handle.name(), handle.status());
-        match (&status.link, &status.failure) {
-            (_, Some(failure)) => Some(format!("consumer {name} failed: {failure}")),
-            (Link::Recovering { error, .. }, _) => Some(format!("consumer {name}: {error}")),
-            _ => None,
+        match status.failure {
+            Some(failure) => Some(format!("consumer {name} failed: {failure}")),
+            None if self.ready_with_link => self.lost_link(),
+            None => None,
         }
+    }
+
+    fn degraded(&self) -> Option<String> {
+        self.lost_link().filter(|_| !self.ready_with_link)
     }
 
     fn in_flight(&self) -> Vec<String> {

@@ -175,7 +175,8 @@ async fn start(component: Arc<dyn Component>, ctx: Context, within: Duration) ->
     match ctx.run(timeout(within, component.start(&ctx))).await {
         Ok(Ok(started)) => Event::Started(started),
         Ok(Err(_late)) => {
-            let why = component.not_ready().map(|why| format!(": {why}")).unwrap_or_default();
+            let why = component.not_ready().or_else(|| component.degraded());
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
             Event::Started(Err(format!("not started within {within:?}{why}").into()))
         }
         Err(_told_to_stop) => Event::Interrupted,
