@@ -1,6 +1,6 @@
 //! SIGTERM, once and twice.
 
-use downhaul_testkit::rabbitmq::shared;
+use downhaul_testkit::rabbitmq::{Node, shared};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -134,6 +134,82 @@ async fn a_second_sigterm_ends_it_with_its_code_and_names_what_was_cut_short() {
     assert!(ended.output.contains("forced to stop by a second signal"), "{}", ended.output);
     let named = ended.output.matches("not finished: message ").count();
     assert_eq!(named, 3, "{}", ended.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_during_the_start_ends_it_in_order() {
+    // Nobody listens on this port, so it tries again and again.
+    let service = Service::spawn(&["--broker", "amqp://127.0.0.1:1/%2f"], &[]).await;
+    service.until_said("broker not reached yet").await;
+    let (startup, _) = service.control("GET", "/health/startup").await;
+    assert_eq!(startup, 503);
+    let ended = service.stop().await;
+    assert_eq!(code(&ended), Some(0), "{}", ended.output);
+    assert!(ended.output.contains("broker       not running"), "{}", ended.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_while_a_consumer_is_paused_stops_it_cleanly_and_leaves_its_messages() {
+    let service = Service::start(&[]).await;
+    service.control("POST", "/consumers/inventory/pause").await;
+    service.place_many(5).await;
+    let ended = service.stop().await;
+    assert_eq!(code(&ended), Some(0), "{}", ended.output);
+    assert_eq!(accounted(&ended.output), (0, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_while_the_link_is_lost_stops_it_in_order() {
+    let mut node = tokio::task::block_in_place(|| Node::start().unwrap());
+    let service = Service::start(&["--broker", &node.url()]).await;
+    node.kill();
+    service.until("the loss is seen", async || service.has_lost_its_link().await).await;
+    let ended = service.stop().await;
+    assert_eq!(code(&ended), Some(0), "{}", ended.output);
+    assert!(ended.output.contains("orders stopped cleanly, after SIGTERM"), "{}", ended.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_was_stopped_by_hand_does_not_hold_the_stop_up() {
+    let service = Service::start(&[]).await;
+    let (status, stopped) = service.control("POST", "/components/inventory/stop").await;
+    assert_eq!((status, &stopped["state"]), (200, &"stopped".into()));
+    let (_, components) = service.control("GET", "/components").await;
+    let state = |name: &str| {
+        let named = |one: &&serde_json::Value| one["name"] == name;
+        components.as_array().unwrap().iter().find(named).unwrap()["state"].clone()
+    };
+    // What needs it has stopped too, and what it needs has not.
+    assert_eq!((state("http"), state("orders")), ("stopped".into(), "running".into()));
+    let ended = service.stop().await;
+    assert_eq!(code(&ended), Some(0), "{}", ended.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_sigterm_ends_the_process_whatever_it_does() {
+    let stuck = Service::start_stuck().await;
+    stuck.signal("TERM").await;
+    stuck.until_said("stopping app").await;
+    stuck.signal("TERM").await;
+    stuck.until_said("a second signal").await;
+    stuck.signal("TERM").await;
+    let ended = stuck.ended().await;
+    assert_eq!(code(&ended), Some(143), "{}", ended.output);
+    assert!(!ended.output.contains("forced to stop"), "no report: {}", ended.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_that_never_end_do_not_keep_the_process() {
+    let stuck = Service::start_stuck().await;
+    stuck.signal("TERM").await;
+    stuck.until_said("stopping app").await;
+    stuck.signal("TERM").await;
+    let ended = stuck.ended().await;
+    assert_eq!(code(&ended), Some(143), "{}", ended.output);
+    for name in ["stuck", "thread"] {
+        let left = format!("{name:<12} abandoned");
+        assert!(ended.output.contains(&left), "{}", ended.output);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

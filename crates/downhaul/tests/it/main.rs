@@ -8,6 +8,7 @@ mod control;
 mod fixture;
 mod handle;
 mod invariants;
+mod lame_duck;
 mod plan;
 mod policies;
 mod restarts;
