@@ -124,6 +124,8 @@ impl Run {
     async fn force(&mut self, signals: &mut mpsc::Receiver<Signal>) {
         tracing::warn!(app = self.frame.app, "a second signal: stopping at once");
         self.forced = true;
+        // Before any of them ends what another has in hand.
+        self.parts.iter_mut().for_each(Part::note_in_flight);
         self.course.force();
         self.parts.iter().for_each(|part| part.hurry(Instant::now()));
         tokio::select! {
@@ -146,6 +148,9 @@ impl Run {
                 (None, true) => ComponentReport::new(&part.name, Outcome::NotRunning),
             };
             (report.starts, report.error) = (part.starts, part.last_error.clone());
+            if report.unfinished.is_empty() {
+                report.unfinished.clone_from(&part.cut_off);
+            }
             report
         };
         order.map(report).collect()

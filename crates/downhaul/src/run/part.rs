@@ -49,6 +49,8 @@ pub(crate) struct Part {
     pub(crate) last_error: Option<String>,
     /// What there is to say of its last stop.
     pub(crate) stopped: Option<ComponentReport>,
+    /// What was in flight when all was forced to end.
+    pub(crate) cut_off: Vec<String>,
     life: Option<Life>,
     /// When the stop under way is to be over.
     until: Option<watch::Sender<Instant>>,
@@ -80,6 +82,7 @@ impl Part {
             since: Instant::now(),
             last_error: None,
             stopped: None,
+            cut_off: Vec::new(),
             life: None,
             until: None,
         }
@@ -156,6 +159,13 @@ impl Part {
     pub(crate) fn hurry(&self, by: Instant) {
         if let Some(until) = &self.until {
             until.send_modify(|until| *until = by.min(*until));
+        }
+    }
+
+    /// Takes down what is in flight, if it is not down.
+    pub(crate) fn note_in_flight(&mut self) {
+        if !self.state.is_down() {
+            self.cut_off = self.component.in_flight();
         }
     }
 

@@ -1,10 +1,11 @@
 //! Start in order, stop in order, and say so.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use downhaul::{App, Context, Ending, Handle, Outcome, Signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::fixture::{Diary, Manner, Part, run};
 
@@ -296,4 +297,52 @@ async fn all_that_could_not_start_is_named() {
     assert_eq!(lines.len(), 3, "{report}");
     assert_eq!(lines[0], "failed: no disk");
     assert!(lines[2].starts_with("shop did not start: "), "{report}");
+}
+
+/// Holds work in hand until the other half, which it needs, lets go of it.
+struct Half {
+    lets_go: bool,
+    gone: Arc<Notify>,
+    empty: Arc<AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl downhaul::Component for Half {
+    async fn start(&self, _ctx: &Context) -> Result<(), downhaul::BoxError> {
+        Ok(())
+    }
+
+    async fn stop(&self, _ctx: &Context) -> String {
+        if self.lets_go {
+            self.empty.store(true, Ordering::SeqCst);
+            self.gone.notify_one();
+        } else {
+            self.gone.notified().await;
+        }
+        String::new()
+    }
+
+    fn in_flight(&self) -> Vec<String> {
+        let in_hand = !self.lets_go && !self.empty.load(Ordering::SeqCst);
+        in_hand.then(|| "a message".to_owned()).into_iter().collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_stop_names_what_one_component_took_out_of_the_hands_of_another() {
+    let (gone, empty) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let half = |lets_go| Half { lets_go, gone: Arc::clone(&gone), empty: Arc::clone(&empty) };
+    let mut app = App::new("shop");
+    let broker = app.add("broker", half(true), []);
+    let worker = app.add("worker", half(false), [broker]);
+    // So that neither of them has begun to stop when all are forced to.
+    app.add("web", Part::new("web", Manner::Hangs, &Diary::default()), [worker]);
+    let handle = app.handle();
+    let (sender, receiver) = mpsc::channel(2);
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    sender.send(Signal::Terminate).await.unwrap();
+    sender.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    assert!(report.to_string().contains("not finished: a message"), "{report}");
 }
