@@ -27,9 +27,18 @@ pub(crate) fn handler(pulse: Arc<Pulse>) -> impl Fn(Context, Incoming<Message>) 
     }
 }
 
+/// Whether what the handler says of this message has to be published: it is retried, or dead.
+pub(crate) fn becomes_a_letter(id: &str) -> bool {
+    number(id).is_ok_and(|number| matches!(number % 20, 1..=3))
+}
+
+fn number(id: &str) -> Result<u64, std::num::ParseIntError> {
+    id.rsplit('/').next().unwrap_or_default().parse()
+}
+
 /// Takes a while and then does to a message what its number says.
 async fn handle(message: Incoming<Message>) -> Result<Settlement, Failure> {
-    let number: u64 = message.id().rsplit('/').next().unwrap_or_default().parse()?;
+    let number = number(message.id())?;
     // tidy: work that faults find under way
     sleep(Duration::from_millis(5 + number % 7)).await;
     match number % 20 {
