@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -44,7 +44,9 @@ type Hook = dyn Fn(&Incident) + Send + Sync;
 pub struct Faults(Arc<Shared>);
 
 struct Shared {
-    since: Instant,
+    /// When the broker was first used. It may be made outside of the runtime, and then it cannot
+    /// see the paused clock yet.
+    since: OnceLock<Instant>,
     /// Counts how often all links were lost at once: those that have seen another number are dead.
     losses: watch::Sender<u64>,
     state: Mutex<State>,
@@ -67,7 +69,7 @@ struct State {
 impl Faults {
     pub(super) fn new() -> Self {
         let (losses, state) = (watch::Sender::new(0), Mutex::default());
-        Self(Arc::new(Shared { since: Instant::now(), losses, state }))
+        Self(Arc::new(Shared { since: OnceLock::new(), losses, state }))
     }
 
     /// Loses all links that are open now, of sources and of sinks.
@@ -178,6 +180,7 @@ impl Faults {
 
     /// What goes wrong with the next operation, of what can happen to it.
     pub(super) fn next(&self, possible: &[Fault]) -> Option<(Fault, Duration)> {
+        let _first_use = self.since();
         let mut state = self.state();
         let ordered = state.orders.iter().position(|(fault, _)| possible.contains(fault));
         match ordered.and_then(|index| state.orders.remove(index)) {
@@ -217,7 +220,7 @@ impl Faults {
 
     /// Logs an incident and tells all hooks.
     pub(super) fn note(&self, fault: Fault, place: Option<&Name>, messages: Vec<String>) {
-        let (at, place) = (self.0.since.elapsed(), place.cloned());
+        let (at, place) = (self.since().elapsed(), place.cloned());
         let incident = Incident { at, fault, place, messages };
         tracing::debug!(%incident, "injected");
         let hooks = {
@@ -226,6 +229,10 @@ impl Faults {
             state.hooks.clone()
         };
         hooks.iter().for_each(|hook| hook(&incident));
+    }
+
+    fn since(&self) -> Instant {
+        *self.0.since.get_or_init(Instant::now)
     }
 
     fn order(&self, count: usize, fault: Fault, takes: Duration) {

@@ -57,7 +57,7 @@ impl Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Incident {
-    /// When, since the [`FaultyBroker`](super::FaultyBroker) was made.
+    /// When, since the [`FaultyBroker`](super::FaultyBroker) was first used, by tokio's clock.
     pub at: Duration,
     /// What.
     pub fault: Fault,

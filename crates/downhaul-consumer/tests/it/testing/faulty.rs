@@ -79,6 +79,22 @@ async fn a_broker_without_faults_changes_nothing() {
     assert_eq!(bench.faulty.capabilities(), bench.memory.capabilities());
 }
 
+#[test]
+fn incidents_keep_to_the_paused_clock_though_the_broker_was_made_outside_of_it() {
+    let faulty = FaultyBroker::over(Arc::new(MemoryBroker::new()));
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    let opened = runtime.block_on(async {
+        let ctx = Context::background();
+        let _source = faulty.source(&ctx, &subscription()).await.unwrap();
+        tokio::time::advance(SECOND).await;
+        faulty.faults().refuse_openings(1);
+        faulty.source(&ctx, &subscription()).await
+    });
+    assert!(opened.is_err());
+    assert_eq!(faulty.faults().incidents()[0].at, SECOND);
+}
+
 #[tokio::test(start_paused = true)]
 async fn all_links_are_lost_at_once_also_for_who_waits() {
     let mut bench = Bench::new().await;
