@@ -84,6 +84,8 @@ pub struct Meta {
     pub redeliveries: u32,
     pub(crate) topic: Option<Name>,
     pub(crate) token: Token,
+    /// How often it could not be put to the dead letters since it was delivered.
+    pub(crate) unburied: u32,
 }
 
 impl Meta {
@@ -91,7 +93,8 @@ impl Meta {
         let Delivery { token, message, topic, redeliveries, .. } = delivery;
         let attempt = message.headers().get(headers::ATTEMPT);
         let attempt = attempt.and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
-        Self { message, queue: queue.clone(), system, attempt, redeliveries, topic, token }
+        let (queue, unburied) = (queue.clone(), 0);
+        Self { message, queue, system, attempt, redeliveries, topic, token, unburied }
     }
 
     /// The topic that the message was published to, if it is known. A message that came back to its

@@ -39,7 +39,8 @@ pub(crate) enum Then {
     End(End),
     /// Another attempt, not before `due`.
     Again { meta: Box<Meta>, due: Instant },
-    /// Somebody else has it: looked at again at `due`, and nothing counts.
+    /// Somebody else has it, or it cannot be moved to where it belongs: looked at again at `due`,
+    /// and nothing counts.
     Later { meta: Box<Meta>, due: Instant },
 }
 

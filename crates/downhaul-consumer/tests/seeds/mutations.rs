@@ -10,8 +10,9 @@ use crate::bugs::{Bug, Buggy, Forgets, MarksFirst};
 use crate::run::{Outcome, run};
 use crate::scene::Scene;
 
-/// Not one of those that the other tests play.
-const SEEDS: Range<u64> = 100_000..100_050;
+/// Not one of those that the other tests play. The bug that shows most rarely, a silent source, is
+/// found by one in 25.
+const SEEDS: Range<u64> = 100_000..100_100;
 
 /// With the bug, at least one of a few seeds is found to be wrong in this way; without it, all are
 /// clean.

@@ -22,7 +22,6 @@ pub(super) fn parked(meta: &Meta, attempt: u32, delay: Duration) -> Outgoing {
 /// The message, to lie in the dead-letter queue with why and whence.
 pub(super) fn dead(meta: &Meta, queue: &Name, reason: &str, error: Option<&str>) -> Outgoing {
     let mut message = with_origin(meta);
-    note_failure(message.headers_mut());
     let headers = message.headers_mut();
     headers.set(headers::DEAD_REASON, shortened(reason));
     headers.set(headers::ORIGIN_QUEUE, meta.queue.as_str());

@@ -6,14 +6,20 @@ use std::time::Duration;
 use downhaul_context::Context;
 use tokio::time::Instant;
 
+use super::way::Way;
 use super::{Processor, letters};
 use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
 use crate::error::{PublishError, chain};
 use crate::handler::Meta;
 use crate::publish::Outgoing;
+use crate::retry::backoff;
 use crate::settlement::Settlement;
 use crate::tally::{Counters, End};
+
+/// How long a message pauses in hand that could not be put to the dead letters: the first time, and
+/// at most.
+const UNBURIED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl Processor {
     /// Publishes what has failed, to be tried again or to lie with the dead letters.
@@ -27,9 +33,7 @@ impl Processor {
     ) -> Then {
         match settlement {
             Settlement::DeadLetter { reason } => {
-                let letter =
-                    letters::dead(&meta, &self.dead_letter_queue, &reason, error.as_deref());
-                self.moved(&ctx, letter, End::DeadLettered).await
+                self.bury(lane, &ctx, meta, &reason, error.as_deref()).await
             }
             Settlement::Retry { after } => self.again(lane, &ctx, meta, after).await,
             Settlement::Ack => Then::End(End::Acked),
@@ -51,11 +55,43 @@ impl Processor {
         let next = meta.attempt.saturating_add(1);
         let keyed = self.holds_key && meta.message.key().is_some();
         if keyed || !self.parks || (self.retry.is_short(delay) && !lane.is_draining()) {
-            Counters::add(&self.shared.counters.retried, 1);
-            meta.attempt = next;
-            return Then::Again { meta: Box::new(meta), due: Instant::now() + delay };
+            return self.keep(meta, next, delay);
         }
-        self.moved(ctx, letters::parked(&meta, next, delay), End::Parked).await
+        match self.moved(ctx, letters::parked(&meta, next, delay), &meta, &self.parking).await {
+            true => Then::End(End::Parked),
+            false if lane.is_draining() => Then::End(End::Released),
+            false => self.keep(meta, next, delay),
+        }
+    }
+
+    /// Waits in hand for the next attempt.
+    fn keep(&self, mut meta: Meta, next: u32, delay: Duration) -> Then {
+        Counters::add(&self.shared.counters.retried, 1);
+        meta.attempt = next;
+        Then::Again { meta: Box::new(meta), due: Instant::now() + delay }
+    }
+
+    /// Puts the message to the dead letters. While that fails it is kept in hand, and handled again
+    /// after pauses that grow: given back, it would come again at once.
+    async fn bury(
+        &self,
+        lane: &Context,
+        ctx: &Context,
+        mut meta: Meta,
+        reason: &str,
+        error: Option<&str>,
+    ) -> Then {
+        letters::note_failure(meta.message.headers_mut());
+        let letter = letters::dead(&meta, &self.dead_letter_queue, reason, error);
+        match self.moved(ctx, letter, &meta, &self.burying).await {
+            true => Then::End(End::DeadLettered),
+            false if lane.is_draining() => Then::End(End::Released),
+            false => {
+                meta.unburied = meta.unburied.saturating_add(1);
+                let due = Instant::now() + backoff(meta.unburied, UNBURIED.0, 4, UNBURIED.1);
+                Then::Later { meta: Box::new(meta), due }
+            }
+        }
     }
 
     /// Gives a message back that waited for its next attempt, which somebody else may make sooner.
@@ -68,23 +104,22 @@ impl Processor {
         let delay = due.saturating_duration_since(Instant::now());
         let ctx = self.identified(lane.clone(), &meta.message);
         let parked = letters::parked(&meta, meta.attempt, delay);
-        match self.moved(&ctx, parked, End::Parked).await {
-            // It was counted when it failed.
-            Then::End(End::Parked) => Then::End(End::GivenBack),
-            then => then,
-        }
+        let is_parked = self.moved(&ctx, parked, &meta, &self.parking).await;
+        // It was counted when it failed.
+        Then::End(if is_parked { End::GivenBack } else { End::Released })
     }
 
-    /// Publishes the message elsewhere, which is its end here. If that fails it comes again, and
-    /// nothing is lost.
-    async fn moved(&self, ctx: &Context, outgoing: Outgoing, end: End) -> Then {
-        match self.hand_over(ctx, outgoing).await {
-            Ok(()) => Then::End(end),
-            Err(error) => {
-                tracing::error!(error = chain(&error), "could not move the message, releasing it");
-                Then::End(End::Released)
-            }
+    /// Publishes the message elsewhere, which is its end here. Returns whether that is confirmed.
+    async fn moved(&self, ctx: &Context, outgoing: Outgoing, meta: &Meta, way: &Way) -> bool {
+        let moved = self.hand_over(ctx, outgoing).await;
+        if let Err(error) = &moved {
+            // What is handled again may end in another way.
+            self.publisher.retract(meta.token);
+            let error = chain(error);
+            self.shared.note_error(meta.message.id(), &format!("cannot be moved: {error}"));
         }
+        way.note(&self.queue, meta.message.id(), moved.as_ref().err());
+        moved.is_ok()
     }
 
     /// Publishes on a context of its own: settling works also when the handler's has ended.
