@@ -23,8 +23,10 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("downhaul-rabbitmq", &["downhaul-context", "downhaul-consumer"],  &["downhaul-testkit"]),
     ("downhaul-kafka",    &["downhaul-context", "downhaul-consumer"],  &["downhaul-testkit"]),
     ("downhaul-testkit",  &["downhaul-context", "downhaul-consumer"],  &[]),
+    // Its tests depend on itself, with the feature `testing`.
     ("downhaul",          &["downhaul-context", "downhaul-http", "downhaul-consumer",
-                            "downhaul-rabbitmq", "downhaul-kafka"],    &["downhaul-testkit"]),
+                            "downhaul-rabbitmq", "downhaul-kafka"],
+                          &["downhaul-testkit", "downhaul"]),
     ("downhaul-tests",    ANYTHING,                                    ANYTHING),
     ("downhaul-book",     ANYTHING,                                    ANYTHING),
     ("xtask",             &["downhaul-testkit", "downhaul-context",

@@ -29,16 +29,38 @@ pub(crate) struct View {
     pub(crate) statuses: Vec<Status>,
 }
 
+/// Hears where a component is now, by name, and why it failed, if it did.
+type Listener = Box<dyn Fn(&str, State, Option<&str>) + Send + Sync>;
+
 /// The parts of an app and how far it has come; read by many, written by its run.
 pub(crate) struct Board {
     view: watch::Sender<View>,
     parts: OnceLock<Vec<Arc<dyn Component>>>,
+    listener: OnceLock<Listener>,
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
         let view = View { stage: Stage::Starting, statuses: Vec::new() };
-        Self { view: watch::Sender::new(view), parts: OnceLock::new() }
+        Self { view: watch::Sender::new(view), parts: OnceLock::new(), listener: OnceLock::new() }
+    }
+
+    /// Has a test hear of all that happens, one by one and in order: who looks at the view may miss
+    /// what was soon over.
+    #[cfg(feature = "testing")]
+    pub(crate) fn listen(
+        &self,
+        listener: impl Fn(&str, State, Option<&str>) + Send + Sync + 'static,
+    ) {
+        // Set once, by the one test of an app.
+        let _ = self.listener.set(Box::new(listener));
+    }
+
+    /// Tells the listener, if there is one.
+    pub(crate) fn note(&self, name: &str, state: State, error: Option<&str>) {
+        if let Some(listener) = self.listener.get() {
+            listener(name, state, error);
+        }
     }
 
     pub(crate) fn set_parts(&self, parts: Vec<Arc<dyn Component>>) {

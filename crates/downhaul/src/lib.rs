@@ -39,6 +39,8 @@
 //!    (`lame_duck::none_of_a_thousand_clients_loses_a_request_when_the_service_stops`).
 //! 9. Every log line of a request or message bears its request id
 //!    (`logging::a_text_line_bears_the_request_id_of_the_spans_around_it`).
+//! 9. A test hears of all that happens to the components of its app, in order
+//!    (`testing::what_was_soon_over_is_not_missed`).
 //!
 //! # Features
 //!
@@ -47,6 +49,7 @@
 //! - `kafka`: the Kafka broker. It builds librdkafka, which needs a C compiler and make.
 //! - `kafka-tls`: TLS and SASL/SCRAM for it, which need OpenSSL's headers.
 //! - `tls`: encrypted HTTP.
+//! - `testing`: an app in a test, in `downhaul::testing`; and `downhaul::consumer::testing`.
 //! - `systemd`: systemd is told of start, stop and progress; HTTP on sockets that it has opened.
 
 mod app;
@@ -68,6 +71,8 @@ mod share;
 mod signal;
 mod status;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use crate::app::App;
 pub use crate::component::{Component, Ended, Handle};

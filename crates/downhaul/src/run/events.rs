@@ -20,6 +20,7 @@ impl Run {
                 self.course.started(part, None);
                 self.parts[part].watch(&self.sender);
                 tracing::info!(component = self.parts[part].name, "started");
+                self.notes.push((part, State::Running));
                 None
             }
             Event::Started(Err(error)) => self.did_not_start(part, chain(error.as_ref())),
@@ -71,10 +72,12 @@ impl Run {
             Ended::Done => {
                 tracing::info!(component = name, "done");
                 self.course.done(part);
+                self.notes.push((part, State::Done));
                 None
             }
             Ended::StopApp => {
                 self.course.done(part);
+                self.notes.push((part, State::Done));
                 Some(Told::Done(name))
             }
         }
@@ -105,6 +108,7 @@ impl Run {
         let last = after == After::Failed;
         tracing::warn!(component = name, error, last, "failed");
         self.parts[part].last_error = Some(error.clone());
+        self.notes.push((part, if last { State::Failed } else { State::Resting }));
         (last && self.frame.essential[part]).then_some(Told::Failed { name, error, starting })
     }
 
@@ -119,6 +123,9 @@ impl Run {
         let held = self.course.is_held(part);
         self.course.stopped(part, left_behind);
         self.rest(part);
+        if !left_behind {
+            self.notes.push((part, State::Stopped));
+        }
         if !left_behind || self.ending.is_some() {
             return None;
         }

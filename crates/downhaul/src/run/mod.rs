@@ -26,7 +26,7 @@ use crate::notify;
 use crate::report::{ComponentReport, Outcome};
 use crate::share::share;
 use crate::signal::Signal;
-use crate::status::Status;
+use crate::status::{State, Status};
 
 /// How long a forced stop may take.
 const FORCED: Duration = Duration::from_secs(1);
@@ -58,6 +58,8 @@ pub(crate) struct Run {
     forced: bool,
     /// In the order in which they stopped.
     stopped: Vec<usize>,
+    /// What has happened to parts, to be told once the board shows it.
+    notes: Vec<(usize, State)>,
     /// When systemd is to hear that this loop goes round.
     watchdog: Option<Interval>,
 }
@@ -74,8 +76,20 @@ impl Run {
         let (sender, events) = mpsc::unbounded_channel();
         let course = Course::new(frame.graph.clone());
         let watchdog = notify::watchdog().map(interval);
-        let (ending, forced, stopped) = (None, false, Vec::new());
-        Self { frame, parts, course, sender, events, asks, ending, forced, stopped, watchdog }
+        let (ending, forced, stopped, notes) = (None, false, Vec::new(), Vec::new());
+        Self {
+            frame,
+            parts,
+            course,
+            sender,
+            events,
+            asks,
+            ending,
+            forced,
+            stopped,
+            notes,
+            watchdog,
+        }
     }
 
     /// Starts the parts and keeps them running until there is a reason to stop. Cancel safe.
@@ -183,11 +197,13 @@ impl Run {
     }
 
     fn start(&mut self, part: usize) {
+        self.notes.push((part, State::Starting));
         let Frame { root, start_within, .. } = &self.frame;
         self.parts[part].start(root, *start_within, &self.sender);
     }
 
     fn stop_part(&mut self, part: usize) {
+        self.notes.push((part, State::Stopping));
         let (reason, until) = (self.reason(part), self.until(part));
         self.parts[part].stop(reason, until, &self.sender);
     }
@@ -227,6 +243,15 @@ impl Run {
         }
     }
 
+    /// Tells a test, if one runs the app, where parts have come to.
+    fn tell(&mut self) {
+        for (part, state) in self.notes.drain(..) {
+            let Part { name, last_error, .. } = &self.parts[part];
+            let error = last_error.as_deref().filter(|_| state.is_lost());
+            self.frame.board.note(name, state, error);
+        }
+    }
+
     fn publish(&mut self) {
         for part in &mut self.parts {
             let state = self.course.state(part.index);
@@ -234,8 +259,10 @@ impl Run {
                 (part.state, part.since) = (state, Instant::now());
             }
         }
+        let statuses = self.parts.iter().map(|part| self.status(part)).collect();
+        self.frame.board.set_statuses(statuses);
+        self.tell();
         let Frame { app, board, essential, .. } = &self.frame;
-        board.set_statuses(self.parts.iter().map(|part| self.status(part)).collect());
         let up = |part: &Part| part.state.is_up() || !essential[part.index];
         if !board.has_started() && self.parts.iter().all(up) {
             board.set_stage(Stage::Running);

@@ -13,3 +13,4 @@ mod plan;
 mod policies;
 mod restarts;
 mod scripted;
+mod testing;
