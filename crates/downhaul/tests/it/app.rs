@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use downhaul::testing::TestApp;
 use downhaul::{App, Context, Ending, Handle, Outcome, Signal};
 use tokio::sync::{Notify, mpsc};
 
@@ -24,11 +25,7 @@ fn app(diary: &Diary, manners: [Manner; 3]) -> App {
 #[tokio::test(start_paused = true)]
 async fn components_stop_after_those_that_need_them() {
     let diary = Diary::default();
-    let (sender, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(app(&diary, [Manner::Good; 3]).run_with(receiver));
-    tokio::task::yield_now().await;
-    sender.send(Signal::Terminate).await.unwrap();
-    let report = running.await.unwrap();
+    let report = TestApp::start(app(&diary, [Manner::Good; 3])).await.stop().await;
     let expected = [
         "store started",
         "worker started",
@@ -58,14 +55,9 @@ async fn a_component_has_as_long_to_start_as_the_app_says() {
     assert_eq!(report.to_string(), "shop did not start: worker: not started within 10s");
 
     let diary = Diary::default();
-    let (sender, receiver) = mpsc::channel(1);
-    let app = app(&diary, late).start_within(Duration::from_secs(21));
-    let running = tokio::spawn(app.run_with(receiver));
-    // tidy: the clock is paused
-    tokio::time::sleep(Duration::from_secs(22)).await;
+    let app = TestApp::start(app(&diary, late).start_within(Duration::from_secs(21))).await;
     assert_eq!(diary.read(), ["store started", "worker started", "web started"]);
-    sender.send(Signal::Terminate).await.unwrap();
-    assert_eq!(running.await.unwrap().exit_code(), 0);
+    app.stop().await.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,14 +87,10 @@ async fn a_component_that_fails_stops_the_app_and_is_its_cause() {
 #[tokio::test(start_paused = true)]
 async fn a_component_that_hangs_is_named() {
     let diary = Diary::default();
-    let (sender, receiver) = mpsc::channel(1);
     let manners = [Manner::Good, Manner::Hangs, Manner::Good];
-    let running = tokio::spawn(app(&diary, manners).run_with(receiver));
-    tokio::task::yield_now().await;
-    sender.send(Signal::Terminate).await.unwrap();
-    let report = running.await.unwrap();
+    let report = TestApp::start(app(&diary, manners)).await.stop().await;
     assert_eq!((report.ending.clone(), report.exit_code()), (Ending::CutShort, 1));
-    let worker = report.components.iter().find(|part| part.name == "worker").unwrap();
+    let worker = report.component("worker");
     assert_eq!(worker.outcome, Outcome::Abandoned);
     assert_eq!(worker.unfinished, ["the work of worker"]);
     // Web took nothing of the 30 s, so worker had all of them but a tenth for the store.
@@ -115,12 +103,8 @@ async fn a_component_that_hangs_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_component_that_panics_while_it_stops_is_named_and_the_rest_stops() {
     let diary = Diary::default();
-    let (sender, receiver) = mpsc::channel(1);
     let manners = [Manner::Good, Manner::Panics, Manner::Good];
-    let running = tokio::spawn(app(&diary, manners).run_with(receiver));
-    tokio::task::yield_now().await;
-    sender.send(Signal::Terminate).await.unwrap();
-    let report = running.await.unwrap();
+    let report = TestApp::start(app(&diary, manners)).await.stop().await;
     assert_eq!(report.exit_code(), 1);
     assert!(report.to_string().contains("it panicked"), "{report}");
     assert!(diary.read().contains(&"store stopped".to_owned()));
@@ -149,11 +133,9 @@ async fn a_component_that_blocks_its_thread_does_not_keep_the_app() {
     let (started, mut starts) = mpsc::channel(1);
     let mut app = App::new("shop").grace(Duration::from_millis(1_300));
     app.add("blocks", Blocks { started, until: Mutex::new(until) }, []);
-    let (sender, signals) = mpsc::channel(1);
-    let running = tokio::spawn(app.run_with(signals));
+    let app = TestApp::spawn(app);
     starts.recv().await.unwrap();
-    sender.send(Signal::Terminate).await.unwrap();
-    let report = running.await.unwrap();
+    let report = app.stop().await;
     assert_eq!(report.exit_code(), 1);
     assert!(report.to_string().contains("it did not come back"), "{report}");
     // The blocked thread is let go here, when its sender is dropped.
@@ -162,11 +144,7 @@ async fn a_component_that_blocks_its_thread_does_not_keep_the_app() {
 #[tokio::test(start_paused = true)]
 async fn a_component_that_stops_only_when_its_context_ends_stops_within_its_share() {
     let diary = Diary::default();
-    let (sender, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(app(&diary, [Manner::Stubborn; 3]).run_with(receiver));
-    tokio::task::yield_now().await;
-    sender.send(Signal::Terminate).await.unwrap();
-    let report = running.await.unwrap();
+    let report = TestApp::start(app(&diary, [Manner::Stubborn; 3])).await.stop().await;
     assert!(report.took <= GRACE, "{report}");
     assert_eq!(diary.read().len(), 6, "all three stopped");
     assert!(report.components.iter().all(|part| part.outcome != Outcome::Abandoned), "{report}");
@@ -175,12 +153,10 @@ async fn a_component_that_stops_only_when_its_context_ends_stops_within_its_shar
 #[tokio::test(start_paused = true)]
 async fn a_second_signal_forces() {
     let diary = Diary::default();
-    let (sender, receiver) = mpsc::channel(2);
-    let running = tokio::spawn(app(&diary, [Manner::Hangs; 3]).run_with(receiver));
-    tokio::task::yield_now().await;
-    sender.send(Signal::Terminate).await.unwrap();
-    sender.send(Signal::Terminate).await.unwrap();
-    let report = running.await.unwrap();
+    let app = TestApp::start(app(&diary, [Manner::Hangs; 3])).await;
+    app.signal(Signal::Terminate);
+    app.signal(Signal::Terminate);
+    let report = app.ended().await;
     assert_eq!(report.ending, Ending::Forced(Signal::Terminate));
     assert_eq!(report.exit_code(), 143);
     assert!(report.took < Duration::from_secs(2), "{report}");
@@ -199,11 +175,9 @@ async fn independent_components_stop_at_the_same_time() {
     for name in ["left", "right"] {
         app.add(name, Part::new(name, Manner::Stubborn, &diary), []);
     }
-    let (sender, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(app.run_with(receiver));
-    tokio::task::yield_now().await;
-    sender.send(Signal::Interrupt).await.unwrap();
-    let report = running.await.unwrap();
+    let app = TestApp::start(app).await;
+    app.signal(Signal::Interrupt);
+    let report = app.ended().await;
     let allowed: Vec<_> = report.components.iter().map(|part| part.allowed).collect();
     assert_eq!(allowed, [Duration::from_secs(30); 2]);
     assert!(report.took <= GRACE);
@@ -212,23 +186,16 @@ async fn independent_components_stop_at_the_same_time() {
 #[tokio::test(start_paused = true)]
 async fn a_component_that_gave_up_on_work_is_no_clean_end_though_it_stopped() {
     let diary = Diary::default();
-    let (sender, receiver) = mpsc::channel(1);
     let manners = [Manner::Good, Manner::Stubborn, Manner::Good];
-    let running = tokio::spawn(app(&diary, manners).run_with(receiver));
-    tokio::task::yield_now().await;
-    sender.send(Signal::Terminate).await.unwrap();
-    let report = running.await.unwrap();
+    let report = TestApp::start(app(&diary, manners)).await.stop().await;
     assert_eq!((report.ending.clone(), report.exit_code()), (Ending::CutShort, 1), "{report}");
     assert!(report.to_string().contains("not finished: the work of worker"), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_grace_without_end_is_a_year() {
-    let (sender, receiver) = mpsc::channel(1);
     let app = App::new("shop").grace(Duration::MAX);
-    let running = tokio::spawn(app.run_with(receiver));
-    sender.send(Signal::Terminate).await.unwrap();
-    assert_eq!(running.await.unwrap().exit_code(), 0);
+    TestApp::start(app).await.stop().await.assert_clean();
 }
 
 #[test]
@@ -258,24 +225,20 @@ async fn a_context_given_to_a_component_ends_with_the_app() {
     let (kept, mut contexts) = mpsc::channel(1);
     let mut app = App::new("shop");
     app.add("keeper", Keeper(kept), []);
-    let (sender, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(app.run_with(receiver));
+    let app = TestApp::start(app).await;
     let ctx = contexts.recv().await.unwrap();
     assert_eq!(ctx.path(), "shop > keeper");
-    sender.send(Signal::Terminate).await.unwrap();
-    running.await.unwrap();
+    app.stop().await;
     assert!(ctx.is_done());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_report_is_for_programs_too() {
     let diary = Diary::default();
-    let (sender, receiver) = mpsc::channel(2);
-    let running = tokio::spawn(app(&diary, [Manner::Hangs; 3]).run_with(receiver));
-    tokio::task::yield_now().await;
-    sender.send(Signal::Terminate).await.unwrap();
-    sender.send(Signal::Interrupt).await.unwrap();
-    let report = serde_json::to_value(running.await.unwrap()).unwrap();
+    let app = TestApp::start(app(&diary, [Manner::Hangs; 3])).await;
+    app.signal(Signal::Terminate);
+    app.signal(Signal::Interrupt);
+    let report = serde_json::to_value(app.ended().await).unwrap();
     assert_eq!(report["ending"], serde_json::json!({ "forced": "SIGINT" }));
     assert_eq!(report["grace_ms"], 31_000);
     let part = &report["components"][0];

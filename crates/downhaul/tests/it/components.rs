@@ -6,37 +6,26 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use downhaul::http::Router;
+use downhaul::testing::TestApp;
 use downhaul::{
-    App, AppHandle, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy, Report,
-    Resource, Restart, State, Task,
+    App, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy, Resource, Restart,
+    State, Task,
 };
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::fixture::Diary;
 
 /// An app of one task.
-struct Running {
-    app: AppHandle,
-    task: Handle,
-    report: JoinHandle<Report>,
+fn app(task: Task, policy: Policy) -> (App, Handle) {
+    let mut app = App::new("shop");
+    let task = app.add("task", task, []);
+    app.policy(task, policy);
+    (app, task)
 }
 
-impl Running {
-    fn start(task: Task, policy: Policy) -> Self {
-        let mut app = App::new("shop");
-        let task = app.add("task", task, []);
-        app.policy(task, policy);
-        let handle = app.handle();
-        let (_none, receiver) = mpsc::channel(1);
-        Self { app: handle, task, report: tokio::spawn(app.run_with(receiver)) }
-    }
-
-    async fn stop(self) -> Report {
-        self.app.stop_app("enough").await;
-        self.report.await.unwrap()
-    }
+/// The same, as it starts.
+fn spawn(task: Task) -> TestApp {
+    TestApp::spawn(app(task, Policy::new()).0)
 }
 
 async fn until_draining(ctx: Context) -> io::Result<()> {
@@ -54,56 +43,52 @@ async fn nothing(_ctx: Context) -> io::Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn a_task_runs_until_its_context_drains() {
-    let running = Running::start(Task::new(until_draining), Policy::new());
-    assert!(running.app.ready().await);
-    let report = running.stop().await;
+    let app = spawn(Task::new(until_draining));
+    app.ready().await;
+    let report = app.stop().await;
     assert_eq!((report.ending.clone(), report.took.as_secs()), (Ending::Clean, 0), "{report}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_is_stopped_by_hand_ends_as_it_should() {
-    let running = Running::start(Task::new(until_draining), Policy::new());
-    assert!(running.app.ready().await);
-    assert_eq!(running.app.stop(running.task).await.unwrap().state, State::Stopped);
-    assert_eq!(running.app.start(running.task).await.unwrap().starts, 2);
-    assert_eq!(running.stop().await.ending, Ending::Clean);
+    let (app, task) = app(Task::new(until_draining), Policy::new());
+    let app = TestApp::start(app).await;
+    assert_eq!(app.handle().stop(task).await.unwrap().state, State::Stopped);
+    assert_eq!(app.handle().start(task).await.unwrap().starts, 2);
+    app.stop().await.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_fails_stops_the_app() {
-    let report = Running::start(Task::new(no_disk), Policy::new()).report.await.unwrap();
+    let report = spawn(Task::new(no_disk)).ended().await;
     assert_eq!(report.ending, Ending::Failed("task: no disk".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_panics_has_failed_with_its_words() {
     let task = Task::new(|_ctx| async { panic!("no {}", "memory") as io::Result<()> });
-    let report = Running::start(task, Policy::new()).report.await.unwrap();
+    let report = spawn(task).ended().await;
     assert_eq!(report.ending, Ending::Failed("task: it panicked: no memory".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_ends_though_nobody_asked_has_failed() {
-    let report = Running::start(Task::new(nothing), Policy::new()).report.await.unwrap();
+    let report = spawn(Task::new(nothing)).ended().await;
     let words = "task: it ended, and nobody had asked it to";
     assert_eq!(report.ending, Ending::Failed(words.to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_may_end_is_done_and_the_app_goes_on() {
-    let running = Running::start(Task::new(nothing).may_end(), Policy::new());
-    assert!(running.app.ready().await);
-    while running.app.status(running.task).unwrap().state != State::Done {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(running.app.not_ready(), None);
-    assert_eq!(running.stop().await.ending, Ending::Clean);
+    let app = spawn(Task::new(nothing).may_end());
+    app.until("task done", 1).await;
+    assert_eq!(app.handle().not_ready(), None);
+    app.stop().await.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_the_app_is_for_stops_it_when_it_is_done() {
-    let report = Running::start(Task::new(nothing).stops_app(), Policy::new());
-    let report = report.report.await.unwrap();
+    let report = spawn(Task::new(nothing).stops_app()).ended().await;
     assert_eq!((report.ending.clone(), &*report.cause), (Ending::Clean, "task is done"));
 }
 
@@ -115,12 +100,10 @@ async fn a_task_that_fails_is_called_again() {
         let call = counted.fetch_add(1, Ordering::SeqCst);
         async move { if call < 3 { no_disk(ctx).await } else { until_draining(ctx).await } }
     });
-    let running = Running::start(task, Policy::new().restart(Restart::new()));
-    while calls.load(Ordering::SeqCst) < 4 {
-        // tidy: the clock is paused
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(running.stop().await.ending, Ending::Clean);
+    let app = TestApp::spawn(app(task, Policy::new().restart(Restart::new())).0);
+    app.until("task started", 4).await;
+    app.stop().await.assert_clean();
+    assert_eq!(calls.load(Ordering::SeqCst), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,9 +127,9 @@ async fn a_task_that_hears_nothing_is_aborted_and_named() {
             io::Result::Ok(())
         }
     });
-    let running = Running::start(task, Policy::new());
-    assert!(running.app.ready().await);
-    let report = running.stop().await;
+    let app = spawn(task);
+    app.ready().await;
+    let report = app.stop().await;
     assert_eq!((report.ending.clone(), report.exit_code()), (Ending::CutShort, 1), "{report}");
     assert_eq!(report.components[0].outcome, Outcome::Abandoned);
     assert!(report.to_string().contains("not finished: its work in the background"), "{report}");
@@ -165,11 +148,11 @@ async fn a_task_that_blocks_has_a_thread_of_its_own() {
         }
         io::Result::Ok(())
     });
-    let running = Running::start(task, Policy::new());
+    let app = spawn(task);
     while there.read().is_empty() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(running.stop().await.ending, Ending::Clean);
+    app.stop().await.assert_clean();
     assert_eq!(there.read(), ["false"]);
 }
 
@@ -193,21 +176,16 @@ async fn what_needs_a_job_starts_when_it_is_done() {
         until_draining(ctx)
     });
     app.add("task", task, [migrate]);
-    let handle = app.handle();
-    let (_none, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(app.run_with(receiver));
-    assert!(handle.ready().await);
+    let app = TestApp::start(app).await;
     assert_eq!(diary.read(), ["migrated", "at work"]);
-    handle.stop_app("enough").await;
-    assert_eq!(running.await.unwrap().ending, Ending::Clean);
+    app.stop().await.assert_clean();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_fails_is_why_the_app_did_not_start() {
     let mut app = App::new("shop");
     app.add("migrate", Job::new(no_disk), []);
-    let (_none, receiver) = mpsc::channel(1);
-    let report = app.run_with(receiver).await;
+    let report = TestApp::spawn(app).ended().await;
     assert_eq!(report.to_string(), "shop did not start: migrate: no disk");
 }
 
@@ -236,12 +214,7 @@ async fn a_resource_is_open_for_those_that_need_it_and_closed_after_them() {
         }
     });
     app.add("task", task, [pool]);
-    let handle = app.handle();
-    let (_none, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(app.run_with(receiver));
-    assert!(handle.ready().await);
-    handle.stop_app("enough").await;
-    assert_eq!(running.await.unwrap().ending, Ending::Clean);
+    TestApp::start(app).await.stop().await.assert_clean();
     assert_eq!(diary.read(), ["using 7", "used", "closed 7"]);
     assert!(late.get().is_err());
 }
@@ -252,14 +225,10 @@ async fn a_server_says_where_it_listens_and_can_be_started_again() {
     let address = server.address();
     let mut app = App::new("shop");
     let server = app.add("http", server, []);
-    let handle = app.handle();
-    let (_none, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(app.run_with(receiver));
-    assert!(handle.ready().await);
+    let app = TestApp::start(app).await;
     let reach = || TcpStream::connect(address.get().unwrap().to_string());
     reach().await.unwrap();
-    assert_eq!(handle.restart(server).await.unwrap().starts, 2);
+    assert_eq!(app.handle().restart(server).await.unwrap().starts, 2);
     reach().await.unwrap();
-    handle.stop_app("enough").await;
-    assert_eq!(running.await.unwrap().ending, Ending::Clean);
+    app.stop().await.assert_clean();
 }

@@ -4,20 +4,18 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use downhaul::consumer::{Consumer, Incoming, MemoryBroker, Message, Subscription};
+use downhaul::testing::TestApp;
 use downhaul::{App, ConsumerWorker, Context, Control, Policy, Report, Signal};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::fixture::{Diary, Manner, Part};
 
 /// An app with one consumer, controlled over HTTP.
 struct Fixture {
     address: String,
-    signals: mpsc::Sender<Signal>,
-    running: JoinHandle<Report>,
+    app: TestApp,
 }
 
 impl Fixture {
@@ -40,13 +38,7 @@ impl Fixture {
         let consumer = Consumer::new(Subscription::new("inventory").topic("created"), handle);
         let broker = Arc::new(MemoryBroker::new());
         app.add("inventory", ConsumerWorker::new(consumer, broker), []);
-        let (signals, receiver) = mpsc::channel(2);
-        let running = tokio::spawn(app.run_with(receiver));
-        let fixture = Self { address, signals, running };
-        while fixture.get("/health/ready").await.0 != 200 {
-            tokio::task::yield_now().await;
-        }
-        fixture
+        Self { address, app: TestApp::start(app).await }
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -78,8 +70,7 @@ impl Fixture {
     }
 
     async fn stop(self) -> Report {
-        self.signals.send(Signal::Terminate).await.unwrap();
-        self.running.await.unwrap()
+        self.app.stop().await
     }
 }
 
@@ -89,7 +80,7 @@ async fn readiness_follows_the_app() {
     let slow = Part::new("slow", Manner::Stubborn, &diary);
     let fixture = Fixture::start(None, Some(slow)).await;
     assert_eq!(fixture.get("/health/live").await.0, 200);
-    fixture.signals.send(Signal::Terminate).await.unwrap();
+    fixture.app.signal(Signal::Terminate);
     let mut ready = fixture.get("/health/ready").await;
     while ready.0 == 200 {
         ready = fixture.get("/health/ready").await;

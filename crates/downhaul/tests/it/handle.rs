@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use downhaul::testing::TestApp;
 use downhaul::{
     App, AppHandle, BoxError, Component, Context, Ending, Handle, Refused, Report, Signal, State,
 };
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
 use crate::fixture::Diary;
 use crate::scripted::Scripted;
@@ -17,10 +16,9 @@ use crate::scripted::Scripted;
 /// A running app of store ← worker ← web.
 struct Running {
     diary: Diary,
+    test: TestApp,
     app: AppHandle,
     parts: [Handle; 3],
-    _signals: mpsc::Sender<Signal>,
-    report: JoinHandle<Report>,
 }
 
 impl Running {
@@ -30,12 +28,8 @@ impl Running {
         let store = app.add("store", Scripted::new("store", &diary), []);
         let worker = app.add("worker", worker(Scripted::new("worker", &diary)), [store]);
         let web = app.add("web", Scripted::new("web", &diary), [worker]);
-        let (signals, receiver) = mpsc::channel(2);
-        let handle = app.handle();
-        let report = tokio::spawn(app.run_with(receiver));
-        assert!(handle.ready().await);
-        let parts = [store, worker, web];
-        Self { diary, app: handle, parts, _signals: signals, report }
+        let test = TestApp::start(app).await;
+        Self { diary, app: test.handle(), test, parts: [store, worker, web] }
     }
 
     fn states(&self) -> Vec<State> {
@@ -49,7 +43,7 @@ impl Running {
 
     async fn stop(self) -> Report {
         self.app.stop_app("enough").await;
-        self.report.await.unwrap()
+        self.test.ended().await
     }
 }
 
@@ -116,14 +110,8 @@ async fn components_that_do_not_need_each_other_start_at_the_same_time() {
     let slow = |name| Scripted::new(name, &diary).takes(Duration::from_secs(5));
     let both = [app.add("left", slow("left"), []), app.add("right", slow("right"), [])];
     app.add("web", slow("web"), both);
-    let handle = app.handle();
-    let began = Instant::now();
-    let (_signals, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(app.run_with(receiver));
-    assert!(handle.ready().await);
-    assert_eq!(began.elapsed().as_secs(), 10);
-    handle.stop_app("enough").await;
-    running.await.unwrap();
+    let app = TestApp::start(app).await;
+    assert_eq!(app.events().last().unwrap().after.as_secs(), 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,15 +164,14 @@ async fn a_component_that_is_up_just_when_the_app_stops_is_stopped() {
     let (up, diary) = (Arc::new(Notify::new()), Diary::default());
     let mut app = App::new("shop");
     app.add("store", Prompted { up: Arc::clone(&up), diary: diary.clone() }, []);
-    let (signals, receiver) = mpsc::channel(1);
-    let running = tokio::spawn(app.run_with(receiver));
+    let app = TestApp::spawn(app);
     while diary.read().is_empty() {
         tokio::task::yield_now().await;
     }
     // Both in one turn: the app interrupts the start, which is over when it hears of that.
-    signals.try_send(Signal::Terminate).unwrap();
+    app.signal(Signal::Terminate);
     up.notify_one();
-    let report = running.await.unwrap();
+    let report = app.ended().await;
     assert_eq!(diary.read(), ["starting", "started", "stopped"]);
     assert!(report.took < Duration::from_secs(1), "{report}");
 }

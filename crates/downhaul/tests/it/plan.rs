@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use downhaul::testing::TestApp;
 use downhaul::{App, Job, Policy};
-use tokio::sync::mpsc;
 
 fn job() -> Job {
     Job::new(|_ctx| async { io::Result::Ok(()) })
@@ -91,8 +91,7 @@ digraph \"shop\" {
 
 #[tokio::test(start_paused = true)]
 async fn a_grace_that_is_too_short_is_refused_at_the_start() {
-    let (_none, receiver) = mpsc::channel(1);
-    let report = shop().grace(Duration::from_secs(15)).run_with(receiver).await;
+    let report = TestApp::spawn(shop().grace(Duration::from_secs(15))).ended().await;
     let words = "shop did not start: a grace of 15s is too short: web, worker, store may take 19s \
                  to stop one after another, and 1s are kept for control and telemetry; give at \
                  least 20s with `App::grace`, or less to a component with `Policy::stop_within`";

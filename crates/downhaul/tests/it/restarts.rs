@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use downhaul::testing::TestApp;
 use downhaul::{App, AppHandle, Ending, Handle, Outcome, Policy, Report, Restart, Signal, State};
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::fixture::Diary;
@@ -24,8 +24,7 @@ struct Running {
     failure: Arc<Notify>,
     /// Makes the metrics fail.
     metrics_failure: Arc<Notify>,
-    signals: mpsc::Sender<Signal>,
-    report: JoinHandle<Report>,
+    test: TestApp,
 }
 
 impl Running {
@@ -40,11 +39,9 @@ impl Running {
         app.add("web", Scripted::new("web", &diary), [store]);
         let metrics = app.add("metrics", metrics, []);
         app.policy(metrics, Policy::new().optional());
-        let (signals, receiver) = mpsc::channel(2);
-        let handle = app.handle();
-        let report = tokio::spawn(app.run_with(receiver));
-        assert!(handle.ready().await);
-        Self { diary, app: handle, store, metrics, failure, metrics_failure, signals, report }
+        let test = TestApp::start(app).await;
+        let app = test.handle();
+        Self { diary, app, store, metrics, failure, metrics_failure, test }
     }
 
     fn state(&self, part: Handle) -> State {
@@ -52,8 +49,7 @@ impl Running {
     }
 
     async fn stop(self) -> Report {
-        self.signals.send(Signal::Terminate).await.unwrap();
-        self.report.await.unwrap()
+        self.test.stop().await
     }
 }
 
@@ -123,10 +119,10 @@ async fn a_start_again_that_fails_is_a_failure_in_the_same_row() {
 async fn one_failure_too_many_in_a_row_stops_the_app_and_is_its_cause() {
     let running = Running::start(|store| store.fails_again(5), restarts()).await;
     running.failure.notify_one();
-    let report = running.report.await.unwrap();
+    let report = running.test.ended().await;
     assert_eq!(report.ending, Ending::Failed("store: not yet".to_owned()));
     assert_eq!(report.exit_code(), 1);
-    let store = report.components.iter().find(|part| part.name == "store").unwrap();
+    let store = report.component("store");
     assert_eq!((store.starts, store.outcome), (6, Outcome::Stopped));
     assert_eq!(store.error.as_deref(), Some("not yet"));
 }
@@ -147,10 +143,10 @@ async fn a_row_ends_when_it_ran_for_a_while() {
 async fn what_did_not_stop_is_not_started_again_and_has_failed() {
     let running = Running::start(Scripted::never_stops, restarts()).await;
     running.failure.notify_one();
-    let report = running.report.await.unwrap();
+    let report = running.test.ended().await;
     let words = "store: it did not stop, and may still be at work";
     assert_eq!(report.ending, Ending::Failed(words.to_owned()));
-    let store = report.components.iter().find(|part| part.name == "store").unwrap();
+    let store = report.component("store");
     assert_eq!((store.starts, store.outcome), (1, Outcome::Abandoned));
 }
 
@@ -179,7 +175,7 @@ async fn an_app_goes_on_without_what_is_optional() {
 async fn what_an_essential_component_needs_is_essential_whatever_it_says() {
     let running = Running::start(|store| store, Policy::new().optional()).await;
     running.failure.notify_one();
-    let report = running.report.await.unwrap();
+    let report = running.test.ended().await;
     assert_eq!(report.ending, Ending::Failed("store: disk full".to_owned()));
 }
 
@@ -190,8 +186,7 @@ async fn what_cannot_be_started_again_is_refused_a_restart_before_anything_start
     let store = app.add("store", Scripted::new("store", &diary), []);
     app.policy(store, restarts());
     app.add("web", Scripted::new("web", &diary).only_once(), [store]);
-    let (_signals, receiver) = mpsc::channel(1);
-    let report = app.run_with(receiver).await;
+    let report = TestApp::spawn(app).ended().await;
     let words = "shop did not start: `store` is to be started again after a failure, and `web` \
                  cannot be: see `Component::can_restart`";
     assert_eq!(report.to_string(), words);
@@ -202,8 +197,8 @@ async fn what_cannot_be_started_again_is_refused_a_restart_before_anything_start
 async fn a_signal_while_it_stops_for_a_failure_does_not_force() {
     let running = Running::start(|store| store, Policy::new()).await;
     running.failure.notify_one();
-    running.signals.send(Signal::Terminate).await.unwrap();
-    let report = running.report.await.unwrap();
+    running.test.signal(Signal::Terminate);
+    let report = running.test.ended().await;
     // Whichever is heard first: all is stopped in order.
     assert!(!matches!(report.ending, Ending::Forced(_)), "{report}");
     assert!(report.components.iter().all(|part| part.outcome == Outcome::Stopped), "{report}");
