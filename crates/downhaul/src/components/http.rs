@@ -61,13 +61,15 @@ impl HttpServer {
         }
     }
 
-    /// Sets limits and timeouts of the server. Called at each start.
+    /// Sets limits and timeouts of the server, over those that were set before. Called at each
+    /// start.
     #[must_use]
     pub fn configure(
         mut self,
         configure: impl Fn(Server) -> Server + Send + Sync + 'static,
     ) -> Self {
-        self.configure = Box::new(configure);
+        let before = self.configure;
+        self.configure = Box::new(move |server| configure(before(server)));
         self
     }
 

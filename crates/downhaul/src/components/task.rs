@@ -49,6 +49,9 @@ type Working = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 pub struct Task {
     work: Work,
     end: End,
+    last_words: Box<dyn Fn() -> String + Send + Sync>,
+    /// What it has not finished, if it can tell.
+    unfinished: Option<Box<dyn Fn() -> Vec<String> + Send + Sync>>,
     /// The work of this life.
     running: RwLock<Option<Running>>,
 }
@@ -95,7 +98,8 @@ impl Task {
             let working = work(ctx);
             Box::pin(async move { working.await.map_err(Into::into) })
         });
-        Self { work, end: End::Fails, running: RwLock::default() }
+        let last_words = Box::new(String::new);
+        Self { work, end: End::Fails, last_words, unfinished: None, running: RwLock::default() }
     }
 
     /// Makes a component of a closure that blocks, and runs on a thread of its own at each start.
@@ -134,6 +138,24 @@ impl Task {
         self
     }
 
+    /// What the report says of its work. Asked when the work has returned, and has not failed.
+    #[must_use]
+    pub fn last_words(mut self, words: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.last_words = Box::new(words);
+        self
+    }
+
+    /// What is not finished, one line each, asked also when the work has returned: what is left
+    /// then was cut short. Default: that it is at work, while it is.
+    #[must_use]
+    pub fn unfinished(
+        mut self,
+        unfinished: impl Fn() -> Vec<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.unfinished = Some(Box::new(unfinished));
+        self
+    }
+
     fn running(&self) -> Option<Running> {
         self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -158,7 +180,7 @@ impl Component for Task {
         // This is its last moment if its context has ended already.
         let _abort = ctx.is_done().then(|| Abort(running.abort.clone()));
         match running.over().await {
-            Ok(()) => String::new(),
+            Ok(()) => (self.last_words)(),
             Err(error) => format!("ended with an error: {error}"),
         }
     }
@@ -177,6 +199,9 @@ impl Component for Task {
     }
 
     fn in_flight(&self) -> Vec<String> {
+        if let Some(unfinished) = &self.unfinished {
+            return unfinished();
+        }
         let running = self.running().filter(|running| running.outcome.borrow().is_none());
         running.map(|_| "its work in the background".to_owned()).into_iter().collect()
     }

@@ -137,6 +137,26 @@ async fn a_task_that_hears_nothing_is_aborted_and_named() {
     assert_eq!(diary.read(), ["dropped"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_task_says_what_it_did_and_what_it_has_not_finished() {
+    let left = Arc::new(AtomicU32::new(0));
+    let task = || {
+        let (counted, named) = (Arc::clone(&left), Arc::clone(&left));
+        Task::new(until_draining)
+            .last_words(move || format!("{} left", counted.load(Ordering::SeqCst)))
+            .unfinished(move || vec!["one".to_owned(); named.load(Ordering::SeqCst) as usize])
+    };
+    let report = TestApp::start(app(task(), Policy::new()).0).await.stop().await;
+    report.assert_clean();
+    assert_eq!(report.component("task").words, "0 left");
+
+    left.store(1, Ordering::SeqCst);
+    let report = TestApp::start(app(task(), Policy::new()).0).await.stop().await;
+    assert_eq!(report.ending, Ending::CutShort, "it returned, and left work behind");
+    let task = report.component("task");
+    assert_eq!((&*task.words, &task.unfinished[..]), ("1 left", &["one".to_owned()][..]));
+}
+
 #[tokio::test]
 async fn a_task_that_blocks_has_a_thread_of_its_own() {
     let (here, there) = (std::thread::current().id(), Diary::default());
