@@ -39,8 +39,11 @@
 //!    (`lame_duck::none_of_a_thousand_clients_loses_a_request_when_the_service_stops`).
 //! 9. Every log line of a request or message bears its request id
 //!    (`logging::a_text_line_bears_the_request_id_of_the_spans_around_it`).
-//! 9. A test hears of all that happens to the components of its app, in order
-//!    (`testing::what_was_soon_over_is_not_missed`).
+//! 9. A setting that does not exist, or has the wrong form, is refused by its name, and no secret
+//!    is shown (`config::an_unknown_key_is_told_with_the_nearest_known_one_and_without_its_value`,
+//!    `config::a_secret_is_shown_nowhere`).
+//! 10. A test hears of all that happens to the components of its app, in order
+//!     (`testing::what_was_soon_over_is_not_missed`).
 //!
 //! # Features
 //!
@@ -56,6 +59,7 @@ mod app;
 mod board;
 mod component;
 mod components;
+pub mod config;
 mod control;
 mod error;
 mod graph;

@@ -4,6 +4,7 @@
 
 mod app;
 mod components;
+mod config;
 mod control;
 mod fixture;
 mod handle;
