@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use downhaul::LogFormat;
+use downhaul::{Control, LogFormat};
 
 /// Takes orders over HTTP and settles them over a queue.
 #[derive(Debug, Parser)]
@@ -17,7 +17,7 @@ pub(crate) struct Cli {
     /// Where to serve health probes and control of the consumers. ORDERS_CONTROL_TOKEN sets a
     /// token.
     #[arg(long, default_value = "127.0.0.1:9090")]
-    pub(crate) control: String,
+    control: String,
 
     /// The broker: `memory:`, `amqp://user:password@host:port/vhost` or, with feature `kafka`,
     /// `kafka://host:port?property=value`.
@@ -49,6 +49,14 @@ pub(crate) struct Cli {
 impl Cli {
     pub(crate) fn work(&self) -> Duration {
         Duration::from_millis(self.work_ms)
+    }
+
+    pub(crate) fn control(&self) -> Control {
+        let control = Control::new(&self.control);
+        match std::env::var("ORDERS_CONTROL_TOKEN") {
+            Ok(token) => control.token(token),
+            Err(_) => control,
+        }
     }
 }
 

@@ -1,28 +1,31 @@
 //! The consumer `inventory`: reserves the stock of an order and says what came of it.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul::Context;
-use downhaul::consumer::{Failure, Incoming, Json, Publisher};
+use downhaul::consumer::{
+    Consumer, Failure, Incoming, Json, KillSwitch, Publisher, RetryPolicy, Subscription,
+};
+use downhaul::{ConsumerWorker, Context};
 use tokio::time::sleep;
 
-use crate::messages::{CONFIRMED, Order, REJECTED, about};
+use crate::broker::Links;
+use crate::messages::{CONFIRMED, CREATED, Order, REJECTED, about};
 use crate::shop::{Decision, Shop};
 
-type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
-
-/// The handler, with what it needs.
-pub(crate) fn handler(
-    shop: Arc<Shop>,
-    publisher: Publisher,
-    work: Duration,
-) -> impl Fn(Context, Incoming<Json<Order>>) -> Handling + Send + Sync + 'static {
-    move |ctx, message| {
+pub(crate) fn worker(shop: &Arc<Shop>, links: &Links, work: Duration) -> ConsumerWorker {
+    let (shop, publisher) = (Arc::clone(shop), links.publisher.clone());
+    let reserve = move |ctx: Context, message: Incoming<Json<Order>>| {
         let (shop, publisher) = (Arc::clone(&shop), publisher.clone());
-        Box::pin(async move { reserve(&ctx, &shop, &publisher, work, message.body.0).await })
-    }
+        async move { reserve(&ctx, &shop, &publisher, work, message.body.0).await }
+    };
+    let reserve = Consumer::new(Subscription::new("inventory").topic(CREATED), reserve)
+        .concurrency(32)
+        .ordered()
+        .dedupe(Arc::clone(&links.seen))
+        .retry(RetryPolicy::default().attempts(8))
+        .kill_switch(KillSwitch::default());
+    ConsumerWorker::new(reserve, Arc::clone(&links.broker))
 }
 
 /// If anything after the reservation fails, or is cancelled, the reservation is dropped and the

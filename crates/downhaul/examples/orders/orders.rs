@@ -1,19 +1,22 @@
 //! The consumer `orders`: applies what `inventory` decided.
 
-use std::future::{Ready, ready};
+use std::future::ready;
 use std::sync::Arc;
 
-use downhaul::Context;
-use downhaul::consumer::{Failure, Incoming, Json};
+use downhaul::consumer::{Consumer, Failure, Incoming, Json, Subscription};
+use downhaul::{ConsumerWorker, Context};
 
+use crate::broker::Links;
 use crate::messages::{CONFIRMED, Order, REJECTED};
 use crate::shop::{Shop, Status};
 
-/// The handler, with what it needs.
-pub(crate) fn handler(
-    shop: Arc<Shop>,
-) -> impl Fn(Context, Incoming<Json<Order>>) -> Ready<Result<(), Failure>> + Send + Sync + 'static {
-    move |_ctx, message| ready(apply(&shop, &message))
+pub(crate) fn worker(shop: &Arc<Shop>, links: &Links) -> ConsumerWorker {
+    let shop = Arc::clone(shop);
+    let outcomes = Subscription::new("orders").topic(CONFIRMED).topic(REJECTED);
+    let apply = move |_ctx: Context, message: Incoming<Json<Order>>| ready(apply(&shop, &message));
+    let apply =
+        Consumer::new(outcomes, apply).concurrency(8).ordered().dedupe(Arc::clone(&links.seen));
+    ConsumerWorker::new(apply, Arc::clone(&links.broker))
 }
 
 fn apply(shop: &Shop, message: &Incoming<Json<Order>>) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use downhaul::consumer::{PublishError, PublishErrorKind, Publisher};
 use downhaul::http::{Error, Json, Request, Router};
-use downhaul::{Context, RequestId};
+use downhaul::{Context, HttpServer, RequestId};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::messages::{CREATED, Order, about};
 use crate::shop::{Shop, Stats, Status};
 
 /// How long a request may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The part of a request's time that is kept to answer that the broker did not.
 const RESERVE: Duration = Duration::from_millis(500);
@@ -26,8 +26,13 @@ pub(crate) struct Web {
     pub(crate) doubt: Doubt,
 }
 
-pub(crate) fn router(web: Web) -> Router<Web> {
-    Router::with_state(web).post("/orders", place).get("/orders/{id}", show).get("/stats", stats)
+/// The server, to listen on this address.
+pub(crate) fn server(address: &str, web: Web) -> HttpServer {
+    let routes = Router::with_state(web)
+        .post("/orders", place)
+        .get("/orders/{id}", show)
+        .get("/stats", stats);
+    HttpServer::new(address, routes).configure(|server| server.timeout(DEADLINE))
 }
 
 /// What a client sends.
