@@ -6,8 +6,8 @@ use std::time::Duration;
 use downhaul::consumer::{Consumer, Failure, Incoming, Json, MemoryBroker, Message, Outgoing};
 use downhaul::consumer::{Publisher, RetryPolicy, Subscription};
 use downhaul::http::{Error, Request, Router};
-use downhaul::{App, BoxError, Context, HttpServer, Signal};
-use tokio::sync::mpsc;
+use downhaul::testing::TestApp;
+use downhaul::{App, BoxError, Context, HttpServer};
 use tokio::time::{Instant, sleep};
 
 async fn reserve(ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failure> {
@@ -68,15 +68,12 @@ async fn a_broker_that_restarts_costs_no_message() -> Result<(), BoxError> {
 // ANCHOR_END: link
 
 // ANCHOR: app
-async fn the_service_stops_cleanly() -> Result<(), BoxError> {
+async fn the_service_stops_cleanly() {
     let mut app = App::new("hello");
     app.add("http", HttpServer::new("127.0.0.1:0", Router::new().get("/{name}", hello)), []);
 
-    let (signals, receiver) = mpsc::channel(1);
-    signals.send(Signal::Terminate).await?;
-    let report = app.run_with(receiver).await;
-    assert_eq!(report.exit_code(), 0, "{report}");
-    Ok(())
+    let app = TestApp::start(app).await;
+    app.stop().await.assert_clean();
 }
 // ANCHOR_END: app
 
@@ -84,5 +81,6 @@ async fn the_service_stops_cleanly() -> Result<(), BoxError> {
 async fn main() -> Result<(), BoxError> {
     a_failing_order_is_tried_again_and_reserved().await?;
     a_broker_that_restarts_costs_no_message().await?;
-    the_service_stops_cleanly().await
+    the_service_stops_cleanly().await;
+    Ok(())
 }
