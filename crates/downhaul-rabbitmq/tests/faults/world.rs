@@ -129,7 +129,7 @@ impl World {
         block_in_place(|| node.restart()).unwrap();
     }
 
-    /// Publishes wait, and consumers finish what there is, but for what has to be published for it.
+    /// Publishes wait, and consumers finish what there is, but for what has to be published.
     async fn run_short(&self, round: &Round, time: Duration) {
         let alarm = "{{resource_limit, memory, node()}, []}";
         self.ctl(&["eval", &format!("rabbit_alarm:set_alarm({alarm}).")]).unwrap();
@@ -175,8 +175,8 @@ impl World {
         }
     }
 
-    /// Waits until queues are empty and nothing is in hand but messages that have to be published to
-    /// where they go: their dead-letter queue, or the one of their delay.
+    /// Waits until queues are empty and nothing is in hand but messages that have to be published
+    /// to where they go: their dead-letter queue, or the one of their delay.
     async fn settled_but_for_letters(&self, consumers: &[&ConsumerHandle]) {
         let only_letters = |consumer: &&ConsumerHandle| {
             let now = consumer.snapshot();
