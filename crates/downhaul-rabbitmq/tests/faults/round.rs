@@ -122,7 +122,7 @@ impl Round {
     }
 
     /// What to look at when nothing moves.
-    fn state(&self, world: &World) -> String {
+    pub(crate) fn state(&self, world: &World) -> String {
         let consumers = self.consumers().map(|consumer| {
             let (name, in_flight) = (consumer.name(), consumer.in_flight().len());
             format!(

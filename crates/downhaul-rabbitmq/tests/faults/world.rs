@@ -134,7 +134,9 @@ impl World {
         let alarm = "{{resource_limit, memory, node()}, []}";
         self.ctl(&["eval", &format!("rabbit_alarm:set_alarm({alarm}).")]).unwrap();
         let consumers: Vec<_> = round.consumers().collect();
-        soon("consumers go on", self.settled_but_for_letters(&consumers)).await;
+        let settled = self.settled_but_for_letters(&consumers);
+        let settled = tokio::time::timeout(PATIENCE, settled).await;
+        assert!(settled.is_ok(), "consumers do not go on: {}", round.state(self));
         last(time).await;
         let clear = "rabbit_alarm:clear_alarm({resource_limit, memory, node()}).";
         self.ctl(&["eval", clear]).unwrap();
