@@ -42,6 +42,8 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// The other end of the connection.
     pub peer: &'a Address,
+    /// `https` where the connection is encrypted here, else `http`, whatever the target says.
+    pub scheme: &'static str,
 }
 
 /// How a request ended.
@@ -52,6 +54,10 @@ pub struct Outcome<'a> {
     pub method: &'a Method,
     /// The path without the query, which may hold secrets.
     pub path: &'a str,
+    /// The version of the protocol.
+    pub version: Version,
+    /// `https` where the connection is encrypted here, else `http`.
+    pub scheme: &'static str,
     /// The template that matched, such as `/orders/{id}`, where a [`Router`](crate::Router) knew.
     pub route: Option<&'a str>,
     /// The status that was sent, or 499 where the client went away first.

@@ -82,6 +82,7 @@ impl Exchange {
             version: request.version(),
             headers,
             peer: &link.peer,
+            scheme: link.scheme,
         };
         let (ctx, span) = link.hub.observer.open(ctx, &head);
         Self {
@@ -377,6 +378,8 @@ impl Drop for Exchange {
         let outcome = Outcome {
             method: &request.method,
             path: request.path(),
+            version: self.version,
+            scheme: request.link.scheme,
             route: request.route.get().map(|route| &**route),
             status: self.status,
             handled: self.answered.unwrap_or(now).saturating_duration_since(request.started),

@@ -201,6 +201,15 @@ impl Listener {
 }
 
 impl Arrival {
+    /// What its requests are said to come by.
+    pub(crate) fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return "https";
+        }
+        "http"
+    }
+
     /// The connection once it is encrypted, where its listener does that.
     #[cfg(feature = "tls")]
     pub(crate) async fn open(self) -> io::Result<Transport> {

@@ -37,7 +37,7 @@ where
         if !links.admit(peer.ip()) {
             return debug!(%peer, "connection closed: its address has all that it may have");
         }
-        let link = Link::open(Arc::clone(&links), peer, permit);
+        let link = Link::open(Arc::clone(&links), peer, arrival.scheme(), permit);
         tokio::spawn(connection::serve(arrival, link, service.clone()));
     };
     let permits = Arc::new(Semaphore::new(hub.limits.connections));

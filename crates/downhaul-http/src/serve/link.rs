@@ -32,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) hub: Arc<Hub>,
     pub(crate) ctx: Context,
     pub(crate) peer: Address,
+    /// `https` or `http`.
+    pub(crate) scheme: &'static str,
     pub(crate) upgraded: Upgraded,
     key: usize,
     /// Whether its client has said that it speaks HTTP/1.
@@ -67,7 +69,12 @@ struct Times {
 
 impl Link {
     /// Opens one that was [admitted](Hub::admit).
-    pub(crate) fn open(hub: Arc<Hub>, peer: Address, permit: OwnedSemaphorePermit) -> Arc<Self> {
+    pub(crate) fn open(
+        hub: Arc<Hub>,
+        peer: Address,
+        scheme: &'static str,
+        permit: OwnedSemaphorePermit,
+    ) -> Arc<Self> {
         let (ctx, canceller) = hub.ctx.derive().label("connection").build();
         let tally = Arc::<Tally>::default();
         Arc::new_cyclic(|link| Self {
@@ -75,6 +82,7 @@ impl Link {
             hub,
             ctx,
             peer,
+            scheme,
             upgraded: Upgraded::default(),
             is_http1: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
@@ -290,7 +298,7 @@ mod tests {
         let limits = Limits { write_timeout: Duration::from_secs(10), ..Limits::default() };
         let hub = Arc::new(Hub::new(Context::background(), limits, Arc::new(AccessLog), false));
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        Link::open(hub, Address::Memory, permit)
+        Link::open(hub, Address::Memory, "http", permit)
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context};
-use downhaul_http::{Certificate, DrainPlan, Router, Running, Server, Tls};
+use downhaul_http::observe::{Outcome, RequestHead};
+use downhaul_http::{Certificate, DrainPlan, RequestObserver, Router, Running, Server, Tls};
+use http::Version;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::CertifiedKey;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tracing::Span;
 
 use crate::support::{Client, NEVER, Told, ended, get, held, soon};
 
@@ -186,4 +190,40 @@ async fn a_client_is_seen_to_leave_behind_what_it_sent_under_tls() {
     assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
     drop(client);
     assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
+}
+
+/// An observer that hands on how requests come.
+struct Ways(mpsc::UnboundedSender<(&'static str, Version)>);
+
+impl RequestObserver for Ways {
+    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+        self.0.send((head.scheme, head.version)).unwrap();
+        (ctx, Span::none())
+    }
+
+    fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
+        self.0.send((outcome.scheme, outcome.version)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_observer_hears_of_each_request_whether_it_came_encrypted_whatever_its_target_says() {
+    let files = Files::new("ways");
+    let roots = files.renew();
+    let (told, mut ways) = mpsc::unbounded_channel();
+    let observer = Ways(told.clone());
+    let running = serve(&files.load(), held().0.router(), |s| s.observer(observer)).await;
+    let mut client = Client(connect(&running, &roots, b"http/1.1").await.unwrap());
+    client.send("GET http://t/fast HTTP/1.1\r\nhost: t\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+    for _ in ["open", "close"] {
+        assert_eq!(soon(ways.recv()).await, Some(("https", Version::HTTP_11)));
+    }
+    let server = Server::bind("127.0.0.1:0").await.unwrap().observer(Ways(told));
+    let running = server.serve(Context::background(), held().0.router());
+    let mut client = Client(TcpStream::connect(running.address().tcp().unwrap()).await.unwrap());
+    client.send("GET https://t/fast HTTP/1.0\r\nhost: t\r\n\r\n").await;
+    for _ in ["open", "close"] {
+        assert_eq!(soon(ways.recv()).await, Some(("http", Version::HTTP_10)));
+    }
 }
