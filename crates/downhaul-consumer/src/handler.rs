@@ -91,10 +91,15 @@ pub struct Meta {
 impl Meta {
     pub(crate) fn new(delivery: Delivery, queue: &Name, system: &'static str) -> Self {
         let Delivery { token, message, topic, redeliveries, .. } = delivery;
-        let attempt = message.headers().get(headers::ATTEMPT);
-        let attempt = attempt.and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
+        let attempt = attempt_of(&message);
         let (queue, unburied) = (queue.clone(), 0);
         Self { message, queue, system, attempt, redeliveries, topic, token, unburied }
+    }
+
+    /// Whether this is the first attempt since the broker delivered the message. A retry that waits
+    /// in hand is none; one that came by way of the broker was delivered again.
+    pub fn is_first_of_delivery(&self) -> bool {
+        self.attempt == attempt_of(&self.message)
     }
 
     /// The topic that the message was published to, if it is known. A message that came back to its
@@ -102,6 +107,12 @@ impl Meta {
     pub fn topic(&self) -> Option<&str> {
         self.message.headers().get(headers::TOPIC).or(self.topic.as_deref())
     }
+}
+
+/// Which attempt a message says that it is for.
+fn attempt_of(message: &Message) -> u32 {
+    let attempt = message.headers().get(headers::ATTEMPT);
+    attempt.and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
 }
 
 /// A handler under way.

@@ -123,7 +123,7 @@ pub use crate::memory::{MemoryBroker, QueueDepth};
 pub use crate::memory_log::MemoryLog;
 pub use crate::message::headers::{self, Headers};
 pub use crate::message::{Message, Name};
-pub use crate::observer::{MessageObserver, Processed};
+pub use crate::observer::{MessageObserver, Processed, Published};
 pub use crate::publish::{Destination, Outgoing, PublishOutcome, Receipt, ReceiptSender};
 pub use crate::publisher::Publisher;
 pub use crate::rate::Rate;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use downhaul_context::{Context, RequestId};
 use tracing::Span;
 
+use crate::error::PublishErrorKind;
 use crate::handler::Meta;
 use crate::publish::Outgoing;
 use crate::settlement::Settlement;
@@ -42,6 +43,13 @@ pub trait MessageObserver: Debug + Send + Sync + 'static {
         (ctx, Span::none())
     }
 
+    /// Called inside the span when a message was published, or could not be. Of one that was only
+    /// [sent](crate::Publisher::send) it is called when it was handed over to the broker's client,
+    /// which is before the broker's answer.
+    fn published(&self, publish: &Published<'_>) {
+        let _ = publish;
+    }
+
     /// Called inside the span when an attempt at a message is over.
     fn processed(&self, attempt: &Processed<'_>) {
         let took_ms = u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX);
@@ -63,6 +71,20 @@ pub trait MessageObserver: Debug + Send + Sync + 'static {
             }
         }
     }
+}
+
+/// A message that the broker has answered for, or will not.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Published<'a> {
+    /// What was published, and where.
+    pub outgoing: &'a Outgoing,
+    /// The messaging system it went to.
+    pub system: &'static str,
+    /// What is known of it, if it is not known to be with the broker.
+    pub error: Option<PublishErrorKind>,
+    /// How long it took, from the call to the answer.
+    pub took: Duration,
 }
 
 /// An attempt at a message that is over.

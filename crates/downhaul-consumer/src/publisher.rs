@@ -6,14 +6,14 @@ use std::time::Duration;
 use downhaul_context::wire::{self, Names};
 use downhaul_context::{Cause, Context, TraceContext};
 use tokio::sync::Mutex;
-use tokio::time::sleep;
-use tracing::Instrument;
+use tokio::time::{Instant, sleep};
+use tracing::{Instrument, Span};
 
 use crate::broker::{Broker, Sink, Token};
 use crate::error::{BrokerError, PublishError, PublishErrorKind};
 use crate::message::Message;
 use crate::message::headers;
-use crate::observer::{MessageObserver, PlainObserver};
+use crate::observer::{MessageObserver, PlainObserver, Published};
 use crate::publish::{Outgoing, PublishOutcome, Receipt, Window};
 use crate::retry::backoff;
 
@@ -99,13 +99,12 @@ impl Publisher {
     /// # Cancel safety
     ///
     /// Dropping the future leaves it unknown whether the message was sent.
-    pub async fn publish(&self, ctx: &Context, outgoing: Outgoing) -> Result<(), PublishError> {
-        let system = self.shared.broker.system();
-        let (ctx, span) = self.shared.observer.publish(ctx.clone(), &outgoing, system);
+    pub async fn publish(&self, ctx: &Context, mut outgoing: Outgoing) -> Result<(), PublishError> {
+        let (begun, span, ctx) = self.begin(ctx, &outgoing);
         async {
-            let receipt = self.hand_over(&ctx, outgoing).await?;
-            let unknown = |cause: Cause| PublishError::caused(PublishErrorKind::Unknown, cause);
-            confirmed(ctx.run(receipt).await.map_err(unknown)?)
+            let result = self.confirm(&ctx, &mut outgoing).await;
+            self.tell(begun, &outgoing, result.as_ref().err());
+            result
         }
         .instrument(span)
         .await
@@ -154,12 +153,20 @@ impl Publisher {
     /// # Cancel safety
     ///
     /// Dropping the future leaves it unknown whether the message was sent.
-    pub async fn send(&self, ctx: &Context, outgoing: Outgoing) -> Result<Receipt, PublishError> {
+    pub async fn send(
+        &self,
+        ctx: &Context,
+        mut outgoing: Outgoing,
+    ) -> Result<Receipt, PublishError> {
         let room = ctx.run(self.shared.window.enter(outgoing.message.payload().len())).await;
         let place = room.map_err(|cause| not_sent(cause, None))?;
-        let system = self.shared.broker.system();
-        let (ctx, span) = self.shared.observer.publish(ctx.clone(), &outgoing, system);
-        let receipt = self.hand_over(&ctx, outgoing).instrument(span).await?;
+        let (begun, span, ctx) = self.begin(ctx, &outgoing);
+        let handing_over = async {
+            let result = self.hand_over(&ctx, &mut outgoing).await;
+            self.tell(begun, &outgoing, result.as_ref().err());
+            result
+        };
+        let receipt = handing_over.instrument(span).await?;
         place.into_iter().for_each(|place| receipt.occupy(place));
         Ok(receipt)
     }
@@ -230,17 +237,39 @@ impl Publisher {
         self.shared.broker.retract(delivery);
     }
 
+    /// Begins a publish that the observer hears of.
+    fn begin(&self, ctx: &Context, outgoing: &Outgoing) -> (Instant, Span, Context) {
+        let Shared { observer, broker, .. } = &*self.shared;
+        let begun = Instant::now();
+        let (ctx, span) = observer.publish(ctx.clone(), outgoing, broker.system());
+        (begun, span, ctx)
+    }
+
+    /// Tells the observer how it ended.
+    fn tell(&self, begun: Instant, outgoing: &Outgoing, error: Option<&PublishError>) {
+        let Shared { observer, broker, .. } = &*self.shared;
+        let (system, took) = (broker.system(), begun.elapsed());
+        let error = error.map(PublishError::kind);
+        observer.published(&Published { outgoing, system, error, took });
+    }
+
+    async fn confirm(&self, ctx: &Context, outgoing: &mut Outgoing) -> Result<(), PublishError> {
+        let receipt = self.hand_over(ctx, outgoing).await?;
+        let unknown = |cause: Cause| PublishError::caused(PublishErrorKind::Unknown, cause);
+        confirmed(ctx.run(receipt).await.map_err(unknown)?)
+    }
+
     async fn hand_over(
         &self,
         ctx: &Context,
-        mut outgoing: Outgoing,
+        outgoing: &mut Outgoing,
     ) -> Result<Receipt, PublishError> {
         inject(ctx, &mut outgoing.message);
         let mut last: Option<BrokerError> = None;
         for attempt in 1.. {
             let opened = ctx.run(self.shared.sink(ctx)).await;
             let error = match opened.map_err(|cause| not_sent(cause, last.take()))? {
-                Ok(sink) => match self.shared.send(ctx, &sink, &outgoing).await? {
+                Ok(sink) => match self.shared.send(ctx, &sink, outgoing).await? {
                     Ok(receipt) => return Ok(receipt),
                     Err(error) => error,
                 },

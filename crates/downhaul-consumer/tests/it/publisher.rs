@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_consumer::{
-    Broker, BrokerError, BrokerErrorKind, Message, Outgoing, PublishErrorKind, PublishOutcome,
-    Publisher, Receipt, ReceiptSender, Sink, Source, Subscription,
+    Broker, BrokerError, BrokerErrorKind, Message, MessageObserver, Outgoing, PublishErrorKind,
+    PublishOutcome, Published, Publisher, Receipt, ReceiptSender, Sink, Source, Subscription,
 };
 use downhaul_context::{CauseKind, Context};
 use tokio::time::timeout;
@@ -83,6 +83,42 @@ async fn once_in_doubt_a_message_stays_unknown_whatever_is_said_of_a_later_try()
         let error = publisher.publish_until_known(&ctx, message()).await.unwrap_err();
         assert_eq!(error.kind(), PublishErrorKind::Unknown, "{said}");
     }
+}
+
+/// Hands on what it is told of publishes.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<(String, Option<PublishErrorKind>, Duration)>>);
+
+impl MessageObserver for Told {
+    fn published(&self, publish: &Published<'_>) {
+        let topic = publish.outgoing.destination.name().to_owned();
+        self.0.lock().unwrap().push((topic, publish.error, publish.took));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_observer_hears_how_each_publish_ended_and_how_long_it_took() {
+    let told = Arc::new(Told::default());
+    let sends = [Send::Confirmed, Send::Nacked, Send::Stuck];
+    let publisher = Publisher::with_observer(Scripted::new(sends), told.clone());
+    let (ctx, _canceller) = Context::background().with_timeout(SECOND);
+    for _ in 0..3 {
+        let _ = publisher.publish(&ctx, message()).await;
+    }
+    let one = |error, took| ("t".to_owned(), error, took);
+    let (nacked, unsent) = (PublishErrorKind::Nacked, PublishErrorKind::NotSent);
+    let expected =
+        [one(None, Duration::ZERO), one(Some(nacked), Duration::ZERO), one(Some(unsent), SECOND)];
+    assert_eq!(*told.0.lock().unwrap(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_message_that_is_only_sent_the_observer_hears_before_its_answer() {
+    let told = Arc::new(Told::default());
+    let broker = Arc::new(Held::default());
+    let publisher = Publisher::with_observer(broker, told.clone());
+    let _receipt = publisher.send(&Context::background(), message()).await.unwrap();
+    assert_eq!(told.0.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

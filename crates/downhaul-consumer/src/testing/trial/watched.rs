@@ -14,7 +14,7 @@ use crate::broker::{Broker, Capabilities, Event, Settled, Sink, Source, Token, V
 use crate::error::BrokerError;
 use crate::handler::Meta;
 use crate::memory::MemoryBroker;
-use crate::observer::{MessageObserver, Processed};
+use crate::observer::{MessageObserver, Processed, Published};
 use crate::publish::{Outgoing, PublishOutcome, Receipt};
 use crate::subscription::Subscription;
 
@@ -48,6 +48,10 @@ impl MessageObserver for Watching {
 
     fn publish(&self, ctx: Context, outgoing: &Outgoing, system: &'static str) -> (Context, Span) {
         self.inner.publish(ctx, outgoing, system)
+    }
+
+    fn published(&self, publish: &Published<'_>) {
+        self.inner.published(publish);
     }
 
     fn processed(&self, attempt: &Processed<'_>) {

@@ -1,7 +1,8 @@
 //! What a trial says of messages, for each thing that can become of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use downhaul_consumer::inbox::MemoryInbox;
 use downhaul_consumer::testing::{Ending, Trial};
@@ -198,6 +199,32 @@ async fn the_observer_of_the_consumer_goes_on_as_before() {
     let trial = Trial::of(Consumer::new(subscription(), handle).observer(counting.clone())).await;
     trial.send(Message::new("")).await.unwrap();
     assert_eq!(counting.0.load(Ordering::Relaxed), 101);
+}
+
+/// Writes down of each attempt whether it is the first of its delivery.
+#[derive(Debug, Default)]
+struct Deliveries(Mutex<Vec<bool>>);
+
+impl MessageObserver for Deliveries {
+    fn process(&self, ctx: Context, meta: &Meta) -> (Context, Span) {
+        self.0.lock().unwrap().push(meta.is_first_of_delivery());
+        (ctx, Span::none())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_in_hand_is_no_delivery_and_one_by_way_of_the_broker_is() {
+    for (pause, first) in [(Duration::ZERO, [true, false]), (Duration::from_secs(900), [true; 2])] {
+        let handle = |_: Context, message: Incoming<Message>| async move {
+            if message.attempt() == 1 { Err(later()) } else { Ok(()) }
+        };
+        let deliveries = Arc::new(Deliveries::default());
+        let retry = RetryPolicy::default().attempts(2).backoff(pause, pause);
+        let consumer = Consumer::new(subscription(), handle).retry(retry);
+        let trial = Trial::of(consumer.observer(deliveries.clone())).await;
+        trial.send(Message::new("")).await.unwrap();
+        assert_eq!(*deliveries.0.lock().unwrap(), first, "{pause:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
