@@ -229,10 +229,10 @@ impl App {
     /// # Cancel safety
     ///
     /// Not cancel safe: dropping the future ends all contexts at once and leaves no report.
-    pub async fn run(self) -> Report {
+    pub async fn run(mut self) -> Report {
         match listen() {
             Ok(signals) => self.run_with(signals).await,
-            Err(error) => self.not_started(format!("cannot listen to signals: {error}")),
+            Err(error) => self.not_started(format!("cannot listen to signals: {error}")).await,
         }
     }
 
@@ -244,12 +244,15 @@ impl App {
     /// As [`run`](Self::run).
     pub async fn run_with(mut self, mut signals: mpsc::Receiver<Signal>) -> Report {
         if let Some(why) = self.plan().too_short().or_else(|| self.cannot_restart()) {
-            return self.not_started(why);
+            return self.not_started(why).await;
         }
         let (root, _root) = Context::background().derive().label(self.name.clone()).build();
         let control = match self.open_control(&root).await {
             Ok(control) => control,
-            Err(error) => return self.not_started(format!("control: {}", chain(error.as_ref()))),
+            Err(error) => {
+                let why = format!("control: {}", chain(error.as_ref()));
+                return self.not_started(why).await;
+            }
         };
         let mut run = self.begin(root);
         let told = run.until_told(&mut signals).await;
@@ -302,9 +305,7 @@ impl App {
         let mut report = self.report(ending, cause, began.elapsed(), components);
         report.log();
         // Last, so that the last lines and spans of all others are there.
-        if let Some(telemetry) = self.telemetry.take() {
-            telemetry.shut_down(self.reserve() * 3 / 4).await;
-        }
+        report.telemetry = self.flush_telemetry().await;
         report.took = began.elapsed();
         report
     }
@@ -341,8 +342,17 @@ impl App {
         RESERVE.min(self.grace / 10)
     }
 
-    fn not_started(&self, why: String) -> Report {
-        self.report(Ending::NotStarted(why), String::new(), Duration::ZERO, Vec::new())
+    /// Exports the last spans and metrics. Returns what was lost, if anything was.
+    async fn flush_telemetry(&mut self) -> Option<String> {
+        let telemetry = self.telemetry.take()?;
+        telemetry.shut_down(self.reserve() * 3 / 4).await
+    }
+
+    async fn not_started(&mut self, why: String) -> Report {
+        let ending = Ending::NotStarted(why);
+        let mut report = self.report(ending, String::new(), Duration::ZERO, Vec::new());
+        report.telemetry = self.flush_telemetry().await;
+        report
     }
 
     fn report(
@@ -352,6 +362,7 @@ impl App {
         took: Duration,
         components: Vec<ComponentReport>,
     ) -> Report {
-        Report { app: self.name.clone(), cause, ending, took, grace: self.grace, components }
+        let (app, grace, telemetry) = (self.name.clone(), self.grace, None);
+        Report { app, cause, ending, took, grace, components, telemetry }
     }
 }

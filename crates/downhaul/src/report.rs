@@ -29,6 +29,9 @@ pub struct Report {
     pub grace: Duration,
     /// Each component, in the order in which they stopped; last those that were not up.
     pub components: Vec<ComponentReport>,
+    /// What telemetry could not export in time, if anything: it is lost, and the exit code does not
+    /// tell of it.
+    pub telemetry: Option<String>,
 }
 
 /// How an app ended.
@@ -149,17 +152,25 @@ impl fmt::Display for Report {
             Ending::Clean => write!(f, "{app} stopped cleanly, after {cause}")?,
             Ending::CutShort => write!(f, "{app} did not finish all, after {cause}")?,
             Ending::Failed(why) => write!(f, "{app} failed: {why}")?,
-            Ending::NotStarted(why) => return self.not_started(why, f),
+            Ending::NotStarted(why) => {
+                self.not_started(why, f)?;
+                return self.lost(f);
+            }
             Ending::Forced(signal) => {
                 write!(f, "{app} was forced to stop by a second signal, {signal}")?;
             }
         }
         write!(f, " ({} of {} used)", Seconds(*took), Seconds(*grace))?;
-        self.components.iter().try_for_each(|component| write!(f, "\n{component}"))
+        self.components.iter().try_for_each(|component| write!(f, "\n{component}"))?;
+        self.lost(f)
     }
 }
 
 impl Report {
+    fn lost(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.telemetry.iter().try_for_each(|lost| write!(f, "\n  telemetry    {lost}"))
+    }
+
     /// Only what there is to say over the cause: others that failed too, or did not stop.
     fn not_started(&self, why: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} did not start: {why}", self.app)?;

@@ -1,5 +1,6 @@
 //! Log lines and spans: one subscriber, one request id.
 
+mod exports;
 mod http;
 mod messages;
 mod trace;
@@ -15,6 +16,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use self::exports::Exports;
 pub use self::http::HttpSpans;
 pub use self::messages::MessageSpans;
 use crate::logging::{self, LogFormat};
@@ -28,7 +30,7 @@ use crate::logging::{self, LogFormat};
 /// requests to messages as it is.
 #[derive(Debug)]
 pub struct Telemetry {
-    provider: Option<SdkTracerProvider>,
+    exports: Exports,
     /// Writes the last lines when dropped.
     _lines: WorkerGuard,
 }
@@ -70,27 +72,15 @@ impl Telemetry {
         let (writer, lines) = tracing_appender::non_blocking(io::stderr());
         let layer = logging::layer(format, writer);
         tracing_subscriber::registry().with(spans).with(layer).try_init()?;
-        Ok(Self { provider, _lines: lines })
+        Ok(Self { exports: Exports { spans: provider }, _lines: lines })
     }
 
-    /// Exports what is left and shuts down, off the async threads and within `budget`. A failure is
-    /// logged.
-    pub(crate) async fn shut_down(mut self, budget: Duration) {
-        let Some(provider) = self.provider.take() else { return };
-        let flushing = tokio::task::spawn_blocking(move || {
-            // The shutdown does not tell of a failed export, the flush does.
-            let flushed = provider.force_flush();
-            let shut_down = provider.shutdown_with_timeout(budget);
-            // Dropping the last provider can block too: that belongs on this thread.
-            drop(provider);
-            flushed.and(shut_down)
-        });
-        match tokio::time::timeout(budget, flushing).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last spans were not exported"),
-            Ok(Err(error)) => tracing::warn!(%error, "the last spans were not exported"),
-            Err(_) => tracing::warn!(?budget, "the last spans were not exported in time"),
-        }
+    /// Exports what is left and shuts down, off the async threads and within `budget`. Returns what
+    /// was lost, which is logged, too.
+    pub(crate) async fn shut_down(mut self, budget: Duration) -> Option<String> {
+        let lost = self.exports.close(budget).await?;
+        tracing::warn!("{lost}");
+        Some(lost)
     }
 }
 

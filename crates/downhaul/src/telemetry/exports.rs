@@ -1,0 +1,88 @@
+//! [`Exports`]: what leaves the process, to its last piece.
+
+use std::thread;
+use std::time::Duration;
+
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+/// What exports, where anything does. Dropped before it is closed, it exports in the background
+/// what it still can.
+#[derive(Debug, Default)]
+pub(super) struct Exports {
+    pub(super) spans: Option<SdkTracerProvider>,
+}
+
+/// What is left to do, and for what.
+type Rest = (&'static str, Box<dyn FnOnce(Duration) -> OTelSdkResult + Send>);
+
+/// How long what was dropped may take in the background.
+const IN_BACKGROUND: Duration = Duration::from_secs(5);
+
+impl Exports {
+    /// Exports what is left, all of it at once, and shuts down. Returns by `budget`, with what was
+    /// lost.
+    pub(super) async fn close(&mut self, budget: Duration) -> Option<String> {
+        let until = Instant::now() + budget;
+        let under_way: Vec<_> =
+            self.rest().map(|(what, rest)| (what, begin(rest, budget))).collect();
+        let mut lost = Vec::new();
+        for (what, ended) in under_way {
+            match timeout_at(until, ended).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => {
+                    lost.push(format!("the last {what} were not exported: {error}"))
+                }
+                Ok(Err(_gone)) => lost.push(format!("the last {what} were not exported: a panic")),
+                Err(_late) => {
+                    lost.push(format!("the last {what} were not exported within {budget:?}"));
+                }
+            }
+        }
+        (!lost.is_empty()).then(|| lost.join("; "))
+    }
+
+    fn rest(&mut self) -> impl Iterator<Item = Rest> {
+        let spans = self.spans.take().map(|spans| {
+            let rest = move |budget| {
+                // The shutdown does not tell of a failed export, the flush does.
+                let flushed = spans.force_flush();
+                let shut_down = spans.shutdown_with_timeout(budget);
+                flushed.and(shut_down)
+            };
+            ("spans", Box::new(rest) as Box<_>)
+        });
+        spans.into_iter()
+    }
+}
+
+impl Drop for Exports {
+    fn drop(&mut self) {
+        // Waiting here could hold up an async thread.
+        self.rest().for_each(|(_, rest)| drop(begin(rest, IN_BACKGROUND)));
+    }
+}
+
+/// Does it on a thread of its own, for which nobody has to wait: a runtime would wait for one of
+/// its own. Dropping the last provider can block too, and belongs there as well.
+fn begin(
+    rest: impl FnOnce(Duration) -> OTelSdkResult + Send + 'static,
+    budget: Duration,
+) -> oneshot::Receiver<OTelSdkResult> {
+    let (sender, ended) = oneshot::channel();
+    let thread = thread::Builder::new().name("telemetry".to_owned());
+    let spawned = thread.spawn(move || {
+        // Nobody may wait any more.
+        let _ = sender.send(rest(budget));
+    });
+    match spawned {
+        Ok(_running) => ended,
+        Err(error) => {
+            let (sender, ended) = oneshot::channel();
+            let _ = sender.send(Err(OTelSdkError::InternalFailure(error.to_string())));
+            ended
+        }
+    }
+}
