@@ -52,24 +52,7 @@ pub trait MessageObserver: Debug + Send + Sync + 'static {
 
     /// Called inside the span when an attempt at a message is over.
     fn processed(&self, attempt: &Processed<'_>) {
-        let took_ms = u64::try_from(attempt.took.as_millis()).unwrap_or(u64::MAX);
-        let (number, error) = (attempt.meta.attempt, attempt.error.unwrap_or_default());
-        match attempt.settlement {
-            Settlement::Ack => tracing::info!(took_ms, attempt = number, "message processed"),
-            Settlement::Release => tracing::info!(took_ms, attempt = number, "message released"),
-            Settlement::Retry { .. } => {
-                tracing::warn!(took_ms, attempt = number, error, "message failed, trying again");
-            }
-            Settlement::DeadLetter { reason } if attempt.is_logged => {
-                tracing::warn!(took_ms, attempt = number, reason, "message dead-lettered");
-            }
-            Settlement::DeadLetter { reason } => {
-                tracing::error!(took_ms, attempt = number, reason, "message dead-lettered");
-            }
-            Settlement::Drop { reason } => {
-                tracing::warn!(took_ms, attempt = number, reason, "message dropped");
-            }
-        }
+        attempt.log();
     }
 }
 
@@ -102,6 +85,30 @@ pub struct Processed<'a> {
     pub is_logged: bool,
     /// How long the attempt took.
     pub took: Duration,
+}
+
+impl Processed<'_> {
+    /// Writes the line of the attempt, as an observer does that has no other idea of it.
+    pub fn log(&self) {
+        let took_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        let (number, error) = (self.meta.attempt, self.error.unwrap_or_default());
+        match self.settlement {
+            Settlement::Ack => tracing::info!(took_ms, attempt = number, "message processed"),
+            Settlement::Release => tracing::info!(took_ms, attempt = number, "message released"),
+            Settlement::Retry { .. } => {
+                tracing::warn!(took_ms, attempt = number, error, "message failed, trying again");
+            }
+            Settlement::DeadLetter { reason } if self.is_logged => {
+                tracing::warn!(took_ms, attempt = number, reason, "message dead-lettered");
+            }
+            Settlement::DeadLetter { reason } => {
+                tracing::error!(took_ms, attempt = number, reason, "message dead-lettered");
+            }
+            Settlement::Drop { reason } => {
+                tracing::warn!(took_ms, attempt = number, reason, "message dropped");
+            }
+        }
+    }
 }
 
 /// The observer that is there when no other is set.

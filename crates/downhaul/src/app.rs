@@ -20,6 +20,7 @@ use crate::report::{ComponentReport, Ending, Report};
 use crate::run::{Ask, Frame, Part, Run, Told};
 use crate::signal::{Signal, listen};
 use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::instruments;
 
 /// How long a component may take to start, unless the app is told otherwise.
 const START: Duration = Duration::from_secs(10);
@@ -254,6 +255,9 @@ impl App {
                 return self.not_started(why).await;
             }
         };
+        if let Some(instruments) = instruments() {
+            instruments.watch(&root);
+        }
         let mut run = self.begin(root);
         let told = run.until_told(&mut signals).await;
         self.stop(run, control, told, signals).await

@@ -48,7 +48,10 @@
 //! # Features
 //!
 //! - `rabbitmq` (default): the RabbitMQ broker.
-//! - `otlp` (default): spans to a collector when the environment names one.
+//! - `otlp` (default): spans and metrics to a collector when the environment names one.
+//! - `prometheus` (default): the metrics as a page for Prometheus.
+//! - `grpc`: OTLP over gRPC, too, where the environment asks for it. It builds tonic.
+//! - `stdout`: spans and metrics on standard output, for trying things out.
 //! - `kafka`: the Kafka broker. It builds librdkafka, which needs a C compiler and make.
 //! - `kafka-tls`: TLS and SASL/SCRAM for it, which need OpenSSL's headers.
 //! - `tls`: encrypted HTTP.
@@ -93,7 +96,9 @@ pub use crate::report::{ComponentReport, Ending, Outcome, Report};
 pub use crate::restart::Restart;
 pub use crate::signal::Signal;
 pub use crate::status::{State, Status};
-pub use crate::telemetry::{HttpSpans, MessageSpans, Telemetry, TelemetryError};
+pub use crate::telemetry::{
+    HttpSpans, MessageSpans, Metrics, Spans, Telemetry, TelemetryBuilder, TelemetryError,
+};
 
 pub use downhaul_consumer as consumer;
 pub use downhaul_context as context;

@@ -47,7 +47,7 @@ async fn main() -> ExitCode {
 
 fn build(cli: &Cli) -> Result<App, BoxError> {
     // First, so that the first line has a place to go.
-    let telemetry = Telemetry::install("orders", cli.log.into())?;
+    let telemetry = Telemetry::builder("orders").log(cli.log.into()).metrics_page().install()?;
     Ok(service(cli)?.telemetry(telemetry))
 }
 

@@ -4,6 +4,7 @@ mod components;
 mod consumers;
 mod guard;
 mod health;
+mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ const FOLLOW: Duration = Duration::from_secs(10);
 /// | `GET /health/live` | 200 while the process can answer |
 /// | `GET /health/startup` | 200 once the app has started, or 503 with the reason |
 /// | `GET /health/ready` | 200, with what is degraded, or 503 with the reason |
+/// | `GET /metrics` | the metrics for Prometheus; 404 unless the [telemetry] has this page |
 /// | `GET /components` | all components: name, state, last error, needs |
 /// | `POST /components/{name}/{verb}` | the resulting state; 404 with the known names, 409 |
 /// | `GET /consumers` | all consumers: name, state, link, in flight |
@@ -39,6 +41,8 @@ const FOLLOW: Duration = Duration::from_secs(10);
 /// where no browser is let in: requests with an `Origin`, or with a `Host` that is not this
 /// machine's, are refused. On any other address changing takes a token, and without one the
 /// interface is read-only.
+///
+/// [telemetry]: crate::TelemetryBuilder::metrics_page
 #[derive(Debug)]
 pub struct Control {
     address: String,
@@ -102,6 +106,7 @@ fn router(app: AppHandle, guard: Guard) -> Router<AppHandle> {
         .get("/health/live", health::live)
         .get("/health/startup", health::startup)
         .get("/health/ready", health::ready)
+        .get("/metrics", metrics::page)
         .get("/components", components::list)
         .post("/components/{name}/{verb}", components::verb)
         .get("/consumers", consumers::list)

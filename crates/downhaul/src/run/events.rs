@@ -11,6 +11,7 @@ use crate::component::Ended;
 use crate::error::chain;
 use crate::report::{ComponentReport, Outcome};
 use crate::status::State;
+use crate::telemetry::metrics::instruments;
 
 impl Run {
     /// Takes note of what has happened to a part. Returns why the app is to stop, if it is.
@@ -115,6 +116,9 @@ impl Run {
     fn stopped(&mut self, part: usize, report: ComponentReport) -> Option<Told> {
         let words = &*report.words;
         tracing::info!(component = report.name, outcome = ?report.outcome, words, "stopped");
+        if let Some(instruments) = instruments() {
+            instruments.drained(&report);
+        }
         let left_behind = report.outcome == Outcome::Abandoned;
         self.end(part);
         self.parts[part].stopped = Some(report);

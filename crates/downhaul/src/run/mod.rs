@@ -27,6 +27,7 @@ use crate::report::{ComponentReport, Outcome};
 use crate::share::share;
 use crate::signal::Signal;
 use crate::status::{State, Status};
+use crate::telemetry::metrics::instruments;
 
 /// How long a forced stop may take.
 const FORCED: Duration = Duration::from_secs(1);
@@ -157,7 +158,7 @@ impl Run {
         let report = |part: usize| {
             let (part, state) = (&self.parts[part], self.course.state(part));
             let mut report = match (&part.stopped, state.is_down()) {
-                (_, false) => part.left_behind(),
+                (_, false) => self.left_behind(part),
                 (Some(report), true) => report.clone(),
                 (None, true) => ComponentReport::new(&part.name, Outcome::NotRunning),
             };
@@ -168,6 +169,15 @@ impl Run {
             report
         };
         order.map(report).collect()
+    }
+
+    /// What there is to say of one that has not come back.
+    fn left_behind(&self, part: &Part) -> ComponentReport {
+        let report = part.left_behind();
+        if let Some(instruments) = instruments() {
+            instruments.drained(&report);
+        }
+        report
     }
 
     async fn until_over(&mut self) {

@@ -1,18 +1,25 @@
 //! [`Exports`]: what leaves the process, to its last piece.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+
+use super::providers::Driver;
 
 /// What exports, where anything does. Dropped before it is closed, it exports in the background
 /// what it still can.
 #[derive(Debug, Default)]
 pub(super) struct Exports {
     pub(super) spans: Option<SdkTracerProvider>,
+    pub(super) metrics: Option<SdkMeterProvider>,
+    /// Kept until the last export.
+    pub(super) driver: Option<Arc<Driver>>,
 }
 
 /// What is left to do, and for what.
@@ -45,8 +52,11 @@ impl Exports {
     }
 
     fn rest(&mut self) -> impl Iterator<Item = Rest> {
+        let driver = self.driver.take();
+        let driven = driver.clone();
         let spans = self.spans.take().map(|spans| {
             let rest = move |budget| {
+                let _driven = driven;
                 // The shutdown does not tell of a failed export, the flush does.
                 let flushed = spans.force_flush();
                 let shut_down = spans.shutdown_with_timeout(budget);
@@ -54,7 +64,15 @@ impl Exports {
             };
             ("spans", Box::new(rest) as Box<_>)
         });
-        spans.into_iter()
+        let metrics = self.metrics.take().map(|metrics| {
+            let rest = move |budget| {
+                let _driven = driver;
+                // This one exports, and tells of it.
+                metrics.shutdown_with_timeout(budget)
+            };
+            ("metrics", Box::new(rest) as Box<_>)
+        });
+        spans.into_iter().chain(metrics)
     }
 }
 

@@ -1,48 +1,112 @@
-//! [`HttpSpans`]: the span and the access line of each request.
+//! [`HttpSpans`]: the span, the access line and the metrics of each request.
+
+use std::borrow::Cow;
 
 use downhaul_context::Context;
-use downhaul_http::observe::{Outcome, RequestHead};
+use downhaul_http::observe::{Ending, Outcome, RequestHead};
 use downhaul_http::{AccessLog, RequestObserver};
+use http::{Method, Version};
 use tracing::{Span, field, info_span};
 
+use super::metrics::{instruments, known_method};
 use super::trace::{at_span, rename, set_remote_parent};
 
 /// Makes a server span of each request by OpenTelemetry's conventions, a child of the caller's if
-/// one was sent.
+/// one was sent; and its metrics, if anybody wants them.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "a name for behaviour, with nothing to add")]
 pub struct HttpSpans;
 
 impl RequestObserver for HttpSpans {
     fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+        if let Some(instruments) = instruments() {
+            instruments.request_began(head);
+        }
+        let known = known_method(head.method);
         let span = info_span!(
             "http.request",
             request_id = %head.id,
-            otel.name = %head.method,
+            otel.name = known.unwrap_or(UNKNOWN),
             otel.kind = "server",
             otel.status_code = field::Empty,
-            http.request.method = %head.method,
+            http.request.method = known.unwrap_or("_OTHER"),
+            http.request.method_original = field::Empty,
+            url.scheme = head.scheme,
             url.path = head.uri.path(),
+            network.protocol.version = protocol_version(head.version),
             http.route = field::Empty,
             http.response.status_code = field::Empty,
             error.type = field::Empty,
         );
+        if known.is_none() {
+            span.record("http.request.method_original", head.method.as_str());
+        }
         set_remote_parent(&span, &ctx);
         let ctx = at_span(ctx, &span);
         (ctx, span)
     }
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {
-        let status = outcome.status.as_u16();
-        span.record("http.response.status_code", status);
+        if has_status(outcome) {
+            span.record("http.response.status_code", outcome.status.as_u16());
+        }
         if let Some(route) = outcome.route {
             span.record("http.route", route);
-            rename(span, format!("{} {route}", outcome.method));
+            rename(span, format!("{} {route}", name(outcome.method)));
         }
-        if outcome.status.is_server_error() {
-            span.record("otel.status_code", "ERROR");
-            span.record("error.type", status.to_string());
+        if let Some(error) = error_type(outcome) {
+            span.record("error.type", &*error);
+            if outcome.status.is_server_error() {
+                span.record("otel.status_code", "ERROR");
+            }
         }
         AccessLog::default().close(span, outcome);
+        if let Some(instruments) = instruments() {
+            instruments.request_ended(outcome);
+        }
+    }
+}
+
+/// What a span of an unknown method is named after.
+const UNKNOWN: &str = "HTTP";
+
+fn name(method: &Method) -> &'static str {
+    known_method(method).unwrap_or(UNKNOWN)
+}
+
+/// Whether a status was sent. A client that went away got none, or not all of its answer.
+pub(super) fn has_status(outcome: &Outcome<'_>) -> bool {
+    outcome.ending != Ending::ClientGone
+}
+
+/// What went wrong, in one of few words: why the server answered in place of the handler, or the
+/// handler's status.
+pub(super) fn error_type(outcome: &Outcome<'_>) -> Option<Cow<'static, str>> {
+    let word = match outcome.ending {
+        Ending::ClientGone => return Some("client_gone".into()),
+        _ if !outcome.status.is_server_error() && outcome.ending == Ending::Answered => {
+            return None;
+        }
+        Ending::Cancelled => "cancelled",
+        Ending::Deadline => "deadline",
+        Ending::Failed => "failed",
+        Ending::Panicked => "panicked",
+        Ending::Refused => "refused",
+        _ if outcome.status.is_server_error() => {
+            return Some(outcome.status.as_str().to_owned().into());
+        }
+        _ => return None,
+    };
+    Some(word.into())
+}
+
+/// The version as the conventions write it.
+pub(super) fn protocol_version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
     }
 }

@@ -1,32 +1,71 @@
-//! [`MessageSpans`]: the spans of each message that is published or processed.
+//! [`MessageSpans`]: the spans and the metrics of each message that is published or processed.
 
-use downhaul_consumer::{MessageObserver, Meta, Outgoing};
-use downhaul_context::{Context, RequestId};
-use tracing::{Span, info_span};
+use downhaul_consumer::{
+    MessageObserver, Meta, Outgoing, Processed, PublishErrorKind, Published, Settlement, headers,
+};
+use downhaul_context::{Context, RequestId, TraceContext};
+use tracing::{Span, field, info_span};
 
-use super::trace::{add_link, at_span, set_remote_parent};
+use super::metrics::instruments;
+use super::trace::{add_link, at_span, link_to, set_remote_parent};
 
-/// Makes producer and consumer spans by OpenTelemetry's conventions. A message that is processed is
-/// a child of its publish, and linked to it.
+/// Makes producer and consumer spans by OpenTelemetry's conventions, and their metrics, if anybody
+/// wants them.
+///
+/// A message that is processed is a child of its publish, and linked to it. A batch has one span,
+/// which is linked to the publish of each of its messages.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "a name for behaviour, with nothing to add")]
 pub struct MessageSpans;
 
+/// What a span of processing is called in this program.
+const PROCESS: &str = "message.process";
+
 impl MessageObserver for MessageSpans {
     fn process(&self, ctx: Context, meta: &Meta) -> (Context, Span) {
+        if let Some(instruments) = instruments() {
+            instruments.message_came(meta);
+        }
+        let destination = destination(meta);
         let span = info_span!(
-            "message.process",
+            PROCESS,
             request_id = request_id(&ctx),
-            otel.name = format!("process {}", meta.queue),
+            otel.name = format!("process {destination}"),
             otel.kind = "consumer",
+            otel.status_code = field::Empty,
             messaging.system = meta.system,
             messaging.operation.name = "process",
             messaging.operation.type = "process",
-            messaging.destination.name = &*meta.queue,
+            messaging.destination.name = destination,
+            messaging.consumer.group.name = group(meta),
             messaging.message.id = meta.message.id(),
+            error.type = field::Empty,
         );
         set_remote_parent(&span, &ctx);
         add_link(&span, &ctx);
+        let ctx = at_span(ctx, &span);
+        (ctx, span)
+    }
+
+    fn process_batch(&self, ctx: Context, batch: &[Meta]) -> (Context, Span) {
+        if let Some(instruments) = instruments() {
+            batch.iter().for_each(|meta| instruments.message_came(meta));
+        }
+        let Some(first) = batch.first() else { return (ctx, Span::none()) };
+        let destination = destination(first);
+        let span = info_span!(
+            PROCESS,
+            otel.name = format!("process {destination}"),
+            otel.kind = "consumer",
+            messaging.system = first.system,
+            messaging.operation.name = "process",
+            messaging.operation.type = "process",
+            messaging.destination.name = destination,
+            messaging.consumer.group.name = group(first),
+            messaging.batch.message_count = batch.len(),
+        );
+        let traces = batch.iter().filter_map(position);
+        traces.for_each(|trace| link_to(&span, &trace));
         let ctx = at_span(ctx, &span);
         (ctx, span)
     }
@@ -38,15 +77,85 @@ impl MessageObserver for MessageSpans {
             request_id = request_id(&ctx),
             otel.name = format!("publish {destination}"),
             otel.kind = "producer",
+            otel.status_code = field::Empty,
             messaging.system = system,
             messaging.operation.name = "publish",
             messaging.operation.type = "send",
             messaging.destination.name = destination,
             messaging.message.id = outgoing.message.id(),
+            error.type = field::Empty,
         );
         let ctx = at_span(ctx, &span);
         (ctx, span)
     }
+
+    fn published(&self, publish: &Published<'_>) {
+        if let Some(kind) = publish.error {
+            failed("message.publish", failure(kind));
+        }
+        if let Some(instruments) = instruments() {
+            instruments.message_published(publish);
+        }
+    }
+
+    fn processed(&self, attempt: &Processed<'_>) {
+        if let Some(error) = error_type(attempt) {
+            failed(PROCESS, error);
+        }
+        if let Some(instruments) = instruments() {
+            instruments.message_processed(attempt);
+        }
+        attempt.log();
+    }
+}
+
+/// Says of the span around that it failed, if it is one of ours.
+fn failed(name: &str, error: &'static str) {
+    let span = Span::current();
+    if span.metadata().is_some_and(|metadata| metadata.name() == name) {
+        span.record("error.type", error);
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+/// Why an attempt failed, in one of few words: what became of the message.
+pub(super) fn error_type(attempt: &Processed<'_>) -> Option<&'static str> {
+    match attempt.settlement {
+        Settlement::Ack | Settlement::Release => None,
+        Settlement::Retry { .. } => Some("retry"),
+        Settlement::DeadLetter { .. } => Some("dead_letter"),
+        Settlement::Drop { .. } => attempt.error.map(|_| "drop"),
+        _ => Some("_OTHER"),
+    }
+}
+
+/// Why a publish failed, in one of few words.
+pub(super) fn failure(kind: PublishErrorKind) -> &'static str {
+    match kind {
+        PublishErrorKind::Nacked => "nacked",
+        PublishErrorKind::NotSent => "not_sent",
+        PublishErrorKind::Refused => "refused",
+        PublishErrorKind::Returned => "returned",
+        PublishErrorKind::Unknown => "unknown",
+        _ => "_OTHER",
+    }
+}
+
+/// Where a message came from: the queue, or in Kafka, where that is the group, the topic.
+pub(super) fn destination(meta: &Meta) -> &str {
+    group(meta).and_then(|_| meta.topic()).unwrap_or(&meta.queue)
+}
+
+/// The consumer group, where the broker has such.
+pub(super) fn group(meta: &Meta) -> Option<&str> {
+    (meta.system == "kafka").then_some(&*meta.queue)
+}
+
+/// The position in a trace at which a message was published.
+fn position(meta: &Meta) -> Option<TraceContext> {
+    let headers = meta.message.headers();
+    let state = headers.get(headers::TRACESTATE);
+    headers.get(headers::TRACEPARENT).and_then(|it| TraceContext::parse(it, state).ok())
 }
 
 fn request_id(ctx: &Context) -> &str {

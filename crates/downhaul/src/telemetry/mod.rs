@@ -1,33 +1,36 @@
 //! Log lines and spans: one subscriber, one request id.
 
+mod builder;
+mod environment;
 mod exports;
 mod http;
 mod messages;
+pub(crate) mod metrics;
+mod providers;
 mod trace;
 
-use std::io;
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::util::TryInitError;
 
+pub use self::builder::{Metrics, Spans, TelemetryBuilder};
 use self::exports::Exports;
 pub use self::http::HttpSpans;
 pub use self::messages::MessageSpans;
-use crate::logging::{self, LogFormat};
+use crate::logging::LogFormat;
 
-/// The log lines of a process and, when the environment names a collector, its spans.
+/// The log lines of a process and, where somebody wants them, its spans and metrics.
 ///
 /// Lines go to standard error, by way of a thread of their own: where nobody reads them, they are
-/// dropped once 128,000 wait. They are filtered by `RUST_LOG`, and by `info` without it. Spans are
-/// exported over OTLP when `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` is
-/// set, as OpenTelemetry's specification has it; otherwise W3C trace context passes through from
-/// requests to messages as it is.
+/// dropped once 128,000 wait. They are filtered by `RUST_LOG`, and by `info` without it. Spans and
+/// metrics go to where the [builder](Self::builder) or the environment says; the variables are those
+/// of OpenTelemetry's specification, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, and `OTEL_SDK_DISABLED`
+/// has the last word. The metrics of a program of its own go there as well, by way of
+/// `opentelemetry::global::meter`.
+///
+/// Give it to the [`App`](crate::App), which exports what is left as the last thing it does, and
+/// says in its report what it could not. Dropped before, it exports in the background what it can.
 #[derive(Debug)]
 pub struct Telemetry {
     exports: Exports,
@@ -43,36 +46,44 @@ pub enum TelemetryError {
     #[error("log lines are set up already in this process")]
     Installed(#[from] TryInitError),
     /// The exporter does not take what the environment says.
-    #[error("spans cannot be exported: check the variables that begin with OTEL_EXPORTER_OTLP")]
+    #[error("cannot export: check the variables that begin with OTEL_EXPORTER_OTLP")]
     Exporter(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// This crate was built without what is asked for.
+    #[error("{key}: built without that: it takes the feature `{feature}` of downhaul")]
+    #[non_exhaustive]
+    NotBuilt {
+        /// The variable that asks for it, or would.
+        key: &'static str,
+        /// The feature that it takes.
+        feature: &'static str,
+    },
 }
 
 impl Telemetry {
-    /// Sets up the process's subscriber. Call it once, first thing in `main`.
+    /// Chooses what is seen of a service, and where.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use downhaul::{LogFormat, Telemetry};
+    ///
+    /// # fn main() -> Result<(), downhaul::TelemetryError> {
+    /// let telemetry = Telemetry::builder("orders").log(LogFormat::Json).metrics_page().install()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(service: impl Into<String>) -> TelemetryBuilder {
+        TelemetryBuilder::new(service.into())
+    }
+
+    /// Sets up the process's subscriber, with spans and metrics as the environment says. Call it
+    /// once, first thing in `main`.
     ///
     /// # Errors
     ///
-    /// If the process has a subscriber already, or if the environment asks for an exporter that
-    /// cannot be made.
+    /// As [`TelemetryBuilder::install`].
     pub fn install(service: &str, format: LogFormat) -> Result<Self, TelemetryError> {
-        let provider = provider(service)?;
-        let spans = provider.as_ref().map(|provider| {
-            // What a log line of ours does not say, a span need not say either.
-            tracing_opentelemetry::layer()
-                .with_tracer(provider.tracer("downhaul"))
-                .with_location(false)
-                .with_threads(false)
-                .with_target(false)
-                .with_tracked_inactivity(false)
-                // A handled failure that is logged is not a failed span.
-                .with_error_events_to_status(false)
-                .with_filter(LevelFilter::INFO)
-        });
-        // On a thread of its own: nobody who does not read our lines can hold the service up.
-        let (writer, lines) = tracing_appender::non_blocking(io::stderr());
-        let layer = logging::layer(format, writer);
-        tracing_subscriber::registry().with(spans).with(layer).try_init()?;
-        Ok(Self { exports: Exports { spans: provider }, _lines: lines })
+        Self::builder(service).log(format).install()
     }
 
     /// Exports what is left and shuts down, off the async threads and within `budget`. Returns what
@@ -82,26 +93,4 @@ impl Telemetry {
         tracing::warn!("{lost}");
         Some(lost)
     }
-}
-
-/// A provider that exports to where the environment says, if it does.
-#[cfg(feature = "otlp")]
-fn provider(service: &str) -> Result<Option<SdkTracerProvider>, TelemetryError> {
-    let variables = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-    if variables.iter().all(|name| std::env::var_os(name).is_none_or(|value| value.is_empty())) {
-        return Ok(None);
-    }
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .build()
-        .map_err(|error| TelemetryError::Exporter(Box::new(error)))?;
-    let resource = Resource::builder().with_service_name(service.to_owned()).build();
-    let provider =
-        SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
-    Ok(Some(provider))
-}
-
-#[cfg(not(feature = "otlp"))]
-fn provider(_service: &str) -> Result<Option<SdkTracerProvider>, TelemetryError> {
-    Ok(None)
 }

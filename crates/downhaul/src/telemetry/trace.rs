@@ -18,7 +18,14 @@ pub(super) fn set_remote_parent(span: &Span, ctx: &Context) {
 
 /// Links `span` to the position that `ctx` carries, if it carries one.
 pub(super) fn add_link(span: &Span, ctx: &Context) {
-    if let Some(position) = ctx.value::<TraceContext>().and_then(span_context) {
+    if let Some(trace) = ctx.value::<TraceContext>() {
+        link_to(span, trace);
+    }
+}
+
+/// Links `span` to a position.
+pub(super) fn link_to(span: &Span, trace: &TraceContext) {
+    if let Some(position) = span_context(trace) {
         span.add_link(position);
     }
 }

@@ -1,0 +1,193 @@
+//! [`TelemetryBuilder`]: what is seen of a process, and where.
+
+use std::io;
+use std::sync::Arc;
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::environment::{Environment, Exporter, Signal};
+use super::exports::Exports;
+use super::{Telemetry, TelemetryError, metrics, providers};
+use crate::logging::{self, LogFormat};
+
+/// Where spans go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Spans {
+    /// To where `OTEL_TRACES_EXPORTER` says: `otlp`, `console` or `none`. Without it, to the
+    /// collector that `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` names,
+    /// if one does.
+    #[default]
+    FromEnvironment,
+    /// To a collector, over OTLP. Where none is named, it is on this machine, at the port that the
+    /// specification has for the protocol.
+    Otlp,
+    /// To standard output, for trying things out.
+    Stdout,
+    /// Nowhere. W3C trace context passes through from requests to messages as it came.
+    None,
+}
+
+/// Where metrics go, besides the [page](TelemetryBuilder::metrics_page).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Metrics {
+    /// To where `OTEL_METRICS_EXPORTER` says: `otlp`, `console` or `none`, and `prometheus` for the
+    /// page. Without it, to the collector that `OTEL_EXPORTER_OTLP_ENDPOINT` or
+    /// `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` names, if one does.
+    #[default]
+    FromEnvironment,
+    /// To a collector, over OTLP, as [`Spans::Otlp`].
+    Otlp,
+    /// To standard output, for trying things out.
+    Stdout,
+    /// Nowhere.
+    None,
+}
+
+/// How [`Telemetry`] is made.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is set up before `install`"]
+pub struct TelemetryBuilder {
+    service: String,
+    log: LogFormat,
+    spans: Spans,
+    metrics: Metrics,
+    page: bool,
+}
+
+impl TelemetryBuilder {
+    pub(super) fn new(service: String) -> Self {
+        let (log, spans, metrics) = (LogFormat::default(), Spans::default(), Metrics::default());
+        Self { service, log, spans, metrics, page: false }
+    }
+
+    /// How log lines look. Default [`LogFormat::Text`].
+    pub fn log(mut self, format: LogFormat) -> Self {
+        self.log = format;
+        self
+    }
+
+    /// Where spans go. Default [`Spans::FromEnvironment`].
+    pub fn spans(mut self, spans: Spans) -> Self {
+        self.spans = spans;
+        self
+    }
+
+    /// Where metrics go. Default [`Metrics::FromEnvironment`].
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Serves the metrics as `GET /metrics` of the [`Control`](crate::Control) interface, as text
+    /// that Prometheus reads. Takes feature `prometheus`.
+    pub fn metrics_page(mut self) -> Self {
+        self.page = true;
+        self
+    }
+
+    /// Sets up the process's subscriber and its instruments. Call it once, first thing in `main`.
+    ///
+    /// A variable of the environment with a value that is not known is ignored, and a line at WARN
+    /// names it.
+    ///
+    /// # Errors
+    ///
+    /// If the process has a subscriber already, or if an exporter that is asked for cannot be made:
+    /// the crate was built without it, or the environment has no address in it.
+    pub fn install(self) -> Result<Telemetry, TelemetryError> {
+        let mut environment = Environment::of_process();
+        let disabled = environment.is_disabled();
+        let resource = self.resource(&environment);
+        let (mut exports, mut page) = (Exports::default(), None);
+        if !disabled {
+            exports.spans = self.tracer(&mut environment, resource.clone(), &mut exports.driver)?;
+            (exports.metrics, page) =
+                self.meter(&mut environment, resource, &mut exports.driver)?;
+        }
+        // On a thread of its own: nobody who does not read our lines can hold the service up.
+        let (writer, lines) = tracing_appender::non_blocking(io::stderr());
+        let layer = logging::layer(self.log, writer);
+        tracing_subscriber::registry().with(span_layer(&exports)).with(layer).try_init()?;
+        if let Some(provider) = &exports.metrics {
+            metrics::install(provider, page);
+        }
+        for (variable, why) in environment.mistakes {
+            tracing::warn!(variable, "ignored: {why}");
+        }
+        Ok(Telemetry { exports, _lines: lines })
+    }
+
+    /// What all that is exported says of the service.
+    fn resource(&self, environment: &Environment) -> Resource {
+        let name = environment.service_name().unwrap_or_else(|| self.service.clone());
+        Resource::builder().with_service_name(name).build()
+    }
+
+    fn tracer(
+        &self,
+        environment: &mut Environment,
+        resource: Resource,
+        driver: &mut Option<Arc<providers::Driver>>,
+    ) -> Result<Option<SdkTracerProvider>, TelemetryError> {
+        let exporters = match self.spans {
+            Spans::FromEnvironment => environment.exporters(Signal::Traces),
+            Spans::Otlp => vec![Exporter::Otlp],
+            Spans::Stdout => vec![Exporter::Console],
+            Spans::None => Vec::new(),
+        };
+        if exporters.is_empty() {
+            return Ok(None);
+        }
+        environment.check_sampler();
+        let mut builder = SdkTracerProvider::builder().with_resource(resource);
+        for exporter in exporters {
+            builder = providers::spans(builder, exporter, environment, driver)?;
+        }
+        Ok(Some(builder.build()))
+    }
+
+    fn meter(
+        &self,
+        environment: &mut Environment,
+        resource: Resource,
+        driver: &mut Option<Arc<providers::Driver>>,
+    ) -> Result<providers::Meters, TelemetryError> {
+        let mut exporters = match self.metrics {
+            Metrics::FromEnvironment => environment.exporters(Signal::Metrics),
+            Metrics::Otlp => vec![Exporter::Otlp],
+            Metrics::Stdout => vec![Exporter::Console],
+            Metrics::None => Vec::new(),
+        };
+        if self.page && !exporters.contains(&Exporter::Prometheus) {
+            exporters.push(Exporter::Prometheus);
+        }
+        providers::metrics(&exporters, resource, environment, driver)
+    }
+}
+
+/// The layer that makes spans of tracing's, where any are exported.
+fn span_layer<S>(exports: &Exports) -> Option<impl Layer<S> + use<S>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let provider = exports.spans.as_ref()?;
+    // What a log line of ours does not say, a span need not say either.
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("downhaul"))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        // A handled failure that is logged is not a failed span.
+        .with_error_events_to_status(false);
+    Some(layer.with_filter(LevelFilter::INFO))
+}

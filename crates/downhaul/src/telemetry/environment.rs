@@ -1,0 +1,245 @@
+//! [`Environment`]: the variables of OpenTelemetry's specification.
+//!
+//! As the specification has it, a value that is not known is ignored with a warning: the mistakes
+//! are kept until there is a log to write them to. What would export nothing is an error.
+
+use super::TelemetryError;
+
+/// What is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    Metrics,
+    Traces,
+}
+
+/// How it travels to a collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing travels"))]
+pub(super) enum Protocol {
+    #[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "named in an error only"))]
+    Grpc,
+    HttpProtobuf,
+}
+
+/// Where it is exported to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exporter {
+    Console,
+    Otlp,
+    Prometheus,
+}
+
+type Read = Box<dyn Fn(&str) -> Option<String>>;
+
+pub(super) struct Environment {
+    read: Read,
+    /// The keys of variables that are ignored, and why they are.
+    pub(super) mistakes: Vec<(&'static str, String)>,
+}
+
+impl Environment {
+    pub(super) fn of_process() -> Self {
+        Self::new(Box::new(|key| std::env::var(key).ok()))
+    }
+
+    fn new(read: Read) -> Self {
+        Self { read, mistakes: Vec::new() }
+    }
+
+    /// The value of a variable. One that is empty is not there.
+    fn get(&self, key: &str) -> Option<String> {
+        (self.read)(key).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn ignored(&mut self, key: &'static str, value: &str, want: &str) {
+        self.mistakes.push((key, format!("`{value}` is not known here: want {want}")));
+    }
+
+    /// Whether nothing is to be exported, whatever else is said.
+    pub(super) fn is_disabled(&mut self) -> bool {
+        let key = "OTEL_SDK_DISABLED";
+        let Some(value) = self.get(key) else { return false };
+        let is = |word: &str| value.eq_ignore_ascii_case(word);
+        if !is("true") && !is("false") {
+            self.ignored(key, &value, "true or false");
+        }
+        is("true")
+    }
+
+    /// The name of the service, where it is said here.
+    pub(super) fn service_name(&self) -> Option<String> {
+        let attributes = self.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+        let named = |pair: &str| match pair.split_once('=') {
+            Some((key, name)) if key.trim() == "service.name" => Some(name.trim().to_owned()),
+            _ => None,
+        };
+        self.get("OTEL_SERVICE_NAME").or_else(|| attributes.split(',').find_map(named))
+    }
+
+    /// Where a signal is exported to: what is said, or a collector if there is one.
+    pub(super) fn exporters(&mut self, signal: Signal) -> Vec<Exporter> {
+        let (key, want) = match signal {
+            Signal::Metrics => ("OTEL_METRICS_EXPORTER", "otlp, prometheus, console or none"),
+            Signal::Traces => ("OTEL_TRACES_EXPORTER", "otlp, console or none"),
+        };
+        let Some(value) = self.get(key) else { return self.collector(signal) };
+        let mut exporters = Vec::new();
+        for word in value.split(',').map(str::trim) {
+            match (word, signal) {
+                ("none", _) => {}
+                ("otlp", _) => exporters.push(Exporter::Otlp),
+                ("console", _) => exporters.push(Exporter::Console),
+                ("prometheus", Signal::Metrics) => exporters.push(Exporter::Prometheus),
+                _ => self.ignored(key, word, want),
+            }
+        }
+        exporters
+    }
+
+    fn collector(&self, signal: Signal) -> Vec<Exporter> {
+        let own = match signal {
+            Signal::Metrics => "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            Signal::Traces => "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        };
+        let named = self.get(own).or_else(|| self.get("OTEL_EXPORTER_OTLP_ENDPOINT"));
+        named.map(|_| Exporter::Otlp).into_iter().collect()
+    }
+
+    /// How a signal travels to a collector.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing travels"))]
+    pub(super) fn protocol(&mut self, signal: Signal) -> Result<Protocol, TelemetryError> {
+        let own = match signal {
+            Signal::Metrics => "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+            Signal::Traces => "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        };
+        for key in [own, "OTEL_EXPORTER_OTLP_PROTOCOL"] {
+            match self.get(key).as_deref() {
+                None => {}
+                Some("http/protobuf") => return Ok(Protocol::HttpProtobuf),
+                #[cfg(feature = "grpc")]
+                Some("grpc") => return Ok(Protocol::Grpc),
+                #[cfg(not(feature = "grpc"))]
+                Some("grpc") => return Err(TelemetryError::NotBuilt { key, feature: "grpc" }),
+                Some(other) => self.ignored(key, other, "http/protobuf or grpc"),
+            }
+        }
+        Ok(Protocol::HttpProtobuf)
+    }
+
+    /// The SDK reads the sampler itself, and says what is wrong with it before there is a log.
+    pub(super) fn check_sampler(&mut self) {
+        const PLAIN: [&str; 4] =
+            ["always_on", "always_off", "parentbased_always_on", "parentbased_always_off"];
+        const RATIOS: [&str; 2] = ["traceidratio", "parentbased_traceidratio"];
+        let key = "OTEL_TRACES_SAMPLER";
+        let Some(sampler) = self.get(key) else { return };
+        if !RATIOS.contains(&&*sampler) {
+            if !PLAIN.contains(&&*sampler) {
+                self.ignored(key, &sampler, &[&PLAIN[..], &RATIOS[..]].concat().join(", "));
+            }
+            return;
+        }
+        let key = "OTEL_TRACES_SAMPLER_ARG";
+        let ratio = self.get(key).unwrap_or_default();
+        if !ratio.parse().is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio)) {
+            self.ignored(key, &ratio, "a number from 0 to 1");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let variables: std::collections::HashMap<_, _> = variables.iter().map(owned).collect();
+        Environment::new(Box::new(move |key| variables.get(key).cloned()))
+    }
+
+    fn mistaken(environment: &Environment) -> Vec<&'static str> {
+        environment.mistakes.iter().map(|(key, _)| *key).collect()
+    }
+
+    #[test]
+    fn a_signal_goes_to_a_collector_that_is_named_and_nowhere_else_unless_it_is_said() {
+        let traces = |variables: &[(&str, &str)]| {
+            let mut environment = environment(variables);
+            let exporters = environment.exporters(Signal::Traces);
+            assert!(environment.mistakes.is_empty());
+            exporters
+        };
+        assert_eq!(traces(&[]), []);
+        assert_eq!(traces(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), []);
+        assert_eq!(traces(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c")]), [Exporter::Otlp]);
+        assert_eq!(traces(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://c")]), []);
+        let none = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_TRACES_EXPORTER", "none")];
+        assert_eq!(traces(&none), []);
+        assert_eq!(traces(&[("OTEL_TRACES_EXPORTER", "console")]), [Exporter::Console]);
+    }
+
+    #[test]
+    fn metrics_go_to_several_places_if_it_is_said() {
+        let mut environment = environment(&[("OTEL_METRICS_EXPORTER", "otlp, prometheus")]);
+        let both = [Exporter::Otlp, Exporter::Prometheus];
+        assert_eq!(environment.exporters(Signal::Metrics), both);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_key_and_ignored() {
+        let mut environment = environment(&[
+            ("OTEL_SDK_DISABLED", "yes"),
+            ("OTEL_TRACES_EXPORTER", "zipkin"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "carrier-pigeon"),
+            ("OTEL_TRACES_SAMPLER", "traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "10%"),
+        ]);
+        assert!(!environment.is_disabled());
+        assert_eq!(environment.exporters(Signal::Traces), []);
+        assert_eq!(environment.protocol(Signal::Traces).unwrap(), Protocol::HttpProtobuf);
+        environment.check_sampler();
+        let keys = [
+            "OTEL_SDK_DISABLED",
+            "OTEL_TRACES_EXPORTER",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "OTEL_TRACES_SAMPLER_ARG",
+        ];
+        assert_eq!(mistaken(&environment), keys);
+        let words = &environment.mistakes[2].1;
+        assert_eq!(words, "`carrier-pigeon` is not known here: want http/protobuf or grpc");
+    }
+
+    #[test]
+    fn samplers_of_the_specification_are_no_mistake() {
+        for sampler in ["always_off", "parentbased_always_on", "parentbased_traceidratio"] {
+            let ratio = ("OTEL_TRACES_SAMPLER_ARG", "0.25");
+            let mut environment = environment(&[("OTEL_TRACES_SAMPLER", sampler), ratio]);
+            environment.check_sampler();
+            assert_eq!(mistaken(&environment), [""; 0], "{sampler}");
+        }
+    }
+
+    #[test]
+    fn the_protocol_of_the_signal_comes_before_that_of_all() {
+        let all = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf");
+        let mut environment = environment(&[all, own]);
+        assert_eq!(environment.protocol(Signal::Traces).unwrap(), Protocol::HttpProtobuf);
+        #[cfg(feature = "grpc")]
+        assert_eq!(environment.protocol(Signal::Metrics).unwrap(), Protocol::Grpc);
+        #[cfg(not(feature = "grpc"))]
+        {
+            let error = environment.protocol(Signal::Metrics).unwrap_err().to_string();
+            assert!(error.starts_with("OTEL_EXPORTER_OTLP_PROTOCOL: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_the_service_is_that_of_the_environment_if_it_has_one() {
+        assert_eq!(environment(&[]).service_name(), None);
+        let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "team=a, service.name = shop");
+        assert_eq!(environment(&[attributes]).service_name().unwrap(), "shop");
+        let name = ("OTEL_SERVICE_NAME", "store");
+        assert_eq!(environment(&[attributes, name]).service_name().unwrap(), "store");
+    }
+}
