@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use downhaul_context::Context;
 use downhaul_http::observe::{Outcome, RequestHead};
-use downhaul_http::{AccessLog, DrainPlan, Error, Next, RequestObserver, Router, Running, Server};
+use downhaul_http::{DrainPlan, Error, Next, RequestObserver, Router, Running, Server};
 use tracing::Span;
 
 use self::guard::Guard;
@@ -85,13 +85,13 @@ impl Open {
     }
 }
 
-/// Probes come every few seconds: their lines are for those who look for them. What changes
-/// something has a line of its own.
+/// Probes come every few seconds: their lines and spans are for those who look for them. What
+/// changes something has a line of its own.
 struct QuietAccess;
 
 impl RequestObserver for QuietAccess {
     fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
-        AccessLog::default().open(ctx, head)
+        (ctx, tracing::debug_span!("http.request", request_id = %head.id))
     }
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {

@@ -13,8 +13,8 @@ use self::fields::SpanFields;
 use self::line::Line;
 
 /// What is logged without `RUST_LOG`. lapin logs each message that a broker returns at WARN,
-/// payload and all.
-const DEFAULT: &str = "info,lapin=error";
+/// payload and all. OpenTelemetry tells at INFO how it is set up.
+const DEFAULT: &str = "info,lapin=error,opentelemetry=warn";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

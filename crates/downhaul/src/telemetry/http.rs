@@ -48,7 +48,8 @@ impl RequestObserver for HttpSpans {
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {
         if has_status(outcome) {
-            span.record("http.response.status_code", outcome.status.as_u16());
+            // A number only where it is signed: the layer takes others for text.
+            span.record("http.response.status_code", i64::from(outcome.status.as_u16()));
         }
         if let Some(route) = outcome.route {
             span.record("http.route", route);

@@ -62,7 +62,7 @@ impl MessageObserver for MessageSpans {
             messaging.operation.type = "process",
             messaging.destination.name = destination,
             messaging.consumer.group.name = group(first),
-            messaging.batch.message_count = batch.len(),
+            messaging.batch.message_count = i64::try_from(batch.len()).unwrap_or(i64::MAX),
         );
         let traces = batch.iter().filter_map(position);
         traces.for_each(|trace| link_to(&span, &trace));
