@@ -162,6 +162,15 @@ impl Service {
         }
     }
 
+    /// The metrics page and its type.
+    pub(crate) async fn metrics(&self) -> (String, String) {
+        let address = self.lines.address(CONTROL_AT).unwrap();
+        let answer = self.client.get(format!("http://{address}/metrics")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, answer.text().await.unwrap())
+    }
+
     /// The status of the readiness probe; 0 while nobody listens.
     pub(crate) async fn ready(&self) -> u16 {
         self.control("GET", "/health/ready").await.0
@@ -191,17 +200,7 @@ impl Service {
 
     /// Asks again and again, until it is so or patience ends.
     pub(crate) async fn until(&self, what: &str, so: impl AsyncFn() -> bool) {
-        let asking = async {
-            while !so().await {
-                // tidy: between two questions over HTTP; the answer, not the time, ends the wait
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        assert!(
-            timeout(PATIENCE, asking).await.is_ok(),
-            "not so: {what}\n{:#?}",
-            self.last_lines()
-        );
+        assert!(asked(so).await, "not so: {what}\n{:#?}", self.last_lines());
     }
 
     /// Waits until a line has these words.
@@ -246,6 +245,21 @@ impl Service {
         let lines = self.lines();
         lines[lines.len().saturating_sub(20)..].to_vec()
     }
+}
+
+/// Asks again and again, until it is so or patience ends.
+pub(crate) async fn until(what: &str, so: impl AsyncFn() -> bool) {
+    assert!(asked(so).await, "not so: {what}");
+}
+
+async fn asked(so: impl AsyncFn() -> bool) -> bool {
+    let asking = async {
+        while !so().await {
+            // tidy: between two questions; the answer, not the time, ends the wait
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.is_ok()
 }
 
 impl Lines {

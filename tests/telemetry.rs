@@ -101,8 +101,11 @@ async fn collect(_ctx: Context, mut req: Request<Collector>) -> Result<StatusCod
 /// Serves a request while spans go to `endpoint`, and stops. Returns what the report says of
 /// telemetry, and how long the stop took.
 async fn stop_with_collector(endpoint: &str) -> (Ended, Duration) {
-    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)];
-    let service = Service::start_with(&["--grace", "5s"], &environment).await;
+    stop_in(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]).await
+}
+
+async fn stop_in(environment: &[(&str, &str)]) -> (Ended, Duration) {
+    let service = Service::start_with(&["--grace", "5s"], environment).await;
     service.place_many(1).await;
     let begun = Instant::now();
     let ended = service.stop().await;
@@ -120,6 +123,17 @@ async fn a_collector_that_never_answers_does_not_hold_the_stop_and_the_report_sa
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let (ended, took) = stop_with_collector(&endpoint).await;
+    assert!(took < NEAR, "{took:?}");
+    let line = "telemetry    the last spans were not exported within 375ms";
+    assert!(ended.output.contains(line), "{}", ended.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_grpc_a_collector_that_never_answers_does_not_hold_the_stop_either() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let protocol = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let (ended, took) = stop_in(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), protocol]).await;
     assert!(took < NEAR, "{took:?}");
     let line = "telemetry    the last spans were not exported within 375ms";
     assert!(ended.output.contains(line), "{}", ended.output);

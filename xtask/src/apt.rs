@@ -1,5 +1,9 @@
 //! System packages: installed where we may, else named together with the command.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
 use crate::failure::Failure;
 use crate::run::{command, run, succeeds};
 
@@ -18,6 +22,31 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), Failure> {
     let result =
         apt_get(prefix, &["update"]).and_then(|()| apt_get(prefix, &[&install, packages].concat()));
     result.map_err(|failure| Failure::new(format!("{failure}; try `{manual}` by hand")))
+}
+
+/// Lays out the files of a Debian package in a folder, without installing it: one that brings a
+/// service would start it, and this takes no privilege.
+pub(crate) fn unpack(package: &str, into: &Path) -> Result<(), Failure> {
+    if !succeeds(command("apt-get").arg("--version")) {
+        return Err(Failure::new(format!("missing: {package}; no apt-get here")));
+    }
+    fs::create_dir_all(into)?;
+    // A bare machine has no lists, and fresh ones take privilege.
+    if let Some(prefix) = privilege() {
+        apt_get(prefix, &["update"])?;
+    }
+    let mut download = command("apt-get");
+    run(download.args(["-qq", "download", package]).current_dir(into).stdout(io::stderr()))?;
+    let starts = format!("{package}_");
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&starts) && name.ends_with(".deb")
+    };
+    let files = fs::read_dir(into)?.filter_map(Result::ok).map(|file| file.path());
+    match files.into_iter().find(is_it) {
+        Some(file) => run(command("dpkg-deb").arg("-x").arg(file).arg(into)),
+        None => Err(Failure::new(format!("apt-get downloaded no {package}"))),
+    }
 }
 
 /// Installs the packages of those programs that are missing.
@@ -47,6 +76,6 @@ fn apt_get(prefix: &[&str], args: &[&str]) -> Result<(), Failure> {
         [&prefix[1..], &["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"], args].concat();
     let mut apt = command(prefix[0]);
     // stdout belongs to the command that needs the package.
-    apt.args(words).stdout(std::io::stderr());
+    apt.args(words).stdout(io::stderr());
     run(&mut apt)
 }

@@ -18,6 +18,7 @@ mod probe;
 mod run;
 mod soak;
 mod tally;
+mod telemetry;
 mod test;
 mod tidy;
 mod tools;

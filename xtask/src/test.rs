@@ -9,14 +9,14 @@ use clap::Args;
 use crate::failure::Failure;
 use crate::run::{cargo, target};
 use crate::tally::Tally;
-use crate::{broker, kafka, pika};
+use crate::{broker, kafka, pika, telemetry};
 
 /// Runs all tests of the workspace, doc tests and tests on real brokers included.
 ///
 /// RabbitMQ and the brokers that speak Kafka's protocol are installed if they are missing, and each
 /// test binary starts private ones. With DOWNHAUL_AMQP_URL or DOWNHAUL_KAFKA_BROKERS set, that one
 /// is not installed, and tests that do not kill their broker use the one given. pika, a client in
-/// Python, is installed if it can be.
+/// Python, rotel, a collector, and promtool are installed if they can be.
 #[derive(Args)]
 pub(crate) struct Test {
     /// Only tests whose name contains one of these. `kafka` and `rabbitmq` are all tests of the
@@ -49,6 +49,7 @@ impl Test {
         }
         kafka::ensure_client()?;
         pika::ensure();
+        telemetry::ensure();
         let [rabbitmq, kafka] = ["rabbitmq-ledger", "kafka-ledger"].map(fresh_ledger);
         let mut tests = self.command();
         tests.env("DOWNHAUL_RABBITMQ_LEDGER", &rabbitmq).env("DOWNHAUL_KAFKA_LEDGER", &kafka);

@@ -25,4 +25,5 @@ pub mod proxy;
 pub mod rabbitmq;
 #[cfg(feature = "suite")]
 pub mod suite;
+pub mod telemetry;
 mod tools;

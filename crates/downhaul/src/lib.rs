@@ -39,11 +39,19 @@
 //!    (`lame_duck::none_of_a_thousand_clients_loses_a_request_when_the_service_stops`).
 //! 9. Every log line of a request or message bears its request id
 //!    (`logging::a_text_line_bears_the_request_id_of_the_spans_around_it`).
-//! 9. A setting that does not exist, or has the wrong form, is refused by its name, and no secret
-//!    is shown (`config::an_unknown_key_is_told_with_the_nearest_known_one_and_without_its_value`,
-//!    `config::a_secret_is_shown_nowhere`).
-//! 10. A test hears of all that happens to the components of its app, in order
+//! 10. A setting that does not exist, or has the wrong form, is refused by its name, and no secret
+//!     is shown (`config::an_unknown_key_is_told_with_the_nearest_known_one_and_without_its_value`,
+//!     `config::a_secret_is_shown_nowhere`).
+//! 11. A test hears of all that happens to the components of its app, in order
 //!     (`testing::what_was_soon_over_is_not_missed`).
+//! 12. A trace is whole from the request over the broker to the consumer, as a collector of others
+//!     gets it (`otlp::a_collector_of_others_gets_the_whole_trace_over_http`).
+//! 13. A collector that refuses, is silent or is slow does not hold the stop, and the report names
+//!     what was lost
+//!     (`telemetry::a_collector_that_never_answers_does_not_hold_the_stop_and_the_report_says_so`).
+//! 14. No metric is recorded where nobody asks, and what a client makes up becomes none
+//!     (`metrics::where_telemetry_is_switched_off_nothing_is_recorded_and_the_page_says_why_it_is_not_there`,
+//!     `metrics::what_a_client_makes_up_makes_no_series`).
 //!
 //! # Features
 //!

@@ -94,3 +94,6 @@ impl Telemetry {
         Some(lost)
     }
 }
+
+#[cfg(test)]
+mod tests;

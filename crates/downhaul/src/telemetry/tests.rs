@@ -1,0 +1,96 @@
+//! Spans as they are exported.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use downhaul_consumer::{
+    Batches, Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher, RetryPolicy,
+    Subscription,
+};
+use downhaul_context::Context;
+use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider};
+use opentelemetry::{KeyValue, Value};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::MessageSpans;
+
+/// Keeps what is exported on this thread, as long as the guard is held.
+fn exporting() -> (InMemorySpanExporter, DefaultGuard) {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    (exporter, tracing_subscriber::registry().with(layer).set_default())
+}
+
+async fn until_named(exporter: &InMemorySpanExporter, name: &str, count: usize) -> Vec<SpanData> {
+    loop {
+        let spans = exporter.get_finished_spans().unwrap();
+        let named: Vec<_> = spans.into_iter().filter(|span| span.name == name).collect();
+        if named.len() >= count {
+            return named;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn error_type(span: &SpanData) -> Option<&Value> {
+    let found = span.attributes.iter().find(|KeyValue { key, .. }| key.as_str() == "error.type");
+    found.map(|found| &found.value)
+}
+
+async fn publish(broker: &Arc<MemoryBroker>, topic: &str) {
+    let publisher = Publisher::with_observer(broker.clone(), Arc::new(MessageSpans));
+    let outgoing = Outgoing::to_topic(topic.to_owned(), Message::new(""));
+    let _ = publisher.publish(&Context::background(), outgoing).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_has_a_trace_of_its_own_and_a_link_to_each_of_its_messages() {
+    let (exporter, _exporting) = exporting();
+    let (ctx, _canceller) = Context::root();
+    let broker = Arc::new(MemoryBroker::new());
+    let handle = |_: Context, _: Vec<Incoming<Message>>| async { Ok::<(), Failure>(()) };
+    let batches = Batches::of(2).within(Duration::from_secs(60));
+    let consumer = Consumer::batches(Subscription::new("q").topic("t"), batches, handle);
+    let consumer = consumer.observer(Arc::new(MessageSpans)).spawn(&ctx, broker.clone());
+    consumer.settled().await;
+    publish(&broker, "t").await;
+    publish(&broker, "t").await;
+    let published = until_named(&exporter, "publish t", 2).await;
+    let batch = until_named(&exporter, "process q", 1).await.remove(0);
+    let ids = |spans: &[SpanData]| -> Vec<_> {
+        spans.iter().map(|span| span.span_context.span_id()).collect()
+    };
+    let linked: Vec<_> = batch.links.iter().map(|link| link.span_context.span_id()).collect();
+    assert_eq!(linked, ids(&published));
+    assert_eq!((batch.parent_span_id, batch.span_kind), (SpanId::INVALID, SpanKind::Consumer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_and_a_publish_that_failed_mark_their_spans() {
+    let (exporter, _exporting) = exporting();
+    let (ctx, _canceller) = Context::root();
+    let broker = Arc::new(MemoryBroker::new());
+    let handle = |_: Context, message: Incoming<Message>| async move {
+        match message.attempt() {
+            1 => Err(Failure::from(std::io::Error::other("not yet"))),
+            _ => Ok(()),
+        }
+    };
+    let retry = RetryPolicy::default().backoff(Duration::ZERO, Duration::ZERO);
+    let consumer = Consumer::new(Subscription::new("q").topic("t"), handle).retry(retry);
+    let consumer = consumer.observer(Arc::new(MessageSpans)).spawn(&ctx, broker.clone());
+    consumer.settled().await;
+    publish(&broker, "t").await;
+    publish(&broker, "nobody").await;
+    let attempts = until_named(&exporter, "process q", 2).await;
+    assert_eq!(error_type(&attempts[0]), Some(&"retry".into()));
+    assert_eq!(attempts[0].status, Status::error(""));
+    assert_eq!((error_type(&attempts[1]), &attempts[1].status), (None, &Status::Unset));
+    let unwanted = until_named(&exporter, "publish nobody", 1).await.remove(0);
+    assert_eq!(error_type(&unwanted), Some(&"returned".into()));
+    assert_eq!(unwanted.status, Status::error(""));
+}
