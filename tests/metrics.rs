@@ -43,8 +43,7 @@ async fn a_component_that_is_stopped_at_run_time_is_on_the_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_telemetry_is_switched_off_nothing_is_recorded_and_the_page_says_why_it_is_not_there()
-{
+async fn where_telemetry_is_off_nothing_is_recorded_and_there_is_no_page() {
     let service = Service::start_with(&[], &[("OTEL_SDK_DISABLED", "true")]).await;
     service.place_many(1).await;
     let (status, answer) = service.control("GET", "/metrics").await;

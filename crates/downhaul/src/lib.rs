@@ -50,7 +50,7 @@
 //!     what was lost
 //!     (`telemetry::a_collector_that_never_answers_does_not_hold_the_stop_and_the_report_says_so`).
 //! 14. No metric is recorded where nobody asks, and what a client makes up becomes none
-//!     (`metrics::where_telemetry_is_switched_off_nothing_is_recorded_and_the_page_says_why_it_is_not_there`,
+//!     (`metrics::where_telemetry_is_off_nothing_is_recorded_and_there_is_no_page`,
 //!     `metrics::what_a_client_makes_up_makes_no_series`).
 //!
 //! # Features

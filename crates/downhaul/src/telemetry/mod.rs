@@ -23,11 +23,12 @@ use crate::logging::LogFormat;
 /// The log lines of a process and, where somebody wants them, its spans and metrics.
 ///
 /// Lines go to standard error, by way of a thread of their own: where nobody reads them, they are
-/// dropped once 128,000 wait. They are filtered by `RUST_LOG`, and by `info` without it. Spans and
-/// metrics go to where the [builder](Self::builder) or the environment says; the variables are those
-/// of OpenTelemetry's specification, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, and `OTEL_SDK_DISABLED`
-/// has the last word. The metrics of a program of its own go there as well, by way of
-/// `opentelemetry::global::meter`.
+/// dropped once 128,000 wait. They are filtered by `RUST_LOG`, and by `info` without it.
+///
+/// Spans and metrics go to where the [builder](Self::builder) or the environment says. The
+/// variables are those of OpenTelemetry's specification, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, and
+/// `OTEL_SDK_DISABLED` has the last word. The metrics of a program's own go there as well, by way
+/// of `opentelemetry::global::meter`.
 ///
 /// Give it to the [`App`](crate::App), which exports what is left as the last thing it does, and
 /// says in its report what it could not. Dropped before, it exports in the background what it can.
