@@ -1,6 +1,6 @@
 //! Traces as a collector gets them that nobody here wrote: rotel, over both transports of OTLP.
 
-use downhaul::{App, RequestId, Signal, Telemetry};
+use downhaul::{App, Control, RequestId, Signal, Telemetry};
 use downhaul_testkit::rabbitmq::shared;
 use downhaul_testkit::telemetry::{Receiver, Rotel};
 use tokio::process::Command;
@@ -146,19 +146,31 @@ async fn a_collector_of_others_gets_the_whole_trace_over_grpc() {
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// The runtime of this test has one thread, and so has the process that it starts: this test again.
 #[tokio::test]
-async fn over_grpc_a_service_of_one_thread_exports_its_last_spans() {
+async fn over_grpc_what_was_set_up_before_a_runtime_of_one_thread_exports_its_last_spans() {
+    let name = "over_grpc_what_was_set_up_before_a_runtime_of_one_thread_exports_its_last_spans";
+    the_last_span_arrives(name, App::new("alone")).await;
+}
+
+#[tokio::test]
+async fn an_app_that_does_not_start_exports_what_led_to_it() {
+    let name = "an_app_that_does_not_start_exports_what_led_to_it";
+    let nowhere = Control::new("no-port");
+    the_last_span_arrives(name, App::new("never").control(nowhere)).await;
+}
+
+/// Runs the test of this name again, in a process of its own whose runtime has one thread as this
+/// one has, and there the app.
+async fn the_last_span_arrives(name: &str, app: App) {
     if std::env::var_os(ENDPOINT).is_some() {
-        return work_on_one_thread().await;
+        return run(app).await;
     }
     let Some(rotel) = Rotel::find() else {
         return println!("SKIPPED: no rotel; `cargo xtask test` installs it");
     };
     let receiver = rotel.start().unwrap();
     let mut again = Command::new(std::env::current_exe().unwrap());
-    let name = "otlp::over_grpc_a_service_of_one_thread_exports_its_last_spans";
-    again.args(["--exact", name, "--nocapture"]);
+    again.args(["--exact", &format!("otlp::{name}"), "--nocapture"]);
     again.env(ENDPOINT, receiver.grpc()).env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     let ended = again.kill_on_drop(true).output().await.unwrap();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
@@ -166,12 +178,14 @@ async fn over_grpc_a_service_of_one_thread_exports_its_last_spans() {
     crate::service::until("the last span is written down", there).await;
 }
 
-/// An app that stops with a span that has ended and is not exported yet.
-async fn work_on_one_thread() {
-    let telemetry = Telemetry::builder("alone").install().unwrap();
+/// Runs an app with a span that has ended and is not exported yet. Its telemetry was there before
+/// any runtime was.
+async fn run(app: App) {
+    let install = || Telemetry::builder("alone").install().unwrap();
+    let telemetry = std::thread::spawn(install).join().unwrap();
     tracing::info_span!("the last").in_scope(|| ());
     let (stop, signals) = mpsc::channel(1);
     stop.send(Signal::Terminate).await.unwrap();
-    let report = App::new("alone").telemetry(telemetry).run_with(signals).await;
+    let report = app.telemetry(telemetry).run_with(signals).await;
     assert_eq!(report.telemetry, None, "{report}");
 }
