@@ -47,6 +47,26 @@ async fn a_trace_travels_from_the_request_to_the_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn baggage_that_is_let_in_travels_from_the_request_over_a_message_to_the_next() {
+    let url = tokio::task::block_in_place(shared);
+    let (url, _vhost) = vhost(&url);
+    let service = Service::start(&["--broker", &url]).await;
+    service.control("POST", "/consumers/orders/stop").await;
+    let request = service.client().post(format!("http://{}/orders", service.listen()));
+    let request = request.header("baggage", "session=s3cret,tenant=acme");
+    let order = r#"{"product":"p-1","quantity":1}"#;
+    assert_eq!(request.body(order).send().await.unwrap().status(), 202);
+
+    let broker = Arc::new(RabbitMq::new(&url).unwrap());
+    let orders = Subscription::new("orders");
+    let mut queue = broker.source(&Context::background(), &orders).await.unwrap();
+    let mut deliveries = Vec::new();
+    queue.next(&mut deliveries).await.unwrap();
+    let confirmed = deliveries.remove(0).into_delivery().unwrap();
+    assert_eq!(confirmed.message.headers().get("baggage"), Some("tenant=acme"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn spans_of_both_sides_reach_the_collector_that_the_environment_names() {
     let (collector, mut exported) = collector().await;
     let endpoint = format!("http://{}", collector.address());

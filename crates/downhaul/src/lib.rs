@@ -105,7 +105,7 @@ pub use crate::restart::Restart;
 pub use crate::signal::Signal;
 pub use crate::status::{State, Status};
 pub use crate::telemetry::{
-    HttpSpans, MessageSpans, Metrics, Spans, Telemetry, TelemetryBuilder, TelemetryError,
+    Baggage, HttpSpans, MessageSpans, Metrics, Spans, Telemetry, TelemetryBuilder, TelemetryError,
 };
 
 pub use downhaul_consumer as consumer;

@@ -47,7 +47,8 @@ async fn main() -> ExitCode {
 
 fn build(cli: &Cli) -> Result<App, BoxError> {
     // First, so that the first line has a place to go.
-    let telemetry = Telemetry::builder("orders").log(cli.log.into()).metrics_page().install()?;
+    let telemetry = Telemetry::builder("orders").log(cli.log.into()).metrics_page();
+    let telemetry = telemetry.baggage(["tenant"]).install()?;
     Ok(service(cli)?.telemetry(telemetry))
 }
 

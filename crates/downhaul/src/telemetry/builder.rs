@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::environment::{Environment, Exporter, Signal};
 use super::exports::Exports;
-use super::{Telemetry, TelemetryError, metrics, providers};
+use super::{Telemetry, TelemetryError, baggage, metrics, providers};
 use crate::logging::{self, LogFormat};
 
 /// Where spans go.
@@ -61,12 +61,13 @@ pub struct TelemetryBuilder {
     spans: Spans,
     metrics: Metrics,
     page: bool,
+    baggage: Vec<String>,
 }
 
 impl TelemetryBuilder {
     pub(super) fn new(service: String) -> Self {
         let (log, spans, metrics) = (LogFormat::default(), Spans::default(), Metrics::default());
-        Self { service, log, spans, metrics, page: false }
+        Self { service, log, spans, metrics, page: false, baggage: Vec::new() }
     }
 
     /// How log lines look. Default [`LogFormat::Text`].
@@ -94,6 +95,14 @@ impl TelemetryBuilder {
         self
     }
 
+    /// Lets these keys of W3C baggage in, as a [`Baggage`](crate::Baggage) in the contexts of
+    /// requests and messages, which goes on with messages and calls. All others end here: baggage
+    /// is what anybody says, and it leaves the service for whoever is called.
+    pub fn baggage(mut self, keys: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.baggage.extend(keys.into_iter().map(Into::into));
+        self
+    }
+
     /// Sets up the process's subscriber and its instruments. Call it once, first thing in `main`.
     ///
     /// A variable of the environment with a value that is not known is ignored, and a line at WARN
@@ -117,6 +126,9 @@ impl TelemetryBuilder {
         let (writer, lines) = tracing_appender::non_blocking(io::stderr());
         let layer = logging::layer(self.log, writer);
         tracing_subscriber::registry().with(span_layer(&exports)).with(layer).try_init()?;
+        if !self.baggage.is_empty() {
+            baggage::allow(self.baggage);
+        }
         if let Some(provider) = &exports.metrics {
             metrics::install(provider, page);
         }

@@ -8,6 +8,7 @@ use downhaul_http::{AccessLog, RequestObserver};
 use http::{Method, Version};
 use tracing::{Span, field, info_span};
 
+use super::baggage;
 use super::metrics::{instruments, known_method};
 use super::trace::{at_span, rename, set_remote_parent};
 
@@ -42,7 +43,8 @@ impl RequestObserver for HttpSpans {
             span.record("http.request.method_original", head.method.as_str());
         }
         set_remote_parent(&span, &ctx);
-        let ctx = at_span(ctx, &span);
+        let headers = head.headers.get_all(baggage::HEADER).iter();
+        let ctx = baggage::bind(at_span(ctx, &span), headers.filter_map(|it| it.to_str().ok()));
         (ctx, span)
     }
 

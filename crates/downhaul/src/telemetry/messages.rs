@@ -6,6 +6,7 @@ use downhaul_consumer::{
 use downhaul_context::{Context, RequestId, TraceContext};
 use tracing::{Span, field, info_span};
 
+use super::baggage;
 use super::metrics::instruments;
 use super::trace::{add_link, at_span, link_to, set_remote_parent};
 
@@ -43,7 +44,8 @@ impl MessageObserver for MessageSpans {
         );
         set_remote_parent(&span, &ctx);
         add_link(&span, &ctx);
-        let ctx = at_span(ctx, &span);
+        let headers = meta.message.headers().get(baggage::HEADER);
+        let ctx = baggage::bind(at_span(ctx, &span), headers.into_iter());
         (ctx, span)
     }
 

@@ -1,5 +1,6 @@
 //! Log lines and spans: one subscriber, one request id.
 
+mod baggage;
 mod builder;
 mod environment;
 mod exports;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::util::TryInitError;
 
+pub use self::baggage::Baggage;
 pub use self::builder::{Metrics, Spans, TelemetryBuilder};
 use self::exports::Exports;
 pub use self::http::HttpSpans;

@@ -145,8 +145,8 @@ fn no_grpc(_driver: &mut Option<Arc<Driver>>) -> TelemetryError {
     TelemetryError::NotBuilt { key: "OTEL_EXPORTER_OTLP_PROTOCOL", feature: "grpc" }
 }
 
-/// What drives gRPC: a runtime of its own, since the program's may not be there yet, or may have its
-/// only thread blocked.
+/// What drives gRPC: a runtime of its own, since the program's may not be there yet, or may have
+/// its only thread blocked.
 #[derive(Debug)]
 pub(super) struct Driver(#[cfg(feature = "grpc")] Option<tokio::runtime::Runtime>);
 
