@@ -208,6 +208,8 @@ impl Stopping {
     /// Drains the part within what it is allowed, then ends its context, then leaves it behind.
     async fn run(self) -> ComponentReport {
         let began = Instant::now();
+        // Before it is asked to stop: how long it may take is read from its context.
+        self.drain_within_what_is_left();
         let drained = tokio::select! {
             biased;
             words = self.component.stop(&self.life.ctx) => Some(words),
@@ -235,14 +237,18 @@ impl Stopping {
         loop {
             let end = *until.borrow_and_update();
             let allowed = end.saturating_duration_since(began);
-            let left = end.saturating_duration_since(Instant::now());
-            self.life.canceller.drain_with(left, self.reason.clone());
+            self.drain_within_what_is_left();
             let cancel_grace = self.policy.cancel_grace.min(allowed / 4);
             tokio::select! {
                 () = sleep_until(end - cancel_grace) => return,
                 Ok(()) = until.changed() => {}
             }
         }
+    }
+
+    fn drain_within_what_is_left(&self) {
+        let left = self.until.borrow().saturating_duration_since(Instant::now());
+        self.life.canceller.drain_with(left, self.reason.clone());
     }
 
     /// Ends the context and gives the part a last moment. What was in flight then is named.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use downhaul::testing::TestApp;
 use downhaul::{App, Context, Ending, Handle, Outcome, Signal};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use crate::fixture::{Diary, Manner, Part, run};
 
@@ -308,4 +309,34 @@ async fn a_forced_stop_names_what_one_component_took_out_of_the_hands_of_another
     sender.send(Signal::Terminate).await.unwrap();
     let report = running.await.unwrap();
     assert!(report.to_string().contains("not finished: a message"), "{report}");
+}
+
+/// Writes down what its context says when it is asked to stop.
+struct Reader(Diary);
+
+#[async_trait::async_trait]
+impl downhaul::Component for Reader {
+    async fn start(&self, _ctx: &Context) -> Result<(), downhaul::BoxError> {
+        Ok(())
+    }
+
+    async fn stop(&self, ctx: &Context) -> String {
+        let left = ctx.ends_at().map(|at| at.saturating_duration_since(Instant::now()));
+        self.0.write(format!("draining: {}, {left:?} left", ctx.is_draining()));
+        String::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_is_asked_to_stop_can_read_how_long_it_may_take() {
+    let diary = Diary::default();
+    let mut app = App::new("shop").grace(GRACE);
+    app.add("reader", Reader(diary.clone()), []);
+    let handle = app.handle();
+    let (_none, receiver) = mpsc::channel(1);
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    handle.stop_app("enough").await;
+    running.await.unwrap();
+    assert_eq!(diary.read(), ["draining: true, Some(30s) left"]);
 }
