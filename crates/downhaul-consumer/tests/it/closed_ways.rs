@@ -120,6 +120,9 @@ fn poison() -> Failure {
 }
 
 /// Keeps the levels of what the engine logs in this thread.
+///
+/// Each test does: a line that is met first where nobody listens may be lost to those who listen
+/// later.
 fn logged() -> (Arc<Mutex<Vec<Level>>>, tracing::subscriber::DefaultGuard) {
     struct Keep(Arc<Mutex<Vec<Level>>>);
     impl<S: tracing::Subscriber> Layer<S> for Keep {
@@ -144,6 +147,7 @@ async fn publish_id(broker: &Closing, id: &'static str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_dead_letter_queue_is_gone_is_tried_a_few_times_a_minute_and_not_lost() {
+    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
@@ -193,6 +197,7 @@ async fn that_messages_cannot_be_moved_is_said_once_and_so_is_that_they_can_agai
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_cannot_be_parked_waits_in_hand_as_long_and_counts() {
+    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
@@ -211,6 +216,7 @@ async fn a_retry_that_cannot_be_parked_waits_in_hand_as_long_and_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_keeps_its_order_behind_a_message_that_cannot_be_moved_and_others_go_on() {
+    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
@@ -230,6 +236,7 @@ async fn a_key_keeps_its_order_behind_a_message_that_cannot_be_moved_and_others_
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_not_held_up_by_one_of_it_that_cannot_be_moved() {
+    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
@@ -250,6 +257,7 @@ async fn a_batch_is_not_held_up_by_one_of_it_that_cannot_be_moved() {
 
 #[tokio::test(start_paused = true)]
 async fn a_consumer_stops_at_once_though_its_messages_can_be_moved_nowhere() {
+    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
