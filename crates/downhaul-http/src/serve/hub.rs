@@ -82,7 +82,17 @@ impl Hub {
     }
 
     pub(crate) fn raise(&self, stage: Stage) {
+        self.mark(stage);
+        self.tell(stage);
+    }
+
+    /// For those who look.
+    pub(crate) fn mark(&self, stage: Stage) {
         self.stage_now.fetch_max(stage as u8, Ordering::AcqRel);
+    }
+
+    /// For those who wait.
+    pub(crate) fn tell(&self, stage: Stage) {
         self.stage.send_if_modified(|now| {
             let rises = *now < stage;
             *now = stage.max(*now);

@@ -235,12 +235,12 @@ impl Link {
         }
     }
 
-    /// Whether the connection may be due sooner than it was at the last look. It is not while
-    /// requests come and go whole.
+    /// Whether the connection may be due sooner than it was at the last look, or is to look for
+    /// the next stage at each turn. Neither is so while requests come and go whole.
     pub(crate) fn is_urgent(&self) -> bool {
         self.head_begun.load(Ordering::Relaxed)
             || self.is_stuck.load(Ordering::Relaxed)
-            || self.hub.has_reached(Stage::Stopping)
+            || self.hub.has_reached(Stage::LameDuck)
     }
 
     /// When the connection is to be closed if nothing happens; `None` while it has a request, of
@@ -286,7 +286,7 @@ impl std::fmt::Debug for Link {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::sync::Semaphore;
     use tokio::time::advance;
 
@@ -294,7 +294,7 @@ mod tests {
     use crate::observe::AccessLog;
     use crate::serve::limits::Limits;
 
-    async fn link() -> Arc<Link> {
+    pub(in crate::serve) async fn link() -> Arc<Link> {
         let limits = Limits { write_timeout: Duration::from_secs(10), ..Limits::default() };
         let hub = Arc::new(Hub::new(Context::background(), limits, Arc::new(AccessLog), false));
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();

@@ -31,9 +31,10 @@ pub(crate) struct Watch {
     age: Option<Pin<Box<Sleep>>>,
     stage: Stage,
     reached: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Whom the timers and the next stage will wake, and the stage at which they were told so: a
-    /// stage that comes uses up what was registered, also where it is not the one looked for.
-    asleep: Option<(Waker, Stage)>,
+    /// Whom the timers and the first stage after [`Stage::Serving`] will wake. A stage that comes
+    /// uses up what was registered, and may be seen before it comes: from the first on, it is looked
+    /// for at each turn.
+    asleep: Option<Waker>,
 }
 
 impl Watch {
@@ -68,7 +69,6 @@ impl Watch {
             return Poll::Pending;
         }
         self.asleep = None;
-        let now = self.link.hub.stage();
         if self.reached.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Alarm::Stage);
         }
@@ -76,20 +76,18 @@ impl Watch {
             self.age = None;
             return Poll::Ready(Alarm::Aged);
         }
-        ready!(self.poll_overdue(cx, now));
+        ready!(self.poll_overdue(cx));
         Poll::Ready(Alarm::Overdue)
     }
 
     fn is_asleep(&self, waker: &Waker) -> bool {
-        let now = self.link.hub.stage();
-        let is_registered = |(asleep, at): &(Waker, Stage)| *at == now && asleep.will_wake(waker);
-        self.asleep.as_ref().is_some_and(is_registered)
+        self.asleep.as_ref().is_some_and(|asleep| asleep.will_wake(waker))
             && !self.link.is_urgent()
             && !self.timer.is_elapsed()
             && !self.age.as_ref().is_some_and(|age| age.is_elapsed())
     }
 
-    fn poll_overdue(&mut self, cx: &mut TaskContext<'_>, now: Stage) -> Poll<()> {
+    fn poll_overdue(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
             let Some(due) = self.link.due() else { return Poll::Pending };
             // A timer that fires too early costs one look; one that is moved on every request costs
@@ -98,7 +96,7 @@ impl Watch {
                 self.timer.as_mut().reset(due);
             }
             if self.timer.as_mut().poll(cx).is_pending() {
-                self.asleep = Some((cx.waker().clone(), now));
+                self.asleep = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             if due <= Instant::now() {
@@ -118,4 +116,41 @@ fn varied(age: Duration) -> Option<Duration> {
 fn until(link: &Link, stage: Stage) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let mut stages = link.hub.stages();
     Box::pin(async move { reached(&mut stages, stage).await })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::serve::link::tests::link;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A connection that has a turn of its own just when the server becomes a lame duck.
+    #[tokio::test(start_paused = true)]
+    async fn a_stage_that_is_seen_before_it_is_told_is_not_the_last_that_is_heard_of() {
+        let (link, woken) = (link().await, Arc::new(Woken::default()));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = TaskContext::from_waker(&waker);
+        let mut watch = Watch::new(Arc::clone(&link));
+        watch.look_for(Stage::Stopping);
+        assert!(watch.poll_alarm(&mut cx).is_pending());
+        link.hub.mark(Stage::LameDuck);
+        assert!(watch.poll_alarm(&mut cx).is_pending());
+        link.hub.tell(Stage::LameDuck);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(watch.poll_alarm(&mut cx).is_pending());
+        link.hub.raise(Stage::Stopping);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+        assert_eq!(watch.poll_alarm(&mut cx), Poll::Ready(Alarm::Stage));
+    }
 }
