@@ -32,8 +32,8 @@ pub(crate) struct Watch {
     stage: Stage,
     reached: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Whom the timers and the first stage after [`Stage::Serving`] will wake. A stage that comes
-    /// uses up what was registered, and may be seen before it comes: from the first on, it is looked
-    /// for at each turn.
+    /// uses up what was registered, and may be seen before it comes: from the first on, they are
+    /// looked for at each turn.
     asleep: Option<Waker>,
 }
 
