@@ -126,7 +126,8 @@ impl Report {
         let Self { app, cause, ending, took, .. } = self;
         let cut_short = self.components.iter().filter(|part| part.is_cut_short());
         let cut_short: Vec<_> = cut_short.map(|part| part.name.as_str()).collect();
-        let (cut_short, took_ms) = (cut_short.join(", "), took.as_millis());
+        let cut_short = cut_short.join(", ");
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let exit_code = self.exit_code();
         tracing::info!(app, cause, ?ending, exit_code, took_ms, cut_short, "stopped");
     }

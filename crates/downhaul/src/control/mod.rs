@@ -6,6 +6,7 @@ mod guard;
 mod health;
 mod metrics;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +44,6 @@ const FOLLOW: Duration = Duration::from_secs(10);
 /// interface is read-only.
 ///
 /// [telemetry]: crate::TelemetryBuilder::metrics_page
-#[derive(Debug)]
 pub struct Control {
     address: String,
     token: Option<String>,
@@ -69,6 +69,13 @@ impl Control {
         let running = server.serve(ctx.clone(), router(app, guard));
         running.urls().for_each(|url| tracing::info!("control on {url}"));
         Ok(Open { running })
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "<redacted>");
+        f.debug_struct("Control").field("address", &self.address).field("token", &token).finish()
     }
 }
 

@@ -188,3 +188,10 @@ async fn a_service_that_can_do_without_something_is_ready_and_says_what_it_lacks
     }
     assert_eq!(fixture.stop().await.exit_code(), 0);
 }
+
+#[test]
+fn no_token_is_shown() {
+    let app = App::new("shop").control(Control::new("127.0.0.1:0").token("s3cret"));
+    let shown = format!("{app:?}");
+    assert!(shown.contains("<redacted>") && !shown.contains("s3cret"), "{shown}");
+}
