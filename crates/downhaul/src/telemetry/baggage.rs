@@ -96,7 +96,8 @@ pub(super) fn bind<'a>(ctx: Context, headers: impl Iterator<Item = &'a str>) -> 
     }
     // The specification lets a sender split it.
     let all = headers.collect::<Vec<_>>().join(",");
-    match Baggage::decode(&all) {
+    // The SDK takes nothing for a mistake, and says so.
+    match Some(all).filter(|all| !all.is_empty()).and_then(|all| Baggage::decode(&all)) {
         Some(baggage) => ctx.with_wire_value(baggage),
         None => ctx,
     }
