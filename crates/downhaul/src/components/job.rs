@@ -2,16 +2,13 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 
 use async_trait::async_trait;
 use downhaul_context::Context;
 
+use super::work::{Work, boxed};
 use crate::component::{Component, Ended};
 use crate::error::BoxError;
-
-type Work = Box<dyn Fn(Context) -> Working + Send + Sync>;
-type Working = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
 /// Work that is done once, before what needs it starts: a migration, a warm cache.
 ///
@@ -34,7 +31,7 @@ type Working = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 /// app.policy(migrate, Policy::new().start_within(Duration::from_secs(300)));
 /// ```
 pub struct Job {
-    work: Work,
+    work: Work<()>,
 }
 
 impl Job {
@@ -45,11 +42,7 @@ impl Job {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        let work: Work = Box::new(move |ctx| {
-            let working = work(ctx);
-            Box::pin(async move { working.await.map_err(Into::into) })
-        });
-        Self { work }
+        Self { work: boxed(work) }
     }
 }
 

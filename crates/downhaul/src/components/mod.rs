@@ -6,6 +6,7 @@ mod http;
 mod job;
 mod resource;
 mod task;
+mod work;
 
 pub use self::broker::BrokerLink;
 pub use self::consumer::ConsumerWorker;

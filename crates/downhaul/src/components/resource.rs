@@ -8,11 +8,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use downhaul_context::Context;
 
+use super::work::{Work, boxed};
 use crate::component::Component;
 use crate::error::BoxError;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Open<T> = Box<dyn Fn(Context) -> Boxed<Result<T, BoxError>> + Send + Sync>;
 type Close<T> = Box<dyn Fn(T) -> Boxed<()> + Send + Sync>;
 
 /// Something that is opened at the start, used by the components that need it, and closed when none
@@ -48,7 +48,7 @@ type Close<T> = Box<dyn Fn(T) -> Boxed<()> + Send + Sync>;
 /// app.add("sweep", sweep, [pool]);
 /// ```
 pub struct Resource<T> {
-    open: Open<T>,
+    open: Work<T>,
     close: Close<T>,
     provided: Provided<T>,
 }
@@ -75,10 +75,7 @@ impl<T: Clone + Send + Sync + 'static> Resource<T> {
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        let open: Open<T> = Box::new(move |ctx| {
-            let opening = open(ctx);
-            Box::pin(async move { opening.await.map_err(Into::into) })
-        });
+        let open = boxed(open);
         let close: Close<T> = Box::new(|resource| {
             drop(resource);
             Box::pin(std::future::ready(()))

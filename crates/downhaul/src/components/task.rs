@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -10,11 +9,9 @@ use downhaul_context::Context;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::work::{Work, boxed};
 use crate::component::{Component, Ended};
 use crate::error::{BoxError, chain, panicked};
-
-type Work = Box<dyn Fn(Context) -> Working + Send + Sync>;
-type Working = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
 /// Work in the background, from the start of the app until it is told to stop: a loop that watches
 /// its context.
@@ -47,7 +44,7 @@ type Working = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 /// app.policy(refresh, Policy::new().restart(Restart::new()));
 /// ```
 pub struct Task {
-    work: Work,
+    work: Work<()>,
     end: End,
     last_words: Box<dyn Fn() -> String + Send + Sync>,
     /// What it has not finished, if it can tell.
@@ -94,10 +91,7 @@ impl Task {
         Fut: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        let work: Work = Box::new(move |ctx| {
-            let working = work(ctx);
-            Box::pin(async move { working.await.map_err(Into::into) })
-        });
+        let work = boxed(work);
         let last_words = Box::new(String::new);
         Self { work, end: End::Fails, last_words, unfinished: None, running: RwLock::default() }
     }
