@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use super::course::After;
 use super::{Run, Told};
 use crate::handle::Refused;
+use crate::status::State;
 
 /// What is wanted of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +45,12 @@ impl Run {
         }
         match verb {
             Verb::Start => {
-                self.refuse_second_start(&self.frame.graph.all_needs(part), |state| {
-                    !state.is_up()
-                })?;
+                self.refuse_second_start(&self.frame.graph.all_needs(part), is_not_up)?;
                 self.course.release(part);
             }
             Verb::Stop => self.course.hold(part),
             Verb::Restart => {
+                self.refuse_second_start(&self.frame.graph.all_needs(part), is_not_up)?;
                 self.refuse_second_start(&self.frame.graph.all_dependents(part), |_| true)?;
                 self.course.release(part);
                 self.course.stop_first(part, After::Again);
@@ -63,7 +63,7 @@ impl Run {
     fn refuse_second_start(
         &self,
         parts: &[usize],
-        starts: impl Fn(crate::status::State) -> bool,
+        starts: impl Fn(State) -> bool,
     ) -> Result<(), Refused> {
         let cannot = |part: &&usize| {
             let part = &self.parts[**part];
@@ -74,4 +74,8 @@ impl Run {
             None => Ok(()),
         }
     }
+}
+
+fn is_not_up(state: State) -> bool {
+    !state.is_up()
 }

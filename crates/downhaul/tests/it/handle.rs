@@ -175,3 +175,47 @@ async fn a_component_that_is_up_just_when_the_app_stops_is_stopped() {
     assert_eq!(diary.read(), ["starting", "started", "stopped"]);
     assert!(report.took < Duration::from_secs(1), "{report}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_starts_no_need_again_that_cannot_be() {
+    let diary = Diary::default();
+    let mut app = App::new("shop");
+    let store = app.add("store", Scripted::new("store", &diary).only_once(), []);
+    let web = app.add("web", Scripted::new("web", &diary), [store]);
+    let handle = app.handle();
+    let (_signals, receiver) = tokio::sync::mpsc::channel(1);
+    let _running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    handle.stop(store).await.unwrap();
+    let refused = Refused::CannotRestart { name: "store".to_owned() };
+    assert_eq!(handle.restart(web).await.unwrap_err(), refused);
+    assert_eq!(diary.read(), ["store started", "web started", "web stopped", "store stopped"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_started_may_be_started_though_it_cannot_be_a_second_time() {
+    let diary = Diary::default();
+    let mut app = App::new("shop");
+    let slow = Scripted::new("store", &diary).takes(Duration::from_secs(5));
+    let store = app.add("store", slow, []);
+    let web = app.add("web", Scripted::new("web", &diary).only_once(), [store]);
+    let handle = app.handle();
+    let (_signals, receiver) = tokio::sync::mpsc::channel(1);
+    let _running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.start(web).await.unwrap().state.is_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_not_over_while_what_needs_the_component_stops() {
+    let diary = Diary::default();
+    let mut app = App::new("shop");
+    let store = app.add("store", Scripted::new("store", &diary), []);
+    let policy = downhaul::Policy::new().stop_within(Duration::from_secs(2)).optional();
+    let web = app.add("web", Scripted::new("web", &diary).never_stops(), [store]);
+    app.policy(web, policy);
+    let handle = app.handle();
+    let (_signals, receiver) = tokio::sync::mpsc::channel(1);
+    let _running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    assert_eq!(handle.restart(store).await.unwrap().starts, 2);
+}
