@@ -182,7 +182,8 @@ pub use crate::error::{BindError, BoxError, Error};
 pub use crate::lifetime::body::{Body, BodyError};
 pub use crate::lifetime::in_flight::{Phase, RequestInfo};
 pub use crate::listen::address::Address;
-pub use crate::listen::listener::{Connector, Listener};
+pub use crate::listen::listener::Listener;
+pub use crate::listen::memory::Connector;
 #[cfg(feature = "tls")]
 pub use crate::listen::tls::{Certificate, CertificateError, Tls};
 pub use crate::observe::{AccessLog, RequestObserver};

@@ -4,23 +4,18 @@ use std::fmt;
 use std::future::pending;
 use std::io;
 
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::error::BindError;
 use crate::listen::address::Address;
+use crate::listen::memory::Connector;
 #[cfg(feature = "tls")]
 use crate::listen::tls::Tls;
 use crate::listen::transport::Transport;
 #[cfg(unix)]
 use crate::listen::unix::UnixDoor;
-
-/// How many connections in memory wait to be accepted, before connecting waits.
-const BACKLOG: usize = 128;
-
-/// How many bytes a connection in memory holds in each direction, as much as a small socket.
-const MEMORY: usize = 64 << 10;
 
 /// An address that is listened on. A [`Server`](crate::Server) serves one or several.
 ///
@@ -134,8 +129,8 @@ impl Listener {
     /// A listener in the memory of this process, and the way to connect to it: for tests without
     /// ports, also under tokio's paused clock.
     pub fn in_memory() -> (Self, Connector) {
-        let (sender, receiver) = mpsc::channel(BACKLOG);
-        (Self::new(Door::Memory(receiver), Address::Memory), Connector(sender))
+        let connector = Connector::new();
+        (connector.listen(), connector)
     }
 
     /// Encrypts its connections. The handshake has the time of a head,
@@ -144,6 +139,10 @@ impl Listener {
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
+    }
+
+    pub(super) fn memory(connections: mpsc::Receiver<DuplexStream>) -> Self {
+        Self::new(Door::Memory(connections), Address::Memory)
     }
 
     fn new(door: Door, address: Address) -> Self {
@@ -229,27 +228,5 @@ impl Arrival {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener").field("url", &self.url()).finish_non_exhaustive()
-    }
-}
-
-/// Connects to a [`Listener::in_memory`].
-#[derive(Clone, Debug)]
-pub struct Connector(mpsc::Sender<DuplexStream>);
-
-impl Connector {
-    /// A new connection, from the client's side.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::ConnectionRefused`] once the listener is closed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: dropping the future connects nothing.
-    pub async fn connect(&self) -> io::Result<DuplexStream> {
-        let (client, server) = duplex(MEMORY);
-        let refused = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
-        self.0.send(server).await.map_err(refused)?;
-        Ok(client)
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod address;
 #[cfg(all(unix, feature = "systemd"))]
 pub(crate) mod inherited;
 pub(crate) mod listener;
+pub(crate) mod memory;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod transport;
