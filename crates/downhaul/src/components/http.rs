@@ -1,13 +1,17 @@
 //! [`HttpServer`]: a server as a component.
 
 use std::fmt;
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use downhaul_context::{Context, Instant};
-use downhaul_http::{Address, Body, DrainPlan, DrainReport, RequestInfo, Running, Server};
+use downhaul_http::{
+    Address, Body, Connector, DrainPlan, DrainReport, Listener, RequestInfo, Running, Server,
+};
 use http_body::Body as HttpBody;
 use tower_service::Service;
 
@@ -24,10 +28,18 @@ const LAME_DUCK: Duration = Duration::from_millis(250);
 
 type Configure = Box<dyn Fn(Server) -> Server + Send + Sync>;
 type Serve = Box<dyn Fn(Server, Context) -> Running + Send>;
+type Opening = Pin<Box<dyn Future<Output = Result<Vec<Listener>, BoxError>> + Send>>;
+type Open = Box<dyn Fn() -> Opening + Send + Sync>;
 
-/// Serves HTTP on an address. Stopping waits for the requests in flight. It can be started again.
+/// Where a server listens, each time it starts.
+enum Place {
+    Address(String),
+    Listeners(Open),
+}
+
+/// Serves HTTP. Stopping waits for the requests in flight. It can be started again.
 pub struct HttpServer {
-    bind: String,
+    place: Place,
     configure: Configure,
     serve: Mutex<Serve>,
     lame_duck: Duration,
@@ -49,9 +61,64 @@ impl HttpServer {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        Self::at(Place::Address(address.into()), service)
+    }
+
+    /// Makes a component of listeners and a service: for several addresses at once, or for sockets
+    /// that somebody else has opened. `open` is called at each start; an error of it, or no
+    /// listener at all, is a failed start.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul::HttpServer;
+    /// use downhaul::http::{Listener, Router};
+    ///
+    /// let both = || async {
+    ///     let public = Listener::bind("0.0.0.0:8080").await?;
+    ///     Ok(vec![public, Listener::bind("unix:/run/orders.sock").await?])
+    /// };
+    /// let server = HttpServer::listening(both, Router::new());
+    /// # drop(server);
+    /// ```
+    pub fn listening<F, S, B>(open: impl Fn() -> F + Send + Sync + 'static, service: S) -> Self
+    where
+        F: Future<Output = Result<Vec<Listener>, BoxError>> + Send + 'static,
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::at(Place::Listeners(Box::new(move || Box::pin(open()))), service)
+    }
+
+    /// Makes a component that listens in the memory of this process, and the way to connect to it:
+    /// for tests without ports, also under tokio's paused clock.
+    pub fn in_memory<S, B>(service: S) -> (Self, Connector)
+    where
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (_, connector) = Listener::in_memory();
+        let door = connector.clone();
+        (Self::listening(move || ready(Ok(vec![door.listen()])), service), connector)
+    }
+
+    fn at<S, B>(place: Place, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let serve: Serve = Box::new(move |server, ctx| server.serve(ctx, service.clone()));
         Self {
-            bind: address.into(),
+            place,
             configure: Box::new(|server| server),
             serve: Mutex::new(serve),
             lame_duck: LAME_DUCK,
@@ -99,7 +166,7 @@ impl HttpServer {
 #[async_trait]
 impl Component for HttpServer {
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
-        let server = (self.configure)(Server::bind(&self.bind).await?.observer(HttpSpans));
+        let server = (self.configure)(self.place.open().await?.observer(HttpSpans));
         let serve = self.serve.lock().unwrap_or_else(PoisonError::into_inner);
         let running = serve(server, ctx.clone());
         running.urls().for_each(|url| tracing::info!("listening on {url}"));
@@ -133,6 +200,28 @@ impl Component for HttpServer {
     }
 }
 
+impl Place {
+    async fn open(&self) -> Result<Server, BoxError> {
+        match self {
+            Self::Address(address) => Ok(Server::bind(address).await?),
+            Self::Listeners(open) => {
+                let mut listeners = open().await?.into_iter();
+                let first = listeners.next().ok_or("there is no socket to listen on")?;
+                Ok(listeners.fold(Server::on(first), Server::and))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Listeners(_) => f.write_str("listeners of the program's"),
+        }
+    }
+}
+
 /// Finishing may take what is left of the grace, but for a last part in which clients still read
 /// that they were cut short.
 fn plan(ctx: &Context, lame_duck: Duration) -> DrainPlan {
@@ -153,6 +242,6 @@ fn line(request: &RequestInfo) -> String {
 
 impl fmt::Debug for HttpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpServer").field("address", &self.bind).finish_non_exhaustive()
+        f.debug_struct("HttpServer").field("place", &self.place).finish_non_exhaustive()
     }
 }

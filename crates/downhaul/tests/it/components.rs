@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use downhaul::http::Router;
+use downhaul::http::{Listener, Router};
 use downhaul::testing::TestApp;
 use downhaul::{
     App, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy, Resource, Restart,
@@ -251,4 +251,45 @@ async fn a_server_says_where_it_listens_and_can_be_started_again() {
     assert_eq!(app.handle().restart(server).await.unwrap().starts, 2);
     reach().await.unwrap();
     app.stop().await.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_in_memory_is_reached_by_the_same_connector_in_each_life() {
+    let (server, connector) = HttpServer::in_memory(Router::new());
+    connector.connect().await.unwrap_err();
+    let mut app = App::new("shop");
+    let server = app.add("http", server, []);
+    let app = TestApp::start(app).await;
+    connector.connect().await.unwrap();
+    app.handle().restart(server).await.unwrap();
+    connector.connect().await.unwrap();
+    app.stop().await.assert_clean();
+    connector.connect().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_server_listens_on_all_that_it_is_given() {
+    let (listener, connector) = Listener::in_memory();
+    drop(listener);
+    let memory = connector.clone();
+    let both = move || {
+        let memory = memory.listen();
+        async { Ok(vec![Listener::bind("127.0.0.1:0").await?, memory]) }
+    };
+    let server = HttpServer::listening(both, Router::new());
+    let address = server.address();
+    let mut app = App::new("shop");
+    app.add("http", server, []);
+    let app = TestApp::start(app).await;
+    TcpStream::connect(address.get().unwrap().to_string()).await.unwrap();
+    connector.connect().await.unwrap();
+    app.stop().await.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_without_a_listener_does_not_start() {
+    let server = HttpServer::listening(|| async { Ok(Vec::new()) }, Router::new());
+    let mut app = App::new("shop");
+    app.add("http", server, []);
+    TestApp::spawn(app).ended().await.assert_failed("there is no socket to listen on");
 }
