@@ -118,6 +118,11 @@ impl fmt::Display for Ending {
 #[non_exhaustive]
 pub struct AccessLog;
 
+impl AccessLog {
+    /// The target of its lines, for filters such as `RUST_LOG=info,downhaul_http::access=off`.
+    pub const TARGET: &str = "downhaul_http::access";
+}
+
 impl RequestObserver for AccessLog {
     fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
         let span = info_span!(
@@ -130,18 +135,18 @@ impl RequestObserver for AccessLog {
     }
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {
-        span.in_scope(|| {
-            info!(
-                method = %outcome.method,
-                path = outcome.path,
-                route = outcome.route,
-                status = outcome.status.as_u16(),
-                handled_ms = millis(outcome.handled),
-                took_ms = millis(outcome.took),
-                outcome = %outcome.ending,
-                "request ended"
-            );
-        });
+        info!(
+            target: AccessLog::TARGET,
+            parent: span,
+            method = %outcome.method,
+            path = outcome.path,
+            route = outcome.route,
+            status = outcome.status.as_u16(),
+            handled_ms = millis(outcome.handled),
+            took_ms = millis(outcome.took),
+            outcome = %outcome.ending,
+            "request ended"
+        );
     }
 }
 

@@ -2,22 +2,27 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::Subscriber;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The fields of one span or event, in the order in which they were recorded.
+/// The fields of one span or event. Made for every span, and read only where a line is written.
 #[derive(Debug, Default)]
-pub(super) struct Fields(pub(super) Map<String, Value>);
+pub(super) struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
+    /// All of them by name. What was recorded twice is what it was last.
+    pub(super) fn named(&self) -> impl Iterator<Item = (String, Value)> {
+        self.0.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))
+    }
+
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
         // `otel.*` steers the exporter and says nothing that the other fields do not.
         if !field.name().starts_with("otel.") {
-            self.0.insert(field.name().to_owned(), value.into());
+            self.0.push((field.name(), value.into()));
         }
     }
 }
@@ -48,6 +53,10 @@ impl Visit for Fields {
     }
 }
 
+/// Where our own spans are from. What they learn after they began is for whoever exports them, and
+/// would be on the lines of some requests and not of others.
+const FOR_EXPORT: &str = "downhaul::telemetry";
+
 /// Keeps the fields of every span, for the lines inside it.
 pub(super) struct SpanFields;
 
@@ -61,6 +70,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpanFields {
 
     fn on_record(&self, id: &Id, values: &Record<'_>, cx: Context<'_, S>) {
         let Some(span) = cx.span(id) else { return };
+        if span.metadata().target().starts_with(FOR_EXPORT) {
+            return;
+        }
         if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
             values.record(fields);
         }

@@ -27,18 +27,19 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let (mut own, mut around) = (Fields::default(), Map::new());
-        event.record(&mut own);
+        let (mut fields, mut around) = (Fields::default(), Map::new());
+        event.record(&mut fields);
+        let own = fields.named().collect();
         // From the root inwards: the nearest span, and then the event itself, has the last word.
         for span in cx.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(fields) = span.extensions().get::<Fields>() {
-                around.extend(fields.0.clone());
+                around.extend(fields.named());
             }
         }
         let (level, target) = (*event.metadata().level(), event.metadata().target());
         match self.format {
-            LogFormat::Text => text(&mut writer, level, target, own.0, around),
-            LogFormat::Json => json(&mut writer, level, target, own.0, around),
+            LogFormat::Text => text(&mut writer, level, target, own, around),
+            LogFormat::Json => json(&mut writer, level, target, own, around),
         }
     }
 }

@@ -61,3 +61,25 @@ fn a_json_line_has_all_fields_at_the_top_level() {
     assert_eq!(object["message"], "placed\nINFO forged");
     assert!(object.get("otel.kind").is_none());
 }
+
+#[test]
+fn a_line_bears_what_a_span_of_the_program_learns_later_and_not_what_ours_does() {
+    let line = logged(LogFormat::Json, || {
+        let request = tracing::info_span!(
+            target: "downhaul::telemetry::http",
+            "http.request",
+            request_id = "id-1",
+            url.path = tracing::field::Empty,
+        );
+        let _request = request.enter();
+        let work = tracing::info_span!("work", user = tracing::field::Empty);
+        let _work = work.enter();
+        request.record("url.path", "/");
+        work.record("user", 7);
+        work.record("user", 8);
+        tracing::info!("placed");
+    });
+    let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&object["request_id"], &object["user"]), (&"id-1".into(), &8.into()));
+    assert!(object.get("url.path").is_none(), "it would be there for some requests alone");
+}

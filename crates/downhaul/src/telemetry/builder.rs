@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use downhaul_http::AccessLog;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Subscriber;
-use tracing::level_filters::LevelFilter;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -125,7 +126,8 @@ impl TelemetryBuilder {
         // On a thread of its own: nobody who does not read our lines can hold the service up.
         let (writer, lines) = tracing_appender::non_blocking(io::stderr());
         let layer = logging::layer(self.log, writer);
-        tracing_subscriber::registry().with(span_layer(&exports)).with(layer).try_init()?;
+        let spans = exports.spans.as_ref().map(|spans| span_layer(spans.tracer("downhaul")));
+        tracing_subscriber::registry().with(spans).with(layer).try_init()?;
         if !self.baggage.is_empty() {
             baggage::allow(self.baggage);
         }
@@ -186,20 +188,23 @@ impl TelemetryBuilder {
     }
 }
 
-/// The layer that makes spans of tracing's, where any are exported.
-fn span_layer<S>(exports: &Exports) -> Option<impl Layer<S> + use<S>>
+/// The layer that makes spans of tracing's.
+pub(crate) fn span_layer<S>(tracer: SdkTracer) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let provider = exports.spans.as_ref()?;
     // What a log line of ours does not say, a span need not say either.
     let layer = tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer("downhaul"))
+        .with_tracer(tracer)
         .with_location(false)
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
         // A handled failure that is logged is not a failed span.
         .with_error_events_to_status(false);
-    Some(layer.with_filter(LevelFilter::INFO))
+    // A span says all that its access line does.
+    let wanted = |what: &Metadata<'_>| {
+        *what.level() <= Level::INFO && (what.is_span() || what.target() != AccessLog::TARGET)
+    };
+    layer.with_filter(filter_fn(wanted).with_max_level_hint(Level::INFO))
 }

@@ -16,6 +16,8 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::util::TryInitError;
 
 pub use self::baggage::Baggage;
+#[cfg(feature = "testing")]
+pub(crate) use self::builder::span_layer;
 pub use self::builder::{Metrics, Spans, TelemetryBuilder};
 use self::exports::Exports;
 pub use self::http::HttpSpans;

@@ -1,5 +1,6 @@
 //! Between the trace context that we carry and OpenTelemetry's.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use downhaul_context::{Context, TraceContext};
@@ -30,13 +31,25 @@ pub(super) fn link_to(span: &Span, trace: &TraceContext) {
     }
 }
 
-/// Binds the position of `span` in place of the one that `ctx` carries. Without a tracer, `ctx` as
-/// it is.
-pub(super) fn at_span(ctx: Context, span: &Span) -> Context {
-    let position = span.context().span().span_context().clone();
-    if !position.is_valid() {
-        return ctx;
+/// Where `span` is in its trace. Nowhere without a tracer.
+///
+/// From now on the span has begun: it can have no other parent.
+pub(super) fn position(span: &Span) -> Option<SpanContext> {
+    if span.is_disabled() {
+        return None;
     }
+    let position = span.context().span().span_context().clone();
+    position.is_valid().then_some(position)
+}
+
+/// Whether a span there will be exported, so that it is worth describing.
+pub(super) fn is_kept(position: Option<&SpanContext>) -> bool {
+    position.is_some_and(SpanContext::is_sampled)
+}
+
+/// Binds a position in place of the one that `ctx` carries. Without one, `ctx` as it is.
+pub(super) fn at(ctx: Context, position: Option<&SpanContext>) -> Context {
+    let Some(position) = position else { return ctx };
     let (trace, id, flags) = (position.trace_id(), position.span_id(), position.trace_flags());
     let parent = format!("00-{trace}-{id}-{:02x}", flags.to_u8());
     let state = position.trace_state().header();
@@ -46,8 +59,13 @@ pub(super) fn at_span(ctx: Context, span: &Span) -> Context {
     }
 }
 
+/// Binds the position of `span`.
+pub(super) fn at_span(ctx: Context, span: &Span) -> Context {
+    at(ctx, position(span).as_ref())
+}
+
 /// Names a span that has begun. Its field `otel.name` counts only before that.
-pub(super) fn rename(span: &Span, name: String) {
+pub(super) fn rename(span: &Span, name: impl Into<Cow<'static, str>>) {
     span.context().span().update_name(name);
 }
 
