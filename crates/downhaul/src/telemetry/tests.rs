@@ -3,24 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use downhaul_consumer::{
     Batches, Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher, RetryPolicy,
     Subscription,
 };
-use downhaul_context::Context;
+use downhaul_context::{Context, TraceContext};
+use downhaul_http::{Error, Request, Router};
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider};
 use opentelemetry::{KeyValue, Value};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::MessageSpans;
+use crate::testing::{Client, TestApp};
+use crate::{App, HttpServer};
 
 /// Keeps what is exported on this thread, as long as the guard is held.
 fn exporting() -> (InMemorySpanExporter, DefaultGuard) {
+    sampling(Sampler::AlwaysOn)
+}
+
+fn sampling(sampler: Sampler) -> (InMemorySpanExporter, DefaultGuard) {
     let exporter = InMemorySpanExporter::default();
-    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let provider = SdkTracerProvider::builder().with_sampler(sampler);
+    let provider = provider.with_simple_exporter(exporter.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     (exporter, tracing_subscriber::registry().with(layer).set_default())
 }
@@ -93,4 +102,25 @@ async fn an_attempt_and_a_publish_that_failed_mark_their_spans() {
     let unwanted = until_named(&exporter, "publish nobody", 1).await.remove(0);
     assert_eq!(error_type(&unwanted), Some(&"returned".into()));
     assert_eq!(unwanted.status, Status::error(""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_not_kept_has_its_place_in_the_trace_all_the_same() {
+    let (exporter, _exporting) = sampling(Sampler::AlwaysOff);
+    let place = |ctx: Context, _: Request| async move {
+        let place = ctx.value::<TraceContext>().map(|trace| trace.traceparent().to_owned());
+        Ok::<_, Error>(place.unwrap_or_default())
+    };
+    let (server, connector) = HttpServer::in_memory(Router::new().get("/", place));
+    let mut app = App::new("places");
+    app.add("http", server, []);
+    let app = TestApp::start(app).await;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = http::Request::get("/").header("traceparent", parent);
+    let answer = Client::new(connector).send(request.body(Bytes::new()).unwrap()).await;
+    let place = std::str::from_utf8(answer.body()).unwrap();
+    assert!(place.starts_with(&parent[..36]) && place.ends_with("-00"), "{place}");
+    assert_ne!(place[36..52], parent[36..52], "its own span, not its caller's");
+    app.stop().await.assert_clean();
+    assert!(exporter.get_finished_spans().unwrap().is_empty());
 }

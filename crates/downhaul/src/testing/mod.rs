@@ -1,7 +1,8 @@
 //! What tests of a whole service need.
 //!
 //! [`TestApp`] runs an app with signals of the test's own, says what happened to its components and
-//! in which order, and hands out the report, which has asserts of its own here.
+//! in which order, and hands out the report, which has asserts of its own here. [`Client`] sends
+//! requests to a server in memory, and [`SpanRecorder`] keeps the spans of a test.
 //!
 //! # Examples
 //!
@@ -29,8 +30,12 @@
 //! ```
 
 mod app;
+mod client;
 mod event;
 mod report;
+mod spans;
 
 pub use self::app::TestApp;
+pub use self::client::Client;
 pub use self::event::Event;
+pub use self::spans::{RecordedSpan, SpanRecorder};

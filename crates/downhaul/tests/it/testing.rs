@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use downhaul::testing::TestApp;
+use downhaul::testing::{SpanRecorder, TestApp};
 use downhaul::{
     App, BoxError, Component, Context, Ending, Handle, Outcome, Policy, Restart, Signal, State,
     Task,
@@ -218,4 +218,30 @@ async fn what_a_report_does_not_say_is_told_with_the_whole_report() {
     assert!(words.contains("did not fail with `disk full`:\nshop did not finish"), "{words}");
     let words = refuses(|| drop(report.component("stroe").clone())).await;
     assert!(words.contains("no component `stroe`, but web, store:\nshop did not"), "{words}");
+}
+
+#[tokio::test]
+async fn a_span_that_is_not_there_is_told_with_those_that_are() {
+    let spans = SpanRecorder::start();
+    drop(tracing::info_span!("work", order = 7));
+    drop(tracing::info_span!("rest"));
+    drop(tracing::info_span!("rest"));
+    assert_eq!(spans.named("work").attributes["order"], "7");
+    let words = refuses(|| drop(spans.named("wrok"))).await;
+    let listed = "these have ended:\n  work (internal)\n  rest (internal)\n  rest (internal)\n";
+    assert_eq!(words, format!("0 spans `wrok`; {listed}"));
+    let words = refuses(|| drop(spans.named("rest"))).await;
+    assert_eq!(words, format!("2 spans `rest`; {listed}"));
+}
+
+#[tokio::test]
+async fn spans_of_other_threads_are_no_part_of_a_recording() {
+    let spans = SpanRecorder::start();
+    let other = || {
+        let spans = SpanRecorder::start();
+        drop(tracing::info_span!("theirs"));
+        spans.ended().len()
+    };
+    assert_eq!(std::thread::spawn(other).join().unwrap(), 1);
+    assert_eq!(spans.ended(), []);
 }
