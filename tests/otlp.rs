@@ -1,4 +1,4 @@
-//! Traces as a collector gets them that nobody here wrote: rotel, over both transports of OTLP.
+//! Traces and metrics as a collector gets them that nobody here wrote: rotel, over both transports of OTLP.
 
 use downhaul::{App, Control, RequestId, Signal, Telemetry};
 use downhaul_testkit::rabbitmq::shared;
@@ -8,6 +8,21 @@ use tokio::sync::mpsc;
 
 use crate::broker_loss::vhost;
 use crate::service::Service;
+
+/// What an order shows in, of what is counted and timed.
+const METRICS: [&str; 6] = [
+    "http.server.request.duration",
+    "http.server.active_requests",
+    "messaging.process.duration",
+    "messaging.client.operation.duration",
+    "messaging.client.sent.messages",
+    "messaging.client.consumed.messages",
+];
+
+/// Whether a collector has written down a metric of this name.
+fn has_metric(log: &str, name: &str) -> bool {
+    log.lines().any(|line| line.trim().strip_prefix("-> Name: ") == Some(name))
+}
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -91,8 +106,11 @@ async fn trace_of_an_order(
     assert!(ended.status.success(), "{}", ended.output);
     assert!(!ended.output.contains("were not exported"), "{}", ended.output);
     // It writes down what it has taken a moment later.
-    let whole = async || received(receiver).iter().any(|span| span.name == "process orders");
-    crate::service::until("the spans are written down", whole).await;
+    let whole = async || {
+        let last = received(receiver).iter().any(|span| span.name == "process orders");
+        last && has_metric(&receiver.log().unwrap(), METRICS[0])
+    };
+    crate::service::until("the spans and metrics are written down", whole).await;
     received(receiver)
 }
 
@@ -130,6 +148,8 @@ async fn the_trace_arrives_whole(protocol: &str, broker: &str) {
     assert_eq!(request.attribute("http.response.status_code"), "Int(202)");
     let log = receiver.log().unwrap();
     assert!(log.contains("-> service.name: Str(shop)") && log.contains("-> team: Str(a)"), "{log}");
+    let missing = METRICS.iter().find(|name| !has_metric(&log, name));
+    assert_eq!(missing, None, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,7 +83,8 @@ impl Drop for Receiver {
 fn spawn(agent: &Path, grpc: u16, http: u16, log: &Path) -> io::Result<Child> {
     let mut command = Command::new(agent);
     command.args(["start", "--exporter", "blackhole"]);
-    command.args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"]);
+    command.args(["--debug-log", "traces", "--debug-log", "metrics"]);
+    command.args(["--debug-log-verbosity", "detailed"]);
     command.arg("--otlp-grpc-endpoint").arg(format!("127.0.0.1:{grpc}"));
     command.arg("--otlp-http-endpoint").arg(format!("127.0.0.1:{http}"));
     let file = File::create(log)?;

@@ -46,7 +46,7 @@ impl Rotel {
         pythons.map(agent).find(runs).map(|agent| Self { agent })
     }
 
-    /// Starts a receiver that writes down all spans that it gets.
+    /// Starts a receiver that writes down all spans and metrics that it gets.
     ///
     /// # Errors
     ///
