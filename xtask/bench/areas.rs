@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::case::Case;
-use crate::{consumer, context, http, kafka, rabbitmq};
+use crate::{consumer, context, glue, http, kafka, rabbitmq};
 
 /// What is to be measured.
 #[derive(Args)]
@@ -14,9 +14,10 @@ pub(crate) struct Areas {
 
 type Area = (&'static str, fn() -> Vec<Case>);
 
-const AREAS: [Area; 5] = [
+const AREAS: [Area; 6] = [
     ("consumer", consumer::cases),
     ("context", context::cases),
+    ("glue", glue::cases),
     ("http", http::cases),
     ("kafka", kafka::cases),
     ("rabbitmq", rabbitmq::cases),
@@ -47,7 +48,7 @@ mod tests {
         assert!(areas("context").is_ok_and(|cases| !cases.is_empty()));
         assert_eq!(
             areas("contxt").unwrap_err(),
-            "no area `contxt`; there is consumer, context, http, kafka, rabbitmq"
+            "no area `contxt`; there is consumer, context, glue, http, kafka, rabbitmq"
         );
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::areas::Areas;
 use crate::case::Case;
+use crate::glue;
 use crate::memory::Memory;
 use crate::probe::Probe;
 use crate::report;
@@ -38,6 +39,9 @@ struct TimeCli {
 
 /// The program that counts: prints the memory of the chosen cases, read from `counter`.
 pub fn count(counter: Counter) -> ExitCode {
+    if let Some(side) = glue::asked() {
+        return side.serve(Some(counter));
+    }
     let cases = match CountCli::parse().areas.cases() {
         Ok(cases) => cases,
         Err(error) => return fail(&error),
@@ -51,6 +55,9 @@ pub fn count(counter: Counter) -> ExitCode {
 /// The program that takes the time: prints all rows of the chosen cases, and fails if one misses
 /// its target.
 pub fn time() -> ExitCode {
+    if let Some(side) = glue::asked() {
+        return side.serve(None);
+    }
     let cli = TimeCli::parse();
     let inputs = cli.areas.cases().and_then(|cases| Ok((cases, read(&cli.memory)?)));
     let (cases, memory) = match inputs {

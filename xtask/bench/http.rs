@@ -4,12 +4,12 @@
 
 mod idle;
 mod layers;
-mod ours;
+pub(crate) mod ours;
 mod tcp;
-mod theirs;
+pub(crate) mod theirs;
 mod waits;
 mod whole;
-mod wire;
+pub(crate) mod wire;
 
 pub use self::tcp::serve;
 use self::wire::Wire;

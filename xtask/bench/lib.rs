@@ -9,6 +9,7 @@ mod case;
 mod commands;
 mod consumer;
 mod context;
+mod glue;
 mod http;
 mod kafka;
 mod lap;

@@ -24,6 +24,16 @@ pub(crate) const AXUM_FULL: Peer = Peer {
     tag: "axum full",
     name: "axum on hyper with tower_http's TimeoutLayer, request id and TraceLayer",
 };
+pub(crate) const AXUM_TRACED: Peer = Peer {
+    tag: "axum otel",
+    name: "axum full under tracing-opentelemetry, the same sampler, exporter and quiet lines",
+};
+pub(crate) const BARE: Peer =
+    Peer { tag: "no app", name: "the same router on downhaul_http::Server, without an app" };
+pub(crate) const TRACKER: Peer = Peer {
+    tag: "TaskTracker",
+    name: "100 tasks on a CancellationToken and tokio_util's TaskTracker, in no order",
+};
 pub(crate) const CHANNEL: Peer =
     Peer { tag: "mpsc", name: "tokio::sync::mpsc and a loop that calls a boxed handler" };
 pub(crate) const STREAM_CONSUMER: Peer = Peer {

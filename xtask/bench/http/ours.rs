@@ -30,11 +30,11 @@ async fn middleware(ctx: Context, req: Request, next: Next) -> Result<Response, 
 }
 
 /// Context, deadline, id, spans and log lines that nobody reads, a route, one middleware.
-pub(super) fn whole() -> Wire {
+pub(crate) fn whole() -> Wire {
     served(router())
 }
 
-pub(super) fn router() -> Router {
+pub(crate) fn router() -> Router {
     Router::new().get("/users/{id}", user).middleware(middleware)
 }
 

@@ -76,7 +76,7 @@ pub(super) fn axum() -> Wire {
     on_hyper(bare())
 }
 
-pub(super) fn axum_full() -> Wire {
+pub(crate) fn axum_full() -> Wire {
     on_hyper(all())
 }
 

@@ -19,7 +19,7 @@ const WARM_UP: u32 = 8;
 pub(super) const BUFFER: usize = 64 << 10;
 
 /// One connection, and who serves it. One thread uses it at a time.
-pub(super) struct Wire(Mutex<Ends>);
+pub(crate) struct Wire(Mutex<Ends>);
 
 struct Ends {
     client: DuplexStream,
@@ -36,14 +36,14 @@ impl Wire {
     }
 
     /// Takes the client's end of a connection from `connect`, which has made its server.
-    pub(super) fn connected(connect: impl AsyncFnOnce() -> DuplexStream) -> Self {
+    pub(crate) fn connected(connect: impl AsyncFnOnce() -> DuplexStream) -> Self {
         let runtime = runtime();
         let client = runtime.block_on(connect());
         Self(Mutex::new(Ends { client, runtime }))
     }
 
     /// One request a turn, after another.
-    pub(super) fn ask(&self, lap: &Lap<'_>) -> Reading {
+    pub(crate) fn ask(&self, lap: &Lap<'_>) -> Reading {
         let mut ends = self.ends();
         ends.ask(WARM_UP);
         lap.once(lap.turns, || ends.ask(lap.turns))
@@ -76,6 +76,6 @@ pub(super) async fn ask(client: &mut DuplexStream) {
     assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
 }
 
-pub(super) fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime can be made")
 }

@@ -1,0 +1,101 @@
+//! [`Side`]: a server in a process of its own, and how it is told what to do.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use super::{collector, served};
+use crate::lap::{Lap, Reading, Start};
+use crate::tally::{Counter, Tally};
+
+/// Says to a process of ours that it is one side of a case, and which.
+const SIDE: &str = "DOWNHAUL_BENCH_SIDE";
+
+/// Who answers requests.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Side {
+    /// A router of ours on a server of ours.
+    Server,
+    /// The same as a component of an app, without telemetry.
+    App,
+    /// The same with telemetry.
+    AppTraced,
+    /// axum with what people add to it, and OpenTelemetry.
+    AxumTraced,
+}
+
+/// The side that this process is, where it is one.
+pub(crate) fn asked() -> Option<Side> {
+    let name = env::var(SIDE).ok()?;
+    Some(Side::from_str(&name, false).expect("a side"))
+}
+
+impl Side {
+    /// A process of the program that runs this.
+    pub(super) fn start(self) -> Running {
+        let name = self.to_possible_value().expect("it has a name");
+        let mut program = Command::new(env::current_exe().expect("this program is a file"));
+        program.env(SIDE, name.get_name()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A span of a hundred is kept, and no line is written.
+        program.env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
+        program.env("OTEL_TRACES_SAMPLER_ARG", "0.01");
+        program.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector::endpoint());
+        program.env("RUST_LOG", "off");
+        let mut child = program.spawn().expect("this program starts");
+        let input = child.stdin.take().expect("it is piped");
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        Running(Mutex::new(Ends { child, input, output }))
+    }
+
+    /// What such a process does: a round for each line that it reads.
+    pub(crate) fn serve(self, counter: Option<Counter>) -> ExitCode {
+        let wire = served::wire(self);
+        for line in io::stdin().lines() {
+            let turns = line.expect("it is text").parse().expect("a number of turns");
+            let lap = Lap { turns, start: &Start::of(1), counter };
+            let Reading { spent, tally, .. } = wire.ask(&lap);
+            let Tally { allocations, allocated, freed } = tally;
+            println!("{} {allocations} {allocated} {freed}", spent.as_nanos());
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+/// A side that waits to be asked. It ends with this.
+pub(super) struct Running(Mutex<Ends>);
+
+struct Ends {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Running {
+    /// One request a turn, after another.
+    #[expect(clippy::disallowed_methods, reason = "measuring is what this is for")]
+    pub(super) fn ask(&self, lap: &Lap<'_>) -> Reading {
+        let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = Instant::now();
+        writeln!(ends.input, "{}", lap.turns).expect("it reads");
+        let mut line = String::new();
+        ends.output.read_line(&mut line).expect("it answers");
+        let figures: Vec<u64> = line.split_whitespace().flat_map(str::parse).collect();
+        let [spent, allocations, allocated, freed] = figures[..] else {
+            panic!("it did not do its round: {line:?}");
+        };
+        let tally = Tally { allocations, allocated, freed };
+        Reading { from, spent: Duration::from_nanos(spent), operations: lap.turns, tally }
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
