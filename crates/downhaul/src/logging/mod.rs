@@ -37,7 +37,9 @@ where
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .try_from_env()
         .unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    let lines = fmt::layer().event_format(Line { format }).with_writer(writer);
+    // The fields of spans are kept by `SpanFields`, and need not be written down for each as well.
+    let nothing = fmt::format::debug_fn(|_, _, _| Ok(()));
+    let lines = fmt::layer().event_format(Line { format }).fmt_fields(nothing).with_writer(writer);
     SpanFields.and_then(lines.with_filter(Events(filter)))
 }
 

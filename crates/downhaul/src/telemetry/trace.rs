@@ -50,13 +50,26 @@ pub(super) fn is_kept(position: Option<&SpanContext>) -> bool {
 /// Binds a position in place of the one that `ctx` carries. Without one, `ctx` as it is.
 pub(super) fn at(ctx: Context, position: Option<&SpanContext>) -> Context {
     let Some(position) = position else { return ctx };
-    let (trace, id, flags) = (position.trace_id(), position.span_id(), position.trace_flags());
-    let parent = format!("00-{trace}-{id}-{:02x}", flags.to_u8());
+    let parent = traceparent(position);
     let state = position.trace_state().header();
     match TraceContext::parse(&parent, Some(&state)) {
         Ok(trace) => ctx.with_value(trace),
         Err(_) => ctx,
     }
+}
+
+/// A position as W3C has it: `00-<32 hex>-<16 hex>-<2 hex>`.
+fn traceparent(position: &SpanContext) -> String {
+    let mut text = String::with_capacity("00-".len() + 32 + 1 + 16 + 1 + 2);
+    text.push_str("00");
+    let flags = [position.trace_flags().to_u8()];
+    let (trace, span) = (position.trace_id().to_bytes(), position.span_id().to_bytes());
+    for field in [&trace[..], &span[..], &flags[..]] {
+        text.push('-');
+        let digits = field.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        text.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    }
+    text
 }
 
 /// Binds the position of `span`.
@@ -92,6 +105,12 @@ mod tests {
         assert_eq!(position.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(position.span_id().to_string(), "00f067aa0ba902b7");
         assert_eq!(position.trace_state().header(), "vendor=1");
+    }
+
+    #[test]
+    fn a_position_travels_as_it_came() {
+        let position = span_context(&TraceContext::parse(PARENT, None).unwrap()).unwrap();
+        assert_eq!(traceparent(&position), PARENT);
     }
 
     #[test]
