@@ -4,20 +4,21 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use downhaul::{Control, LogFormat};
+use downhaul::LogFormat;
+use downhaul::config::{AppConfig, ConfigError};
 
 /// Takes orders over HTTP and settles them over a queue.
 #[derive(Debug, Parser)]
 #[command(name = "orders", version)]
 pub(crate) struct Cli {
-    /// Where to serve orders.
-    #[arg(long, default_value = "127.0.0.1:8080")]
-    pub(crate) listen: String,
+    /// Where to serve orders, in place of ORDERS_HTTP_ADDRESS.
+    #[arg(long)]
+    listen: Option<String>,
 
-    /// Where to serve health probes and control of the consumers. ORDERS_CONTROL_TOKEN sets a
-    /// token.
-    #[arg(long, default_value = "127.0.0.1:9090")]
-    control: String,
+    /// Where to serve health probes and control of the components, in place of
+    /// ORDERS_CONTROL_ADDRESS. ORDERS_CONTROL_TOKEN sets a token.
+    #[arg(long)]
+    control: Option<String>,
 
     /// The broker: `memory:`, `amqp://user:password@host:port/vhost` or, with feature `kafka`,
     /// `kafka://host:port?property=value`.
@@ -28,9 +29,9 @@ pub(crate) struct Cli {
     #[arg(long, default_value_t = 1000)]
     pub(crate) stock: u32,
 
-    /// How long stopping may take, such as `30s`.
-    #[arg(long, default_value = "30s")]
-    pub(crate) grace: humantime::Duration,
+    /// How long stopping may take, such as `30s`, in place of ORDERS_GRACE.
+    #[arg(long)]
+    grace: Option<humantime::Duration>,
 
     /// How many milliseconds reserving takes.
     #[arg(long, default_value_t = 0)]
@@ -41,22 +42,43 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) plan: bool,
 
-    /// How log lines look.
-    #[arg(long, value_enum, default_value_t = Log::Text)]
-    pub(crate) log: Log,
+    /// Prints the settings, where each comes from and its variable, instead of running.
+    #[arg(long)]
+    pub(crate) config: bool,
+
+    /// How log lines look, in place of ORDERS_LOG.
+    #[arg(long, value_enum)]
+    log: Option<Log>,
 }
+
+/// How long a request may take.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 impl Cli {
     pub(crate) fn work(&self) -> Duration {
         Duration::from_millis(self.work_ms)
     }
 
-    pub(crate) fn control(&self) -> Control {
-        let control = Control::new(&self.control);
-        match std::env::var("ORDERS_CONTROL_TOKEN") {
-            Ok(token) => control.token(token),
-            Err(_) => control,
+    /// The settings: our defaults, over them the environment, over that the command line.
+    pub(crate) fn settings(&self) -> Result<AppConfig, ConfigError> {
+        let mut ours = AppConfig::default();
+        ours.control.address = Some("127.0.0.1:9090".to_owned());
+        ours.http.timeout = DEADLINE;
+        ours.start_within = self.broker.time_to_start();
+        let mut settings = ours.env("ORDERS_")?;
+        if let Some(address) = &self.listen {
+            settings.http.address.clone_from(address);
         }
+        if self.control.is_some() {
+            settings.control.address.clone_from(&self.control);
+        }
+        if let Some(grace) = self.grace {
+            settings.grace = grace.into();
+        }
+        if let Some(log) = self.log {
+            settings.log = log.into();
+        }
+        Ok(settings)
     }
 }
 

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use downhaul::config::AppConfig;
 use downhaul::{App, BoxError, Policy, Restart, Telemetry};
 
 use crate::broker::Links;
@@ -32,43 +33,47 @@ use crate::web::Web;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let app = match build(&cli) {
+    match cli.settings().map_err(BoxError::from) {
+        Ok(settings) if cli.config => words::say(&settings.describe()),
+        Ok(settings) => run(&cli, &settings).await,
+        Err(error) => words::cannot_start(error.as_ref()),
+    }
+}
+
+async fn run(cli: &Cli, settings: &AppConfig) -> ExitCode {
+    let app = match build(cli, settings) {
         Ok(app) => app,
         Err(error) => return words::cannot_start(error.as_ref()),
     };
     if cli.plan {
-        println!("{}", app.plan());
-        return ExitCode::SUCCESS;
+        return words::say(&app.plan());
     }
     let report = app.run().await;
     words::print(&report);
     report.exit()
 }
 
-fn build(cli: &Cli) -> Result<App, BoxError> {
+fn build(cli: &Cli, settings: &AppConfig) -> Result<App, BoxError> {
     // First, so that the first line has a place to go.
-    let telemetry = Telemetry::builder("orders").log(cli.log.into()).metrics_page();
+    let telemetry = Telemetry::builder("orders").log(settings.log).metrics_page();
     let telemetry = telemetry.baggage(["tenant"]).install()?;
-    Ok(service(cli)?.telemetry(telemetry))
+    Ok(service(cli, settings)?.telemetry(telemetry))
 }
 
 /// Puts the service together: what is needed first, what needs it after.
-fn service(cli: &Cli) -> Result<App, BoxError> {
+fn service(cli: &Cli, settings: &AppConfig) -> Result<App, BoxError> {
     let shop = Arc::new(Shop::new(cli.stock));
     let links = Links::to(&cli.broker)?;
     let doubt = Doubt::default();
 
-    let mut app = App::new("orders")
-        .grace(cli.grace.into())
-        .start_within(cli.broker.time_to_start())
-        .control(cli.control());
+    let mut app = App::new("orders").configure(settings);
     let broker = app.add("broker", links.component(&shop), []);
     let orders = app.add("orders", orders::worker(&shop, &links), [broker]);
     let inventory =
         app.add("inventory", inventory::worker(&shop, &links, cli.work()), [broker, orders]);
     let doubtful = app.add("doubtful", doubt.settler(&links), [broker, inventory]);
     app.policy(doubtful, Policy::new().restart(Restart::new()));
-    let web = Web { shop, publisher: links.publisher, doubt };
-    app.add("http", web::server(&cli.listen, web), [doubtful]);
+    let routes = web::routes(Web { shop, publisher: links.publisher, doubt });
+    app.add("http", settings.http.server(routes), [doubtful]);
     Ok(app)
 }

@@ -9,7 +9,8 @@ use crate::service;
 #[tokio::test]
 async fn the_parts_start_and_stop_in_order() {
     let anywhere = ["orders", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
-    let app = TestApp::start(service(&Cli::parse_from(anywhere)).unwrap()).await;
+    let cli = Cli::parse_from(anywhere);
+    let app = TestApp::start(service(&cli, &cli.settings().unwrap()).unwrap()).await;
     app.stop().await.assert_clean();
     let up = ["broker", "orders", "inventory", "doubtful", "http"];
     let started = up.iter().map(|name| format!("{name} started"));

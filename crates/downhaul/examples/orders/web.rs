@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use downhaul::consumer::{PublishError, PublishErrorKind, Publisher};
 use downhaul::http::{Error, Json, Request, Router};
-use downhaul::{Context, HttpServer, RequestId};
+use downhaul::{Context, RequestId};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::doubtful::Doubt;
 use crate::messages::{CREATED, Order, about};
 use crate::shop::{Shop, Stats, Status};
-
-/// How long a request may take.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The part of a request's time that is kept to answer that the broker did not.
 const RESERVE: Duration = Duration::from_millis(500);
@@ -26,13 +23,9 @@ pub(crate) struct Web {
     pub(crate) doubt: Doubt,
 }
 
-/// The server, to listen on this address.
-pub(crate) fn server(address: &str, web: Web) -> HttpServer {
-    let routes = Router::with_state(web)
-        .post("/orders", place)
-        .get("/orders/{id}", show)
-        .get("/stats", stats);
-    HttpServer::new(address, routes).configure(|server| server.timeout(DEADLINE))
+pub(crate) fn routes(web: Web) -> Router<Web> {
+    let router = Router::with_state(web);
+    router.post("/orders", place).get("/orders/{id}", show).get("/stats", stats)
 }
 
 /// What a client sends.
@@ -72,7 +65,7 @@ async fn place(ctx: Context, mut req: Request<Web>) -> Result<(StatusCode, Json<
     let message = about(CREATED, &order).map_err(Error::internal)?;
     // Before it is published: the outcome may come sooner than the broker's answer.
     shop.place(&order);
-    let budget = ctx.remaining().unwrap_or(DEADLINE).saturating_sub(RESERVE);
+    let budget = ctx.remaining().unwrap_or(Duration::MAX).saturating_sub(RESERVE);
     let (publishing, _canceller) = ctx.derive().label("publish").timeout(budget).build();
     if let Err(error) = publisher.publish_until_known(&publishing, message).await {
         return Err(not_placed(shop, doubt, order, error));

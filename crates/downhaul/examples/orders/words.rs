@@ -1,6 +1,7 @@
 //! What the service says at its end.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -16,6 +17,12 @@ pub(crate) fn print(report: &Report) {
         Ending::NotStarted(_) => writeln!(io::stderr(), "{report}"),
         _ => writeln!(io::stdout(), "{report}"),
     };
+}
+
+/// What was asked for instead of a run. Nobody may be there to read it.
+pub(crate) fn say(words: &dyn Display) -> ExitCode {
+    let _ = writeln!(io::stdout(), "{words}");
+    ExitCode::SUCCESS
 }
 
 /// One line that says why there is no service.
