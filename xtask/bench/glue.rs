@@ -3,8 +3,8 @@
 //! What a process sees of its requests is set up once, as in a `main`. So each side has a process of
 //! its own, which serves itself in memory and takes its own time, round by round when it is told.
 
-mod collector;
-mod served;
+pub(crate) mod collector;
+pub(crate) mod served;
 mod side;
 mod stop;
 

@@ -23,8 +23,13 @@ pub(crate) struct Load {
     seconds: u64,
 }
 
-/// Ours last: the others are its peers.
-const SERVERS: [&str; 4] = ["hyper", "axum", "axum-full", "ours"];
+/// Ours last: it is compared with the others. `app` is ours in an app without telemetry, and
+/// `app-traced` with a hundredth of its spans kept.
+const SERVERS: [&str; 6] = ["hyper", "axum", "axum-full", "app", "app-traced", "ours"];
+
+/// The cores of who asks and of who answers.
+const LOAD: &str = "0";
+const SERVER: &str = "1";
 
 #[derive(Clone, Copy)]
 enum Protocol {
@@ -36,12 +41,13 @@ impl Load {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         apt::ensure(&[("wrk", "wrk"), ("h2load", "nghttp2-client")])?;
         run(&mut build())?;
+        let collector = Served::start("collector", Protocol::Http1, LOAD, "")?;
         for protocol in [Protocol::Http1, Protocol::Http2] {
-            let mut rates: [Vec<f64>; 4] = Default::default();
+            let mut rates: [Vec<f64>; SERVERS.len()] = Default::default();
             for round in 0..self.rounds {
                 // Who comes first finds a cooler machine.
                 for at in (0..SERVERS.len()).map(|at| (at + round) % SERVERS.len()) {
-                    rates[at].push(self.rate(SERVERS[at], protocol)?);
+                    rates[at].push(self.rate(SERVERS[at], protocol, &collector)?);
                 }
             }
             print(protocol, rates.map(median));
@@ -49,11 +55,11 @@ impl Load {
         Ok(())
     }
 
-    fn rate(&self, server: &str, protocol: Protocol) -> Result<f64, Failure> {
-        let server = Served::start(server, protocol)?;
+    fn rate(&self, server: &str, protocol: Protocol, spans: &Served) -> Result<f64, Failure> {
+        let server = Served::start(server, protocol, SERVER, &spans.address)?;
         let (url, time) = (format!("http://{}/users/7", server.address), self.seconds.to_string());
         let mut load = command("taskset");
-        load.args(["-c", "0"]);
+        load.args(["-c", LOAD]);
         match protocol {
             Protocol::Http1 => load.args(["wrk", "-t1", "-c64", "-d", &time, &url]),
             Protocol::Http2 => {
@@ -73,10 +79,18 @@ struct Served {
 }
 
 impl Served {
-    fn start(server: &str, protocol: Protocol) -> Result<Self, Failure> {
+    fn start(
+        server: &str,
+        protocol: Protocol,
+        core: &str,
+        collector: &str,
+    ) -> Result<Self, Failure> {
         let mut program = command("taskset");
         // The profile for benches has the folder of the one for releases.
-        program.args(["-c", "1"]).arg(target().join("release/bench-serve"));
+        program.args(["-c", core]).arg(target().join("release/bench-serve"));
+        program.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"));
+        program.env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
+        program.env("OTEL_TRACES_SAMPLER_ARG", "0.01").env("RUST_LOG", "off");
         let mut child = program.args([server, protocol.name()]).stdout(Stdio::piped()).spawn()?;
         let mut address = String::new();
         if let Some(stdout) = child.stdout.take() {
@@ -123,7 +137,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
-fn print(protocol: Protocol, rates: [f64; 4]) {
+fn print(protocol: Protocol, rates: [f64; SERVERS.len()]) {
     let [.., ours] = rates;
     for (server, rate) in SERVERS.iter().zip(rates) {
         println!(

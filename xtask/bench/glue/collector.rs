@@ -1,14 +1,10 @@
 //! A collector of this process that takes everything and keeps nothing.
 
-use std::convert::Infallible;
 use std::sync::OnceLock;
 use std::thread;
 
-use bytes::Bytes;
 use downhaul_context::Context;
-use downhaul_http::Server;
-use http::Response;
-use http_body_util::{BodyExt, Full};
+use downhaul_http::{Request, Router, Server};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -22,15 +18,16 @@ pub(super) fn endpoint() -> &'static str {
     })
 }
 
+pub(crate) fn router() -> Router {
+    Router::new()
+        .post("/v1/traces", async |_ctx: Context, mut req: Request| req.bytes().await.map(drop))
+}
+
 fn collect(started: oneshot::Sender<String>) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let server = Server::bind("127.0.0.1:0").await.expect("a free port");
-        let take = async |request: http::Request<downhaul_http::Body>| {
-            let _ = request.into_body().collect().await;
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
-        };
-        let running = server.serve(Context::background(), tower::service_fn(take));
+        let running = server.serve(Context::background(), router());
         let _ = started.send(format!("http://{}", running.address()));
         std::future::pending::<()>().await;
     });

@@ -36,7 +36,8 @@ fn app(mut app: App) -> Wire {
     })
 }
 
-fn telemetry() -> Telemetry {
+/// Spans over OTLP, by the environment; no metrics.
+pub(crate) fn telemetry() -> Telemetry {
     let telemetry = Telemetry::builder("bench").spans(Spans::Otlp).metrics(Metrics::None);
     telemetry.install().expect("nothing is installed yet")
 }

@@ -1,10 +1,12 @@
 //! The same servers over TCP.
 
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::{Parser, ValueEnum};
+use downhaul::{App, HttpServer};
 use downhaul_context::Context;
-use downhaul_http::{Listener, Server};
+use downhaul_http::{Listener, Router, Server};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
@@ -13,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 
 use super::{ours, theirs};
+use crate::glue::{collector, served};
 
 /// Serves on a port of loopback that the system chooses, prints its address, and serves until it is
 /// killed.
@@ -27,7 +30,13 @@ enum Kind {
     Hyper,
     Axum,
     AxumFull,
+    /// Ours as a component of an app, without telemetry.
+    App,
+    /// The same with telemetry, by the environment.
+    AppTraced,
     Ours,
+    /// No server to be asked, but where the last but one sends its spans.
+    Collector,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,18 +62,36 @@ pub fn serve() -> ExitCode {
                 Kind::Hyper => accept(listener, protocol, theirs::by_hand()).await,
                 Kind::Axum => accept(listener, protocol, theirs::bare()).await,
                 Kind::AxumFull => accept(listener, protocol, theirs::all()).await,
-                Kind::Ours => {
-                    let listener = Listener::from_tcp(listener).expect("it is bound");
-                    let server = Server::on(listener).serve(Context::background(), ours::router());
-                    std::future::pending::<()>().await;
-                    drop(server);
+                Kind::Ours => serve_ours(listener, ours::router()).await,
+                Kind::App => run(App::new("bench"), listener).await,
+                Kind::AppTraced => {
+                    run(App::new("bench").telemetry(served::telemetry()), listener).await;
                 }
+                Kind::Collector => serve_ours(listener, collector::router()).await,
             }
         };
         // Not on the thread that started it, which is not one of the runtime's.
         tokio::spawn(serving).await.expect("nothing panics");
     });
     ExitCode::SUCCESS
+}
+
+async fn serve_ours(listener: TcpListener, router: Router) {
+    let listener = Listener::from_tcp(listener).expect("it is bound");
+    let _running = Server::on(listener).serve(Context::background(), router);
+    std::future::pending::<()>().await;
+}
+
+async fn run(mut app: App, listener: TcpListener) {
+    let listener = Listener::from_tcp(listener).expect("it is bound");
+    let once = Mutex::new(Some(listener));
+    let open = move || {
+        let listener = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        std::future::ready(listener.map(|it| vec![it]).ok_or_else(|| "it starts once".into()))
+    };
+    app.add("http", HttpServer::listening(open, ours::router()), []);
+    let report = app.run().await;
+    println!("{report}");
 }
 
 async fn accept<S, B>(listener: TcpListener, protocol: Protocol, service: S)
