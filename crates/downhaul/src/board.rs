@@ -120,6 +120,11 @@ impl Board {
         parts.filter_map(|(status, part)| complaint(status, part.as_ref())).collect()
     }
 
+    /// The consumer of one component, if it is one and has started.
+    pub(crate) fn consumer(&self, part: usize) -> Option<ConsumerHandle> {
+        self.parts().get(part)?.consumer()
+    }
+
     /// All consumers that have started.
     pub(crate) fn consumers(&self) -> Vec<ConsumerHandle> {
         self.parts().iter().filter_map(|part| part.consumer()).collect()

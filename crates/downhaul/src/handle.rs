@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use downhaul_consumer::ConsumerHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::board::{Board, Stage, View};
@@ -95,6 +96,38 @@ impl AppHandle {
     /// Where all components are, in the order in which they were added; empty before the app runs.
     pub fn statuses(&self) -> Vec<Status> {
         self.board.view().statuses
+    }
+
+    /// The consumer that a component runs, to pause, resume or drain it, or to look at it; `None`
+    /// before its first start, and for a component that is no consumer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use downhaul::consumer::{Consumer, Incoming, MemoryBroker, Message, State, Subscription};
+    /// use downhaul::testing::TestApp;
+    /// use downhaul::{App, ConsumerWorker, Context};
+    ///
+    /// async fn reserve(_ctx: Context, _order: Incoming<Message>) {}
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let orders = Consumer::new(Subscription::new("orders"), reserve);
+    /// let mut app = App::new("shop");
+    /// let worker = ConsumerWorker::new(orders, Arc::new(MemoryBroker::new()));
+    /// let orders = app.add("orders", worker, []);
+    /// let app = TestApp::start(app).await;
+    ///
+    /// let orders = app.handle().consumer(orders).unwrap();
+    /// orders.pause();
+    /// assert_eq!(orders.settled().await, State::Paused);
+    /// orders.resume();
+    /// # app.stop().await.assert_clean();
+    /// # }
+    /// ```
+    pub fn consumer(&self, component: Handle) -> Option<ConsumerHandle> {
+        let mine = component.app == self.app;
+        self.board.consumer(component.index).filter(|_| mine)
     }
 
     /// Starts a component and all that it needs, if they are not up, and waits until it is up or

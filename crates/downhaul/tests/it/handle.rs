@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use downhaul::consumer::{Consumer, Incoming, MemoryBroker, Message, Subscription};
 use downhaul::testing::TestApp;
 use downhaul::{
-    App, AppHandle, BoxError, Component, Context, Ending, Handle, Refused, Report, Signal, State,
+    App, AppHandle, BoxError, Component, ConsumerWorker, Context, Ending, Handle, Refused, Report,
+    Signal, State,
 };
 use tokio::sync::Notify;
 
@@ -218,4 +220,24 @@ async fn a_restart_is_not_over_while_what_needs_the_component_stops() {
     let _running = tokio::spawn(app.run_with(receiver));
     assert!(handle.ready().await);
     assert_eq!(handle.restart(store).await.unwrap().starts, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_is_had_by_its_own_handle_once_it_has_started() {
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let consumer = Consumer::new(Subscription::new("orders"), handle);
+    let mut app = App::new("shop");
+    let store = app.add("store", Scripted::new("store", &Diary::default()), []);
+    let broker = Arc::new(MemoryBroker::new());
+    let orders = app.add("orders", ConsumerWorker::new(consumer, broker), [store]);
+    let mut other = App::new("other");
+    let strangers: Vec<_> =
+        ["a", "b"].map(|name| other.add(name, Scripted::new(name, &Diary::default()), [])).into();
+    let apps = app.handle();
+    assert!(apps.consumer(orders).is_none(), "it has not started");
+    let app = TestApp::start(app).await;
+    assert_eq!(apps.consumer(orders).unwrap().name(), "orders");
+    assert!(apps.consumer(store).is_none(), "it is none");
+    assert!(strangers.into_iter().all(|other| apps.consumer(other).is_none()), "another app's");
+    app.stop().await.assert_clean();
 }
