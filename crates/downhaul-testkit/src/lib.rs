@@ -1,5 +1,6 @@
-//! What Downhaul's tests share: the suite that every broker passes, an oracle that judges a run by
-//! its log, a proxy that breaks links, and private brokers that a test starts, breaks and forgets.
+//! What Downhaul's tests share: the suite that every broker passes, runs in which everything
+//! happens to a broker, an oracle that judges a run by its log, a proxy that breaks links, and
+//! private brokers that a test starts, breaks and forgets.
 //!
 //! ```no_run
 //! use downhaul_testkit::rabbitmq::Node;
@@ -13,6 +14,8 @@
 //! Nothing outlives the test: dropping a node removes it, and so does the death of the process.
 
 mod error;
+#[cfg(feature = "suite")]
+pub mod faults;
 pub mod kafka;
 mod ledger;
 #[cfg(feature = "suite")]

@@ -4,37 +4,32 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{Broker, ConsumerHandle, State};
+use async_trait::async_trait;
+use downhaul_consumer::{Broker, ConsumerHandle};
 use downhaul_rabbitmq::{QueueType, RabbitMq};
+use downhaul_testkit::faults::{
+    CROWD, Fault, Menu, PATIENCE, Round, STOCK, Site, becomes_a_letter, last,
+};
 use downhaul_testkit::oracle::{Cause, LinkWatch, Oracle};
-use downhaul_testkit::proxy::{Cut, Proxy};
-use downhaul_testkit::rabbitmq::Node;
-use tokio::task::block_in_place;
-use tokio::time::sleep;
+use downhaul_testkit::proxy::Proxy;
+use downhaul_testkit::rabbitmq::{Node, NodeError};
+use tokio::task::{block_in_place, yield_now};
+use tokio::time::timeout;
 
-use crate::handler::becomes_a_letter;
-use crate::plan::Fault;
-use crate::round::{CROWD, Round, STOCK};
+use crate::menu::menu;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How many settlements a node that is killed may not have written down: it does so a fraction of
 /// a second later.
 const UNWRITTEN: u32 = 512;
 /// As long as what was just parked is nobody's.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Bounds everything that ought to happen: a test fails, it does not hang.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    let waited = tokio::time::timeout(PATIENCE, future).await;
-    waited.unwrap_or_else(|_| panic!("{what}: it did not happen"))
-}
-
 pub(crate) struct World {
     node: Node,
     proxy: Proxy,
-    /// With classic queues and with quorum queues.
+    /// With classic queues and with quorum queues: of those, a killed node loses nothing that comes
+    /// out of a delay in that moment.
     brokers: [Arc<RabbitMq>; 2],
-    rounds: u32,
 }
 
 impl World {
@@ -48,74 +43,7 @@ impl World {
             let broker = RabbitMq::new(&url).unwrap().queue_type(queue_type);
             Arc::new(broker.heartbeat(second).connect_timeout(second))
         });
-        Self { node, proxy, brokers, rounds: 0 }
-    }
-
-    pub(crate) fn next_round(&mut self) -> u32 {
-        self.rounds += 1;
-        self.rounds
-    }
-
-    pub(crate) fn brokers(&self) -> [Arc<dyn Broker>; 2] {
-        self.brokers.clone().map(|broker| broker as Arc<dyn Broker>)
-    }
-
-    pub(crate) fn watch(&self, oracle: &Oracle, instance: &str, unsettled: u32) -> LinkWatch {
-        oracle.watch_links(instance, &self.proxy, unsettled)
-    }
-
-    /// How many have been made so far.
-    pub(crate) fn connections(&self) -> u64 {
-        self.proxy.counts().accepted
-    }
-
-    /// Makes a fault, lets it last, and heals it.
-    pub(crate) async fn suffer(&mut self, round: &Round, fault: Fault) {
-        match fault {
-            Fault::Freeze(time) => {
-                self.node.pause();
-                last(time).await;
-                self.node.resume();
-            }
-            Fault::Kill(time) => self.kill(round, time).await,
-            Fault::Alarm(time) => self.run_short(round, time).await,
-            Fault::Close => drop(self.ctl(&["close_all_connections", "a test"]).unwrap()),
-            Fault::CloseOne(index) => self.close_one(index),
-            Fault::Pause(time) => pause(round, time).await,
-            Fault::Restart(index) => round.crowd[index % round.crowd.len()].restart(),
-            _ => self.break_links(fault).await,
-        }
-    }
-
-    async fn break_links(&self, fault: Fault) {
-        let proxy = &self.proxy;
-        match fault {
-            Fault::Cut(how) => proxy.cut(how),
-            Fault::HalfFrame(direction, bytes) => {
-                let before = proxy.counts().cut;
-                proxy.half_frame(direction, bytes);
-                soon("half a frame", proxy.until(|counts| counts.cut > before)).await;
-            }
-            Fault::Blackhole(direction, time) => {
-                proxy.blackhole(direction);
-                last(time).await;
-            }
-            Fault::Delay(direction, delay, time) => {
-                proxy.delay(direction, delay);
-                last(time).await;
-            }
-            Fault::Throttle(direction, rate, time) => {
-                proxy.throttle(direction, rate);
-                last(time).await;
-            }
-            Fault::Refuse(time) => {
-                proxy.refuse();
-                proxy.cut(Cut::Reset);
-                last(time).await;
-            }
-            other => unreachable!("{other:?} is not about links"),
-        }
-        proxy.heal();
+        Self { node, proxy, brokers }
     }
 
     async fn kill(&mut self, round: &Round, time: Duration) {
@@ -135,7 +63,7 @@ impl World {
         self.ctl(&["eval", &format!("rabbit_alarm:set_alarm({alarm}).")]).unwrap();
         let consumers: Vec<_> = round.consumers().collect();
         let settled = self.settled_but_for_letters(&consumers);
-        let settled = tokio::time::timeout(PATIENCE, settled).await;
+        let settled = timeout(PATIENCE, settled).await;
         assert!(settled.is_ok(), "consumers do not go on: {}", round.state(self));
         last(time).await;
         let clear = "rabbit_alarm:clear_alarm({resource_limit, memory, node()}).";
@@ -151,30 +79,8 @@ impl World {
         }
     }
 
-    fn ctl(&self, arguments: &[&str]) -> Result<String, downhaul_testkit::rabbitmq::NodeError> {
+    fn ctl(&self, arguments: &[&str]) -> Result<String, NodeError> {
         block_in_place(|| self.node.ctl(arguments))
-    }
-
-    /// Waits until queues are empty and their consumers have nothing in hand, and stay so.
-    pub(crate) async fn drained(&self, consumers: &[&ConsumerHandle], queues: &[&str]) {
-        let at_rest = || {
-            let idle = |consumer: &&ConsumerHandle| {
-                let now = consumer.snapshot();
-                now.in_flight.is_empty() && now.buffered == 0 && now.waiting == 0
-            };
-            self.ready(queues) == Some(0) && consumers.iter().all(idle)
-        };
-        loop {
-            if at_rest() {
-                let all = consumers.iter().map(|consumer| consumer.idle_for(QUIET));
-                futures_util::future::join_all(all).await;
-                if at_rest() {
-                    return;
-                }
-            }
-            // So that whoever bounds this gets a turn: asking takes half a second.
-            tokio::task::yield_now().await;
-        }
     }
 
     /// Waits until queues are empty and nothing is in hand but messages that have to be published
@@ -186,7 +92,7 @@ impl World {
             now.buffered == 0 && in_flight.all(|message| becomes_a_letter(&message.message_id))
         };
         while self.ready(&[STOCK, CROWD]) != Some(0) || !consumers.iter().all(only_letters) {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
     }
 
@@ -204,9 +110,64 @@ impl World {
         );
         self.ctl(&["eval", &ask]).ok()?.trim().parse().ok()
     }
+}
+
+#[async_trait(?Send)]
+impl Site for World {
+    fn menu(&self) -> Menu {
+        menu()
+    }
+
+    fn brokers(&self) -> [Arc<dyn Broker>; 2] {
+        self.brokers.clone().map(|broker| broker as Arc<dyn Broker>)
+    }
+
+    fn proxy(&self) -> Option<&Proxy> {
+        Some(&self.proxy)
+    }
+
+    fn watch(&self, oracle: &Oracle, instance: &str, unsettled: u32) -> Option<LinkWatch> {
+        Some(oracle.watch_links(instance, &self.proxy, unsettled))
+    }
+
+    async fn suffer(&mut self, round: &Round, fault: Fault) {
+        match fault {
+            Fault::Freeze(time) => {
+                self.node.pause();
+                last(time).await;
+                self.node.resume();
+            }
+            Fault::Kill(time) => self.kill(round, time).await,
+            Fault::Alarm(time) => self.run_short(round, time).await,
+            Fault::Close => drop(self.ctl(&["close_all_connections", "a test"]).unwrap()),
+            Fault::CloseOne(index) => self.close_one(index),
+            other => unreachable!("{other:?} is not on the menu"),
+        }
+    }
+
+    async fn drained(&self, consumers: &[&ConsumerHandle], queues: &[&str]) {
+        let at_rest = || {
+            let idle = |consumer: &&ConsumerHandle| {
+                let now = consumer.snapshot();
+                now.in_flight.is_empty() && now.buffered == 0 && now.waiting == 0
+            };
+            self.ready(queues) == Some(0) && consumers.iter().all(idle)
+        };
+        loop {
+            if at_rest() {
+                let all = consumers.iter().map(|consumer| consumer.idle_for(QUIET));
+                futures_util::future::join_all(all).await;
+                if at_rest() {
+                    return;
+                }
+            }
+            // So that whoever bounds this gets a turn: asking takes half a second.
+            yield_now().await;
+        }
+    }
 
     /// Each queue has its consumers, each with its prefetch, and no more of them.
-    pub(crate) fn has_consumers(&self, round: &Round) {
+    fn inspect(&self, round: &Round) {
         let mut wanted: Vec<_> = round.crowd.iter().map(|one| line(CROWD, one)).collect();
         wanted.push(line(STOCK, &round.stock));
         let list = self.ctl(&["list_consumers", "queue_name", "prefetch_count"]).unwrap();
@@ -214,11 +175,10 @@ impl World {
             list.lines().filter(|line| !line.starts_with("queue_name")).collect();
         wanted.sort_unstable();
         found.sort_unstable();
-        assert_eq!(found, wanted, "after {} connections", self.connections());
+        assert_eq!(found, wanted, "after {} connections", self.proxy.counts().accepted);
     }
 
-    /// What to look at when nothing moves.
-    pub(crate) fn state(&self) -> String {
+    fn state(&self) -> String {
         let list = |what: &[&str]| self.ctl(what).unwrap_or_else(|error| error.to_string());
         let queues = ["list_queues", "name", "messages_ready", "messages_unacknowledged"];
         let connections = ["list_connections", "name", "state", "channels"];
@@ -228,19 +188,4 @@ impl World {
 
 fn line(queue: &str, consumer: &ConsumerHandle) -> String {
     format!("{queue}\t{}", consumer.settings().prefetch())
-}
-
-async fn pause(round: &Round, time: Duration) {
-    round.consumers().for_each(ConsumerHandle::pause);
-    for consumer in round.consumers() {
-        assert_eq!(soon("a consumer pauses", consumer.settled()).await, State::Paused);
-    }
-    last(time).await;
-    round.consumers().for_each(ConsumerHandle::resume);
-}
-
-/// While a fault lasts.
-async fn last(time: Duration) {
-    // tidy: heartbeats are on the system's clock, so a fault that outlasts them is as well
-    sleep(time).await;
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(super) struct Pulse {
     beats: watch::Sender<u64>,
     rest: Mutex<Rest>,
 }
@@ -28,7 +28,7 @@ impl Default for Pulse {
 
 impl Pulse {
     /// A message was handled.
-    pub(crate) fn beat(&self, redelivered: bool) {
+    pub(super) fn beat(&self, redelivered: bool) {
         let mut rest = self.rest();
         rest.longest = rest.longest.max(rest.last.elapsed());
         rest.last = Instant::now();
@@ -37,19 +37,23 @@ impl Pulse {
         self.beats.send_modify(|beats| *beats += 1);
     }
 
-    /// Waits for so many more. Cancel safe.
-    pub(crate) async fn more(&self, count: u64) {
-        let wanted = *self.beats.borrow() + count;
+    /// How many there were.
+    pub(super) fn beats(&self) -> u64 {
+        *self.beats.borrow()
+    }
+
+    /// Waits until there were so many. Cancel safe.
+    pub(super) async fn reaches(&self, count: u64) {
         // The sender is ours, so that the channel never closes.
-        let _ = self.beats.subscribe().wait_for(|beats| *beats >= wanted).await;
+        let _ = self.beats.subscribe().wait_for(|beats| *beats >= count).await;
     }
 
     /// The longest time without a beat so far.
-    pub(crate) fn longest_rest(&self) -> Duration {
+    pub(super) fn longest_rest(&self) -> Duration {
         self.rest().longest
     }
 
-    pub(crate) fn redelivered(&self) -> u64 {
+    pub(super) fn redelivered(&self) -> u64 {
         self.rest().redelivered
     }
 

@@ -8,14 +8,14 @@ use downhaul_consumer::{Failure, Incoming, Message, Settlement};
 use downhaul_context::Context;
 use tokio::time::sleep;
 
-use crate::pulse::Pulse;
+use super::pulse::Pulse;
 
-pub(crate) const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 type Handled = Pin<Box<dyn Future<Output = Result<Settlement, Failure>> + Send>>;
 
 /// A handler that is seen in `pulse`.
-pub(crate) fn handler(pulse: Arc<Pulse>) -> impl Fn(Context, Incoming<Message>) -> Handled {
+pub(super) fn handler(pulse: Arc<Pulse>) -> impl Fn(Context, Incoming<Message>) -> Handled {
     move |_ctx, message| {
         let pulse = Arc::clone(&pulse);
         Box::pin(async move {
@@ -28,7 +28,7 @@ pub(crate) fn handler(pulse: Arc<Pulse>) -> impl Fn(Context, Incoming<Message>) 
 }
 
 /// Whether what the handler says of this message has to be published: it is retried, or dead.
-pub(crate) fn becomes_a_letter(id: &str) -> bool {
+pub fn becomes_a_letter(id: &str) -> bool {
     number(id).is_ok_and(|number| matches!(number % 20, 1..=3))
 }
 

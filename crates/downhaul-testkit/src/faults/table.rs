@@ -4,37 +4,36 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use downhaul_testkit::oracle::{Report, Summary};
-
-use crate::plan::Fault;
+use super::fault::Fault;
+use crate::oracle::{Report, Summary};
 
 #[derive(Debug, Default)]
-pub(crate) struct Table {
-    pub(crate) took: Duration,
-    pub(crate) reconnects: u64,
-    pub(crate) redelivered: u64,
-    pub(crate) longest_outage: Duration,
+pub(super) struct Table {
+    pub(super) took: Duration,
+    pub(super) reconnects: u64,
+    pub(super) redelivered: u64,
+    pub(super) longest_outage: Duration,
     faults: BTreeMap<String, usize>,
     rounds: Vec<Summary>,
     violations: usize,
 }
 
 impl Table {
-    pub(crate) fn count(&mut self, fault: Fault) {
+    pub(super) fn count(&mut self, fault: Fault) {
         *self.faults.entry(fault.kind()).or_default() += 1;
     }
 
-    pub(crate) fn add(&mut self, report: &Report) {
+    pub(super) fn add(&mut self, report: &Report) {
         self.rounds.push(report.summary);
         self.violations += report.violations.len();
     }
 
-    pub(crate) fn outage(&mut self, time: Duration) {
+    pub(super) fn outage(&mut self, time: Duration) {
         self.longest_outage = self.longest_outage.max(time);
     }
 
     /// A run that met nothing has not failed, and is no proof.
-    pub(crate) fn assert_proves_something(&self) {
+    pub(super) fn assert_proves_something(&self) {
         let sum = |part: fn(&Summary) -> usize| self.sum(part);
         let enough = sum(|all| all.confirmed) > 1_000 && sum(|all| all.dead) > 50;
         assert!(enough, "too little to prove anything: {self}");
