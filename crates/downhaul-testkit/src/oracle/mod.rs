@@ -48,6 +48,7 @@ mod ending;
 mod handling;
 mod log;
 mod observing;
+mod overhearing;
 mod promises;
 mod record;
 mod report;

@@ -145,7 +145,8 @@ pub enum Cause {
     LinkLost {
         /// Whose link.
         instance: String,
-        /// How many deliveries may have been unsettled: the prefetch.
+        /// How many deliveries may have been unsettled: the prefetch. None where each of them is
+        /// named by [`SettlementLost`](Self::SettlementLost).
         unsettled: u32,
     },
     /// The process of a handler instance was killed. What it was handling is over.
