@@ -240,16 +240,25 @@ impl Keeper {
     async fn let_go(&mut self, client: &Arc<Client>, going: Going) {
         let Going { partitions, is_finished } = going;
         let mut gone = self.end(&partitions);
-        let is_lost = client.assignment_lost();
-        if !is_lost && let Err(error) = self.committer.finish(client, &mut gone).await {
-            let error = error.chain();
-            tracing::warn!(error, "what was finished of partitions may come again");
-        }
+        let is_kept = self.is_committed(client, &mut gone).await && is_finished;
         note(give_up(client, &partitions));
         self.unanswered = None;
         let lanes = gone.iter().map(|kept| kept.tenure.lane).collect();
-        let notice = if is_finished && !is_lost { Notice::Gone } else { Notice::Lost };
+        let notice = if is_kept { Notice::Gone } else { Notice::Lost };
         self.mailbox.put(notice(lanes));
+    }
+
+    /// Whether all that was finished of partitions is committed now.
+    async fn is_committed(&mut self, client: &Arc<Client>, gone: &mut [Kept]) -> bool {
+        if client.assignment_lost() {
+            return false;
+        }
+        let committed = self.committer.finish(client, gone).await;
+        if let Err(error) = &committed {
+            let error = error.chain();
+            tracing::warn!(error, "what was finished of partitions may come again");
+        }
+        committed.is_ok()
     }
 
     /// Partitions that others have already.

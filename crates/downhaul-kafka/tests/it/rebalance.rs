@@ -256,6 +256,33 @@ async fn a_member_of_an_older_generation_has_lost_its_lanes_and_joins_again() {
     is_expelled(Code::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION).await;
 }
 
+/// What was settled of it comes again, and that is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_whose_last_commit_fails_is_lost() {
+    let subscription = subscription("uncommitted");
+    let (mock, kafka) = mock(1, &subscription, 2);
+    // All of it moves then.
+    let kafka = Arc::new(kafka.consumer_property("partition.assignment.strategy", "range"));
+    let foreigner = Foreigner::at(&mock.bootstrap_servers());
+    foreigner.append(subscription.queue(), 0, 0..1).await;
+    let mut first = source(&*kafka, &subscription).await;
+    let mut heard = Heard::default();
+    heard.until(&mut *first, "a message", |heard| !heard.deliveries.is_empty()).await;
+    let second = joining(&kafka, &subscription);
+    heard.until(&mut *first, "it is asked for", |heard| !heard.revoking.is_empty()).await;
+    mock.request_errors(
+        Api::OffsetCommit,
+        &[Code::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE; 20],
+    );
+    assert_eq!(settle(&mut *first, &all(&heard.deliveries, Verdict::Ack)).await, []);
+    let (asked, lane) = (std::mem::take(&mut heard.revoking), heard.deliveries[0].lane);
+    assert!(asked.iter().any(|revoking| revoking.lanes().contains(&lane)));
+    drop(asked);
+    heard.until(&mut *first, "it is lost", |heard| heard.lost.contains(&lane)).await;
+    mock.clear_request_errors(Api::OffsetCommit);
+    drop((first, second));
+}
+
 /// The strategy that all clients know.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eager_groups_finish_and_commit_all_before_they_share_anew() {
