@@ -57,6 +57,7 @@ pub(crate) fn kind(code: Code) -> BrokerErrorKind {
         | Code::InvalidReplicationFactor
         | Code::InvalidGroupId
         | Code::InconsistentGroupProtocol
+        | Code::InvalidSessionTimeout
         | Code::AutoOffsetReset
         | Code::UnsupportedFeature => BrokerErrorKind::Configuration,
         Code::MessageSizeTooLarge

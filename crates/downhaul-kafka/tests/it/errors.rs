@@ -129,6 +129,17 @@ async fn a_group_or_a_topic_that_may_not_be_used_is_permanent() {
     assert_eq!(error.kind(), Kind::Configuration, "{error}");
 }
 
+/// It was tried again and again without a word.
+#[tokio::test]
+async fn a_session_that_the_broker_does_not_take_is_permanent() {
+    let subscription = subscription("session");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let refused = Code::RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT;
+    mock.request_errors(Api::JoinGroup, &[refused; 20]);
+    let error = opening(&kafka, &subscription).await;
+    assert_eq!(error.kind(), Kind::Configuration, "{error}");
+}
+
 /// And so it is when it was allowed at first.
 #[tokio::test]
 async fn a_consumer_whose_group_is_taken_away_fails_for_good() {
