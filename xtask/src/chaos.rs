@@ -3,16 +3,17 @@
 
 use clap::{Args, ValueEnum, value_parser};
 
-use crate::broker;
 use crate::failure::Failure;
 use crate::run::cargo;
 use crate::tally::Tally;
+use crate::{broker, kafka};
 
 /// Runs the faults of a broker's tests for longer than the one round that they take among others.
 ///
 /// A private broker is killed, frozen and starved, its links break in every way, and consumers
-/// pause and begin anew, while messages go through it. In the end an oracle says of each message
-/// what became of it. Prints the seed that it begins with and, in the end, a table.
+/// pause, begin anew, come and go, while messages go through it; what cannot be done to it is
+/// printed. In the end an oracle says of each message what became of it. Prints the seed that it
+/// begins with and, in the end, a table.
 #[derive(Args)]
 pub(crate) struct Chaos {
     broker: Kind,
@@ -29,6 +30,8 @@ pub(crate) struct Chaos {
 enum Kind {
     /// A RabbitMQ node, from the system's package `rabbitmq-server`.
     Rabbitmq,
+    /// A broker that speaks Kafka's protocol: tansu, or what DOWNHAUL_KAFKA_KIND names.
+    Kafka,
 }
 
 impl Chaos {
@@ -37,6 +40,11 @@ impl Chaos {
             Kind::Rabbitmq => {
                 broker::ensure_rabbitmq()?;
                 "downhaul-rabbitmq"
+            }
+            Kind::Kafka => {
+                kafka::ensure_client()?;
+                kafka::ensure_one(kafka::chosen(false)?)?;
+                "downhaul-kafka"
             }
         };
         let scope = ["test", "--package", package, "--test", "faults", "--all-features"];

@@ -1,84 +1,57 @@
-//! A run against a real broker whose links are broken in every way, on a schedule that follows from
-//! a seed, or whose process is killed, and the oracle's word on it.
-//!
-//! The seed is printed. `DOWNHAUL_FAULTS_SEED` repeats a schedule; what is under way when a fault
-//! strikes still depends on the machine.
+//! A run against a private broker to which everything happens: to its links, to itself, to its
+//! consumers and the group that they are. See [`downhaul_testkit::faults`] for its seed and for how
+//! long it takes, and `DOWNHAUL_KAFKA_KIND` for the stand-in. `RUST_LOG` shows what the client says.
 
 #![allow(clippy::unwrap_used, reason = "what the tests share is test code as well")]
 
-mod plan;
+mod menu;
 mod world;
 
 use std::time::Duration;
 
-use downhaul_testkit::kafka::{Gap, shared_kind};
-use downhaul_testkit::oracle::Promises;
-use fastrand::Rng;
-use tokio::sync::watch;
+use downhaul_testkit::faults::{Fault, Run};
+use downhaul_testkit::kafka::{Gap, Kind, shared_kind};
+use tokio::sync::{Mutex, MutexGuard};
+use tracing_subscriber::EnvFilter;
 
-use crate::plan::{Fault, plan};
-use crate::world::{ATTEMPTS, CONCURRENCY, World, soon};
+use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_to_its_links_nothing_is_lost_made_up_or_repeated_without_a_cause() {
-    let test = "whatever_happens_to_its_links_nothing_is_lost_made_up_or_repeated_without_a_cause";
-    if skips(test, Gap::Proxy) {
-        return;
-    }
-    let mut rng = Rng::with_seed(seed());
-    let faults = plan(&mut rng);
-    run(&mut rng, &faults).await;
+async fn whatever_happens_nothing_is_lost_made_up_or_repeated_without_a_cause() {
+    let test = "whatever_happens_nothing_is_lost_made_up_or_repeated_without_a_cause";
+    let Some(kind) = kind(test, &[]) else { return };
+    let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).try_init();
+    let _turn = turn().await;
+    Run::new().everything(&mut World::new(kind)).await;
 }
 
 /// What was acknowledged is there afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_killed_and_comes_back_loses_nothing() {
     let test = "a_broker_that_is_killed_and_comes_back_loses_nothing";
-    if skips(test, Gap::Proxy) || skips(test, Gap::Survival) {
-        return;
-    }
+    let Some(kind) = kind(test, &[Gap::Survival]) else { return };
+    let _turn = turn().await;
     let second = Duration::from_secs(1);
-    let faults = [Fault::Kill(Duration::ZERO), Fault::Kill(second), Fault::Kill(4 * second)];
-    run(&mut Rng::with_seed(seed()), &faults).await;
+    let faults = [Duration::ZERO, second, 4 * second].map(Fault::Kill);
+    Run::new().these(&mut World::new(kind), &faults).await;
 }
 
-/// A declared skip.
-fn skips(test: &str, gap: Gap) -> bool {
-    let why = match shared_kind() {
+/// What stands in for Kafka; `None`, which is printed, where that cannot do what a test needs.
+fn kind(test: &str, needs: &[Gap]) -> Option<Kind> {
+    let kind = shared_kind();
+    let why = match kind {
         None => "it breaks its broker, and this one is somebody else's".to_owned(),
-        Some(kind) if kind.lacks(gap) => format!("{kind} {gap}"),
-        Some(_) => return false,
+        Some(kind) => {
+            let Some(gap) = needs.iter().find(|gap| kind.lacks(**gap)) else { return Some(kind) };
+            format!("{kind} {gap}")
+        }
     };
     println!("SKIPPED {test}: {why}");
-    true
+    None
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("DOWNHAUL_FAULTS_SEED").ok();
-    let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    println!("DOWNHAUL_FAULTS_SEED={seed}");
-    seed
-}
-
-/// A run whose promises were all kept.
-async fn run(rng: &mut Rng, faults: &[Fault]) {
-    let mut world = World::new().await;
-    let (stop, stopped) = watch::channel(false);
-    let mut publishing = world.publish(rng, &stopped);
-    world.makes_progress("the start").await;
-    for fault in faults {
-        println!("{fault:?} after {} messages", world.oracle.done());
-        world.suffer(*fault).await;
-        world.makes_progress(&format!("{fault:?}")).await;
-    }
-    stop.send_replace(true);
-    while let Some(published) = soon("the publishers stop", publishing.join_next()).await {
-        published.unwrap();
-    }
-    world.drain().await;
-    let promises = Promises::default().in_flight(CONCURRENCY.into()).attempts(ATTEMPTS);
-    let report = world.oracle.check(&promises);
-    println!("{report}");
-    report.assert_clean();
-    assert!(report.summary.confirmed > 300, "too little to prove anything");
+/// Two at a time would be under each other's load.
+async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
 }

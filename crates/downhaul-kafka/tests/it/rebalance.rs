@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{Broker, Delivery, Event, Lane, Source, Subscription, Verdict};
+use downhaul_consumer::{
+    Broker, Consumer, Delivery, Event, Incoming, Lane, Message, Source, Subscription, Verdict,
+};
 use downhaul_context::Context;
 use downhaul_kafka::Kafka;
+use downhaul_testkit::oracle::{self, Oracle, Promises};
 use downhaul_testkit::proxy::Direction;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 
 use crate::support::{
     Foreigner, Heard, Mock, OwnBroker, all, close, mock, nothing, numbers, session, settle,
-    shared_broker, soon, source, subscription, take, text, texts, until,
+    shared_broker, soon, source, spawn, subscription, take, text, texts, until,
 };
 
 const PARTITIONS: i32 = 4;
@@ -240,6 +243,34 @@ async fn is_expelled(error: Code) {
     assert_eq!(settle(&mut *source, &all(&heard.deliveries, Verdict::Ack)).await, []);
     until("the commit", async || foreigner.committed_of(&subscription).await == Some(3)).await;
     close(source).await;
+}
+
+/// It goes on with what it has read until it hears that its session is over, which on a busy
+/// machine happens while all links live. So no link explains what comes again, and there may be any
+/// number of it; the client itself says that the lanes are lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_a_member_finished_and_could_not_commit_comes_again_for_a_known_cause() {
+    const COUNT: u64 = 1_000;
+    let subscription = subscription("unheard");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let (oracle, late) = (Oracle::new(), Duration::from_secs(60));
+    let refused = Code::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE;
+    mock.request_errors(Api::OffsetCommit, &[refused; 1_000]);
+    let foreigner = Foreigner::at(&mock.bootstrap_servers());
+    foreigner.append(subscription.queue(), 0, 0..COUNT).await;
+    let broker = oracle.overhear("one", Arc::new(kafka), late);
+    let handler = oracle.observe("one", async |_: Context, _: Incoming<Message>| {});
+    let consumer = spawn(Consumer::new(subscription.clone(), handler), broker).await;
+    soon("all are handled", oracle.until_done(COUNT)).await;
+    expel(&mock, Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
+    soon("all are handled again", oracle.until_done(2 * COUNT)).await;
+    mock.clear_request_errors(Api::OffsetCommit);
+    consumer.drain();
+    soon("it stops", consumer.settled()).await;
+    let report = oracle.check(&Promises::default());
+    assert_eq!(report.of(oracle::Kind::Duplicate).count(), 0, "{report}");
+    assert_eq!(report.summary.after_causes, 1_000);
+    assert_eq!(foreigner.committed_of(&subscription).await, Some(1_000));
 }
 
 fn expel(mock: &Mock, error: Code) {

@@ -35,6 +35,10 @@ pub enum Fault {
     Pause(Duration),
     /// One of the consumers that share a queue stops and begins anew.
     Restart(usize),
+    /// One of them is cut short and begins anew: what its handlers were at is dropped.
+    Abort(usize),
+    /// One more joins them for a while.
+    Join(Duration),
 }
 
 impl Fault {

@@ -18,6 +18,8 @@
     reason = "a run panics where a broker does not do what it must: that is how it tells"
 )]
 
+mod crew;
+mod ending;
 mod fault;
 mod handler;
 mod links;
@@ -31,6 +33,7 @@ mod table;
 
 use std::time::Duration;
 
+use downhaul_consumer::ConsumerHandle;
 use tokio::time::{sleep, timeout};
 
 pub use self::fault::Fault;
@@ -43,6 +46,9 @@ pub use self::site::Site;
 /// How long anything may take that ought to happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// As long as what is on its way back to a queue is nobody's.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// Bounds everything that ought to happen: a test fails, it does not hang.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     let waited = timeout(PATIENCE, future).await;
@@ -53,4 +59,11 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
 pub async fn last(time: Duration) {
     // tidy: heartbeats and sessions are on the system's clock, so a fault that outlasts them is too
     sleep(time).await;
+}
+
+/// Waits until consumers have had nothing to do for a while.
+async fn all_idle(consumers: &[&ConsumerHandle]) {
+    for consumer in consumers {
+        consumer.idle_for(QUIET).await;
+    }
 }

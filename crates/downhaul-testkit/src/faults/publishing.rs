@@ -9,7 +9,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::round::STOCK;
 use super::soon;
 use crate::oracle::Oracle;
 
@@ -40,7 +39,9 @@ impl Publishing {
 pub(super) struct OnePublisher {
     pub(super) oracle: Oracle,
     pub(super) publisher: Publisher,
-    pub(super) queue: &'static str,
+    pub(super) queue: String,
+    /// Messages without keys are in no order.
+    pub(super) has_keys: bool,
     /// What ids begin with, and the key where there is one.
     pub(super) name: String,
     pub(super) rng: Rng,
@@ -49,7 +50,6 @@ pub(super) struct OnePublisher {
 }
 
 impl OnePublisher {
-    /// The messages of the crowd have no key: they are in no order.
     async fn run(mut self, stopped: watch::Receiver<bool>) {
         let ctx = Context::background();
         for number in 0_u64.. {
@@ -57,11 +57,11 @@ impl OnePublisher {
                 return;
             }
             let (name, body) = (&self.name, body(&mut self.rng));
-            let message = match self.queue {
-                STOCK => self.oracle.message(name, body),
-                _ => Message::new(body).with_id(format!("{name}/{number}")),
+            let message = match self.has_keys {
+                true => self.oracle.message(name, body),
+                false => Message::new(body).with_id(format!("{name}/{number}")),
             };
-            let outgoing = (self.outgoing)(self.queue, message);
+            let outgoing = (self.outgoing)(&self.queue, message);
             let publish = self.oracle.publish_until_known(&self.publisher, &ctx, outgoing);
             publish.await.unwrap();
             // tidy: a pace that the consumers can keep, for as long as the faults take

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{Broker, Consumer, ConsumerHandle, Link, RetryPolicy, State, Subscription};
-use downhaul_context::Context;
+use downhaul_consumer::{ConsumerHandle, Link, State};
 use fastrand::Rng;
 use tokio::time::{Instant, timeout_at};
 
+use super::crew::{CONCURRENCY, Crew, all_run, all_stop, is_now};
 use super::fault::Fault;
-use super::handler::{ATTEMPTS, handler};
+use super::handler::ATTEMPTS;
 use super::publishing::{OnePublisher, Publishing};
-use super::pulse::Pulse;
 use super::site::Site;
 use super::table::Table;
 use super::{PATIENCE, last, links, soon};
@@ -24,7 +23,6 @@ pub const CROWD: &str = "crowd";
 
 const PUBLISHERS: u64 = 10;
 const CROWDED: usize = 3;
-const CONCURRENCY: u16 = 8;
 /// What a consumer takes from the broker at a time.
 const UNSETTLED: u32 = 2 * CONCURRENCY as u32;
 
@@ -38,39 +36,27 @@ pub struct Round {
     pub stock: ConsumerHandle,
     /// The consumers of [`CROWD`].
     pub crowd: Vec<ConsumerHandle>,
-    pulses: [Arc<Pulse>; 2],
-    brokers: [Arc<dyn Broker>; 2],
+    pub(super) crew: Crew,
     _watches: Vec<LinkWatch>,
     /// Of the ids, so that what an earlier round left behind is told.
     number: u32,
+    /// How many have joined.
+    joined: u32,
 }
 
 impl Round {
     pub(super) async fn begin(site: &impl Site, number: u32) -> Self {
-        let (oracle, brokers) = (oracle(number), site.brokers());
-        let pulses = [Arc::new(Pulse::default()), Arc::new(Pulse::default())];
-        let consumer = |name: &str, queue, pulse: &Arc<Pulse>| {
-            let handler = oracle.observe(name, handler(Arc::clone(pulse)));
-            Consumer::new(site.subscription(queue), handler).named(name).concurrency(CONCURRENCY)
-        };
-        let short = Duration::from_millis(5);
-        let retry = RetryPolicy::default().attempts(ATTEMPTS).backoff(short, short);
-        let ctx = Context::background();
-        let stock = consumer(STOCK, STOCK, &pulses[0]).ordered().retry(retry.clone());
-        let stock = stock.spawn(&ctx, Arc::clone(&brokers[0]));
-        let parked = retry.in_place_up_to(Duration::ZERO);
-        let crowd = (0..CROWDED).map(|index| {
-            let one = consumer(&format!("{CROWD}-{index}"), CROWD, &pulses[1]);
-            one.retry(parked.clone()).spawn(&ctx, Arc::clone(&brokers[1]))
-        });
+        let oracle = oracle(number);
+        let crew = Crew::new(oracle.clone(), site.brokers());
+        let stock = crew.stock(site, STOCK);
+        let crowd = (0..CROWDED).map(|index| crew.one_of_crowd(site, &format!("{CROWD}-{index}")));
         let crowd: Vec<_> = crowd.collect();
-        for consumer in crowd.iter().chain([&stock]) {
-            assert_eq!(soon("a consumer runs", consumer.settled()).await, State::Running);
-        }
+        let all: Vec<_> = crowd.iter().chain([&stock]).collect();
+        all_run(&all).await;
         // Those that dead letters go by as well.
-        let watch = |consumer: &ConsumerHandle| site.watch(&oracle, consumer.name(), UNSETTLED);
-        let watches = crowd.iter().chain([&stock]).filter_map(watch).collect();
-        Self { oracle, stock, crowd, pulses, brokers, _watches: watches, number }
+        let watch = |one: &&ConsumerHandle| site.watch(&oracle, one.name(), UNSETTLED);
+        let watches = all.iter().filter_map(watch).collect();
+        Self { oracle, stock, crowd, crew, _watches: watches, number, joined: 0 }
     }
 
     /// All of them.
@@ -89,15 +75,16 @@ impl Round {
     }
 
     /// Publishes with a task a key until told to stop.
-    pub(super) fn publish<S: Site>(&self, rng: &mut Rng) -> Publishing {
+    pub(super) fn publish<S: Site>(&self, site: &S, rng: &mut Rng) -> Publishing {
         let mut publishing = Publishing::new();
-        for (queue, broker) in [STOCK, CROWD].into_iter().zip(&self.brokers) {
+        for (queue, broker) in [STOCK, CROWD].into_iter().zip(&self.crew.brokers) {
             let publisher = self.oracle.publisher(Arc::clone(broker));
             for number in 0..PUBLISHERS {
                 publishing.add(OnePublisher {
                     oracle: self.oracle.clone(),
                     publisher: publisher.clone(),
-                    queue,
+                    queue: site.subscription(queue).queue().to_owned(),
+                    has_keys: queue == STOCK,
                     name: format!("{queue}-{}-{number}", self.number),
                     rng: rng.fork(),
                     outgoing: S::outgoing,
@@ -108,7 +95,7 @@ impl Round {
     }
 
     /// Makes a fault, lets it last, and heals it.
-    pub(super) async fn suffer(&self, site: &mut impl Site, fault: Fault) {
+    pub(super) async fn suffer(&mut self, site: &mut impl Site, fault: Fault) {
         if let Some(proxy) = site.proxy()
             && links::suffer(proxy, fault).await
         {
@@ -116,15 +103,38 @@ impl Round {
         }
         match fault {
             Fault::Pause(time) => self.pause(time).await,
-            Fault::Restart(index) => self.crowd[index % self.crowd.len()].restart(),
+            Fault::Restart(index) => self.one_of_crowd(index).restart(),
+            Fault::Abort(index) => self.abort(index).await,
+            Fault::Join(time) => self.join(site, time).await,
             own => site.suffer(self, own).await,
         }
+    }
+
+    fn one_of_crowd(&self, index: usize) -> &ConsumerHandle {
+        &self.crowd[index % self.crowd.len()]
+    }
+
+    async fn abort(&self, index: usize) {
+        let consumer = self.one_of_crowd(index);
+        consumer.abort();
+        is_now(consumer, State::Stopped).await;
+        consumer.start();
+    }
+
+    async fn join(&mut self, site: &impl Site, time: Duration) {
+        self.joined += 1;
+        let name = format!("{CROWD}-joined-{}", self.joined);
+        let joined = self.crew.one_of_crowd(site, &name);
+        all_run(&[&joined]).await;
+        let _watch = site.watch(&self.oracle, &name, UNSETTLED);
+        last(time).await;
+        all_stop(&[&joined]).await;
     }
 
     async fn pause(&self, time: Duration) {
         self.consumers().for_each(ConsumerHandle::pause);
         for consumer in self.consumers() {
-            assert_eq!(soon("a consumer pauses", consumer.settled()).await, State::Paused);
+            is_now(consumer, State::Paused).await;
         }
         last(time).await;
         self.consumers().for_each(ConsumerHandle::resume);
@@ -133,7 +143,7 @@ impl Round {
     /// Waits until so much more of each queue is handled that it cannot all have been under way
     /// before.
     pub(super) async fn makes_progress(&self, site: &impl Site, after: &str) {
-        let goals = self.pulses.each_ref().map(|pulse| (pulse, pulse.beats() + GOAL));
+        let goals = self.crew.pulses.each_ref().map(|pulse| (pulse, pulse.beats() + GOAL));
         let until = Instant::now() + PATIENCE;
         for (pulse, goal) in goals {
             let progress = timeout_at(until, pulse.reaches(goal)).await;
@@ -143,7 +153,7 @@ impl Round {
 
     /// Ends when the queues are empty, finds the dead letters and has all judged.
     pub(super) async fn end(self, site: &impl Site, table: &mut Table) -> Report {
-        for pulse in &self.pulses {
+        for pulse in &self.crew.pulses {
             table.outage(pulse.longest_rest());
             table.redelivered += pulse.redelivered();
         }
@@ -152,30 +162,26 @@ impl Round {
             let up = status.wait_for(|status| matches!(status.link, Link::Up));
             drop(soon("the link is up", up).await.unwrap());
         }
-        let consumers: Vec<_> = self.consumers().collect();
-        soon("the queues are drained", site.drained(&consumers, &[STOCK, CROWD])).await;
-        site.inspect(&self);
-        for consumer in consumers {
-            consumer.drain();
-            assert_eq!(soon("a consumer stops", consumer.settled()).await, State::Stopped);
+        match site.counts() {
+            true => self.end_by_count(site).await,
+            false => self.end_by_log(site).await,
         }
-        self.bury(site).await;
         let promises = Promises::default().in_flight(CONCURRENCY.into()).attempts(ATTEMPTS);
         let report = self.oracle.check(&promises.key_order().one_of_a_key());
         table.add(&report);
         report
     }
 
-    /// Finds the dead letters.
-    async fn bury(&self, site: &impl Site) {
-        let ctx = Context::background();
-        for (queue, broker) in [STOCK, CROWD].into_iter().zip(&self.brokers) {
-            let queue = Subscription::new(queue).dead_letter_queue();
-            let letters = Consumer::new(Subscription::new(queue.clone()), self.oracle.bury());
-            let letters = letters.spawn(&ctx, Arc::clone(broker));
+    /// Ends when the broker says that the queues are empty.
+    async fn end_by_count(&self, site: &impl Site) {
+        let consumers: Vec<_> = self.consumers().collect();
+        soon("the queues are drained", site.drained(&consumers, &[STOCK, CROWD])).await;
+        site.inspect(self);
+        all_stop(&consumers).await;
+        for (queue, letters) in [STOCK, CROWD].into_iter().zip(self.crew.buries(site)) {
+            let queue = site.subscription(queue).dead_letter_queue();
             soon("the dead letters are drained", site.drained(&[&letters], &[&queue])).await;
-            letters.drain();
-            soon("their consumer stops", letters.settled()).await;
+            all_stop(&[&letters]).await;
         }
     }
 }

@@ -16,6 +16,9 @@ pub enum Gap {
     Cooperation,
     /// No TLS.
     Encryption,
+    /// A group whose members have all left, one soon after the other, may wait for one of them for
+    /// ever and let nobody in.
+    Leaving,
     /// Watermarks, `latest` and offsets by time do not count records.
     Positions,
     /// Only its own address is advertised, so that no proxy can stand in front of it.
@@ -36,6 +39,7 @@ impl fmt::Display for Gap {
             Self::Authentication => "has no login that can fail",
             Self::Cooperation => "has cooperative groups that stick",
             Self::Encryption => "has no TLS",
+            Self::Leaving => "lets nobody into a group that all members have left",
             Self::Positions => "does not count records in watermarks and offsets by time",
             Self::Proxy => "cannot advertise the address of a proxy",
             Self::Range => "does not answer a fetch from beyond the end of a log",

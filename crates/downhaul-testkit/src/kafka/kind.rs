@@ -12,10 +12,11 @@ use super::site::Site;
 #[non_exhaustive]
 pub enum Kind {
     /// tansu 0.6.0 with its data in memory: a static binary that is there in a second, and groups
-    /// that have never been seen to stick, eager or cooperative.
+    /// that have never been seen to stick while they have members, eager or cooperative.
     ///
     /// Its groups are slow: a member waits 5 seconds for its first record, and two cooperative
-    /// ones need 12 to 18 to share their partitions. It counts batches where it should count
+    /// ones need 12 to 18 to share their partitions. If three of them leave at once, the last one
+    /// may stay the leader of the group, and who comes later waits for it in vain. It counts batches where it should count
     /// records, so that lag, `latest` and offsets by time are wrong; it hides open transactions
     /// but shows aborted ones; it never answers a fetch beyond the end of a log; `DeleteRecords`
     /// ends the connection. SASL and TLS cannot be had. A kill loses everything.
@@ -24,7 +25,7 @@ pub enum Kind {
 
     /// noida-db 0.2.3, which has Kafka's protocol among others: right about offsets, watermarks,
     /// fetches out of range, `DeleteRecords` and transactions, and a member has its first record
-    /// after 0.4 seconds.
+    /// after 0.4 seconds, if its session is at least 6.
     ///
     /// Its cooperative groups stick: about every second time that a member joins, both have asked
     /// to join and neither is answered until `max.poll.interval.ms` has passed. Eager groups do
@@ -98,6 +99,7 @@ impl Kind {
                 Gap::Aborted,
                 Gap::Authentication,
                 Gap::Encryption,
+                Gap::Leaving,
                 Gap::Positions,
                 Gap::Range,
                 Gap::Survival,

@@ -79,7 +79,7 @@ impl fmt::Display for Summary {
             "{published} published: {confirmed} confirmed, {repeated} more than once, {recovered} \
              recovered; {handled} handled and {dead} dead, {again} handlings of a message again, \
              {} of them after a loss",
-            self.after_losses
+            self.after_losses + self.after_causes
         )
     }
 }

@@ -1,0 +1,70 @@
+//! What can happen to a stand-in for Kafka.
+
+use downhaul_testkit::faults::{Draw, Fault, Menu, direction, half_frame, millis, rate};
+use downhaul_testkit::kafka::{Gap, Kind};
+use downhaul_testkit::proxy::{Cut, Direction};
+
+pub(crate) fn menu(kind: Kind) -> Menu {
+    let mut menu = Menu { each: others(), quick: members(), missing: Vec::new() };
+    if kind.lacks(Gap::Proxy) {
+        menu.missing.push(("all of links", format!("{kind} {}", Gap::Proxy)));
+    } else {
+        menu.each.extend(links());
+        menu.quick.extend(quick_links());
+    }
+    if kind.lacks(Gap::Survival) {
+        menu.missing.push(("Kill", format!("{kind} {}", Gap::Survival)));
+    } else {
+        menu.each.push(|rng| Fault::Kill(millis(rng, 0..2_000)));
+        menu.each.push(|rng| Fault::Kill(millis(rng, 4_000..5_000)));
+    }
+    if kind.lacks(Gap::Leaving) {
+        menu.missing.push(("another look at the end", format!("{kind} {}", Gap::Leaving)));
+    }
+    for fault in ["Alarm", "Close", "CloseOne"] {
+        menu.missing.push((fault, format!("{kind} has no word for it")));
+    }
+    menu
+}
+
+fn links() -> Vec<Draw> {
+    vec![
+        |_| Fault::Cut(Cut::Finish),
+        |_| Fault::Cut(Cut::Reset),
+        |rng| half_frame(rng, Direction::ToUpstream),
+        |rng| half_frame(rng, Direction::ToClient),
+        |rng| Fault::Blackhole(direction(rng), millis(rng, 200..900)),
+        // The session is 3 seconds where there are links to break: then the membership is gone.
+        |rng| Fault::Blackhole(direction(rng), millis(rng, 4_000..5_000)),
+        |rng| Fault::Delay(direction(rng), millis(rng, 50..400), millis(rng, 500..1_500)),
+        |rng| Fault::Throttle(direction(rng), rate(rng), millis(rng, 500..1_500)),
+        |rng| Fault::Refuse(millis(rng, 200..1_200)),
+        |rng| Fault::Refuse(millis(rng, 4_000..5_000)),
+    ]
+}
+
+fn quick_links() -> Vec<Draw> {
+    vec![
+        |_| Fault::Cut(Cut::Finish),
+        |_| Fault::Cut(Cut::Reset),
+        |rng| half_frame(rng, Direction::ToUpstream),
+        |rng| half_frame(rng, Direction::ToClient),
+    ]
+}
+
+fn others() -> Vec<Draw> {
+    vec![
+        |rng| Fault::Freeze(millis(rng, 500..1_500)),
+        // The longest session is 6 seconds.
+        |rng| Fault::Freeze(millis(rng, 7_000..8_000)),
+        |rng| Fault::Pause(millis(rng, 0..1_000)),
+        |rng| Fault::Restart(rng.usize(..100)),
+        |rng| Fault::Abort(rng.usize(..100)),
+        |rng| Fault::Join(millis(rng, 0..2_000)),
+    ]
+}
+
+/// Each of them has the group share its partitions anew.
+fn members() -> Vec<Draw> {
+    vec![|rng| Fault::Restart(rng.usize(..100)), |rng| Fault::Abort(rng.usize(..100))]
+}
