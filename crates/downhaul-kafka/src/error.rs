@@ -33,6 +33,11 @@ pub(crate) fn closed() -> BrokerError {
     BrokerError::new(BrokerErrorKind::Closed, "the Kafka client was closed")
 }
 
+/// What was settled last is not known to be committed, and nobody was told.
+pub(crate) fn unheard() -> BrokerError {
+    unreachable("partitions were lost before their last commit")
+}
+
 /// The context ended first.
 pub(crate) fn gave_up(what: &str, cause: Cause) -> BrokerError {
     unreachable(format!("gave up trying to {what}")).with_source(cause)

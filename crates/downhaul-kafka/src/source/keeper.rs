@@ -22,7 +22,7 @@ use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::error::{cannot, unreachable};
+use crate::error::{cannot, unheard, unreachable};
 use crate::source::callbacks::{Client, Said, give_up, note, take_up};
 use crate::source::committer::{Committer, Ended};
 use crate::source::health::Health;
@@ -74,6 +74,13 @@ pub(super) struct Kept {
     pub(super) tenure: Arc<Tenure>,
     /// What the broker has confirmed, or was given in a transaction.
     pub(super) committed: Option<i64>,
+}
+
+impl Kept {
+    /// Whether something was finished that is not known to be committed.
+    fn has_uncommitted(&self) -> bool {
+        self.tenure.progress().watermark() > self.committed
+    }
 }
 
 /// Partitions on their way to others, and whether all that was begun of them is finished.
@@ -309,17 +316,17 @@ impl Keeper {
         let client = Arc::clone(self.member.client()?);
         let mut lanes: Vec<_> = std::mem::take(&mut self.lanes).into_values().collect();
         lanes.iter().for_each(|kept| kept.tenure.progress().end());
-        let committed = if client.assignment_lost() {
-            Ok(())
-        } else {
-            self.committer.finish(&client, &mut lanes).await
+        let committed = match client.assignment_lost() {
+            true if lanes.iter().any(Kept::has_uncommitted) => Err(unheard()),
+            true => Ok(()),
+            false => self.committer.finish(&client, &mut lanes).await,
         };
         drop(client);
         self.answer_all();
         // Queues must be gone before their client.
-        drop(self.mailbox.take());
+        let has_lost = self.mailbox.clear();
         self.member.leave().await;
-        committed
+        committed.and(if has_lost { Err(unheard()) } else { Ok(()) })
     }
 
     /// What librdkafka still waits for would keep it from leaving.

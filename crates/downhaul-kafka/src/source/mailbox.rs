@@ -61,6 +61,12 @@ impl Mailbox {
         std::mem::take(&mut *self.lock())
     }
 
+    /// Throws away what is there. Returns whether nobody has heard of lanes that are lost.
+    pub(super) fn clear(&self) -> bool {
+        let is_loss = |notice: &Notice| matches!(notice, Notice::Lost(lanes) if !lanes.is_empty());
+        self.take().iter().any(is_loss)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Notice>> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -28,7 +28,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 
 use crate::admin;
-use crate::error::{cannot, closed, gave_up};
+use crate::error::{cannot, closed, gave_up, unheard};
 use crate::options::Options;
 use crate::source::callbacks::{Callbacks, Client};
 use crate::source::committer::{Committer, Plain, Rounds};
@@ -200,10 +200,11 @@ impl KafkaSource {
         }
     }
 
-    /// Lets go of all queues, which must be gone before their client is.
-    fn let_go(&mut self) {
+    /// Lets go of all queues, which must be gone before their client is. Returns whether lanes were
+    /// lost that nobody has heard of.
+    fn let_go(&mut self) -> bool {
         self.lanes.clear();
-        drop(self.mailbox.take());
+        self.mailbox.clear()
     }
 }
 
@@ -267,7 +268,7 @@ impl Source for KafkaSource {
     }
 
     async fn close(mut self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {
-        self.let_go();
+        let has_lost = self.let_go();
         // The keeper's is the last then.
         self.member.leave().await;
         let Some(leave) = self.leave.take() else { return Ok(()) };
@@ -277,7 +278,8 @@ impl Source for KafkaSource {
         let answered = ctx.run(answered).await;
         let answered =
             answered.map_err(|cause| gave_up("see the last offsets committed", cause))?;
-        answered.unwrap_or_else(|_| Err(closed()))
+        answered.unwrap_or_else(|_| Err(closed()))?;
+        if has_lost { Err(unheard()) } else { Ok(()) }
     }
 }
 

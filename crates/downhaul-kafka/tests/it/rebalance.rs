@@ -245,6 +245,26 @@ async fn is_expelled(error: Code) {
     close(source).await;
 }
 
+/// Whoever closes before it has heard of that must not believe that all is committed.
+#[tokio::test]
+async fn a_source_that_closes_when_its_lanes_are_lost_says_that_settlements_may_be_lost() {
+    let subscription = subscription("unheard-of");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let foreigner = Foreigner::at(&mock.bootstrap_servers());
+    foreigner.append(subscription.queue(), 0, 0..500).await;
+    let mut source = source(&kafka, &subscription.with_prefetch(500)).await;
+    let mut deliveries = take(&mut *source, 500).await.into_iter();
+    let refused = Code::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE;
+    mock.request_errors(Api::OffsetCommit, &[refused; 1_000]);
+    expel(&mock, Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
+    until("a settlement comes too late", async || {
+        let one = deliveries.next().expect("it happens before all is settled");
+        !settle(&mut *source, &[(one.token, Verdict::Ack)]).await.is_empty()
+    })
+    .await;
+    assert!(soon("it closes", source.close(&Context::background())).await.is_err());
+}
+
 /// It goes on with what it has read until it hears that its session is over, which on a busy
 /// machine happens while all links live. So no link explains what comes again, and there may be any
 /// number of it; the client itself says that the lanes are lost.
