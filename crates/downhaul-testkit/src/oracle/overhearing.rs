@@ -1,13 +1,13 @@
 //! [`Oracle::overhear`]: logs what a client says by itself of what it has lost.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_consumer::{
-    Broker, BrokerError, Capabilities, Delivery, Event, Lane, Settled, Sink, Source, Subscription,
-    Token, Verdict,
+    Broker, BrokerError, Capabilities, Delivery, Event, Lane, Outgoing, PublishOutcome, Receipt,
+    Settled, Sink, Source, Subscription, Token, Verdict,
 };
 use downhaul_context::Context;
 use tokio::time::Instant;
@@ -23,7 +23,9 @@ impl Oracle {
     /// A source may say that lanes are lost, that it is dead, or that its last settlements may be
     /// lost. Then a [`Cause::SettlementLost`] is logged for each message concerned that was
     /// delivered and not settled, or settled no longer ago than `late`: what was settled before is
-    /// held for known to the broker. A lane that goes as asked for explains nothing.
+    /// held for known to the broker. A lane that goes as asked for explains nothing. And a message
+    /// that the consumer moves again, since nobody answered for it, is logged as
+    /// [repeated](Cause::PublishRepeated).
     #[must_use]
     pub fn overhear(
         &self,
@@ -31,7 +33,8 @@ impl Oracle {
         broker: Arc<dyn Broker>,
         late: Duration,
     ) -> Arc<dyn Broker> {
-        Arc::new(Overheard { oracle: self.clone(), instance: instance.into(), broker, late })
+        let (oracle, unanswered) = (self.clone(), Arc::default());
+        Arc::new(Overheard { oracle, instance: instance.into(), broker, late, unanswered })
     }
 }
 
@@ -41,6 +44,8 @@ struct Overheard {
     instance: String,
     broker: Arc<dyn Broker>,
     late: Duration,
+    /// The ids of messages that were sent and are not known to have arrived.
+    unanswered: Arc<Mutex<HashSet<String>>>,
 }
 
 #[async_trait]
@@ -70,7 +75,12 @@ impl Broker for Overheard {
     }
 
     async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
-        self.broker.sink(ctx).await
+        let sink = self.broker.sink(ctx).await?;
+        Ok(Arc::new(Mouth {
+            oracle: self.oracle.clone(),
+            sink,
+            unanswered: Arc::clone(&self.unanswered),
+        }))
     }
 
     fn retract(&self, delivery: Token) {
@@ -224,9 +234,49 @@ impl Drop for Ear {
     }
 }
 
+/// A sink by which a consumer moves messages to where they go next: if it is told nothing in time,
+/// it moves them again, and both copies may come.
+#[derive(Debug)]
+struct Mouth {
+    oracle: Oracle,
+    sink: Arc<dyn Sink>,
+    unanswered: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Mouth {
+    fn unanswered(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Sink for Mouth {
+    async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
+        let sent = self.sink.send(outgoing).await?;
+        let id = outgoing.message.id().to_owned();
+        if !self.unanswered().insert(id.clone()) {
+            self.oracle.log(Cause::PublishRepeated { id: id.clone() });
+        }
+        let (answer, receipt) = Receipt::pending();
+        let unanswered = Arc::clone(&self.unanswered);
+        tokio::spawn(async move {
+            let outcome = sent.await;
+            if !matches!(outcome, PublishOutcome::Unknown(_)) {
+                unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            }
+            answer.resolve(outcome);
+        });
+        Ok(receipt)
+    }
+
+    async fn close(&self, ctx: &Context) {
+        self.sink.close(ctx).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use downhaul_consumer::{MemoryBroker, MemoryLog, Message, Outgoing, PublishOutcome};
+    use downhaul_consumer::{MemoryBroker, MemoryLog, Message};
     use tokio::time::advance;
 
     use super::*;
@@ -257,6 +307,32 @@ mod tests {
         }
         deliveries.sort_by(|one, other| one.message.id().cmp(other.message.id()));
         (source, deliveries.iter().map(|delivery| delivery.token).collect())
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_again_without_an_answer_is_logged_as_repeated() {
+        #[derive(Debug)]
+        struct Deaf;
+        #[async_trait]
+        impl Sink for Deaf {
+            async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
+                let is_heard = outgoing.message.id() == "heard";
+                let (answer, receipt) = Receipt::pending();
+                // Dropped, it is no answer.
+                is_heard.then(|| answer.resolve(PublishOutcome::Confirmed));
+                Ok(receipt)
+            }
+            async fn close(&self, _: &Context) {}
+        }
+        let oracle = Oracle::new();
+        let sink =
+            Mouth { oracle: oracle.clone(), sink: Arc::new(Deaf), unanswered: Arc::default() };
+        for id in ["heard", "unheard", "heard", "unheard"] {
+            let outgoing = Outgoing::to_queue("q", Message::new("").with_id(id));
+            let _ = sink.send(&outgoing).await.unwrap().await;
+        }
+        let repeated = Record::Cause(Cause::PublishRepeated { id: "unheard".to_owned() });
+        assert_eq!(oracle.records().unwrap(), [repeated]);
     }
 
     /// Whether the loss of a link was logged, and the messages whose settlements were lost.
