@@ -61,9 +61,7 @@ impl World {
     async fn run_short(&self, round: &Round, time: Duration) {
         let alarm = "{{resource_limit, memory, node()}, []}";
         self.ctl(&["eval", &format!("rabbit_alarm:set_alarm({alarm}).")]).unwrap();
-        let consumers: Vec<_> = round.consumers().collect();
-        let settled = self.settled_but_for_letters(&consumers);
-        let settled = timeout(PATIENCE, settled).await;
+        let settled = timeout(PATIENCE, self.settled_but_for_letters(round)).await;
         assert!(settled.is_ok(), "consumers do not go on: {}", round.state(self));
         last(time).await;
         let clear = "rabbit_alarm:clear_alarm({resource_limit, memory, node()}).";
@@ -83,15 +81,25 @@ impl World {
         block_in_place(|| self.node.ctl(arguments))
     }
 
-    /// Waits until queues are empty and nothing is in hand but messages that have to be published
-    /// to where they go: their dead-letter queue, or the one of their delay.
-    async fn settled_but_for_letters(&self, consumers: &[&ConsumerHandle]) {
-        let only_letters = |consumer: &&ConsumerHandle| {
+    /// Waits until nothing is in hand but messages that have to be published to where they go,
+    /// their dead-letter queue, or the one of their delay; and the queues are empty, or their
+    /// consumers have as many of those as they may.
+    async fn settled_but_for_letters(&self, round: &Round) {
+        let only_letters = |consumer: &ConsumerHandle| {
             let now = consumer.snapshot();
             let mut in_flight = now.in_flight.iter();
             now.buffered == 0 && in_flight.all(|message| becomes_a_letter(&message.message_id))
         };
-        while self.ready(&[STOCK, CROWD]) != Some(0) || !consumers.iter().all(only_letters) {
+        let is_full = |consumer: &ConsumerHandle| {
+            let now = consumer.snapshot();
+            now.in_flight.len() + now.waiting >= usize::from(consumer.settings().prefetch())
+        };
+        let is_done = || {
+            round.consumers().all(only_letters)
+                && (is_full(&round.stock) || self.ready(&[STOCK]) == Some(0))
+                && (round.crowd.iter().all(is_full) || self.ready(&[CROWD]) == Some(0))
+        };
+        while !is_done() {
             yield_now().await;
         }
     }
