@@ -1,6 +1,7 @@
 //! A run against a private broker to which everything happens: to its links, to itself, to its
 //! consumers and the group that they are. See [`downhaul_testkit::faults`] for its seed and for how
-//! long it takes, and `DOWNHAUL_KAFKA_KIND` for the stand-in. `RUST_LOG` shows what the client says.
+//! long it takes, and `DOWNHAUL_KAFKA_KIND` for the stand-in. `RUST_LOG` shows what the client
+//! says.
 
 #![allow(clippy::unwrap_used, reason = "what the tests share is test code as well")]
 

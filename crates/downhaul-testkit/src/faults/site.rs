@@ -75,8 +75,8 @@ pub trait Site {
     /// If it is not on the menu.
     async fn suffer(&mut self, round: &Round, fault: Fault);
 
-    /// Whether the broker tells what waits in a queue. Where it does not, a round ends when all that
-    /// is known to be published is known to be handled, and looks once more what comes.
+    /// Whether the broker tells what waits in a queue. Where it does not, a round ends when all
+    /// that is known to be published is known to be handled, and looks once more what comes.
     fn counts(&self) -> bool {
         true
     }

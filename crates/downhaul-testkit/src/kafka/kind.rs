@@ -16,10 +16,10 @@ pub enum Kind {
     ///
     /// Its groups are slow: a member waits 5 seconds for its first record, and two cooperative
     /// ones need 12 to 18 to share their partitions. If three of them leave at once, the last one
-    /// may stay the leader of the group, and who comes later waits for it in vain. It counts batches where it should count
-    /// records, so that lag, `latest` and offsets by time are wrong; it hides open transactions
-    /// but shows aborted ones; it never answers a fetch beyond the end of a log; `DeleteRecords`
-    /// ends the connection. SASL and TLS cannot be had. A kill loses everything.
+    /// may stay the leader of the group, and who comes later waits for it in vain. It counts batches
+    /// where it should count records, so that lag, `latest` and offsets by time are wrong; it hides
+    /// open transactions but shows aborted ones; it never answers a fetch beyond the end of a log;
+    /// `DeleteRecords` ends the connection. SASL and TLS cannot be had. A kill loses everything.
     #[default]
     Tansu,
 
