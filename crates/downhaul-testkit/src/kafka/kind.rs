@@ -14,9 +14,9 @@ pub enum Kind {
     /// tansu 0.6.0 with its data in memory: a static binary that is there in a second, and groups
     /// that have never been seen to stick while they have members, eager or cooperative.
     ///
-    /// Its groups are slow: a member waits 5 seconds for its first record, and two cooperative
-    /// ones need 12 to 18 to share their partitions. If three of them leave at once, the last one
-    /// may stay the leader of the group, and who comes later waits for it in vain. It counts batches
+    /// Its groups are slow: a member waits 5 seconds for its first record, and two cooperative ones
+    /// need 12 to 18 to share their partitions. If three of them leave at once, the last one may
+    /// stay the leader of the group, and who comes later waits for it in vain. It counts batches
     /// where it should count records, so that lag, `latest` and offsets by time are wrong; it hides
     /// open transactions but shows aborted ones; it never answers a fetch beyond the end of a log;
     /// `DeleteRecords` ends the connection. SASL and TLS cannot be had. A kill loses everything.
