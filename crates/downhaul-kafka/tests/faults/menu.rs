@@ -12,6 +12,12 @@ pub(crate) fn menu(kind: Kind) -> Menu {
         menu.each.extend(links());
         menu.quick.extend(quick_links());
     }
+    if kind == Kind::Noida {
+        let why = "noida has been seen to let nobody in again when all sessions have ended";
+        menu.missing.push(("Freeze beyond a session", why.to_owned()));
+    } else {
+        menu.each.push(|rng| Fault::Freeze(millis(rng, 4_000..5_000)));
+    }
     if kind.lacks(Gap::Survival) {
         menu.missing.push(("Kill", format!("{kind} {}", Gap::Survival)));
     } else {
@@ -55,8 +61,6 @@ fn quick_links() -> Vec<Draw> {
 fn others() -> Vec<Draw> {
     vec![
         |rng| Fault::Freeze(millis(rng, 500..1_500)),
-        // The longest session is 6 seconds.
-        |rng| Fault::Freeze(millis(rng, 7_000..8_000)),
         |rng| Fault::Pause(millis(rng, 0..1_000)),
         |rng| Fault::Restart(rng.usize(..100)),
         |rng| Fault::Abort(rng.usize(..100)),
