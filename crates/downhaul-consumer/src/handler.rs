@@ -84,16 +84,16 @@ pub struct Meta {
     pub redeliveries: u32,
     pub(crate) topic: Option<Name>,
     pub(crate) token: Token,
-    /// How often it could not be put to the dead letters since it was delivered.
-    pub(crate) unburied: u32,
+    /// How often it was put off since it was delivered, because it could not be settled.
+    pub(crate) put_off: u32,
 }
 
 impl Meta {
     pub(crate) fn new(delivery: Delivery, queue: &Name, system: &'static str) -> Self {
         let Delivery { token, message, topic, redeliveries, .. } = delivery;
         let attempt = attempt_of(&message);
-        let (queue, unburied) = (queue.clone(), 0);
-        Self { message, queue, system, attempt, redeliveries, topic, token, unburied }
+        let (queue, put_off) = (queue.clone(), 0);
+        Self { message, queue, system, attempt, redeliveries, topic, token, put_off }
     }
 
     /// Whether this is the first attempt since the broker delivered the message. A retry that waits

@@ -39,7 +39,7 @@ pub(crate) enum Then {
     End(End),
     /// Another attempt, not before `due`.
     Again { meta: Box<Meta>, due: Instant },
-    /// Somebody else has it, or it cannot be moved to where it belongs: looked at again at `due`,
+    /// Somebody else has it, or it cannot be settled as it should: looked at again at `due`,
     /// and nothing counts.
     Later { meta: Box<Meta>, due: Instant },
 }

@@ -133,7 +133,7 @@ pub(super) mod tests {
             redeliveries: 0,
             topic: None,
             token: delivery.token,
-            unburied: 0,
+            put_off: 0,
         };
         Job { ticket, meta }
     }

@@ -1,5 +1,6 @@
 //! Messages that come twice.
 
+use std::future::pending;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,10 +9,11 @@ use async_trait::async_trait;
 use downhaul_consumer::inbox::{Claim, Commit, Inbox, MemoryInbox, Ticket};
 use downhaul_consumer::{
     Batches, Consumer, Failure, Incoming, MemoryBroker, Message, Outcome, Outgoing, RetryPolicy,
-    Settlement, StoreError, StoreErrorKind, Subscription,
+    Settlement, State, StoreError, StoreErrorKind, Subscription,
 };
 use downhaul_context::{Context, Instant};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::support::{SECOND, publish, spawn, subscription, until};
 
@@ -146,18 +148,21 @@ async fn each_message_of_a_batch_is_told_from_its_duplicates() {
     assert_eq!(seen.recv().await.unwrap(), ["four"]);
 }
 
-/// An inbox that fails as told.
+/// An inbox that fails as told. It waits for ever once it is asked in circles, so that the clock
+/// moves and the test ends.
 #[derive(Debug)]
 struct Failing {
     inner: MemoryInbox,
     claims: AtomicU32,
     commits: AtomicU32,
     takes_over: bool,
+    asked: AtomicU32,
 }
 
 fn failing(claims: u32, commits: u32, takes_over: bool) -> Arc<Failing> {
     let (claims, commits) = (AtomicU32::new(claims), AtomicU32::new(commits));
-    Arc::new(Failing { inner: MemoryInbox::new(), claims, commits, takes_over })
+    let (inner, asked) = (MemoryInbox::new(), AtomicU32::new(0));
+    Arc::new(Failing { inner, claims, commits, takes_over, asked })
 }
 
 fn fails(left: &AtomicU32) -> Result<(), StoreError> {
@@ -171,6 +176,9 @@ fn fails(left: &AtomicU32) -> Result<(), StoreError> {
 #[async_trait]
 impl Inbox for Failing {
     async fn claim(&self, scope: &str, id: &str, lease: Duration) -> Result<Claim, StoreError> {
+        if self.asked.fetch_add(1, Ordering::SeqCst) > 1000 {
+            return pending().await;
+        }
         fails(&self.claims)?;
         self.inner.claim(scope, id, lease).await
     }
@@ -189,25 +197,96 @@ impl Inbox for Failing {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_cannot_be_claimed_comes_again_unhandled() {
+async fn a_message_that_cannot_be_claimed_waits_in_hand_unhandled() {
     let (ctx, _canceller) = Context::root();
     let broker = MemoryBroker::new();
     let (consumer, calls) = noting(|_| Settlement::Ack);
     let handle = spawn(consumer.dedupe(failing(2, 0, false)), &ctx, &broker).await;
     publish_id(&broker, "one").await;
-    until(|| handle.tally().acked == 1).await;
-    assert_eq!((handle.tally().released, calls.lock().unwrap().len()), (2, 1));
+    sleep(6 * SECOND).await; // tidy: the clock is paused
+    let tally = handle.tally();
+    assert_eq!((tally.acked, tally.released, tally.retried), (1, 0, 0));
+    assert_eq!(*calls.lock().unwrap(), ["one/1"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_cannot_be_marked_as_processed_is_not_acknowledged() {
+async fn an_inbox_that_is_away_is_asked_a_few_times_a_minute() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, inbox) = (MemoryBroker::new(), failing(u32::MAX, 0, false));
+    let (consumer, calls) = noting(|_| Settlement::Ack);
+    let handle = spawn(consumer.dedupe(inbox.clone()), &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    let asked = || inbox.asked.load(Ordering::SeqCst);
+    sleep(60 * SECOND).await; // tidy: the clock is paused
+    assert!((3..=6).contains(&asked()), "{} claims in the first minute", asked());
+    sleep(3600 * SECOND).await; // tidy: the clock is paused
+    assert!((60..=130).contains(&asked()), "{} claims in the first hour", asked());
+    let last = handle.snapshot().last_error.unwrap().error;
+    assert!(last.contains("the disk is away"), "{last}");
+    assert_eq!((handle.tally().released, calls.lock().unwrap().len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_not_held_up_by_one_of_it_that_cannot_be_claimed() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let handle = |_: Context, _: Vec<Incoming<Message>>| async { Ok::<(), Failure>(()) };
+    let consumer = Consumer::batches(subscription(), Batches::of(2), handle);
+    let handle = spawn(consumer.dedupe(failing(1, 0, false)), &ctx, &broker).await;
+    for id in ["one", "two"] {
+        publish_id(&broker, id).await;
+    }
+    until(|| handle.tally().acked == 1).await;
+    sleep(3 * SECOND).await; // tidy: the clock is paused
+    assert_eq!((handle.tally().acked, handle.tally().released), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_marked_as_processed_waits_in_hand_until_it_can() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, calls) = noting(|_| Settlement::Ack);
+    let consumer = consumer.handler_timeout(20 * SECOND).dedupe(failing(0, 1, false));
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    until(|| handle.snapshot().waiting == 1).await;
+    assert_eq!(handle.tally().acked, 0);
+    // Its own claim has to run out first.
+    sleep(120 * SECOND).await; // tidy: the clock is paused
+    assert_eq!((handle.tally().acked, handle.tally().released), (1, 0));
+    assert_eq!(*calls.lock().unwrap(), ["one/1", "one/1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_not_held_up_by_one_of_it_that_cannot_be_marked_as_processed() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let handle = |_: Context, _: Vec<Incoming<Message>>| async { Ok::<(), Failure>(()) };
+    let consumer = Consumer::batches(subscription(), Batches::of(2), handle);
+    let consumer = consumer.handler_timeout(20 * SECOND).dedupe(failing(0, 1, false));
+    let handle = spawn(consumer, &ctx, &broker).await;
+    for id in ["one", "two"] {
+        publish_id(&broker, id).await;
+    }
+    until(|| handle.tally().acked == 1 && handle.snapshot().waiting == 1).await;
+    sleep(120 * SECOND).await; // tidy: the clock is paused
+    assert_eq!((handle.tally().acked, handle.tally().released), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_stops_at_once_though_its_inbox_is_away() {
     let (ctx, _canceller) = Context::root();
     let broker = MemoryBroker::new();
     let (consumer, _calls) = noting(|_| Settlement::Ack);
-    let handle = spawn(consumer.dedupe(failing(0, 1, false)), &ctx, &broker).await;
+    let inbox = failing(u32::MAX, 0, false);
+    let handle = spawn(consumer.dedupe(inbox), &ctx, &broker).await;
     publish_id(&broker, "one").await;
-    until(|| handle.tally().released == 1).await;
-    assert_eq!(handle.tally().acked, 0);
+    until(|| handle.snapshot().waiting == 1).await;
+    let asked = Instant::now();
+    handle.stop();
+    assert_eq!(handle.settled().await, State::Stopped);
+    assert_eq!(asked.elapsed(), Duration::ZERO);
+    assert_eq!(broker.depth("q").delayed, 1, "it keeps what is left of its pause");
 }
 
 #[tokio::test(start_paused = true)]

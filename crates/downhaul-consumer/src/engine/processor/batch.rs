@@ -38,16 +38,16 @@ impl Processor {
         jobs: Vec<Job>,
     ) -> Vec<Finished> {
         let begun = Instant::now();
-        let mut items = join_all(jobs.into_iter().map(|job| self.look_at(job))).await;
+        let mut items = join_all(jobs.into_iter().map(|job| self.look_at(&lane, job))).await;
         self.call_batch(&handler, &lane, &mut items, begun).await;
         let settling = items.into_iter().map(|item| self.settle_item(&lane, item, begun));
         join_all(settling).await
     }
 
     /// Finds out whether a message is to be handled at all.
-    async fn look_at(&self, job: Job) -> Item {
+    async fn look_at(&self, lane: &Context, job: Job) -> Item {
         let Job { ticket, meta } = job;
-        let claimed = self.claim(&meta).await;
+        let claimed = self.claim(lane, &meta).await;
         let expired = phases::expired(&meta.message);
         let outcome = expired.map(|reason| Outcome::new(Settlement::DeadLetter { reason }));
         Item { ticket, meta, claimed, outcome }
@@ -110,7 +110,8 @@ impl Processor {
         let outcome = outcome.unwrap_or_else(|| Outcome::new(Settlement::Release));
         let ctx = self.identified(lane.clone(), &meta.message);
         let (settlement, error) = self.decide(lane, &ctx, &meta, outcome).await;
-        let settlement = self.conclude(claimed, settlement).await;
+        let is_marked = self.conclude(claimed, &settlement).await;
+        let settlement = if is_marked { settlement } else { Settlement::Release };
         let is_logged = error.as_deref().is_some_and(is_logged);
         let error = error.map(|error| chain(error.as_ref()));
         let took = begun.elapsed();
@@ -124,7 +125,10 @@ impl Processor {
             is_logged,
             took,
         });
-        let then = self.carry_out(lane, ctx, meta, settlement, error).await;
+        let then = match is_marked {
+            true => self.carry_out(lane, ctx, meta, settlement, error).await,
+            false => self.put_off(lane, meta),
+        };
         Finished { ticket, then }
     }
 }

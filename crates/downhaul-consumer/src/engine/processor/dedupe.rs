@@ -1,18 +1,20 @@
 //! Duplicates: claimed before the handler, committed after it, and never the other way round.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use downhaul_context::Context;
 use tokio::time::Instant;
 
 use super::Processor;
+use super::way::Way;
 use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
 use crate::error::chain;
 use crate::handler::Meta;
 use crate::inbox::{Claim, Commit, Inbox, Ticket};
 use crate::settlement::Settlement;
+use crate::store::StoreError;
 use crate::tally::End;
 
 /// How soon a message that another holds is looked at again. The other is done long before its
@@ -20,19 +22,22 @@ use crate::tally::End;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What tells duplicates, if anything does.
-#[derive(Clone)]
-pub(crate) struct Dedupe(Option<Arc<dyn Inbox>>);
+#[derive(Debug)]
+pub(crate) struct Dedupe {
+    inbox: Option<Arc<dyn Inbox>>,
+    way: Way,
+}
 
 /// A message may be handled, under this claim if duplicates are told.
 pub(super) struct Claimed(Option<Ticket>);
 
 impl Dedupe {
     pub(crate) fn by(inbox: Option<Arc<dyn Inbox>>) -> Self {
-        Self(inbox)
+        Self { inbox, way: Way::to("use the inbox") }
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.0.is_some()
+        self.inbox.is_some()
     }
 }
 
@@ -42,59 +47,51 @@ impl Processor {
     /// # Errors
     ///
     /// It must not be handled now; this is what becomes of it.
-    pub(super) async fn claim(&self, meta: &Meta) -> Result<Claimed, Then> {
-        let Some(inbox) = &self.dedupe.0 else { return Ok(Claimed(None)) };
+    pub(super) async fn claim(&self, lane: &Context, meta: &Meta) -> Result<Claimed, Then> {
+        let Some(inbox) = &self.dedupe.inbox else { return Ok(Claimed(None)) };
         let id = meta.message.id();
-        match inbox.claim(&self.shared.name, id, self.lease()).await {
+        let claim = inbox.claim(&self.shared.name, id, self.lease()).await;
+        self.note_inbox(id, claim.as_ref().err());
+        match claim {
             Ok(Claim::Fresh(ticket)) => Ok(Claimed(Some(ticket))),
             Ok(Claim::Done) => Err(Then::End(End::Duplicate)),
             Ok(Claim::Held { left }) => {
                 let (meta, due) = (Box::new(meta.clone()), Instant::now() + left.min(LOOK_AGAIN));
                 Err(Then::Later { meta, due })
             }
-            Err(error) => {
-                tracing::error!(message = id, error = chain(&error), "no claim, releasing it");
-                Err(Then::End(End::Released))
-            }
+            Err(_) => Err(self.put_off(lane, meta.clone())),
         }
     }
 
-    /// Commits or gives up a claim, as the message is to be settled. Returns how it is settled
-    /// then: a message that was processed and cannot be marked comes again.
-    pub(super) async fn conclude(&self, claimed: Claimed, settlement: Settlement) -> Settlement {
-        let (Some(inbox), Some(ticket)) = (&self.dedupe.0, claimed.0) else { return settlement };
+    /// Commits or gives up a claim, as the message is to be settled. Returns whether it may be: one
+    /// that was processed and cannot be marked is put off.
+    pub(super) async fn conclude(&self, claimed: Claimed, settlement: &Settlement) -> bool {
+        let (Some(inbox), Some(ticket)) = (&self.dedupe.inbox, claimed.0) else { return true };
         let id = ticket.id();
         // A dead letter is not done with: it may be put back into its queue, with the same id.
         if !matches!(settlement, Settlement::Ack | Settlement::Drop { .. }) {
             if let Err(error) = inbox.release(&ticket).await {
                 tracing::warn!(message = id, error = chain(&error), "a claim runs out by itself");
             }
-            return settlement;
+            return true;
         }
-        match inbox.commit(&ticket).await {
-            Ok(Commit::Kept) => settlement,
-            Ok(Commit::Lost) => {
-                tracing::warn!(
-                    message = id,
-                    "processed after its claim had run out: perhaps twice"
-                );
-                settlement
-            }
-            Err(error) => {
-                tracing::error!(message = id, error = chain(&error), "not marked, releasing it");
-                Settlement::Release
-            }
+        let commit = inbox.commit(&ticket).await;
+        self.note_inbox(id, commit.as_ref().err());
+        if let Ok(Commit::Lost) = commit {
+            tracing::warn!(message = id, "processed after its claim had run out: perhaps twice");
         }
+        commit.is_ok()
+    }
+
+    fn note_inbox(&self, id: &str, failed: Option<&StoreError>) {
+        if let Some(error) = failed {
+            self.shared.note_error(id, &format!("cannot use the inbox: {}", chain(error)));
+        }
+        self.dedupe.way.note(&self.queue, id, failed);
     }
 
     /// Longer than an attempt can take.
     fn lease(&self) -> Duration {
         self.timeout.saturating_add(self.cancel_grace).saturating_add(2 * SETTLE)
-    }
-}
-
-impl fmt::Debug for Dedupe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Dedupe").field(&self.0).finish()
     }
 }

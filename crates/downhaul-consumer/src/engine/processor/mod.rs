@@ -82,7 +82,7 @@ impl Processor {
     ) -> Then {
         let span = attempt.span.clone();
         let finishing = async {
-            let claimed = match self.claim(&attempt.meta).await {
+            let claimed = match self.claim(lane, &attempt.meta).await {
                 Ok(claimed) => claimed,
                 Err(then) => return then,
             };
@@ -92,13 +92,15 @@ impl Processor {
             };
             let (ctx, meta) = (&attempt.ctx, &attempt.meta);
             let (settlement, error) = self.decide(lane, ctx, meta, outcome).await;
-            let settlement = self.conclude(claimed, settlement).await;
+            let is_marked = self.conclude(claimed, &settlement).await;
+            let settlement = if is_marked { settlement } else { Settlement::Release };
             let is_logged = error.as_deref().is_some_and(is_logged);
             let error = error.map(|error| chain(error.as_ref()));
             self.report(&attempt, &settlement, error.as_deref(), is_logged, Instant::now());
             match settlement {
                 Settlement::Ack => Then::End(End::Acked),
                 Settlement::Drop { .. } => Then::End(End::Dropped),
+                Settlement::Release if !is_marked => self.put_off(lane, attempt.meta),
                 Settlement::Release => Then::End(End::Released),
                 // Boxed, since few come here and all would carry it.
                 failed => {

@@ -17,9 +17,8 @@ use crate::retry::backoff;
 use crate::settlement::Settlement;
 use crate::tally::{Counters, End};
 
-/// How long a message pauses in hand that could not be put to the dead letters: the first time, and
-/// at most.
-const UNBURIED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long a message pauses in hand that was put off: the first time, and at most.
+const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl Processor {
     /// Publishes what has failed, to be tried again or to lie with the dead letters.
@@ -71,8 +70,7 @@ impl Processor {
         Then::Again { meta: Box::new(meta), due: Instant::now() + delay }
     }
 
-    /// Puts the message to the dead letters. While that fails it is kept in hand, and handled again
-    /// after pauses that grow: given back, it would come again at once.
+    /// Puts the message to the dead letters. While that fails it is put off.
     async fn bury(
         &self,
         lane: &Context,
@@ -85,13 +83,19 @@ impl Processor {
         let letter = letters::dead(&meta, &self.dead_letter_queue, reason, error);
         match self.moved(ctx, letter, &meta, &self.burying).await {
             true => Then::End(End::DeadLettered),
-            false if lane.is_draining() => Then::End(End::Released),
-            false => {
-                meta.unburied = meta.unburied.saturating_add(1);
-                let due = Instant::now() + backoff(meta.unburied, UNBURIED.0, 4, UNBURIED.1);
-                Then::Later { meta: Box::new(meta), due }
-            }
+            false => self.put_off(lane, meta),
         }
+    }
+
+    /// Keeps a message in hand that cannot be settled as it should, to be handled again after
+    /// pauses that grow: given back, it would come again at once.
+    pub(super) fn put_off(&self, lane: &Context, mut meta: Meta) -> Then {
+        if lane.is_draining() {
+            return Then::End(End::Released);
+        }
+        meta.put_off = meta.put_off.saturating_add(1);
+        let due = Instant::now() + backoff(meta.put_off, PUT_OFF.0, 4, PUT_OFF.1);
+        Then::Later { meta: Box::new(meta), due }
     }
 
     /// Gives a message back that waited for its next attempt, which somebody else may make sooner.
