@@ -1,17 +1,24 @@
 //! [`RequestId`]: one id from the socket to the last log line.
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use uuid::fmt::Hyphenated;
-use uuid::{ContextV7, Timestamp, Uuid};
+use uuid::{NoContext, Timestamp, Uuid};
 
 thread_local! {
-    /// One for each thread: a common one would be a lock that every request takes.
-    static COUNTER: ContextV7 = const { ContextV7::new() };
+    /// The last id of each thread: a common one would be a lock that every request takes.
+    static LAST: Cell<u128> = const { Cell::new(0) };
 }
+
+/// Below its milliseconds, a UUID of version 7 has 80 bits.
+const MILLIS_AT: u32 = 80;
+/// The highest of the bits that may be counted up, clear at first so that none carries further.
+const ROOM: u128 = 1 << 61;
 
 /// The longest request id that is accepted from outside, in bytes.
 const LONGEST: usize = 128;
@@ -48,10 +55,13 @@ enum Text {
 impl RequestId {
     /// Makes a fresh id: a UUID of version 7, which sorts by the millisecond in which it was made,
     /// and among those of its thread by their order.
+    ///
+    /// The first of a thread in a millisecond is random, those that follow count up from it: an id
+    /// is unique, and no secret.
     pub fn generate() -> Self {
-        let now = COUNTER.with(|counter| Timestamp::now(counter));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut text = [0; Hyphenated::LENGTH];
-        Uuid::new_v7(now).hyphenated().encode_lower(&mut text);
+        Uuid::from_u128(next(now)).hyphenated().encode_lower(&mut text);
         Self(Text::Fresh(text))
     }
 
@@ -85,6 +95,24 @@ impl RequestId {
             Text::Given(text) => text.as_bytes(),
         }
     }
+}
+
+/// The id after the last of this thread, which is not older if the clock was set back.
+fn next(now: Duration) -> u128 {
+    let millis = u128::from(now.as_secs()) * 1000 + u128::from(now.subsec_millis());
+    LAST.with(|last| {
+        let next = match millis > last.get() >> MILLIS_AT {
+            true => random(now),
+            false => last.get() + 1,
+        };
+        last.set(next);
+        next
+    })
+}
+
+fn random(now: Duration) -> u128 {
+    let at = Timestamp::from_unix(NoContext, now.as_secs(), now.subsec_nanos());
+    Uuid::new_v7(at).as_u128() & !ROOM
 }
 
 impl PartialEq for RequestId {

@@ -1,5 +1,7 @@
 //! Ids from outside are checked before they reach a log.
 
+use std::collections::HashSet;
+
 use downhaul_context::{RequestId, TraceContext};
 use proptest::prelude::*;
 
@@ -10,6 +12,19 @@ fn fresh_request_ids_are_valid_and_sort_by_time() {
     let (first, second) = (RequestId::generate(), RequestId::generate());
     assert!(RequestId::parse(first.as_str()).is_ok());
     assert!(first.as_str() < second.as_str());
+}
+
+#[test]
+fn fresh_request_ids_are_unique_in_all_threads_and_sort_in_each() {
+    let generate = || (0..1000).map(|_| RequestId::generate().to_string()).collect::<Vec<_>>();
+    let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(generate)).collect();
+    let ids: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(ids.iter().all(|ids| ids.is_sorted()));
+    let unique: HashSet<_> = ids.iter().flatten().collect();
+    assert_eq!(unique.len(), 4000);
+    // Version 7, variant 10.
+    let marks = |id: &String| (id.as_bytes()[14], id.as_bytes()[19]);
+    assert!(unique.iter().all(|id| matches!(marks(id), (b'7', b'8'..=b'9' | b'a'..=b'b'))));
 }
 
 #[test]
