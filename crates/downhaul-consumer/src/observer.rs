@@ -90,22 +90,42 @@ pub struct Processed<'a> {
 impl Processed<'_> {
     /// Writes the line of the attempt, as an observer does that has no other idea of it.
     pub fn log(&self) {
-        let took_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        // Worked out only where somebody listens.
+        let took_ms = || u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let (number, error) = (self.meta.attempt, self.error.unwrap_or_default());
         match self.settlement {
-            Settlement::Ack => tracing::info!(took_ms, attempt = number, "message processed"),
-            Settlement::Release => tracing::info!(took_ms, attempt = number, "message released"),
+            Settlement::Ack => {
+                tracing::info!(took_ms = took_ms(), attempt = number, "message processed")
+            }
+            Settlement::Release => {
+                tracing::info!(took_ms = took_ms(), attempt = number, "message released")
+            }
             Settlement::Retry { .. } => {
-                tracing::warn!(took_ms, attempt = number, error, "message failed, trying again");
+                tracing::warn!(
+                    took_ms = took_ms(),
+                    attempt = number,
+                    error,
+                    "message failed, trying again"
+                );
             }
             Settlement::DeadLetter { reason } if self.is_logged => {
-                tracing::warn!(took_ms, attempt = number, reason, "message dead-lettered");
+                tracing::warn!(
+                    took_ms = took_ms(),
+                    attempt = number,
+                    reason,
+                    "message dead-lettered"
+                );
             }
             Settlement::DeadLetter { reason } => {
-                tracing::error!(took_ms, attempt = number, reason, "message dead-lettered");
+                tracing::error!(
+                    took_ms = took_ms(),
+                    attempt = number,
+                    reason,
+                    "message dead-lettered"
+                );
             }
             Settlement::Drop { reason } => {
-                tracing::warn!(took_ms, attempt = number, reason, "message dropped");
+                tracing::warn!(took_ms = took_ms(), attempt = number, reason, "message dropped");
             }
         }
     }

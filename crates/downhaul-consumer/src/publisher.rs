@@ -13,7 +13,7 @@ use crate::broker::{Broker, Sink, Token};
 use crate::error::{BrokerError, PublishError, PublishErrorKind};
 use crate::message::Message;
 use crate::message::headers;
-use crate::observer::{MessageObserver, PlainObserver, Published};
+use crate::observer::{MessageObserver, Published};
 use crate::publish::{Outgoing, PublishOutcome, Receipt, Window};
 use crate::retry::backoff;
 
@@ -53,7 +53,7 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Shared {
     broker: Arc<dyn Broker>,
-    observer: Arc<dyn MessageObserver>,
+    observer: Option<Arc<dyn MessageObserver>>,
     sink: RwLock<Option<Arc<dyn Sink>>>,
     /// Held while a sink is opened, so that it is opened once for all who wait.
     opening: Mutex<()>,
@@ -64,22 +64,27 @@ struct Shared {
 impl Publisher {
     /// Makes a publisher. Nothing is opened before the first message.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self::with_observer(broker, Arc::new(PlainObserver))
+        Self::with_window(broker, WINDOW.0, WINDOW.1)
     }
 
     /// Makes a publisher whose spans are made by `observer`.
     pub fn with_observer(broker: Arc<dyn Broker>, observer: Arc<dyn MessageObserver>) -> Self {
-        let (sink, opening) = (RwLock::new(None), Mutex::new(()));
-        let window = Window::new(WINDOW.0, WINDOW.1);
-        Self { shared: Arc::new(Shared { broker, observer, sink, opening, window }) }
+        Self::made_of(broker, Some(observer), Window::new(WINDOW.0, WINDOW.1))
     }
 
     /// Makes a publisher that has at most so many messages, and so many bytes of payload, sent and
     /// not answered yet: [`send`](Self::send) waits for room. Default 10,000 messages and 64 MiB. A
     /// message that is larger than that is sent alone.
     pub fn with_window(broker: Arc<dyn Broker>, messages: usize, bytes: usize) -> Self {
+        Self::made_of(broker, None, Window::new(messages, bytes))
+    }
+
+    fn made_of(
+        broker: Arc<dyn Broker>,
+        observer: Option<Arc<dyn MessageObserver>>,
+        window: Window,
+    ) -> Self {
         let (sink, opening) = (RwLock::new(None), Mutex::new(()));
-        let (observer, window) = (Arc::new(PlainObserver), Window::new(messages, bytes));
         Self { shared: Arc::new(Shared { broker, observer, sink, opening, window }) }
     }
 
@@ -100,10 +105,13 @@ impl Publisher {
     ///
     /// Dropping the future leaves it unknown whether the message was sent.
     pub async fn publish(&self, ctx: &Context, mut outgoing: Outgoing) -> Result<(), PublishError> {
-        let (begun, span, ctx) = self.begin(ctx, &outgoing);
+        let Some(observer) = &self.shared.observer else {
+            return self.confirm(ctx, &mut outgoing).await;
+        };
+        let (begun, span, ctx) = self.begin(observer, ctx, &outgoing);
         async {
             let result = self.confirm(&ctx, &mut outgoing).await;
-            self.tell(begun, &outgoing, result.as_ref().err());
+            self.tell(observer, begun, &outgoing, result.as_ref().err());
             result
         }
         .instrument(span)
@@ -160,13 +168,18 @@ impl Publisher {
     ) -> Result<Receipt, PublishError> {
         let room = ctx.run(self.shared.window.enter(outgoing.message.payload().len())).await;
         let place = room.map_err(|cause| not_sent(cause, None))?;
-        let (begun, span, ctx) = self.begin(ctx, &outgoing);
-        let handing_over = async {
-            let result = self.hand_over(&ctx, &mut outgoing).await;
-            self.tell(begun, &outgoing, result.as_ref().err());
-            result
+        let receipt = match &self.shared.observer {
+            None => self.hand_over(ctx, &mut outgoing).await?,
+            Some(observer) => {
+                let (begun, span, ctx) = self.begin(observer, ctx, &outgoing);
+                let handing_over = async {
+                    let result = self.hand_over(&ctx, &mut outgoing).await;
+                    self.tell(observer, begun, &outgoing, result.as_ref().err());
+                    result
+                };
+                handing_over.instrument(span).await?
+            }
         };
-        let receipt = handing_over.instrument(span).await?;
         place.into_iter().for_each(|place| receipt.occupy(place));
         Ok(receipt)
     }
@@ -238,25 +251,36 @@ impl Publisher {
     }
 
     /// Begins a publish that the observer hears of.
-    fn begin(&self, ctx: &Context, outgoing: &Outgoing) -> (Instant, Span, Context) {
-        let Shared { observer, broker, .. } = &*self.shared;
+    fn begin(
+        &self,
+        observer: &Arc<dyn MessageObserver>,
+        ctx: &Context,
+        outgoing: &Outgoing,
+    ) -> (Instant, Span, Context) {
         let begun = Instant::now();
-        let (ctx, span) = observer.publish(ctx.clone(), outgoing, broker.system());
+        let (ctx, span) = observer.publish(ctx.clone(), outgoing, self.shared.broker.system());
         (begun, span, ctx)
     }
 
     /// Tells the observer how it ended.
-    fn tell(&self, begun: Instant, outgoing: &Outgoing, error: Option<&PublishError>) {
-        let Shared { observer, broker, .. } = &*self.shared;
-        let (system, took) = (broker.system(), begun.elapsed());
+    fn tell(
+        &self,
+        observer: &Arc<dyn MessageObserver>,
+        begun: Instant,
+        outgoing: &Outgoing,
+        error: Option<&PublishError>,
+    ) {
+        let (system, took) = (self.shared.broker.system(), begun.elapsed());
         let error = error.map(PublishError::kind);
         observer.published(&Published { outgoing, system, error, took });
     }
 
     async fn confirm(&self, ctx: &Context, outgoing: &mut Outgoing) -> Result<(), PublishError> {
-        let receipt = self.hand_over(ctx, outgoing).await?;
         let unknown = |cause: Cause| PublishError::caused(PublishErrorKind::Unknown, cause);
-        confirmed(ctx.run(receipt).await.map_err(unknown)?)
+        confirmed(match self.hand_over(ctx, outgoing).await?.known() {
+            Ok(outcome) => outcome,
+            Err(receipt) => ctx.run(receipt).await.map_err(unknown)?,
+        })
     }
 
     async fn hand_over(
@@ -265,6 +289,9 @@ impl Publisher {
         outgoing: &mut Outgoing,
     ) -> Result<Receipt, PublishError> {
         inject(ctx, &mut outgoing.message);
+        if let Some(receipt) = self.shared.send_now(ctx, outgoing) {
+            return Ok(receipt);
+        }
         let mut last: Option<BrokerError> = None;
         for attempt in 1.. {
             let opened = ctx.run(self.shared.sink(ctx)).await;
@@ -305,6 +332,13 @@ impl Shared {
 
     fn open_sink(&self) -> Option<Arc<dyn Sink>> {
         self.sink.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a message if there is a sink that can do so without waiting. If it is not sent, for
+    /// whatever reason, the long way may still be taken.
+    fn send_now(&self, ctx: &Context, outgoing: &Outgoing) -> Option<Receipt> {
+        let sink = self.open_sink().filter(|_| !ctx.is_done())?;
+        sink.try_send(outgoing)?.ok()
     }
 
     async fn send(
@@ -358,14 +392,19 @@ fn confirmed(outcome: PublishOutcome) -> Result<(), PublishError> {
 
 /// Writes what travels with every message into its headers, where it has none of its own.
 pub(crate) fn inject(ctx: &Context, message: &mut Message) {
+    let (pairs, trace) =
+        (wire::inject(ctx, &Names::MESSAGE, Duration::ZERO), ctx.value::<TraceContext>());
+    if pairs.is_empty() && trace.is_none() {
+        return;
+    }
     let headers = message.headers_mut();
-    for (name, text) in wire::inject(ctx, &Names::MESSAGE, Duration::ZERO) {
+    for (name, text) in pairs {
         // A message is handled also when the request that it came from is over.
         if name != Names::MESSAGE.budget && headers.get(&name).is_none() {
             headers.set(name, text);
         }
     }
-    if let Some(trace) = ctx.value::<TraceContext>()
+    if let Some(trace) = trace
         && headers.get(headers::TRACEPARENT).is_none()
     {
         headers.set(headers::TRACEPARENT, trace.traceparent());

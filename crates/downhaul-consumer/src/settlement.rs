@@ -126,7 +126,7 @@ impl Outcome {
 
     /// Whether nothing is left to do but to acknowledge.
     pub(crate) fn is_plain_ack(&self) -> bool {
-        self.settlement == Settlement::Ack && self.emits.is_empty() && self.error.is_none()
+        matches!(self.settlement, Settlement::Ack) && self.emits.is_empty() && self.error.is_none()
     }
 
     /// Publishes `outgoing` before the message is acknowledged. If that cannot be confirmed, the

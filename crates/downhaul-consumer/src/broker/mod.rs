@@ -176,6 +176,13 @@ pub trait Sink: Debug + Send + Sync + 'static {
     /// [about the message](BrokerError::is_permanent).
     async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError>;
 
+    /// As [`send`](Self::send), with all its clauses, if that can be done without waiting: then no
+    /// future has to be made. `None` if it cannot, and the message was not sent: `send` is called.
+    fn try_send(&self, outgoing: &Outgoing) -> Option<Result<Receipt, BrokerError>> {
+        let _ = outgoing;
+        None
+    }
+
     /// Closes the sink; receipts that are still open resolve as unknown.
     async fn close(&self, ctx: &Context);
 }

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-/// The mean above which a first step is too long for the engine's task: some ten times what a task
-/// of its own costs.
-const QUICK: Duration = Duration::from_micros(20);
+/// The mean above which a first step is too long for the engine's task, in nanoseconds: some ten
+/// times what a task of its own costs.
+const QUICK: u64 = 20_000;
 /// How many are begun on tasks of their own before the engine looks again.
 const APART: u32 = 128;
 /// One part in so many of the mean is the latest step.
-const WEIGHT: u32 = 8;
+const WEIGHT: u64 = 8;
 
 /// A handler that is ready at once costs least where it is begun. One that computes or blocks there
 /// would hold up all others and use one core alone, so those get tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
-    mean: Duration,
+    /// In nanoseconds: durations cost more to work with.
+    mean: u64,
     apart: u32,
 }
 
@@ -30,9 +31,11 @@ impl Pace {
 
     /// Notes how long a first step took in place.
     pub(crate) fn note(&mut self, took: Duration) {
-        self.mean = self.mean * (WEIGHT - 1) / WEIGHT + took / WEIGHT;
+        let seconds = took.as_secs().saturating_mul(1_000_000_000);
+        let took = seconds.saturating_add(u64::from(took.subsec_nanos()));
+        self.mean = self.mean / WEIGHT * (WEIGHT - 1) + took / WEIGHT;
         if self.mean > QUICK {
-            *self = Self { mean: Duration::ZERO, apart: APART };
+            *self = Self { mean: 0, apart: APART };
         }
     }
 }
@@ -49,12 +52,12 @@ mod tests {
 
     #[test]
     fn quick_steps_stay_in_place() {
-        assert!(noted(QUICK, 10_000).is_quick());
+        assert!(noted(Duration::from_micros(20), 10_000).is_quick());
     }
 
     #[test]
     fn slow_steps_go_apart_for_a_while() {
-        let mut pace = noted(2 * QUICK, 6);
+        let mut pace = noted(Duration::from_micros(40), 6);
         assert!((0..APART).all(|_| !pace.is_quick()));
         assert!(pace.is_quick());
     }

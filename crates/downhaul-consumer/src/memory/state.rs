@@ -1,6 +1,6 @@
 //! Queues and bindings, shared by all links to the broker.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -24,8 +24,9 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 struct Topology {
+    // Names are few and short, and so are compared sooner than hashed.
     queues: BTreeMap<Name, Arc<Queue>>,
-    bindings: HashMap<Name, BTreeMap<Name, Arc<Queue>>>,
+    bindings: BTreeMap<Name, Vec<Arc<Queue>>>,
 }
 
 /// The epoch in which a link was opened.
@@ -66,7 +67,9 @@ impl Shared {
         let queue = topology.queue(&name);
         for topic in subscription.topics() {
             let bound = topology.bindings.entry(Name::from(topic)).or_default();
-            bound.insert(name.clone(), Arc::clone(&queue));
+            if !bound.iter().any(|known| Arc::ptr_eq(known, &queue)) {
+                bound.push(Arc::clone(&queue));
+            }
         }
         queue
     }
@@ -85,7 +88,7 @@ impl Shared {
         let (mut routed, mut full) = (false, false);
         match &outgoing.destination {
             Destination::Topic(topic) => {
-                for queue in topology.bindings.get(topic).into_iter().flat_map(BTreeMap::values) {
+                for queue in topology.bindings.get(topic).into_iter().flatten() {
                     routed = true;
                     full |= !push(queue, Some(topic));
                 }

@@ -66,6 +66,14 @@ impl Receipt {
         Self(State::Known(Some(outcome)))
     }
 
+    /// The answer, if it was known from the beginning.
+    pub(crate) fn known(self) -> Result<PublishOutcome, Self> {
+        match self.0 {
+            State::Known(Some(outcome)) => Ok(outcome),
+            unknown => Err(Self(unknown)),
+        }
+    }
+
     /// Gives the message its place in a window until it is answered.
     pub(crate) fn occupy(&self, place: Place) {
         if let State::Pending(cell) = &self.0 {

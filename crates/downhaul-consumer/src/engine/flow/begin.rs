@@ -106,12 +106,12 @@ impl Flow {
     /// others with it.
     fn next_job(&mut self, now: Instant) -> Option<Job> {
         let job = match self.suspect.take() {
-            Some(suspect) => suspect,
+            Some(suspect) => *suspect,
             None => self.next_ready(now)?,
         };
         let is_suspect = job.meta.redeliveries >= self.processor.suspect_after;
         if is_suspect && self.crew.len() > 0 {
-            self.suspect = Some(job);
+            self.suspect = Some(Box::new(job));
             return None;
         }
         self.is_alone = is_suspect;

@@ -34,9 +34,10 @@ impl Flow {
     pub(super) fn take_out_unbegun(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
         let batches = self.batches.as_mut();
         let gathered = batches.map(|(batcher, _)| batcher.take_out(lanes)).unwrap_or_default();
-        let leaves = |job: &mut Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
+        let leaves =
+            |job: &mut Box<Job>| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
         let suspect = self.suspect.take_if(leaves);
-        let begun: Vec<Job> = gathered.into_iter().chain(suspect).collect();
+        let begun: Vec<Job> = gathered.into_iter().chain(suspect.map(|job| *job)).collect();
         begun.iter().for_each(|job| self.schedule.done(job.ticket.key));
         let mut tokens = self.schedule.take_out(lanes);
         tokens.extend(begun.iter().map(|job| job.ticket.token));

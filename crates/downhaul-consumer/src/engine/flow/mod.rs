@@ -54,7 +54,7 @@ pub(crate) struct Flow {
     batches: Option<(Batcher, BatchHandler)>,
     waiting: Waiting,
     /// A message that may have brought down who handled it, until nothing else is handled.
-    suspect: Option<Job>,
+    suspect: Option<Box<Job>>,
     /// Whether what is being handled is such a message.
     is_alone: bool,
     /// Whether as many bytes are buffered as may be.
