@@ -94,14 +94,7 @@ impl Queue {
         let mut content = self.lock();
         content.unsettled -= done;
         let was_empty = content.ready.is_empty();
-        // Backwards, so that each finds its place at the very front.
-        for mut stored in released.rev() {
-            content.unsettled -= 1;
-            stored.redeliveries = stored.redeliveries.saturating_add(1);
-            let place = content.ready.iter().take_while(|other| other.number < stored.number);
-            let place = place.count();
-            content.ready.insert(place, stored);
-        }
+        content.put_back(released);
         let is_news = was_empty && !content.ready.is_empty();
         drop(content);
         if is_news {
@@ -135,6 +128,25 @@ impl Queue {
 }
 
 impl Content {
+    /// Puts messages where they were. Those that are older than one of them step aside meanwhile,
+    /// so that it costs no more than to pass by them once, however many come back.
+    fn put_back(&mut self, released: impl DoubleEndedIterator<Item = Stored>) {
+        let mut aside: Vec<Stored> = Vec::new();
+        // Backwards, so that nearly each finds its place at the very front.
+        for mut stored in released.rev() {
+            self.unsettled -= 1;
+            stored.redeliveries = stored.redeliveries.saturating_add(1);
+            while let Some(older) = self.ready.pop_front_if(|it| it.number < stored.number) {
+                aside.push(older);
+            }
+            while let Some(newer) = aside.pop_if(|it| it.number > stored.number) {
+                self.ready.push_front(newer);
+            }
+            self.ready.push_front(stored);
+        }
+        aside.into_iter().rev().for_each(|older| self.ready.push_front(older));
+    }
+
     /// Makes ready what is due.
     fn ripen(&mut self, now: Instant) {
         while self.next_due().is_some_and(|due| due <= now) {

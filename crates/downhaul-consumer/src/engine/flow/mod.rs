@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use downhaul_context::Context;
 use futures_util::FutureExt;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, yield_now};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::batch::BatchHandler;
@@ -34,6 +34,9 @@ use crate::tally::{Counters, End};
 
 /// How many messages are begun before the engine looks at what else there is.
 pub(crate) const TURN: usize = 128;
+/// How many messages are settled before others have a turn: all that were buffered may be given
+/// back at once.
+const SETTLED_AT_ONCE: usize = 4096;
 
 /// Holds the source, what has arrived, and what is being handled.
 pub(crate) struct Flow {
@@ -277,36 +280,47 @@ impl Flow {
         self.schedule.done(ticket.key);
     }
 
-    /// Settles what is over.
+    /// Settles what is over, and lets others work in between if that is much.
     pub(crate) async fn settle(&mut self) -> Result<(), BrokerError> {
         self.gauge();
-        if let Some(source) = self.source.as_mut().filter(|_| !self.ends.is_empty()) {
+        while let Some(source) = self.source.as_mut().filter(|_| !self.ends.is_empty()) {
+            let count = self.ends.len().min(SETTLED_AT_ONCE);
+            let verdicts = self.ends[..count].iter().map(|(token, end)| (*token, end.verdict()));
             self.verdicts.clear();
-            self.verdicts.extend(self.ends.iter().map(|(token, end)| (*token, end.verdict())));
+            self.verdicts.extend(verdicts);
             let settled = in_time(source.settle(&self.verdicts)).await;
-            self.count(&settled);
+            self.count(count, &settled);
             settled?;
+            if !self.ends.is_empty() {
+                yield_now().await;
+            }
         }
         // Lanes that are to go, now that all of them is settled.
         self.lanes.let_go();
         Ok(())
     }
 
-    fn count(&mut self, settled: &Result<Settled, BrokerError>) {
+    /// Counts the first of what is over, now that it is settled.
+    fn count(&mut self, count: usize, settled: &Result<Settled, BrokerError>) {
         let counters = &self.processor.shared.counters;
         match settled {
-            Err(_) => Counters::add(&counters.lost, self.ends.len()),
+            Err(_) => Counters::add(&counters.lost, count),
             Ok(settled) => {
-                for (token, end) in &self.ends {
+                // Nearly all were processed: they are counted at once.
+                let mut acked = 0;
+                for (token, end) in &self.ends[..count] {
                     if settled.lost.contains(token) {
                         Counters::add(&counters.lost, 1);
+                    } else if *end == End::Acked {
+                        acked += 1;
                     } else {
                         counters.count(*end);
                     }
                 }
+                Counters::add(&counters.acked, acked);
             }
         }
-        self.ends.clear();
+        self.ends.drain(..count);
     }
 
     /// Drops a dead source and what it delivered that nobody has begun: the broker gives it again.
