@@ -2,16 +2,18 @@
 //! one core.
 //!
 //! Every side moves payloads of 256 bytes, each with memory of its own, to a handler behind a
-//! pointer that is ready at once.
+//! pointer that is ready at once and reads the payload where it is.
 
 mod end_to_end;
+mod framework;
 mod ours;
+mod stall;
 mod theirs;
 
 use crate::case::Case;
 
 pub(crate) fn cases() -> Vec<Case> {
-    end_to_end::cases()
+    [end_to_end::cases(), stall::cases()].concat()
 }
 
 /// The payload of each message.

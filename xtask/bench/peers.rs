@@ -36,6 +36,12 @@ pub(crate) const TRACKER: Peer = Peer {
 };
 pub(crate) const CHANNEL: Peer =
     Peer { tag: "mpsc", name: "tokio::sync::mpsc and a loop that calls a boxed handler" };
+pub(crate) const RUSTSTREAM_MEMORY: Peer = Peer {
+    tag: "ruststream",
+    name: "a handler and a publisher of ruststream, on its memory broker",
+};
+pub(crate) const FEW_BUFFERED: Peer =
+    Peer { tag: "few", name: "ours, with 1,024 messages buffered" };
 pub(crate) const STREAM_CONSUMER: Peer = Peer {
     tag: "StreamConsumer",
     name: "a loop on rdkafka's StreamConsumer that stores offsets, with auto commit",
