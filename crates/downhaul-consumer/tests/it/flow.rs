@@ -1,5 +1,7 @@
 //! How much at a time, also when that changes.
 
+use std::collections::BTreeSet;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -272,4 +274,27 @@ impl Source for LateSource {
     async fn close(self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {
         self.0.close(ctx).await
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_buffer_is_given_back_in_order_and_in_parts_between_which_others_work() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let never = |_: Context, _: Incoming<Message>| pending::<()>();
+    let consumer = Consumer::new(subscription(), never).concurrency(1).prefetch(10_000);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    // One is handled, and one has no place in the buffer.
+    publish_numbers(&broker, 10_001).await;
+    until(|| handle.buffered() == 9_999).await;
+    handle.pause();
+    let mut seen = BTreeSet::new();
+    until(|| {
+        let ready = broker.depth("q").ready;
+        seen.insert(ready);
+        ready == 10_000
+    })
+    .await;
+    assert!(seen.len() > 2, "{seen:?}");
+    let ids = broker.ready("q");
+    assert!(ids.iter().map(|message| message.id().parse::<u32>().unwrap()).eq(1..10_001));
 }
