@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_consumer::{
-    Broker, BrokerError, BrokerErrorKind, Message, MessageObserver, Outgoing, PublishErrorKind,
-    PublishOutcome, Published, Publisher, Receipt, ReceiptSender, Sink, Source, Subscription,
+    Broker, BrokerError, BrokerErrorKind, MemoryBroker, Message, MessageObserver, Outgoing,
+    PublishErrorKind, PublishOutcome, Published, Publisher, Receipt, ReceiptSender, Sink, Source,
+    Subscription,
 };
 use downhaul_context::{CauseKind, Context};
 use tokio::time::timeout;
 
 use crate::scripted::{Scripted, Send};
+use crate::support::subscription;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,17 @@ async fn publish(sends: impl IntoIterator<Item = Send>) -> Result<(), PublishErr
     let publisher = Publisher::new(Scripted::new(sends));
     let (ctx, _canceller) = Context::background().with_timeout(SECOND);
     publisher.publish(&ctx, message()).await.map_err(|error| error.kind())
+}
+
+#[tokio::test]
+async fn what_is_published_under_a_context_that_has_ended_is_not_sent() {
+    let ((ctx, canceller), broker) = (Context::root(), MemoryBroker::new());
+    let _declared = broker.source(&ctx, &subscription()).await.unwrap();
+    let publisher = Publisher::new(Arc::new(broker.clone()));
+    publisher.publish(&ctx, message()).await.unwrap();
+    canceller.cancel();
+    let error = publisher.publish(&ctx, message()).await.unwrap_err();
+    assert_eq!((error.kind(), broker.depth("q").ready), (PublishErrorKind::NotSent, 1));
 }
 
 #[tokio::test(start_paused = true)]
