@@ -98,7 +98,8 @@
 //!     (`a_message_that_is_held_too_long_comes_again_and_costs_no_sibling_its_channel`);
 //!     the error says what to change
 //!     (`a_source_whose_message_is_held_too_long_ends_with_advice_and_its_siblings_go_on`,
-//!     `a_verdict_that_comes_after_the_consumer_timeout_says_so`).
+//!     `a_verdict_that_comes_after_the_consumer_timeout_says_so`). When half of the time is over,
+//!     a warning is logged (`what_is_held_for_half_of_the_consumer_timeout_is_warned_of_once`).
 //!
 //! # What it does not do
 //!
@@ -157,6 +158,7 @@ mod attempts;
 mod credentials;
 mod declare;
 mod error;
+mod held;
 mod letter;
 mod link;
 mod nodes;

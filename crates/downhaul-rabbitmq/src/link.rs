@@ -22,7 +22,7 @@ use crate::refresh::Refreshing;
 
 /// How often a line is looked at while nothing else would tell of its end. lapin has events, but
 /// none when the broker closes a connection with a code that is no error.
-const LOOK: Duration = Duration::from_millis(250);
+pub(crate) const LOOK: Duration = Duration::from_millis(250);
 
 const LOST: &str = "the connection to RabbitMQ was lost";
 

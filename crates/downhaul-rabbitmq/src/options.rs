@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::credentials::Provider;
-use crate::topology::Topology;
+use crate::topology::{Queue, Topology};
 
 /// How RabbitMQ keeps the queues that are declared.
 ///
@@ -30,6 +30,16 @@ pub(crate) struct Options {
     pub(crate) credentials: Option<Provider>,
     /// How many publishes may wait for the broker's answer at a time.
     pub(crate) window: usize,
+    /// The broker's, where a queue has none of its own.
+    pub(crate) consumer_timeout: Duration,
+}
+
+impl Options {
+    /// How long RabbitMQ waits for the verdict on a message of this queue, as far as we know.
+    pub(crate) fn consumer_timeout_of(&self, queue: &str) -> Duration {
+        let of_queue = self.topology.find_queue(queue).and_then(Queue::consumer_timeout);
+        of_queue.unwrap_or(self.consumer_timeout)
+    }
 }
 
 impl Default for Options {
@@ -42,6 +52,7 @@ impl Default for Options {
             connection_name: "downhaul".to_owned(),
             credentials: None,
             window: 1_000,
+            consumer_timeout: Duration::from_secs(30 * 60),
         }
     }
 }

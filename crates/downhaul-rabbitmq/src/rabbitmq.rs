@@ -214,6 +214,16 @@ impl RabbitMq {
         self
     }
 
+    /// How long the broker waits for the verdict on a message, if its `consumer_timeout` is not
+    /// half an hour. Nothing is set by it at the broker, which closes the channel when the time is
+    /// over; half of it is when a message that is held is warned of. `x-consumer-timeout` of a
+    /// queue in the [topology](Self::topology) goes before.
+    #[must_use]
+    pub fn consumer_timeout(mut self, timeout: Duration) -> Self {
+        self.options.consumer_timeout = timeout;
+        self
+    }
+
     async fn open_source(&self, subscription: &Subscription) -> Result<RabbitSource, BrokerError> {
         let line = self.consuming.line(&self.nodes, &self.options).await?;
         let opening = RabbitSource::open(line.clone(), &self.options, subscription);

@@ -15,12 +15,13 @@ use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
 };
 use lapin::types::{FieldTable, ShortString};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::declare;
 use crate::error::{cannot, consuming_ended, gave_up, gone, lost, short};
+use crate::held::Held;
 use crate::letter;
-use crate::link::Line;
+use crate::link::{LOOK, Line};
 use crate::options::Options;
 use crate::unsettled::{Frame, Unsettled};
 
@@ -39,6 +40,7 @@ pub(crate) struct RabbitSource {
     /// What has come from the broker and was not given out.
     arrived: VecDeque<lapin::message::Delivery>,
     unsettled: Unsettled,
+    held: Held,
 }
 
 impl RabbitSource {
@@ -57,6 +59,7 @@ impl RabbitSource {
             consumer: None,
             arrived: VecDeque::new(),
             unsettled: Unsettled::default(),
+            held: Held::new(options.consumer_timeout_of(queue)),
         };
         source.begin().await?;
         tracing::debug!(queue, prefetch, "consuming");
@@ -99,10 +102,12 @@ impl RabbitSource {
     /// Gives out what is at hand, up to the prefetch. After the intake was closed and opened, the
     /// broker counts from zero while earlier deliveries may still be out.
     fn give_out(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
+        let now = Instant::now();
+        self.held.look(&self.queue, &self.unsettled, now);
         while self.has_room() {
             let Some(delivery) = self.at_hand()? else { return Ok(()) };
             let tag = delivery.delivery_tag;
-            self.unsettled.insert(tag);
+            self.unsettled.insert(tag, now);
             events.push(Event::Delivery(letter::read(Token::new(tag), delivery)));
         }
         Ok(())
@@ -116,22 +121,22 @@ impl RabbitSource {
         item.map(|item| self.received(item)).transpose()
     }
 
-    /// Waits for a delivery where one may come, and for the end of the line everywhere.
+    /// Waits for a delivery where one may come, and for the end of the line everywhere; no longer
+    /// than [`LOOK`].
     async fn wait(&mut self) -> Result<(), BrokerError> {
+        if let Err(error) = self.line.check() {
+            return Err(self.last_words().await.unwrap_or(error));
+        }
         let has_room = self.has_room();
-        let error = match self.consumer.as_mut().filter(|_| has_room) {
-            None => self.line.broken().await,
-            Some(consumer) => tokio::select! {
-                biased;
-                item = consumer.next() => {
-                    let delivery = self.received(item)?;
-                    self.arrived.push_back(delivery);
-                    return Ok(());
-                }
-                error = self.line.broken() => error,
-            },
+        let Some(consumer) = self.consumer.as_mut().filter(|_| has_room) else {
+            sleep(LOOK).await;
+            return Ok(());
         };
-        Err(self.last_words().await.unwrap_or(error))
+        if let Ok(item) = timeout(LOOK, consumer.next()).await {
+            let delivery = self.received(item)?;
+            self.arrived.push_back(delivery);
+        }
+        Ok(())
     }
 
     fn received(&self, item: Item) -> Result<lapin::message::Delivery, BrokerError> {

@@ -1,15 +1,18 @@
 //! [`Unsettled`]: the deliveries that a source has given out, and how few frames settle them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use downhaul_consumer::{Token, Verdict};
+use tokio::time::Instant;
 
-/// The tags that were delivered on a channel and are not settled.
+/// The tags that were delivered on a channel and are not settled, with the moment of each. Tags
+/// only grow, so the lowest is the oldest.
 ///
 /// AMQP settles one tag, or "this one and all lower ones". The latter is used only where every
 /// lower tag that is out gets the same verdict by the same or an earlier frame.
 #[derive(Debug, Default)]
-pub(crate) struct Unsettled(BTreeSet<u64>);
+pub(crate) struct Unsettled(BTreeMap<u64, Instant>);
 
 /// One `basic.ack` or `basic.nack`. The order of frames matters up to the last that is `multiple`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +23,18 @@ pub(crate) struct Frame {
 }
 
 impl Unsettled {
-    pub(crate) fn insert(&mut self, tag: u64) {
-        self.0.insert(tag);
+    pub(crate) fn insert(&mut self, tag: u64, now: Instant) {
+        self.0.insert(tag, now);
     }
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// The tags above `tag`, the oldest first, with the moment of each.
+    pub(crate) fn above(&self, tag: u64) -> impl Iterator<Item = (u64, Instant)> {
+        let above = (Bound::Excluded(tag), Bound::Unbounded);
+        self.0.range(above).map(|(tag, since)| (*tag, *since))
     }
 
     /// Takes a batch out and returns the frames that settle it, and what of it is not out. That is
@@ -33,7 +42,8 @@ impl Unsettled {
     pub(crate) fn settle(&mut self, batch: &[(Token, Verdict)]) -> (Vec<Frame>, Vec<Token>) {
         let (mut wanted, mut lost) = (BTreeMap::new(), Vec::new());
         for &(token, verdict) in batch {
-            let is_out = self.0.contains(&token.number()) && !wanted.contains_key(&token.number());
+            let is_out =
+                self.0.contains_key(&token.number()) && !wanted.contains_key(&token.number());
             if is_out {
                 wanted.insert(token.number(), verdict);
             } else {
@@ -51,7 +61,7 @@ impl Unsettled {
     /// Settles from the lowest tag upwards, until one is met that stays out.
     fn runs(&mut self, wanted: &mut BTreeMap<u64, Verdict>) -> Vec<Frame> {
         let mut runs: Vec<Frame> = Vec::new();
-        while let Some(&tag) = self.0.first()
+        while let Some((&tag, _)) = self.0.first_key_value()
             && let Some(verdict) = wanted.remove(&tag)
         {
             self.0.remove(&tag);
@@ -66,6 +76,9 @@ impl Unsettled {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::ops::RangeInclusive;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -83,9 +96,14 @@ mod tests {
         verdicts
     }
 
+    fn just_delivered(tags: RangeInclusive<u64>) -> Unsettled {
+        let now = Instant::now();
+        Unsettled(tags.map(|tag| (tag, now)).collect())
+    }
+
     #[test]
     fn what_is_finished_in_order_takes_one_frame() {
-        let mut unsettled = Unsettled((1..=50).collect());
+        let mut unsettled = just_delivered(1..=50);
         let batch: Vec<_> = (1..=50).map(|tag| (Token::new(tag), Verdict::Ack)).collect();
         let frame = Frame { verdict: Verdict::Ack, tag: 50, multiple: true };
         assert_eq!(unsettled.settle(&batch), (vec![frame], vec![]));
@@ -103,7 +121,7 @@ mod tests {
         fn each_tag_gets_its_verdict_and_no_other_tag_gets_any(
             batches in prop::collection::vec(batch(), 1..12),
         ) {
-            let mut unsettled = Unsettled((1..=30).collect());
+            let mut unsettled = just_delivered(1..=30);
             let mut out: BTreeSet<u64> = (1..=30).collect();
             for batch in batches {
                 let verdict = |ack| if ack { Verdict::Ack } else { Verdict::Release };
@@ -118,7 +136,7 @@ mod tests {
                 let known = batch.iter().filter(|(token, _)| wanted.contains_key(&token.number()));
                 prop_assert_eq!(lost.len() + known.count(), batch.len());
                 prop_assert_eq!(play(&mut out, &frames), wanted);
-                prop_assert_eq!(&unsettled.0, &out);
+                prop_assert!(unsettled.0.keys().eq(&out));
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::options::QueueType;
 use crate::topology::argument::{Argument, Arguments};
 
+pub(crate) const CONSUMER_TIMEOUT: &str = "x-consumer-timeout";
 pub(crate) const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 pub(crate) const DEAD_LETTER_KEY: &str = "x-dead-letter-routing-key";
 pub(crate) const DEAD_LETTER_STRATEGY: &str = "x-dead-letter-strategy";
@@ -139,6 +140,14 @@ impl Queue {
 
     pub(crate) fn is_quorum(&self) -> bool {
         self.queue_type == QueueType::Quorum
+    }
+
+    /// How long RabbitMQ waits for the verdict on a message of it, if that is its own.
+    pub(crate) fn consumer_timeout(&self) -> Option<Duration> {
+        match self.arguments.get(CONSUMER_TIMEOUT)? {
+            Argument::Integer(millis) => u64::try_from(*millis).ok().map(Duration::from_millis),
+            Argument::Text(_) | Argument::Boolean(_) => None,
+        }
     }
 
     /// The exchange and the routing key of its dead letters.

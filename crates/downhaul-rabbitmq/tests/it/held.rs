@@ -1,17 +1,22 @@
-//! Messages that are held longer than the broker's consumer timeout.
+//! Messages that are held for as long as the broker's consumer timeout, or nearly.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use downhaul_consumer::{
     Broker, BrokerErrorKind, Consumer, ConsumerHandle, Incoming, Message, Source, State,
     Subscription, Verdict,
 };
 use downhaul_context::Context;
-use downhaul_rabbitmq::RabbitMq;
+use downhaul_rabbitmq::{Queue, RabbitMq, Topology};
+use downhaul_testkit::rabbitmq::{shared, unique};
+use futures_util::FutureExt;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::capture::Warnings;
 use crate::support::{
-    OwnNode, all, broker_at, fill, own_node, sink, soon, source, subscription, take, texts,
+    Foreigner, OwnNode, all, broker_at, fill, own_node, shared_broker, sink, soon, source,
+    subscription, take, texts,
 };
 
 /// A node that has no patience: by default it has half an hour, and looks once a minute.
@@ -133,4 +138,93 @@ async fn a_message_that_is_held_too_long_comes_again_and_costs_no_sibling_its_ch
     let after = [tags(slow.queue()), tags(quick.queue())];
     assert!(after[0].len() == 1 && after[0] != before[0], "a new generation: {after:?}");
     assert_eq!(after[1], before[1], "the sibling is the same");
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Waits for so long by a clock that does not take its time, and nothing comes.
+async fn nothing(source: &mut dyn Source, time: Duration) {
+    tokio::time::pause();
+    let waited = tokio::time::timeout(time, source.next(&mut Vec::new())).await;
+    tokio::time::resume();
+    assert!(waited.is_err(), "{waited:?}");
+}
+
+/// Takes texts that are published one after the other.
+async fn taken(broker: &RabbitMq, source: &mut dyn Source, queue: &str, count: usize) {
+    fill(&*sink(broker).await, queue, vec!["held".to_owned(); count]).await;
+    take(source, count).await;
+}
+
+#[tokio::test]
+async fn what_is_held_for_half_of_the_consumer_timeout_is_warned_of_once() {
+    let (broker, subscription) = (shared_broker(), subscription("warned"));
+    let queue = subscription.queue();
+    let mut source = source(&broker, &subscription).await;
+    let warnings = Warnings::capture();
+    taken(&broker, &mut *source, queue, 2).await;
+    nothing(&mut *source, 15 * MINUTE - MINUTE / 60).await;
+    assert_eq!(warnings.take(), [], "too early");
+
+    nothing(&mut *source, 2 * MINUTE).await;
+    let lines = warnings.take();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let told = |name: &str| &*lines[0][name];
+    assert_eq!((told("queue"), told("messages")), (queue, "2"));
+    assert_eq!(told("consumer_timeout"), "1800s");
+    assert!(told("message").contains("held for long"), "{lines:?}");
+
+    taken(&broker, &mut *source, queue, 1).await;
+    nothing(&mut *source, 12 * MINUTE).await;
+    assert_eq!(warnings.take(), [], "the third is not late, and the others were told of");
+    source.set_prefetch(0).await.unwrap();
+    nothing(&mut *source, 5 * MINUTE).await;
+    let lines = warnings.take();
+    assert_eq!(lines.len(), 1, "also while it takes nothing: {lines:?}");
+    assert_eq!(lines[0]["messages"], "1");
+}
+
+#[tokio::test]
+async fn what_is_held_is_warned_of_also_while_others_come_and_go() {
+    let (broker, subscription) = (shared_broker(), subscription("busy"));
+    let mut source = source(&broker, &subscription).await;
+    let warnings = Warnings::capture();
+    taken(&broker, &mut *source, subscription.queue(), 1).await;
+    fill(&*sink(&broker).await, subscription.queue(), ["another".to_owned()]).await;
+    let foreigner = Foreigner::at(&shared()).await;
+    while foreigner.look(subscription.queue()).await.0 > 0 {}
+    tokio::time::pause();
+    tokio::time::advance(17 * MINUTE).await;
+    let mut events = Vec::new();
+    while events.is_empty() {
+        // The clock would go on in a wait.
+        source.next(&mut events).now_or_never();
+    }
+    assert_eq!(warnings.take().len(), 1);
+}
+
+#[tokio::test]
+async fn the_consumer_timeout_is_the_queues_or_the_brokers_or_half_an_hour() {
+    let own = unique("own-timeout");
+    let queue = Queue::classic(&own).argument("x-consumer-timeout", 120_000);
+    let topology = Topology::new().queue(queue);
+    let broker = || shared_broker().consumer_timeout(10 * MINUTE);
+    let with_topology = || broker().topology(topology.clone()).unwrap();
+    let other = unique("other");
+    let cases = [
+        (with_topology(), &own, 2 * MINUTE),
+        (with_topology(), &other, 10 * MINUTE),
+        (broker().consumer_timeout(Duration::MAX), &unique("endless"), Duration::MAX),
+    ];
+    for (broker, queue, timeout) in cases {
+        let mut source = source(&broker, &Subscription::new(queue)).await;
+        let warnings = Warnings::capture();
+        taken(&broker, &mut *source, queue, 1).await;
+        nothing(&mut *source, timeout.min(60 * MINUTE) / 2 - MINUTE / 60).await;
+        assert_eq!(warnings.take(), [], "{timeout:?}");
+        nothing(&mut *source, timeout.min(60 * MINUTE) / 4).await;
+        let told: Vec<_> = warnings.take().into_iter().map(|line| line["queue"].clone()).collect();
+        let expected = (timeout < Duration::MAX).then(|| queue.clone());
+        assert_eq!(told, Vec::from_iter(expected), "{timeout:?}");
+    }
 }
