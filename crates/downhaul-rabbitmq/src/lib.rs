@@ -100,6 +100,9 @@
 //!     (`a_source_whose_message_is_held_too_long_ends_with_advice_and_its_siblings_go_on`,
 //!     `a_verdict_that_comes_after_the_consumer_timeout_says_so`). When half of the time is over,
 //!     a warning is logged (`what_is_held_for_half_of_the_consumer_timeout_is_warned_of_once`).
+//! 15. Clients that lose their links together do not come back together
+//!     (`clients_that_lose_their_links_at_once_are_not_back_at_once`,
+//!     `clients_whose_broker_was_away_do_not_try_in_step`).
 //!
 //! # What it does not do
 //!

@@ -24,6 +24,10 @@ use crate::refresh::Refreshing;
 /// none when the broker closes a connection with a code that is no error.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
 
+/// How long to wait at most before a lost connection is made anew: those who lost theirs together
+/// do not come back together.
+const APART: Duration = Duration::from_millis(250);
+
 const LOST: &str = "the connection to RabbitMQ was lost";
 
 /// What a connection is for. RabbitMQ blocks connections that publish when it runs short of memory
@@ -91,6 +95,9 @@ impl Link {
         };
         if let Some(connection) = connection.as_ref().filter(|open| open.status().connected()) {
             return Ok(Arc::clone(connection));
+        }
+        if connection.take().is_some() {
+            sleep(APART.mul_f64(fastrand::f64())).await;
         }
         let fresh = connect(connecting, self.role, nodes, options).await?;
         *connection = Some(Arc::clone(&fresh));

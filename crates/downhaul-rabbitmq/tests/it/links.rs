@@ -1,6 +1,5 @@
 //! Links behind a proxy: lost at a chosen byte, silent, and lost again and again.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,30 +14,9 @@ use downhaul_testkit::rabbitmq::{Node, shared, unique};
 use tokio::time::Instant;
 
 use crate::support::{
-    Foreigner, all, broker_at, fill, own_node, publish, sink, soon, source, subscription, take,
-    text, texts,
+    Foreigner, all, at_rest, behind_proxy, broker_at, fill, own_node, publish, sink, soon, source,
+    subscription, take, text, texts,
 };
-
-/// A proxy before the node at `url`, and a broker that goes through it.
-fn behind_proxy(url: &str) -> (Proxy, RabbitMq) {
-    let address = url.rsplit('@').next().and_then(|rest| rest.split('/').next()).unwrap();
-    let proxy = Proxy::start(address.parse::<SocketAddr>().unwrap()).unwrap();
-    let broker = broker_at(&format!("amqp://guest:guest@{}/%2f", proxy.address()));
-    (proxy, broker)
-}
-
-/// Waits until nothing is on its way, and returns what has passed. Heartbeats are far apart.
-async fn at_rest(proxy: &Proxy) -> Counts {
-    let mut look = tokio::time::interval(Duration::from_millis(100));
-    look.tick().await;
-    loop {
-        let before = proxy.counts();
-        look.tick().await;
-        if proxy.counts() == before {
-            return before;
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_falls_silent_is_given_up_on_after_two_heartbeats() {

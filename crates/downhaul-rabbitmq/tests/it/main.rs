@@ -11,6 +11,7 @@ mod encrypted;
 mod failure;
 mod foreign;
 mod held;
+mod herd;
 mod letters;
 mod links;
 mod message;

@@ -8,6 +8,7 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
+use downhaul_testkit::proxy::{Counts, Proxy};
 use downhaul_testkit::rabbitmq::{Node, shared, unique};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
@@ -43,6 +44,36 @@ pub(crate) fn own_node_with(lines: &str) -> OwnNode {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     OwnNode { node: Node::start_with(lines).unwrap(), _turn: turn }
+}
+
+/// A proxy before the node at `url`.
+pub(crate) fn proxy_before(url: &str) -> Proxy {
+    let address = url.rsplit('@').next().and_then(|rest| rest.split('/').next()).unwrap();
+    Proxy::start(address.parse().unwrap()).unwrap()
+}
+
+pub(crate) fn broker_through(proxy: &Proxy) -> RabbitMq {
+    broker_at(&format!("amqp://guest:guest@{}/%2f", proxy.address()))
+}
+
+/// A proxy before the node at `url`, and a broker that goes through it.
+pub(crate) fn behind_proxy(url: &str) -> (Proxy, RabbitMq) {
+    let proxy = proxy_before(url);
+    let broker = broker_through(&proxy);
+    (proxy, broker)
+}
+
+/// Waits until nothing is on its way, and returns what has passed. Heartbeats are far apart.
+pub(crate) async fn at_rest(proxy: &Proxy) -> Counts {
+    let mut look = tokio::time::interval(Duration::from_millis(100));
+    look.tick().await;
+    loop {
+        let before = proxy.counts();
+        look.tick().await;
+        if proxy.counts() == before {
+            return before;
+        }
+    }
 }
 
 /// A queue of its own, bound to a topic of the same name.
