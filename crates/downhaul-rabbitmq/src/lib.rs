@@ -103,6 +103,13 @@
 //! 15. Clients that lose their links together do not come back together
 //!     (`clients_that_lose_their_links_at_once_are_not_back_at_once`,
 //!     `clients_whose_broker_was_away_do_not_try_in_step`).
+//! 16. Retries that are parked are counted exactly, whatever happens to the links meanwhile
+//!     (`attempts_are_counted_exactly_while_links_are_lost`), and nothing that fails comes again
+//!     faster than its backoff (`what_fails_again_and_again_comes_no_faster_than_its_backoff`).
+//! 17. Closing a source never says that settlements have arrived which have not
+//!     (`a_verdict_that_races_the_end_of_its_channel_is_never_falsely_said_to_have_arrived`).
+//! 18. On a quorum queue, a message that aborts the process is handled alone after a while
+//!     (`a_message_that_aborts_the_process_ends_up_alone_and_then_with_the_dead_letters`).
 //!
 //! # What it does not do
 //!

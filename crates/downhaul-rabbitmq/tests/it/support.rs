@@ -10,7 +10,7 @@ use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
 use downhaul_testkit::proxy::{Counts, Proxy};
 use downhaul_testkit::rabbitmq::{Node, shared, unique};
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 
@@ -155,6 +155,11 @@ impl Foreigner {
         let queue = self.channel.queue_declare(queue.into(), options, FieldTable::default());
         let queue = queue.await.unwrap();
         (queue.message_count(), queue.consumer_count())
+    }
+
+    /// Throws away what waits in a queue.
+    pub(crate) async fn purge(&self, queue: &str) {
+        self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.unwrap();
     }
 
     pub(crate) async fn delete(&self, queue: &str) {
