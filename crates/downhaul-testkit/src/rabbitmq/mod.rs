@@ -3,6 +3,7 @@
 //! Any number of nodes may run at once, as any user. Each has its own directory, ports, cookie and
 //! epmd, so neither another node nor a system service can meet it.
 
+mod cluster;
 mod detached;
 mod installation;
 mod node;
@@ -11,6 +12,7 @@ mod ports;
 mod shared;
 mod site;
 
+pub use self::cluster::Cluster;
 pub use self::detached::Detached;
 pub use self::installation::is_installed;
 pub use self::node::Node;

@@ -24,7 +24,8 @@ const TRIES: u32 = 4;
 #[derive(Debug)]
 pub struct Node {
     site: Site,
-    epmd: Child,
+    /// `None` where the first node of its cluster has it.
+    epmd: Option<Child>,
     beam: Child,
     /// Taken only by `detach` and `drop`.
     watchdog: Option<Watchdog>,
@@ -47,20 +48,25 @@ impl Node {
     ///
     /// As [`start`](Self::start).
     pub fn start_with(lines: &str) -> Result<Self, NodeError> {
-        Self::start_at(&std::env::temp_dir().join(format!("downhaul-{:016x}", random())), lines)
+        Self::start_at(&fresh_dir(), lines, None)
+    }
+
+    /// Starts another node, which joins the cluster of this one.
+    pub(super) fn start_next(&self, lines: &str) -> Result<Self, NodeError> {
+        Self::start_at(&fresh_dir(), lines, Some(&self.site))
     }
 
     /// The same in a directory of the caller's choice, which must not exist yet.
     pub(super) fn start_in(dir: &Path) -> Result<Self, NodeError> {
-        Self::start_at(dir, "")
+        Self::start_at(dir, "", None)
     }
 
-    fn start_at(dir: &Path, lines: &str) -> Result<Self, NodeError> {
+    fn start_at(dir: &Path, lines: &str, first: Option<&Site>) -> Result<Self, NodeError> {
         shared::record_use();
         let home = installation::find()?;
         let epmd = installation::epmd()?;
         let lay_out = |trimmed| {
-            let site = Site::create(dir.to_owned(), &home, trimmed, lines)?;
+            let site = Site::create(dir.to_owned(), &home, trimmed, lines, first)?;
             // Under a name inside the site, so that the command line tells whose epmd it is.
             symlink(&epmd, site.dir.join("epmd")).map(|()| site)
         };
@@ -69,7 +75,7 @@ impl Node {
             // The last try does not rely on what we know about RabbitMQ's parts.
             let site = lay_out(turn < TRIES)
                 .map_err(|e| NodeError::io(format!("cannot lay out {}", dir.display()), e))?;
-            match Self::boot(site) {
+            match Self::boot(site, first.is_none()) {
                 Ok(node) => return Ok(node),
                 Err(error) => last = error,
             }
@@ -78,9 +84,9 @@ impl Node {
     }
 
     /// Whatever goes wrong here, the watchdog has taken all of it down when this returns.
-    fn boot(site: Site) -> Result<Self, NodeError> {
+    fn boot(site: Site, with_epmd: bool) -> Result<Self, NodeError> {
         let dog = Watchdog::watch(&site.dir).map_err(|e| NodeError::io("cannot run `sh`", e))?;
-        match boot_servers(&site) {
+        match boot_servers(&site, with_epmd) {
             Ok((epmd, beam)) => Ok(Self { site, epmd, beam, watchdog: Some(dog) }),
             Err(error) => {
                 dog.finish();
@@ -97,6 +103,11 @@ impl Node {
     /// The port of [`url`](Self::url), for proxies and probes.
     pub fn port(&self) -> u16 {
         self.site.ports.amqp
+    }
+
+    /// What Erlang calls the node.
+    pub fn name(&self) -> String {
+        self.site.node_name()
     }
 
     /// The process id of the server.
@@ -135,8 +146,10 @@ impl Node {
     /// [`Start`](NodeErrorKind::Start) with the end of its log if it does not come up.
     pub fn restart(&mut self) -> Result<(), NodeError> {
         self.kill();
-        if !matches!(self.epmd.try_wait(), Ok(None)) {
-            self.epmd = start_epmd(&self.site)?;
+        if let Some(epmd) = &mut self.epmd
+            && !matches!(epmd.try_wait(), Ok(None))
+        {
+            *epmd = start_epmd(&self.site)?;
         }
         self.beam = start_beam(&self.site)?;
         Ok(())
@@ -168,7 +181,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         let Some(dog) = self.watchdog.take() else { return };
         self.kill();
-        epmd(&self.site).kill(&mut self.epmd);
+        if let Some(child) = &mut self.epmd {
+            epmd(&self.site).kill(child);
+        }
         dog.finish();
     }
 }
@@ -181,15 +196,18 @@ fn epmd(site: &Site) -> Server<'_> {
     Server { dir: &site.dir, pid_file: "epmd.pid", program: "epmd" }
 }
 
-fn boot_servers(site: &Site) -> Result<(Child, Child), NodeError> {
-    let mut epmd = start_epmd(site)?;
-    match start_beam(site) {
-        Ok(beam) => Ok((epmd, beam)),
-        Err(error) => {
-            self::epmd(site).kill(&mut epmd);
-            Err(error)
+fn fresh_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("downhaul-{:016x}", random()))
+}
+
+fn boot_servers(site: &Site, with_epmd: bool) -> Result<(Option<Child>, Child), NodeError> {
+    let mut epmd = with_epmd.then(|| start_epmd(site)).transpose()?;
+    let beam = start_beam(site).inspect_err(|_| {
+        if let Some(epmd) = &mut epmd {
+            self::epmd(site).kill(epmd);
         }
-    }
+    })?;
+    Ok((epmd, beam))
 }
 
 /// Without an epmd of ours the server would start one itself, which would outlive everything.

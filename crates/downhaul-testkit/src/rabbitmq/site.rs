@@ -23,21 +23,23 @@ pub(super) struct Site {
 
 impl Site {
     /// Lays out a fresh site at `dir`, which must not exist yet, for the RabbitMQ at `original`.
-    /// Its `rabbitmq.conf` ends with `lines`.
+    /// Its `rabbitmq.conf` ends with `lines`. With `first`, its node joins the cluster of that.
     pub(super) fn create(
         dir: PathBuf,
         original: &Path,
         trimmed: bool,
         lines: &str,
+        first: Option<&Self>,
     ) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).create(&dir)?;
         let name = format!("downhaul-{:016x}", random());
-        let site = Self { dir, name, ports: Ports::free()? };
+        let mut site = Self { dir, name, ports: Ports::free()? };
+        site.ports.epmd = first.map_or(site.ports.epmd, |first| first.ports.epmd);
         for folder in ["config", "log", "mnesia"] {
             fs::create_dir(site.dir.join(folder))?;
         }
         installation::prepare(original, &site.dir.join("home"), trimmed)?;
-        site.write_configuration(lines)?;
+        site.write_configuration(lines, first)?;
         let Ports { amqp, distribution, epmd, ctl } = site.ports;
         let lines = format!("{} {amqp} {distribution} {epmd} {ctl}\n", site.name);
         fs::write(site.dir.join("site"), lines)?;
@@ -54,17 +56,35 @@ impl Site {
         Some(Self { dir, name, ports })
     }
 
-    fn write_configuration(&self, lines: &str) -> io::Result<()> {
+    fn write_configuration(&self, lines: &str, first: Option<&Self>) -> io::Result<()> {
         let cookie = self.dir.join(".erlang.cookie");
-        fs::write(&cookie, format!("{:016x}{:016x}", random(), random()))?;
+        let (secret, joins) = match first {
+            Some(first) => (fs::read_to_string(first.dir.join(".erlang.cookie"))?, first.joins()),
+            None => (format!("{:016x}{:016x}", random(), random()), String::new()),
+        };
+        fs::write(&cookie, secret)?;
         fs::set_permissions(&cookie, Permissions::from_mode(0o400))?;
         fs::write(self.dir.join("enabled_plugins"), "[].\n")?;
         let configuration = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\nlog.console = false\nlog.file.level = info\n\
-             disk_free_limit.absolute = 50MB\n{lines}\n",
+             disk_free_limit.absolute = 50MB\n{joins}{lines}\n",
             self.ports.amqp
         );
         fs::write(self.dir.join("rabbitmq.conf"), configuration)
+    }
+
+    /// What makes another node join this one.
+    fn joins(&self) -> String {
+        format!(
+            "cluster_formation.peer_discovery_backend = classic_config\n\
+             cluster_formation.classic_config.nodes.1 = {}\n",
+            self.node_name()
+        )
+    }
+
+    /// What Erlang calls the node.
+    pub(super) fn node_name(&self) -> String {
+        format!("{}@localhost", self.name)
     }
 
     pub(super) fn url(&self) -> String {
@@ -79,7 +99,7 @@ impl Site {
             command.env(variable, self.dir.join(name));
         }
         command
-            .env("RABBITMQ_NODENAME", format!("{}@localhost", self.name))
+            .env("RABBITMQ_NODENAME", self.node_name())
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODE_PORT", amqp.to_string())
             .env("RABBITMQ_DIST_PORT", distribution.to_string())
