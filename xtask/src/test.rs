@@ -29,6 +29,10 @@ pub(crate) struct Test {
     /// an hour to build, once.
     #[arg(long)]
     durable: bool,
+    /// Also what takes minutes: a cluster of three RabbitMQ nodes, of which one is killed and one
+    /// cut off.
+    #[arg(long)]
+    long: bool,
 }
 
 /// How many tests run at a time. Those that take long wait for brokers, on whatever machine.
@@ -36,7 +40,7 @@ const THREADS: &str = "4";
 
 impl Test {
     pub(crate) fn all() -> Self {
-        Self { names: Vec::new(), package: Vec::new(), durable: false }
+        Self { names: Vec::new(), package: Vec::new(), durable: false, long: false }
     }
 
     pub(crate) fn run(&self) -> Result<(), Failure> {
@@ -65,7 +69,8 @@ impl Test {
             "{} passed, {} failed, {} were ignored",
             tally.passed, tally.failed, tally.ignored
         );
-        Failure::of("test", tally.failed)
+        Failure::of("test", tally.failed)?;
+        if self.long { long() } else { Ok(()) }
     }
 
     fn command(&self) -> Command {
@@ -79,6 +84,15 @@ impl Test {
         tests.arg("--").args(names);
         tests
     }
+}
+
+/// What is left out otherwise, as ignored tests are.
+fn long() -> Result<(), Failure> {
+    broker::ensure_rabbitmq()?;
+    let scope = ["test", "--package", "downhaul-rabbitmq", "--test", "cluster", "--all-features"];
+    let mut cluster = cargo(&scope);
+    cluster.args(["--locked", "--", "--ignored", "--nocapture"]);
+    Tally::proof("long", &mut cluster).map(drop)
 }
 
 /// The crates of those words that are a broker, and the other words.
@@ -107,7 +121,7 @@ mod tests {
     fn arguments(names: &[&str], package: &[&str]) -> String {
         let [names, package] = [names, package].map(|words| words.iter().map(|w| w.to_string()));
         let (names, package) = (names.collect(), package.collect());
-        let command = Test { names, package, durable: false }.command();
+        let command = Test { names, package, durable: false, long: false }.command();
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
         words.join(" ").replace("test --all-features --locked --no-fail-fast ", "")
     }

@@ -110,6 +110,8 @@
 //!     (`a_verdict_that_races_the_end_of_its_channel_is_never_falsely_said_to_have_arrived`).
 //! 18. On a quorum queue, a message that aborts the process is handled alone after a while
 //!     (`a_message_that_aborts_the_process_ends_up_alone_and_then_with_the_dead_letters`).
+//! 19. A cluster that loses a node, or the way to it, loses no message
+//!     (`a_cluster_whose_leader_is_killed_and_then_cut_off_loses_nothing_and_goes_on`).
 //!
 //! # What it does not do
 //!
