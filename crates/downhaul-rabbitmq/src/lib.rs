@@ -112,6 +112,9 @@
 //!     (`a_message_that_aborts_the_process_ends_up_alone_and_then_with_the_dead_letters`).
 //! 19. A cluster that loses a node, or the way to it, loses no message
 //!     (`a_cluster_whose_leader_is_killed_and_then_cut_off_loses_nothing_and_goes_on`).
+//! 20. A channel that was nacked is left for a fresh one, and nobody notices
+//!     (`a_channel_that_was_refused_something_makes_way_for_another_when_it_is_at_rest`,
+//!     `nobody_notices_that_channels_make_way_for_others`).
 //!
 //! # What it does not do
 //!

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::mem::take;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, PublishOutcome, ReceiptSender};
 use futures_util::stream::FuturesUnordered;
@@ -12,6 +13,7 @@ use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 
 use crate::error::{closed, lost};
 use crate::letter::Letter;
@@ -22,6 +24,8 @@ use crate::sink::rooms::Rooms;
 
 /// How many commands are taken at a time.
 const TURN: usize = 64;
+/// How old a channel is at least that is left because it was refused something.
+const REFUSED: Duration = Duration::from_secs(1);
 
 pub(super) enum Command {
     Publish(Box<Order>, Waiting),
@@ -40,6 +44,11 @@ pub(super) type Waiting = (ReceiptSender, OwnedSemaphorePermit);
 
 /// Runs until the sink is dropped and all receipts are resolved, or until it is closed or the
 /// channel dies: then what is open resolves as unknown.
+///
+/// It also ends if the broker has refused something and nothing is under way, so that the next
+/// publish takes another channel. RabbitMQ's channels remember where the leader of a quorum queue
+/// was when they first met it: if that node is gone, they refuse all for the queue, though others
+/// have found its new leader long ago.
 pub(super) async fn run(
     line: Line,
     mut inbox: mpsc::UnboundedReceiver<Command>,
@@ -73,13 +82,16 @@ async fn publish_all(
     // lapin answers all that it knows of when a link is lost, and a publish of that very moment is
     // not always among them.
     let mut broken = pin!(line.broken());
+    let (opened, mut refused) = (Instant::now(), false);
     let (mut number, mut more) = (0_u64, true);
     let (mut commands, mut answers) = (Vec::with_capacity(TURN), Vec::new());
     while more || !under_way.is_empty() {
         let mut end = tokio::select! {
             biased;
             () = poll_fn(|cx| bell.poll_gather(&mut under_way, &mut answers, cx)),
-                if !under_way.is_empty() => resolve(ledger, &mut answers, &mut rooms).err(),
+                if !under_way.is_empty() => {
+                    resolve(ledger, &mut answers, &mut rooms, &mut refused).err()
+                }
             error = &mut broken => Some(error),
             count = inbox.recv_many(&mut commands, TURN), if more => {
                 more = count > 0;
@@ -97,13 +109,16 @@ async fn publish_all(
                 under_way.push(publish(&line.channel, order, number));
                 // So this publish reaches lapin before the next is taken.
                 bell.gather(&mut under_way, &mut answers);
-                end = resolve(ledger, &mut answers, &mut rooms).err();
+                end = resolve(ledger, &mut answers, &mut rooms, &mut refused).err();
             }
         }
         if end.is_some() {
             return end;
         }
         rooms.give_back(!under_way.is_empty());
+        if refused && under_way.is_empty() && inbox.is_empty() && opened.elapsed() >= REFUSED {
+            inbox.close();
+        }
     }
     None
 }
@@ -135,11 +150,13 @@ fn resolve(
     ledger: &mut Ledger<Waiting>,
     answers: &mut Vec<lapin::Result<Answer>>,
     rooms: &mut Rooms,
+    refused: &mut bool,
 ) -> Result<(), BrokerError> {
     let mut error = None;
     let known =
         answers.drain(..).filter_map(|answer| answer.map_err(|cause| error = Some(cause)).ok());
     ledger.settle(known, |(sender, room), fate| {
+        *refused |= fate == Fate::Nacked;
         sender.resolve(match fate {
             Fate::Confirmed => PublishOutcome::Confirmed,
             Fate::Nacked => PublishOutcome::Nacked,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Consumer, ConsumerHandle, Failure, Incoming, Message, Outgoing, RetryPolicy, State,
-    Subscription,
+    Consumer, ConsumerHandle, Failure, Incoming, Message, Outgoing, Publisher, RetryPolicy,
+    Snapshot, State, Subscription,
 };
 use downhaul_context::Context;
 use downhaul_testkit::oracle::{Cause, LinkWatch, Oracle, Promises, Report};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::world::{Programs, World, soon};
+use crate::world::{PATIENCE, World, soon};
 
 pub(crate) const QUEUE: &str = "orders";
 const PUBLISHERS: usize = 6;
@@ -50,7 +50,7 @@ async fn handle(_ctx: Context, message: Incoming<Message>) -> Result<(), Failure
 
 impl Load {
     pub(crate) async fn begin(world: &World) -> Self {
-        let (oracle, ctx, programs) = (Oracle::new(), Context::background(), world.programs());
+        let (oracle, ctx) = (Oracle::new(), Context::background());
         let short = Duration::from_millis(5);
         let retry = RetryPolicy::default().attempts(ATTEMPTS).backoff(short, short);
         let parked = retry.in_place_up_to(Duration::ZERO);
@@ -60,7 +60,7 @@ impl Load {
                 let handler = oracle.observe(&name, handle);
                 let consumer = Consumer::new(Subscription::new(QUEUE), handler).named(name);
                 let consumer = consumer.concurrency(CONCURRENCY).retry(parked.clone());
-                consumer.spawn(&ctx, programs.broker())
+                consumer.spawn(&ctx, world.broker())
             })
             .collect();
         for consumer in &consumers {
@@ -72,9 +72,10 @@ impl Load {
         };
         let watches = consumers.iter().flat_map(watch).collect();
         let (stop, mut publishing) = (watch::Sender::new(false), JoinSet::new());
+        let publisher = oracle.publisher(world.broker());
         for number in 0..PUBLISHERS {
             let stopped = stop.subscribe();
-            publishing.spawn(publish(oracle.clone(), programs.clone(), number, stopped));
+            publishing.spawn(publish(oracle.clone(), publisher.clone(), number, stopped));
         }
         Self { oracle, consumers, publishing, stop, _watches: watches }
     }
@@ -91,9 +92,12 @@ impl Load {
     pub(crate) async fn goes_on(&self, within: Duration, after: &str) {
         let (begun, wanted) = (Instant::now(), self.oracle.done() + MORE);
         let more = timeout(within, self.oracle.until_done(wanted)).await;
-        let state = || self.consumers.iter().map(ConsumerHandle::snapshot).collect::<Vec<_>>();
-        assert!(more.is_ok(), "nothing goes on after {after}: {:#?}", state());
+        assert!(more.is_ok(), "nothing goes on after {after}: {:#?}", self.state());
         println!("{MORE} more within {:.1?} after {after}", begun.elapsed());
+    }
+
+    fn state(&self) -> Vec<Snapshot> {
+        self.consumers.iter().map(ConsumerHandle::snapshot).collect()
     }
 
     /// Lets everything come to its end and has it judged.
@@ -102,11 +106,14 @@ impl Load {
         while let Some(published) = soon("publishers stop", self.publishing.join_next()).await {
             published.unwrap();
         }
-        soon("the queue is drained", drained(world, &self.consumers, QUEUE)).await;
+        let begun = Instant::now();
+        let is_drained = timeout(PATIENCE, drained(world, &self.consumers, QUEUE)).await;
+        assert!(is_drained.is_ok(), "{} are left: {:#?}", world.ready(QUEUE), self.state());
+        println!("drained within {:.1?}", begun.elapsed());
         stop(&self.consumers).await;
         let queue = Subscription::new(QUEUE).dead_letter_queue();
         let letters = Consumer::new(Subscription::new(queue.clone()), self.oracle.bury());
-        let letters = [letters.spawn(&Context::background(), world.programs().broker())];
+        let letters = [letters.spawn(&Context::background(), world.broker())];
         soon("the dead letters are drained", drained(world, &letters, &queue)).await;
         stop(&letters).await;
         let promises = Promises::default().in_flight(CONCURRENCY.into()).attempts(ATTEMPTS);
@@ -135,12 +142,11 @@ async fn drained(world: &World, consumers: &[ConsumerHandle], queue: &str) {
 /// Publishes each message until it is confirmed.
 async fn publish(
     oracle: Oracle,
-    programs: Programs,
+    publisher: Publisher,
     publisher_number: usize,
     stopped: watch::Receiver<bool>,
 ) {
     let ctx = Context::background();
-    let mut publisher = oracle.publisher(programs.broker());
     for number in 0_u64.. {
         if *stopped.borrow() {
             return;
@@ -148,11 +154,8 @@ async fn publish(
         let message = Message::new("an order").with_id(format!("{publisher_number}/{number}"));
         let outgoing = Outgoing::to_queue(QUEUE, message);
         while oracle.publish_until_known(&publisher, &ctx, outgoing.clone()).await.is_err() {
-            // tidy: a new leader takes its time
+            // tidy: a new leader takes its time, and meanwhile the queue refuses
             sleep(Duration::from_millis(100)).await;
-            // A channel that met the queue while it had no leader is refused for as long as the
-            // old leader is gone.
-            publisher = oracle.publisher(programs.broker());
         }
         // tidy: a pace that three nodes on one machine can keep
         sleep(Duration::from_millis(20)).await;

@@ -12,7 +12,8 @@ use tokio::task::block_in_place;
 use crate::load::QUEUE;
 
 const NODES: usize = 3;
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// Dead letters that were refused are tried again after up to a minute.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Bounds everything that ought to happen: a test fails, it does not hang.
 pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
@@ -23,19 +24,6 @@ pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
 pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) proxies: Vec<Proxy>,
-}
-
-/// Makes brokers, each as of another program: with connections of its own.
-#[derive(Clone)]
-pub(crate) struct Programs(Vec<String>);
-
-impl Programs {
-    pub(crate) fn broker(&self) -> Arc<RabbitMq> {
-        let (heartbeat, connect) = (Duration::from_secs(1), Duration::from_secs(3));
-        let broker = RabbitMq::cluster(&self.0).unwrap();
-        let broker = broker.heartbeat(heartbeat).connect_timeout(connect);
-        Arc::new(broker.queue_type(QueueType::Quorum))
-    }
 }
 
 impl World {
@@ -61,9 +49,13 @@ impl World {
         });
     }
 
-    pub(crate) fn programs(&self) -> Programs {
+    /// As of another program: with connections of its own.
+    pub(crate) fn broker(&self) -> Arc<RabbitMq> {
         let url = |proxy: &Proxy| format!("amqp://guest:guest@{}/%2f", proxy.address());
-        Programs(self.proxies.iter().map(url).collect())
+        let (heartbeat, connect) = (Duration::from_secs(1), Duration::from_secs(3));
+        let broker = RabbitMq::cluster(self.proxies.iter().map(url)).unwrap();
+        let broker = broker.heartbeat(heartbeat).connect_timeout(connect);
+        Arc::new(broker.queue_type(QueueType::Quorum))
     }
 
     /// How many have been made so far.

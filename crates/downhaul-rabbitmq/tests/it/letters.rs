@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use downhaul_consumer::inbox::MemoryInbox;
 use downhaul_consumer::{
-    Broker, BrokerError, Capabilities, Consumer, Failure, Incoming, Message, Outgoing, RetryPolicy,
-    Sink, Source, State, Subscription, headers,
+    Broker, BrokerError, Capabilities, Consumer, Failure, Incoming, Message, Outgoing, Publisher,
+    RetryPolicy, Sink, Source, State, Subscription, headers,
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Queue, RabbitMq, Topology};
@@ -195,6 +195,7 @@ async fn a_full_queue_refuses_what_is_published_and_takes_more_when_there_is_roo
     let mut source = source(&broker, &Subscription::new(&full)).await;
     let deliveries = take(&mut *source, 2).await;
     source.settle(&all(&deliveries, Verdict::Ack)).await.unwrap();
-    let outcome = publish(&*sink, &Outgoing::to_queue(&full, Message::new("again"))).await;
-    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    let publisher = Publisher::new(Arc::new(broker));
+    let again = Outgoing::to_queue(&full, Message::new("again"));
+    soon("a publish", publisher.publish(&Context::background(), again)).await.unwrap();
 }

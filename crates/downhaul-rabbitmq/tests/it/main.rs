@@ -19,6 +19,7 @@ mod opening;
 mod poison;
 mod publish;
 mod races;
+mod refused;
 mod retries;
 mod support;
 mod topology;
