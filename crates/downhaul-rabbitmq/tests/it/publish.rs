@@ -1,14 +1,18 @@
 //! Publishing: what a receipt says is so.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use downhaul_consumer::{
-    Broker, BrokerErrorKind, Message, Outgoing, PublishOutcome, Sink, Verdict,
+    Broker, BrokerErrorKind, Message, Outgoing, PublishOutcome, Publisher, Sink, Verdict,
 };
 use downhaul_context::Context;
+use downhaul_testkit::proxy::Direction;
 use downhaul_testkit::rabbitmq::{shared, unique};
 
 use crate::support::{
-    Foreigner, all, fill, more, publish, shared_broker, sink, soon, source, subscription, take,
-    texts,
+    Foreigner, all, behind_proxy, fill, more, publish, shared_broker, sink, soon, source,
+    subscription, take, texts,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,11 +169,31 @@ async fn a_small_window_slows_down_and_loses_nothing() {
     let broker = shared_broker().publish_window(2);
     let subscription = subscription("narrow");
     let _source = source(&broker, &subscription).await;
-    let sink: std::sync::Arc<dyn Sink> = sink(&broker).await;
+    let sink: Arc<dyn Sink> = sink(&broker).await;
     let sends = (0..50).map(|_| async {
         let outgoing = Outgoing::to_topic(subscription.queue(), Message::new(""));
         sink.send(&outgoing).await.unwrap().await
     });
     let outcomes = soon("all answers", futures_util::future::join_all(sends)).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, PublishOutcome::Confirmed)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flushing_waits_for_the_answers_to_all_that_was_sent() {
+    let ((proxy, broker), subscription) = (behind_proxy(&shared()), subscription("flushed"));
+    let broker = Arc::new(broker);
+    drop(source(&*broker, &subscription).await);
+    let (ctx, publisher) = (Context::background(), Publisher::new(broker));
+    let outgoing = Outgoing::to_queue(subscription.queue(), Message::new(""));
+    soon("a publish", publisher.publish(&ctx, outgoing.clone())).await.unwrap();
+    proxy.blackhole(Direction::ToClient);
+    for _ in 0..3 {
+        drop(soon("a send", publisher.send(&ctx, outgoing.clone())).await.unwrap());
+    }
+    let early = tokio::time::timeout(Duration::from_millis(300), publisher.flush(&ctx)).await;
+    assert!(early.is_err(), "nobody has answered");
+    proxy.heal();
+    soon("flushing", publisher.flush(&ctx)).await.unwrap();
+    let foreigner = Foreigner::at(&shared()).await;
+    assert_eq!(foreigner.look(subscription.queue()).await.0, 4);
 }

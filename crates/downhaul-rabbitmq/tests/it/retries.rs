@@ -2,11 +2,12 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Consumer, ConsumerHandle, Failure, Incoming, Link, Message, RetryPolicy, State, Subscription,
-    headers,
+    Consumer, ConsumerHandle, Failure, Incoming, KillSwitch, Link, Message, RetryPolicy, State,
+    Subscription, headers,
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::{QueueType, RabbitMq};
@@ -16,7 +17,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::support::{
-    at_rest, behind_proxy, fill, shared_broker, sink, soon, source, subscription, take, text,
+    Foreigner, at_rest, behind_proxy, fill, shared_broker, sink, soon, source, subscription, take,
+    text,
 };
 
 /// An attempt as its handler has seen it.
@@ -149,4 +151,46 @@ async fn what_fails_again_and_again_comes_no_faster_than_its_backoff() {
         soon("it is a dead letter", buried).await;
     });
     futures_util::future::join_all(each).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_all_of_whose_messages_fail_leaves_them_at_the_broker_until_one_succeeds() {
+    const MESSAGES: u32 = 40;
+    let (broker, subscription) = (shared_broker(), subscription("switched"));
+    let (attempts, fails) = (Attempts::new(), Arc::new(AtomicBool::new(true)));
+    let (seen, failing) = (attempts.clone(), Arc::clone(&fails));
+    let handle = move |_ctx: Context, message: Incoming<Message>| {
+        seen.see(&message);
+        let fails = failing.load(Ordering::SeqCst);
+        async move {
+            match fails {
+                true => Err(Failure::from(std::io::Error::other("the shop is down"))),
+                false => Ok(()),
+            }
+        }
+    };
+    let sink = sink(&broker).await;
+    let switch = KillSwitch::default().at_least(4).pause(Duration::from_millis(300));
+    let consumer = Consumer::new(subscription.clone(), handle).concurrency(2);
+    let consumer = consumer.kill_switch(switch).retry(policy(1_000, Duration::from_millis(50)));
+    let consumer = running(consumer, broker).await;
+    let texts = (0..MESSAGES).map(|number| number.to_string());
+    fill(&*sink, subscription.queue(), texts).await;
+    let suspended = consumer.wait_for(|status| status.suspended_until.is_some());
+    soon("nothing is taken", suspended).await.unwrap();
+    // All but what it had in hand is there for others, and after a pause it tries one.
+    let foreigner = Foreigner::at(&shared()).await;
+    let given_back = async { while foreigner.look(subscription.queue()).await.0 < MESSAGES - 8 {} };
+    soon("they are given back", given_back).await;
+    let before = attempts.until(|_| true).await.len();
+    attempts.until(|seen| seen.len() > before + 1).await;
+    assert_eq!(consumer.tally().acked, 0);
+    fails.store(false, Ordering::SeqCst);
+    let all = async {
+        while consumer.tally().acked < MESSAGES.into() {
+            tokio::task::yield_now().await
+        }
+    };
+    soon("all are handled", all).await;
+    assert_eq!(consumer.tally().dead_lettered, 0);
 }
