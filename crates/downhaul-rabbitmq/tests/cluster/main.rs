@@ -39,7 +39,7 @@ async fn a_cluster_whose_leader_is_killed_and_then_cut_off_loses_nothing_and_goe
 
     let leader = world.leader();
     load.expect_repeats();
-    world.cut_off(leader);
+    world.cut_off(leader).await;
     load.goes_on(OUTAGE, "the leader was cut off").await;
     world.heal(leader);
     world.is_whole().await;

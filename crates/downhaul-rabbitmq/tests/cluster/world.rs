@@ -79,8 +79,16 @@ impl World {
         block_in_place(|| node.restart()).unwrap();
     }
 
-    pub(crate) fn cut_off(&self, index: usize) {
+    /// Cuts a node off, and waits until the others have noticed.
+    pub(crate) async fn cut_off(&self, index: usize) {
         block_in_place(|| self.cluster.cut_off(index)).unwrap();
+        let another = (index + 1) % NODES;
+        let noticed = async {
+            while self.seen_by(another) != Some(NODES - 1) {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("it is cut off", noticed).await;
     }
 
     pub(crate) fn heal(&self, index: usize) {
@@ -89,16 +97,8 @@ impl World {
 
     /// Waits until every node sees every other.
     pub(crate) async fn is_whole(&self) {
-        let all = || {
-            let nodes = self.cluster.nodes().iter();
-            block_in_place(|| {
-                nodes
-                    .map(|node| node.ctl(&["eval", RUNNING]).ok())
-                    .all(|running| running.is_some_and(|count| count.trim() == NODES.to_string()))
-            })
-        };
         let whole = async {
-            while !all() {
+            while !(0..NODES).all(|index| self.seen_by(index) == Some(NODES)) {
                 tokio::task::yield_now().await;
             }
         };
@@ -118,9 +118,13 @@ impl World {
         self.eval(&ask).trim().parse().unwrap()
     }
 
+    /// How many nodes run, as one of them has it, if it says so.
+    fn seen_by(&self, index: usize) -> Option<usize> {
+        let ask = ["eval", "length(rabbit_nodes:all_running())."];
+        block_in_place(|| self.cluster.nodes()[index].ctl(&ask)).ok()?.trim().parse().ok()
+    }
+
     fn eval(&self, ask: &str) -> String {
         block_in_place(|| self.cluster.nodes()[0].ctl(&["eval", ask])).unwrap()
     }
 }
-
-const RUNNING: &str = "length(rabbit_nodes:all_running()).";
