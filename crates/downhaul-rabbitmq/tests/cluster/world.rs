@@ -34,19 +34,7 @@ impl World {
             Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, node.port()))).unwrap()
         };
         let proxies = cluster.nodes().iter().map(before).collect();
-        let world = Self { cluster, proxies };
-        world.make_haste();
-        world
-    }
-
-    /// What comes out of a delay when its node goes, RabbitMQ sends again after three minutes if
-    /// it is not told otherwise.
-    fn make_haste(&self) {
-        let haste =
-            "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 3000).";
-        block_in_place(|| {
-            self.cluster.nodes().iter().for_each(|node| drop(node.ctl(&["eval", haste]).unwrap()));
-        });
+        Self { cluster, proxies }
     }
 
     /// As of another program: with connections of its own.
@@ -103,7 +91,6 @@ impl World {
             }
         };
         soon("the cluster is whole", whole).await;
-        self.make_haste();
     }
 
     /// How many messages wait in the queue and in those of its delays, as they say themselves.
