@@ -188,7 +188,7 @@ impl Node {
         let inherited = parent.as_ref().map_or(Moment::NEVER, |parent| parent.deadline);
         let deadline = own.map_or(inherited, |own| own.at);
         let timed = Self::marks_of_time(parent.as_deref(), own, deadline);
-        Arc::new_cyclic(|_| Self {
+        Arc::new(Self {
             parent,
             deadline,
             site,

@@ -48,14 +48,8 @@ impl Values {
 
     fn with_bundle<B: Bundle>(&self, bundle: B, show: Option<Show>) -> Self {
         let nth = self.link.as_ref().map_or(1, |link| link.nth + 1);
-        // `Arc::new` would make the link on the stack and copy it, which takes a fifth longer.
-        let link: Arc<Link> = Arc::new_cyclic(|_| Link {
-            types: bundle.types(),
-            show,
-            nth,
-            next: self.clone(),
-            bundle,
-        });
+        let link: Arc<Link> =
+            Arc::new(Link { types: bundle.types(), show, nth, next: self.clone(), bundle });
         let values = Self { link: Some(link), milestone: None };
         if nth < STRIDE {
             return values;
