@@ -60,28 +60,27 @@ impl Values {
     /// The nearest value of the type.
     ///
     /// What is mostly asked for is found first and without a loop: the nearest value, where that is
-    /// a single one, and what is in its own place of an index. To compare the ids before the
-    /// downcast does makes that faster, for it has the wanted one in registers.
+    /// a single one, and what is in its own place of an index.
     #[inline]
     pub(crate) fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
         let wanted = const { &One::<T>::ID };
         if let Some(milestone) = &self.milestone {
             if let Some(index) = milestone.index() {
                 let (bound, link) = index.guess(wanted)?;
-                if bound == wanted {
-                    if let Some(value) = link.single() {
-                        return Some(value);
-                    }
-                } else if index.is_apart() {
+                if let Some(value) = link.single() {
+                    return Some(value);
+                }
+                if index.is_apart() && bound != wanted {
                     return None;
                 }
             }
         } else {
             let link = self.link.as_deref()?;
-            match link.types {
-                [bound] if bound == wanted => return link.single(),
-                [_] if link.next.is_empty() => return None,
-                _ => {}
+            if link.types.len() == 1 {
+                let value = link.single();
+                if value.is_some() || link.next.is_empty() {
+                    return value;
+                }
             }
         }
         let One(value) = self.find(wanted)?.downcast_ref()?;
