@@ -95,7 +95,7 @@ impl Drop for Canceller {
         // When no context, no child and no callback is left, there is nobody to tell. A handle
         // cannot appear in between: new ones are cloned from contexts or children, and both hold a
         // reference.
-        if self.armed && (Arc::strong_count(&self.node) > 1 || self.node.is_watched()) {
+        if self.armed && (Arc::strong_count(&self.node) > 1 || self.node.may_call_back()) {
             self.node.end(Reason::dropped(), self.node.site());
         }
     }

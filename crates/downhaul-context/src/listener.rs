@@ -219,6 +219,7 @@ pub(crate) struct Ending {
 
 impl Ending {
     pub(crate) fn of(node: &Arc<Node>) -> Self {
+        node.note_callback();
         Self { node: Arc::downgrade(node), place: Place::new(Level::Done) }
     }
 }

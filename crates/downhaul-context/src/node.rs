@@ -7,10 +7,10 @@
 //!    also where nobody was waiting when it came, and the nearest record on the way up is the
 //!    earliest.
 //! 2. `marks` are what others may know of a node without its lock, and none is ever taken back.
-//!    ENDED and DRAINING are raised under the lock, with what they announce. So all who look agree,
-//!    and a lineage without marks is live.
+//!    They are raised under the lock, with what they announce. So all who look agree, and a lineage
+//!    without ENDED or DRAINING is live. `notes` are raised without the lock.
 //! 3. A node links to its parent when somebody first waits on it, or on a descendant. A node on
-//!    which nobody waits takes no lock, its ancestors' ends are found by walking up. A ROOTED node
+//!    which nobody waits takes no lock, its ancestors' ends are found by walking up. A rooted node
 //!    is linked, and so are all its ancestors.
 //! 4. A waiter registers, links the whole way up, and only then looks at the level. A canceller
 //!    raises its mark and only then collects the waiters, of one node after the other. Both take
@@ -43,28 +43,29 @@ use crate::context::Level;
 use crate::label::Label;
 use crate::node::state::State;
 use crate::registration::Registration;
-use crate::sync::{AtomicU16, AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, Mutex, MutexGuard, Ordering};
 
-/// Draining has begun.
-const DRAINING: u16 = 1;
-/// The end has come.
-const ENDED: u16 = 2;
-/// A deadline is set, here or above. It is there from the start or never.
-const TIMED: u16 = 4;
-/// A deadline is set or a drain has begun, here or below.
-const TIMED_BELOW: u16 = 8;
-/// The same, and all its ancestors know as well.
-const TIMED_BELOW_UP: u16 = 16;
-/// It is linked to its parent, its parent to its own, and so on.
-const ROOTED: u16 = 32;
-/// It has no canceller, no deadline and no parent. It is there from the start or never.
-const ETERNAL: u16 = 64;
-/// It and all below it are linked from birth, so that snapshots list them. It is there from the
-/// start or never.
-const OBSERVED: u16 = 128;
-/// Its deadline goes by a clock that nobody moves, and it is not shielded. It is there from the
-/// start or never.
-const STEADY: u16 = 256;
+/// A mark: draining has begun.
+const DRAINING: u8 = 1;
+/// A mark: the end has come.
+const ENDED: u8 = 2;
+/// A mark: a deadline is set, here or above. It is there from the start or never.
+const TIMED: u8 = 4;
+/// A mark: it has no canceller, no deadline and no parent. It is there from the start or never.
+const ETERNAL: u8 = 8;
+/// A mark: it and all below it are linked from birth, so that snapshots list them. It is there from
+/// the start or never.
+const OBSERVED: u8 = 16;
+/// A mark: its deadline goes by a clock that nobody moves, and it is not shielded. It is there from
+/// the start or never.
+const STEADY: u8 = 32;
+
+/// A note: a deadline is set or a drain has begun, here or below.
+const TIMED_BELOW: u8 = 1;
+/// A note: the same, and all its ancestors know as well.
+const TIMED_BELOW_UP: u8 = 2;
+/// A note: there are or were callbacks at its end, which have no handle to it.
+const CALLS_BACK: u8 = 4;
 
 /// Instead of the key of a node that its parent does not know.
 const UNLINKED: u32 = u32::MAX;
@@ -126,7 +127,12 @@ pub(crate) struct Node {
     /// Where in the code it was made.
     site: &'static Location<'static>,
     extras: Option<Box<Extras>>,
-    marks: AtomicU16,
+    marks: AtomicU8,
+    notes: AtomicU8,
+    /// Whether it is linked to its parent, its parent to its own, and so on.
+    is_rooted: AtomicBool,
+    /// Whether somebody has found that it or an ancestor has ended.
+    known_over: AtomicBool,
     /// The key of this node in its parent's links. Set once, under the parent's lock.
     link: AtomicU32,
     state: Mutex<State>,
@@ -179,7 +185,7 @@ impl Node {
         site: &'static Location<'static>,
         extras: Option<Box<Extras>>,
         own: Option<OwnDeadline>,
-        marks: u16,
+        marks: u8,
     ) -> Arc<Self> {
         if own.is_some() {
             // Before the node can be seen: invariant 7.
@@ -193,14 +199,17 @@ impl Node {
             deadline,
             site,
             extras,
-            marks: AtomicU16::new(marks | timed),
+            marks: AtomicU8::new(marks | timed),
+            notes: AtomicU8::new(0),
+            is_rooted: AtomicBool::new(false),
+            known_over: AtomicBool::new(false),
             link: AtomicU32::new(UNLINKED),
             state: Mutex::new(State::open(own.map_or(Moment::NEVER, |own| own.since))),
         })
     }
 
     #[inline]
-    fn marks_of_time(parent: Option<&Self>, own: Option<OwnDeadline>, deadline: Moment) -> u16 {
+    fn marks_of_time(parent: Option<&Self>, own: Option<OwnDeadline>, deadline: Moment) -> u8 {
         let above = parent.map_or(0, |parent| parent.marks() & (TIMED | STEADY));
         match own {
             _ if deadline == Moment::NEVER => 0,
@@ -275,18 +284,30 @@ impl Node {
     /// common case, found in one short walk and without a look at the clock.
     #[inline]
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.has(TIMED | DRAINING | ENDED) && self.is_untold_above()
+        !self.has(TIMED | DRAINING | ENDED) && self.is_untold_above(Self::is_told)
     }
 
     /// Whether it is live and a precise clock need not be asked: the common case of one with a
     /// deadline.
     #[inline]
     pub(crate) fn is_surely_live(&self) -> bool {
+        self.is_surely_live_by(Self::is_told)
+    }
+
+    /// As [`is_surely_live`](Self::is_surely_live), by what `is_told` says of each ancestor.
+    #[inline]
+    fn is_surely_live_by(&self, is_told: impl Fn(&Self) -> bool) -> bool {
         match self.marks() & (TIMED | DRAINING | ENDED) {
-            0 => self.is_untold_above(),
-            TIMED => self.is_surely_in_time() && self.is_untold_above(),
+            0 => self.is_untold_above(is_told),
+            TIMED => self.is_surely_in_time() && self.is_untold_above(is_told),
             _ => false,
         }
+    }
+
+    /// Whether somebody has ended it, or made it drain.
+    #[inline]
+    fn is_told(&self) -> bool {
+        self.has(DRAINING | ENDED)
     }
 
     /// Not inlined, so that the look at what has no deadline is.
@@ -295,12 +316,11 @@ impl Node {
         self.has(STEADY) && self.deadline.is_far()
     }
 
-    /// Whether nobody has ended an ancestor, or made one drain.
     #[inline]
-    fn is_untold_above(&self) -> bool {
+    fn is_untold_above(&self, is_told: impl Fn(&Self) -> bool) -> bool {
         let mut node = self;
         while let Some(parent) = &node.parent {
-            if parent.has(DRAINING | ENDED) {
+            if is_told(parent) {
                 return false;
             }
             node = parent;
@@ -310,30 +330,49 @@ impl Node {
 
     /// Tells this node and its ancestors that there is a time below them.
     fn raise_timed_below(self: &Arc<Self>) {
-        self.all_the_way_up(TIMED_BELOW_UP, |node| node.raise(TIMED_BELOW));
+        self.all_the_way_up(
+            |node| node.has_noted(TIMED_BELOW_UP),
+            |node| node.note(TIMED_BELOW),
+            |node| node.note(TIMED_BELOW_UP),
+        );
     }
 
-    /// Takes a step at this node and each of its ancestors, unless that has been done. Then `done`
-    /// stands on all of them, and never on one above which a step is still to be taken.
-    fn all_the_way_up(self: &Arc<Self>, done: u16, step: impl Fn(&Arc<Self>)) {
+    /// Takes a step at this node and each of its ancestors, unless that `is_done`. Then it is
+    /// marked as `done` on all of them, and never on one above which a step is still to be taken.
+    fn all_the_way_up(
+        self: &Arc<Self>,
+        is_done: impl Fn(&Self) -> bool,
+        step: impl Fn(&Arc<Self>),
+        done: impl Fn(&Self),
+    ) {
         let lineage = || iter::successors(Some(self), |node| node.parent.as_ref());
-        let to_do = |node: &&Arc<Self>| !node.has(done);
-        lineage().take_while(to_do).for_each(step);
-        lineage().take_while(to_do).for_each(|node| node.raise(done));
+        lineage().take_while(|node| !is_done(node)).for_each(step);
+        lineage().take_while(|node| !is_done(node)).for_each(|node| done(node));
     }
 
     #[inline]
-    fn has(&self, marks: u16) -> bool {
+    fn has(&self, marks: u8) -> bool {
         self.marks() & marks != 0
     }
 
     #[inline]
-    fn marks(&self) -> u16 {
+    fn marks(&self) -> u8 {
         self.marks.load(Ordering::Acquire)
     }
 
-    fn raise(&self, mark: u16) {
-        self.marks.fetch_or(mark, Ordering::AcqRel);
+    /// Under the lock: nobody else does it at the same time.
+    fn raise(&self, mark: u8, _state: &mut State) {
+        self.marks.store(self.marks.load(Ordering::Relaxed) | mark, Ordering::Release);
+    }
+
+    fn has_noted(&self, notes: u8) -> bool {
+        self.notes.load(Ordering::Acquire) & notes != 0
+    }
+
+    fn note(&self, note: u8) {
+        if !self.has_noted(note) {
+            self.notes.fetch_or(note, Ordering::AcqRel);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -9,15 +9,20 @@ use crate::cause::{Cause, Reason};
 use crate::clock::Moment;
 use crate::node::state::{Drain, Fate};
 use crate::node::{DRAINING, ENDED, Node, TIMED_BELOW};
+use crate::sync::Ordering;
 
 type Site = &'static Location<'static>;
 
 impl Node {
     /// Ends the node and wakes all who wait on it or below it. Returns whether this call did it.
     pub(crate) fn end(self: &Arc<Self>, reason: Reason, site: Site) -> bool {
-        let is_timed_below = self.has(TIMED_BELOW);
+        let is_timed_below = self.has_noted(TIMED_BELOW);
         let mut at = Moment::START;
-        if is_timed_below || !self.is_surely_live() {
+        let is_live = self.is_surely_live_by(|above| above.is_told() || above.is_known_over());
+        if is_timed_below || !is_live {
+            if self.is_over() {
+                return false;
+            }
             let clock = LazyCell::new(Moment::now);
             // Invariant 1: an end that came before this one is recorded first.
             if self.cause_at(|| *clock).is_some() {
@@ -29,6 +34,22 @@ impl Node {
         self.end_with(Cause::told(reason, at, site, self.path()))
     }
 
+    /// Whether this node or an ancestor has been ended. The cause is left where it is, for who asks.
+    ///
+    /// What was found is kept: who takes an ended chain down from its top would else walk up all of
+    /// it at each node.
+    fn is_over(&self) -> bool {
+        let is_over = self.lineage().any(|node| node.has(ENDED) || node.is_known_over());
+        if is_over {
+            self.known_over.store(true, Ordering::Release);
+        }
+        is_over
+    }
+
+    fn is_known_over(&self) -> bool {
+        self.known_over.load(Ordering::Acquire)
+    }
+
     /// As [`end`](Self::end), for one that has looked for an earlier end.
     pub(super) fn end_with(self: &Arc<Self>, cause: Cause) -> bool {
         let mut state = self.lock();
@@ -36,7 +57,7 @@ impl Node {
             return false;
         }
         state.fate.set_end(cause);
-        self.raise(ENDED);
+        self.raise(ENDED, &mut state);
         self.notify(state);
         true
     }
@@ -74,7 +95,7 @@ impl Node {
                 true
             }
         };
-        self.raise(DRAINING);
+        self.raise(DRAINING, &mut state);
         self.notify(state);
         began
     }
@@ -110,7 +131,7 @@ impl Node {
             return cause.clone();
         }
         state.fate.set_end(found.clone());
-        self.raise(ENDED);
+        self.raise(ENDED, &mut state);
         found
     }
 

@@ -125,6 +125,7 @@ impl Links {
         many.children.iter().filter_map(|(_, child)| child.upgrade()).collect()
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::One(_) => false,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::state::State;
-use super::{Node, ROOTED, UNLINKED};
+use super::{CALLS_BACK, Node, UNLINKED};
 use crate::sync::{MutexGuard, Ordering};
 use crate::waking::Waking;
 
@@ -69,12 +69,20 @@ impl Node {
 
     /// Invariant 3.
     pub(super) fn link_all_the_way(self: &Arc<Self>) {
-        self.all_the_way_up(ROOTED, Self::link_to_parent);
+        self.all_the_way_up(
+            |node| node.is_rooted.load(Ordering::Acquire),
+            Self::link_to_parent,
+            |node| node.is_rooted.store(true, Ordering::Release),
+        );
     }
 
-    /// Whether somebody waits on this node or below it.
-    pub(crate) fn is_watched(&self) -> bool {
-        self.has(ROOTED) && !self.lock().links.is_empty()
+    /// Whoever ends this node has somebody to tell, also where nobody has a handle to it.
+    pub(crate) fn note_callback(&self) {
+        self.note(CALLS_BACK);
+    }
+
+    pub(crate) fn may_call_back(&self) -> bool {
+        self.has_noted(CALLS_BACK)
     }
 
     fn link_to_parent(self: &Arc<Self>) {
