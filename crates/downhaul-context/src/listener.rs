@@ -250,7 +250,7 @@ impl Drop for Ending {
 /// Whatever becomes of a node by others; not what time does.
 pub(crate) struct Course {
     node: Arc<Node>,
-    key: Option<usize>,
+    key: Option<u32>,
     seen: (Level, Moment),
 }
 

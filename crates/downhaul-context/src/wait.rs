@@ -13,15 +13,16 @@ use crate::timer::Timer;
 /// [leaves](Self::leave) in the end.
 pub(crate) struct Place {
     level: Level,
-    key: Option<usize>,
-    /// None when it has given up on time: see [`make_do`](Self::make_do).
-    timer: Option<Timer>,
+    key: Option<u32>,
+    timer: Timer,
     makes_do: bool,
+    /// Whether it has given up on time: see [`make_do`](Self::make_do).
+    is_timeless: bool,
 }
 
 impl Place {
     pub(crate) fn new(level: Level) -> Self {
-        Self { level, key: None, timer: Some(Timer::new()), makes_do: false }
+        Self { level, key: None, timer: Timer::new(), makes_do: false, is_timeless: false }
     }
 
     pub(crate) fn poll_reached(&mut self, node: &Arc<Node>, cx: &mut TaskContext<'_>) -> Poll<()> {
@@ -62,13 +63,15 @@ impl Place {
     }
 
     fn poll_timer(&mut self, due: Moment, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let Some(timer) = &mut self.timer else { return Poll::Pending };
-        if !self.makes_do {
-            return timer.poll(due, cx);
+        if self.is_timeless {
+            return Poll::Pending;
         }
-        timer.try_poll(due, cx).unwrap_or_else(|_| {
+        if !self.makes_do {
+            return self.timer.poll(due, cx);
+        }
+        self.timer.try_poll(due, cx).unwrap_or_else(|_| {
             // Not to be tried again: a runtime that is shut down wakes who tries.
-            self.timer = None;
+            self.is_timeless = true;
             Poll::Pending
         })
     }

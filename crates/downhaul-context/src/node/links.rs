@@ -9,7 +9,7 @@ use slab::Slab;
 use crate::node::Node;
 
 /// The key of the first waiter.
-const FIRST: usize = 0;
+const FIRST: u32 = 0;
 
 /// How many children are looked up under one lock: few enough that all of them are still in the
 /// processor's cache when their turn comes.
@@ -41,7 +41,7 @@ impl Default for Links {
 }
 
 impl Links {
-    pub(super) fn add_waiter(&mut self, waker: Waker) -> usize {
+    pub(super) fn add_waiter(&mut self, waker: Waker) -> u32 {
         if let Self::Other(None) = self {
             *self = Self::One(waker);
             return FIRST;
@@ -51,19 +51,19 @@ impl Links {
             many.first = Some(waker);
             return FIRST;
         }
-        many.waiters.insert(waker) + 1
+        as_key(many.waiters.insert(waker) + 1)
     }
 
     /// Whether a change would wake `waker` by this key.
-    pub(super) fn would_wake(&mut self, key: usize, waker: &Waker) -> bool {
+    pub(super) fn would_wake(&mut self, key: u32, waker: &Waker) -> bool {
         self.waiter(key).is_some_and(|known| known.will_wake(waker))
     }
 
-    pub(super) fn replace_waiter(&mut self, key: usize, waker: Waker) -> Option<Waker> {
+    pub(super) fn replace_waiter(&mut self, key: u32, waker: Waker) -> Option<Waker> {
         self.waiter(key).map(|known| mem::replace(known, waker))
     }
 
-    pub(super) fn remove_waiter(&mut self, key: usize) -> Option<Waker> {
+    pub(super) fn remove_waiter(&mut self, key: u32) -> Option<Waker> {
         match self {
             Self::One(_) => match mem::take(self) {
                 Self::One(waker) => Some(waker),
@@ -72,14 +72,13 @@ impl Links {
             Self::Other(None) => None,
             Self::Other(Some(many)) => match key {
                 FIRST => many.first.take(),
-                _ => many.waiters.try_remove(key - 1),
+                _ => many.waiters.try_remove(key as usize - 1),
             },
         }
     }
 
     pub(super) fn add_child(&mut self, child: Weak<Node>) -> u32 {
-        let key = self.many().children.insert(child);
-        u32::try_from(key).expect("fewer children than memory for them")
+        as_key(self.many().children.insert(child))
     }
 
     pub(super) fn remove_child(&mut self, key: u32) -> Option<Weak<Node>> {
@@ -144,13 +143,13 @@ impl Links {
         }
     }
 
-    fn waiter(&mut self, key: usize) -> Option<&mut Waker> {
+    fn waiter(&mut self, key: u32) -> Option<&mut Waker> {
         match self {
             Self::One(waker) => Some(waker),
             Self::Other(None) => None,
             Self::Other(Some(many)) => match key {
                 FIRST => many.first.as_mut(),
-                _ => many.waiters.get_mut(key - 1),
+                _ => many.waiters.get_mut(key as usize - 1),
             },
         }
     }
@@ -166,6 +165,10 @@ impl Links {
             Self::One(_) => unreachable!("it was made one of many above"),
         }
     }
+}
+
+fn as_key(place: usize) -> u32 {
+    u32::try_from(place).expect("no memory holds this many")
 }
 
 fn taken(waker: &mut Waker) -> Waker {

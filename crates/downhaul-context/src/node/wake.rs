@@ -61,7 +61,7 @@ impl Node {
 
     /// Registers `waker` to be woken once at the next change of level. The caller looks at the
     /// level afterwards.
-    pub(crate) fn register(self: &Arc<Self>, key: Option<usize>, waker: &Waker) -> usize {
+    pub(crate) fn register(self: &Arc<Self>, key: Option<u32>, waker: &Waker) -> u32 {
         let key = self.put_waiter(key, waker);
         self.link_all_the_way();
         key
@@ -94,12 +94,12 @@ impl Node {
         }
     }
 
-    pub(crate) fn unregister(&self, key: usize) {
+    pub(crate) fn unregister(&self, key: u32) {
         let waker = self.lock().links.remove_waiter(key);
         drop(waker);
     }
 
-    fn put_waiter(&self, key: Option<usize>, waker: &Waker) -> usize {
+    fn put_waiter(&self, key: Option<u32>, waker: &Waker) -> u32 {
         let Some(key) = key else {
             let waker = waker.clone();
             return self.lock().links.add_waiter(waker);
