@@ -64,7 +64,7 @@ fn clippy() -> Result<(), Failure> {
 
 /// Not every machine has Miri, and it cannot be had everywhere.
 fn miri() -> Result<(), Failure> {
-    match miri::find_here() {
+    match miri::ensure() {
         Ok(()) => Miri::bounded().run(),
         Err(missing) => {
             eprintln!("==> miri: skipped, {missing}");

@@ -6,19 +6,19 @@ use std::process::Command;
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::run::{command, read, succeeds, target};
+use crate::run::{command, read, run, succeeds, target};
 use crate::tally::Tally;
 
-/// Runs the unit and integration tests of downhaul-context under Miri.
+/// Runs the unit tests of downhaul-context under Miri.
 ///
 /// Miri finds leaks, data races, memory orderings that are too weak, and undefined behaviour in
-/// what we depend on. It needs a nightly toolchain, which this command cannot install. Tests that
-/// would take it too long have smaller sizes there.
+/// what we depend on. It is a part of a nightly toolchain: where there is one without it, this
+/// command adds it. Tests that would take it too long have smaller sizes there.
 #[derive(Args)]
 pub(crate) struct Miri {
     /// Only tests whose name contains one of these.
     names: Vec<String>,
-    /// Runs the tests in 16 schedules instead of one.
+    /// Runs the integration tests too, and all in 16 schedules instead of one: that takes hours.
     #[arg(long)]
     long: bool,
 }
@@ -32,7 +32,7 @@ impl Miri {
     }
 
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        find(TOOLCHAIN)?;
+        ensure()?;
         let schedules = if self.long { SCHEDULES } else { 1 };
         let mut held = 0;
         for seed in 0..schedules {
@@ -44,18 +44,28 @@ impl Miri {
 
     fn schedule(&self, seed: u32) -> Result<usize, Failure> {
         eprintln!("Miri's schedule {seed}");
-        let scope = ["test", "--package", "downhaul-context", "--lib", "--tests", "--all-features"];
+        let scope = ["test", "--package", "downhaul-context", "--lib", "--all-features"];
         let mut tests = miri(TOOLCHAIN);
-        tests.args(scope).arg("--locked").arg("--target-dir").arg(target().join("miri"));
+        tests.args(scope).args(self.long.then_some("--tests"));
+        tests.arg("--locked").arg("--target-dir").arg(target().join("miri"));
         // The clock and the folder for proptest's findings are outside.
         let flags = format!("-Zmiri-disable-isolation -Zmiri-seed={seed}");
-        Tally::proof("miri", tests.env("MIRIFLAGS", flags).arg("--").args(&self.names))
+        // To interpret how a backtrace is made takes longer than most tests that panic.
+        tests.env("MIRIFLAGS", flags).env("RUST_BACKTRACE", "0");
+        Tally::proof("miri", tests.arg("--").args(&self.names))
     }
 }
 
-/// Fails, and says how to install it, if Miri is not on this machine.
-pub(crate) fn find_here() -> Result<(), Failure> {
-    find(TOOLCHAIN)
+/// Adds Miri to the nightly toolchain, if that is on this machine and lacks it. Fails, and says how
+/// to install it, where that cannot be done.
+pub(crate) fn ensure() -> Result<(), Failure> {
+    find(TOOLCHAIN).or_else(|_| {
+        let add = ["component", "add", "--toolchain", TOOLCHAIN, "miri", "rust-src"];
+        if succeeds(rustup(TOOLCHAIN).args(["rustc", "--version"])) {
+            run(command("rustup").args(add))?;
+        }
+        find(TOOLCHAIN)
+    })
 }
 
 fn find(toolchain: &str) -> Result<(), Failure> {

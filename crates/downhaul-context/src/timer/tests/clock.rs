@@ -12,10 +12,10 @@ fn moment() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
     #[test]
     fn it_fires_at_the_very_instant_a_tokio_sleep_would(
-        moments in prop::collection::vec(moment(), 1..40),
+        moments in prop::collection::vec(moment(), 1..if cfg!(miri) { 4 } else { 40 }),
     ) {
         paused().block_on(async {
             let start = Instant::now();

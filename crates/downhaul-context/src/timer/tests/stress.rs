@@ -10,7 +10,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::*;
 
 const TASKS: usize = 8;
-const STEPS: usize = 400;
+const STEPS: usize = if cfg!(miri) { 20 } else { 400 };
+const ROUNDS: usize = if cfg!(miri) { 20 } else { 1_000 };
+const SHUTDOWNS: usize = if cfg!(miri) { 4 } else { 200 };
 
 type Passed = (Timer, Instant);
 
@@ -124,7 +126,7 @@ fn the_alarm_is_in_time_whoever_moves_it() {
     let (earlier, rounds) = (AtomicUsize::new(0), Barrier::new(2));
     let arm_many = || {
         let mut in_time = true;
-        for _ in 0..1_000 {
+        for _ in 0..ROUNDS {
             rounds.wait();
             for _ in 0..5 {
                 let earlier = earlier.fetch_add(1, Ordering::SeqCst) as u64;
@@ -144,7 +146,7 @@ fn the_alarm_is_in_time_whoever_moves_it() {
 
 #[test]
 fn a_shutdown_wakes_also_those_that_are_just_being_armed() {
-    for _ in 0..200 {
+    for _ in 0..SHUTDOWNS {
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let handle = runtime.handle().clone();
         let due = Instant::now() + 3_600 * SECOND;

@@ -131,8 +131,9 @@ impl Model {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
     #[test]
-    fn it_agrees_with_a_sorted_map(steps in prop::collection::vec(step(), 1..120)) {
+    fn it_agrees_with_a_sorted_map(steps in prop::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 120 })) {
         let mut model = Model::new();
         for step in steps {
             model.take(step);
