@@ -34,7 +34,7 @@ impl Node {
         self.end_with(Cause::told(reason, at, site, self.path()))
     }
 
-    /// Whether this node or an ancestor has been ended. The cause is left where it is, for who asks.
+    /// Whether this node or an ancestor has been ended. The cause is left where it is.
     ///
     /// What was found is kept: who takes an ended chain down from its top would else walk up all of
     /// it at each node.

@@ -17,6 +17,8 @@ enum Step {
     BeginToExpire(u64),
 }
 
+const MOST_STEPS: usize = if cfg!(miri) { 20 } else { 120 };
+
 fn distance() -> impl Strategy<Value = u64> {
     prop_oneof![0..4u64, 0..200u64, 0..1_000_000u64, 0..100_000_000_000u64, any::<u64>()]
 }
@@ -133,7 +135,7 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
     #[test]
-    fn it_agrees_with_a_sorted_map(steps in prop::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 120 })) {
+    fn it_agrees_with_a_sorted_map(steps in prop::collection::vec(step(), 1..MOST_STEPS)) {
         let mut model = Model::new();
         for step in steps {
             model.take(step);
