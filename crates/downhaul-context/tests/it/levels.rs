@@ -34,6 +34,15 @@ fn cancelling_a_child_leaves_parent_and_siblings_live() {
 }
 
 #[test]
+fn a_context_that_has_ended_still_tells_why_it_drained() {
+    let (ctx, canceller) = Context::root();
+    canceller.drain_with(GRACE, Reason::signal("SIGTERM"));
+    canceller.cancel();
+    assert_eq!(ctx.cause().unwrap().kind(), CauseKind::Cancelled);
+    assert_eq!(ctx.drain_cause().unwrap().kind(), CauseKind::Signal);
+}
+
+#[test]
 fn draining_reaches_every_descendant_and_cancels_nothing() {
     let (root, canceller) = Context::root();
     let (child, _child) = root.child();
