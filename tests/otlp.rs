@@ -1,4 +1,5 @@
-//! Traces and metrics as a collector gets them that nobody here wrote: rotel, over both transports of OTLP.
+//! Traces and metrics as a collector gets them that nobody here wrote: rotel, over both transports
+//! of OTLP.
 
 use downhaul::{App, Control, RequestId, Signal, Telemetry};
 use downhaul_testkit::rabbitmq::shared;

@@ -13,7 +13,8 @@ use crate::run::{cargo, read, run, target};
 /// Measures ours against its peer and prints ratios; fails if one misses its target.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Only these areas (`context`, `consumer`, `glue`, `http`, `kafka`, `rabbitmq`); all without one.
+    /// Only these areas (`context`, `consumer`, `glue`, `http`, `kafka`, `rabbitmq`); all without
+    /// one.
     areas: Vec<String>,
     /// Also writes the rows to this file.
     #[arg(long, value_name = "FILE")]

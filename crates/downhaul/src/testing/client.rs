@@ -50,6 +50,10 @@ impl Client {
     /// # Panics
     ///
     /// As [`send`](Self::send), and if it is not a path.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`try_send`](Self::try_send).
     pub async fn get(&self, path: &str) -> Response<Bytes> {
         self.send(Request::get(path).body(Bytes::new()).expect("a path")).await
     }
@@ -59,6 +63,10 @@ impl Client {
     /// # Panics
     ///
     /// As [`send`](Self::send), and if it is not a path.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`try_send`](Self::try_send).
     pub async fn post(&self, path: &str, json: impl Into<Bytes>) -> Response<Bytes> {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
         self.send(request.body(json.into()).expect("a path")).await
@@ -70,6 +78,10 @@ impl Client {
     ///
     /// If nobody listens, or the server does not answer to the end. For what a server does with a
     /// client that it lets down, use [`try_send`](Self::try_send).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`try_send`](Self::try_send).
     pub async fn send(&self, request: Request<Bytes>) -> Response<Bytes> {
         self.try_send(request).await.unwrap_or_else(|error| panic!("no answer: {error}"))
     }
