@@ -29,9 +29,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
                           &["downhaul-testkit", "downhaul"]),
     ("downhaul-tests",    ANYTHING,                                    ANYTHING),
     ("downhaul-book",     ANYTHING,                                    ANYTHING),
-    ("xtask",             &["downhaul-testkit", "downhaul-context",
-                            "downhaul-http", "downhaul-consumer", "downhaul-kafka",
-                            "downhaul-rabbitmq"],                      &[]),
+    ("xtask",             ANYTHING,                                    &[]),
 ];
 
 /// An engine of others and the packages that may know it; `*` at the end of a name is any ending.

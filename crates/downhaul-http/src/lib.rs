@@ -159,6 +159,7 @@
 //! - `idempotency`: answers that are kept, and told again to requests with the same
 //!   `Idempotency-Key`.
 //! - `systemd`: `Listener::inherited`, the sockets that systemd has opened.
+//! - `testing`: a client in memory, in `downhaul_http::testing`.
 //! - `tls`: `Listener::tls`, encrypted connections.
 
 mod call;
@@ -172,6 +173,8 @@ pub mod observe;
 mod problem;
 mod route;
 mod serve;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use crate::call::call_body::CallBody;
 pub use crate::call::call_error::CallError;

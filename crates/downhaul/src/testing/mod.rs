@@ -30,12 +30,12 @@
 //! ```
 
 mod app;
-mod client;
 mod event;
 mod report;
 mod spans;
 
 pub use self::app::TestApp;
-pub use self::client::Client;
 pub use self::event::Event;
 pub use self::spans::{RecordedSpan, SpanRecorder};
+
+pub use downhaul_http::testing::Client;

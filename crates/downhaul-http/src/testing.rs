@@ -1,37 +1,35 @@
-//! [`Client`]: requests to a server in memory.
+//! What tests of a service need: [`Client`] sends requests to a server in memory.
 
 use bytes::Bytes;
-use downhaul_http::Connector;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use crate::error::BoxError;
+use crate::{BoxError, Connector};
 
-/// Asks a server in memory, see [`HttpServer::in_memory`](crate::HttpServer::in_memory): without
-/// ports, also on tokio's paused clock. Each request has a connection of its own.
+/// Asks a server on a [`Listener::in_memory`](crate::Listener::in_memory): without ports, also on
+/// tokio's paused clock. Each request has a connection of its own.
 ///
 /// # Examples
 ///
 /// ```
-/// use downhaul::http::{Error, Json, Request, Router};
-/// use downhaul::testing::{Client, TestApp};
-/// use downhaul::{App, Context, HttpServer};
+/// use downhaul_context::Context;
+/// use downhaul_http::testing::Client;
+/// use downhaul_http::{Error, Json, Listener, Request, Router, Server};
 ///
 /// async fn double(_ctx: Context, mut req: Request) -> Result<Json<u64>, Error> {
 ///     Ok(Json(2 * req.json::<u64>().await?))
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
-/// let (server, connector) = HttpServer::in_memory(Router::new().post("/double", double));
-/// let mut app = App::new("sums");
-/// app.add("http", server, []);
-/// let app = TestApp::start(app).await;
+/// let (listener, connector) = Listener::in_memory();
+/// let routes = Router::new().post("/double", double);
+/// let running = Server::on(listener).serve(Context::background(), routes);
 ///
 /// let answer = Client::new(connector).post("/double", "21").await;
 /// assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b"42"[..]));
-/// app.stop().await.assert_clean();
+/// # drop(running);
 /// # }
 /// ```
 #[derive(Clone, Debug)]
