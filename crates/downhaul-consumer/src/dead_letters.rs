@@ -92,8 +92,9 @@ impl DeadLetters {
     /// of them, without what made them dead letters: they begin with their first attempt.
     ///
     /// Each is confirmed in its queue before it is acknowledged, so that none is lost; one may be
-    /// in both, if the end comes in between. The others are given back. At most 1,000 of those are
-    /// looked at.
+    /// in both, if the end comes in between, and so may those behind one that is left at a broker
+    /// that keeps a place rather than each letter, which is logged. The others are given back. At
+    /// most 1,000 of those are looked at.
     ///
     /// # Errors
     ///
@@ -129,7 +130,11 @@ impl DeadLetters {
         }
         replayed.left = held.len();
         source.settle(&held).await?;
-        source.close(ctx).await?;
+        // They are back in their queue all the same.
+        if let Err(error) = source.close(ctx).await {
+            let error = error.chain();
+            tracing::warn!(error, "letters that were put back may be dead letters as well");
+        }
         Ok(replayed)
     }
 
