@@ -38,6 +38,11 @@ pub(crate) fn unheard() -> BrokerError {
     unreachable("partitions were lost before their last commit")
 }
 
+/// It cannot be committed, and comes again.
+pub(crate) fn stranded() -> BrokerError {
+    unreachable("some messages were finished behind unfinished ones of their partition")
+}
+
 /// The context ended first.
 pub(crate) fn gave_up(what: &str, cause: Cause) -> BrokerError {
     unreachable(format!("gave up trying to {what}")).with_source(cause)

@@ -139,7 +139,8 @@
 //!   [An inbox](downhaul_consumer::inbox) tells.
 //! - Acknowledge with an answer: offsets are committed every second or 10,000 messages
 //!   ([`Kafka::commit_every`]). What was finished in between comes again after a crash, and so does
-//!   all behind the lowest unfinished message of a partition, at most [`Kafka::longest_gap`].
+//!   all behind the lowest unfinished message of a partition, at most [`Kafka::longest_gap`]; this
+//!   also where a source is closed, which says so, or a partition goes, which is lost then.
 //! - Keep a delay to the moment: a message may be late by the difference between its delay and the
 //!   step that it was put into, and longer if its group was away. A delay beyond the longest step
 //!   is refused. One of a message to a topic holds up all behind it in its partition.

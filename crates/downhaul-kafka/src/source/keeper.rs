@@ -22,7 +22,7 @@ use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::error::{cannot, unheard, unreachable};
+use crate::error::{cannot, stranded, unheard, unreachable};
 use crate::source::callbacks::{Client, Said, give_up, note, take_up};
 use crate::source::committer::{Committer, Ended};
 use crate::source::health::Health;
@@ -80,6 +80,11 @@ impl Kept {
     /// Whether something was finished that is not known to be committed.
     fn has_uncommitted(&self) -> bool {
         self.tenure.progress().watermark() > self.committed
+    }
+
+    /// Whether something was finished that no offset to commit covers.
+    fn has_stranded(&self) -> bool {
+        self.tenure.progress().has_stranded()
     }
 }
 
@@ -247,7 +252,8 @@ impl Keeper {
     async fn let_go(&mut self, client: &Arc<Client>, going: Going) {
         let Going { partitions, is_finished } = going;
         let mut gone = self.end(&partitions);
-        let is_kept = self.is_committed(client, &mut gone).await && is_finished;
+        let is_committed = self.is_committed(client, &mut gone).await;
+        let is_kept = is_committed && is_finished && !gone.iter().any(Kept::has_stranded);
         note(give_up(client, &partitions));
         self.unanswered = None;
         let lanes = gone.iter().map(|kept| kept.tenure.lane).collect();
@@ -326,7 +332,12 @@ impl Keeper {
         // Queues must be gone before their client.
         let has_lost = self.mailbox.clear();
         self.member.leave().await;
-        committed.and(if has_lost { Err(unheard()) } else { Ok(()) })
+        committed?;
+        match has_lost {
+            true => Err(unheard()),
+            false if lanes.iter().any(Kept::has_stranded) => Err(stranded()),
+            false => Ok(()),
+        }
     }
 
     /// What librdkafka still waits for would keep it from leaving.

@@ -174,6 +174,12 @@ impl<T> Progress<T> {
         self.marks.front().map(|mark| mark.offset)
     }
 
+    /// Whether something is finished that the offset to commit does not cover: behind an unfinished
+    /// message. It comes again to whoever begins there.
+    pub(crate) fn has_stranded(&self) -> bool {
+        self.marks.iter().any(|mark| mark.state == State::Finished)
+    }
+
     /// How many are delivered and not decided.
     pub(crate) fn unsettled(&self) -> usize {
         self.marks.iter().filter(|mark| mark.state == State::Delivered).count()
@@ -247,6 +253,8 @@ mod tests {
                 prop_assert_eq!(progress.watermark(), expected);
                 prop_assert_eq!(progress.gap(), all.len() - finished);
                 prop_assert_eq!(progress.unsettled(), out.len());
+                let stranded = all.iter().skip(finished).any(|one| one.1);
+                prop_assert_eq!(progress.has_stranded(), stranded);
             }
         }
     }

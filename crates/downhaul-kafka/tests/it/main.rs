@@ -13,3 +13,4 @@ mod publish;
 mod rebalance;
 mod records;
 mod support;
+mod told;

@@ -8,7 +8,7 @@ use downhaul_kafka::Place;
 use downhaul_testkit::kafka::{Gap, shared, shared_kind, shared_lacks};
 
 use crate::support::{
-    Foreigner, OwnBroker, all, close, nothing, numbers, settle, shared_broker, skips, source,
+    Foreigner, OwnBroker, all, close, nothing, numbers, settle, shared_broker, skips, soon, source,
     subscription, take, texts, until,
 };
 
@@ -50,7 +50,8 @@ async fn what_is_committed_is_the_lowest_unfinished_offset_and_a_restart_begins_
         })
         .await;
     }
-    close(first).await;
+    // It did not take what is finished behind that.
+    assert!(soon("it closes", first.close(&Context::background())).await.is_err());
     let lowest = finished.iter().position(|finished| !finished).unwrap();
     let mut second = source(&broker, &subscription).await;
     let again = take(&mut *second, COUNT - lowest).await;
@@ -98,6 +99,27 @@ async fn so_many_finished_messages_are_committed_at_once_whatever_the_interval()
     settle(&mut *source, &all(&deliveries[4..], Verdict::Release)).await;
     close(source).await;
     assert_eq!(foreigner.committed_of(&subscription).await, Some(4));
+}
+
+/// It comes again, and whoever closes must not believe otherwise.
+#[tokio::test]
+async fn a_source_that_closes_says_whether_something_was_finished_behind_what_was_not() {
+    let (broker, foreigner) = (shared_broker(), Foreigner::shared());
+    let finish = async |order: &[usize], released: usize| {
+        let subscription = subscription("stranded");
+        foreigner.make(&[subscription.queue()], 1).await;
+        foreigner.append(subscription.queue(), 0, 0..3).await;
+        let mut source = source(&broker, &subscription).await;
+        let deliveries = take(&mut *source, 3).await;
+        for index in order {
+            settle(&mut *source, &all(&deliveries[*index..=*index], Verdict::Ack)).await;
+        }
+        settle(&mut *source, &all(&deliveries[released..=released], Verdict::Release)).await;
+        let closed = soon("it closes", source.close(&Context::background())).await;
+        (closed.is_ok(), foreigner.committed_of(&subscription).await)
+    };
+    assert_eq!(finish(&[0, 2], 1).await, (false, Some(1)));
+    assert_eq!(finish(&[1, 0], 2).await, (true, Some(2)));
 }
 
 /// The victim is this program once more, in a process that is killed.

@@ -18,10 +18,10 @@ use crate::support::{
     shared_broker, soon, source, spawn, subscription, take, text, texts, until,
 };
 
-const PARTITIONS: i32 = 4;
+pub(crate) const PARTITIONS: i32 = 4;
 
 /// A member that opens meanwhile.
-fn joining(
+pub(crate) fn joining(
     kafka: &Arc<Kafka>,
     subscription: &Subscription,
 ) -> tokio::task::JoinHandle<Box<dyn Source>> {
@@ -30,7 +30,7 @@ fn joining(
 }
 
 /// The texts of deliveries by the partition that they were appended to, which they begin with.
-fn by_partition(deliveries: &[Delivery]) -> BTreeMap<i32, Vec<String>> {
+pub(crate) fn by_partition(deliveries: &[Delivery]) -> BTreeMap<i32, Vec<String>> {
     let mut map: BTreeMap<i32, Vec<String>> = BTreeMap::new();
     for text in texts(deliveries) {
         let partition = text.split_once('/').unwrap().0.parse().unwrap();
@@ -39,12 +39,12 @@ fn by_partition(deliveries: &[Delivery]) -> BTreeMap<i32, Vec<String>> {
     map
 }
 
-fn partition_of(delivery: &Delivery) -> i32 {
+pub(crate) fn partition_of(delivery: &Delivery) -> i32 {
     text(&delivery.message).split_once('/').unwrap().0.parse().unwrap()
 }
 
 /// Appends so many to each partition, as `partition/number`.
-async fn append(foreigner: &Foreigner, topic: &str, range: std::ops::Range<u32>) {
+pub(crate) async fn append(foreigner: &Foreigner, topic: &str, range: std::ops::Range<u32>) {
     for partition in 0..PARTITIONS {
         let texts = range.clone().map(|number| format!("{partition}/{number}"));
         foreigner.append(topic, partition, texts).await;
@@ -52,7 +52,7 @@ async fn append(foreigner: &Foreigner, topic: &str, range: std::ops::Range<u32>)
 }
 
 /// Waits until lanes with deliveries are asked for, and returns their partitions.
-async fn asked_for(source: &mut dyn Source, heard: &mut Heard) -> BTreeSet<i32> {
+pub(crate) async fn asked_for(source: &mut dyn Source, heard: &mut Heard) -> BTreeSet<i32> {
     let lanes_of = |heard: &Heard| -> BTreeSet<Lane> {
         heard.revoking.iter().flat_map(|revoking| revoking.lanes().to_vec()).collect()
     };
@@ -245,26 +245,6 @@ async fn is_expelled(error: Code) {
     close(source).await;
 }
 
-/// Whoever closes before it has heard of that must not believe that all is committed.
-#[tokio::test]
-async fn a_source_that_closes_when_its_lanes_are_lost_says_that_settlements_may_be_lost() {
-    let subscription = subscription("unheard-of");
-    let (mock, kafka) = mock(1, &subscription, 1);
-    let foreigner = Foreigner::at(&mock.bootstrap_servers());
-    foreigner.append(subscription.queue(), 0, 0..500).await;
-    let mut source = source(&kafka, &subscription.with_prefetch(500)).await;
-    let mut deliveries = take(&mut *source, 500).await.into_iter();
-    let refused = Code::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE;
-    mock.request_errors(Api::OffsetCommit, &[refused; 1_000]);
-    expel(&mock, Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
-    until("a settlement comes too late", async || {
-        let one = deliveries.next().expect("it happens before all is settled");
-        !settle(&mut *source, &[(one.token, Verdict::Ack)]).await.is_empty()
-    })
-    .await;
-    assert!(soon("it closes", source.close(&Context::background())).await.is_err());
-}
-
 /// It goes on with what it has read until it hears that its session is over, which on a busy
 /// machine happens while all links live. So no link explains what comes again, and there may be any
 /// number of it; the client itself says that the lanes are lost.
@@ -293,7 +273,7 @@ async fn all_that_a_member_finished_and_could_not_commit_comes_again_for_a_known
     assert_eq!(foreigner.committed_of(&subscription).await, Some(1_000));
 }
 
-fn expel(mock: &Mock, error: Code) {
+pub(crate) fn expel(mock: &Mock, error: Code) {
     mock.request_errors(Api::Heartbeat, &[error]);
 }
 

@@ -101,7 +101,8 @@ async fn what_is_finished_behind_an_unfinished_message_waits_for_it() {
     let mut finished: Vec<_> = deliveries.into_iter().filter(|one| one.lane == lane).collect();
     finished.remove(1);
     settle(&mut *source, &finished, Verdict::Ack).await;
-    close(source).await;
+    let closed = source.close(&Context::background()).await;
+    assert!(closed.is_err(), "it is in no transaction, and comes again");
     let first = finished[0].message.id().to_owned();
     names.shows(once([first.clone()])).await;
     assert_eq!(names.committed().await, 1);

@@ -1,0 +1,66 @@
+//! What a source tells of what it could not commit, when it closes and where partitions go.
+
+use std::sync::Arc;
+
+use downhaul_consumer::Verdict;
+use downhaul_context::Context;
+use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
+
+use crate::rebalance::{PARTITIONS, append, asked_for, by_partition, expel, joining, partition_of};
+use crate::support::{
+    Foreigner, Heard, all, close, mock, settle, shared_broker, soon, source, subscription, take,
+    text, until,
+};
+
+/// Whoever closes before it has heard of a loss must not believe that all is committed.
+#[tokio::test]
+async fn a_source_that_closes_when_its_lanes_are_lost_says_that_settlements_may_be_lost() {
+    let subscription = subscription("unheard-of");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let foreigner = Foreigner::at(&mock.bootstrap_servers());
+    foreigner.append(subscription.queue(), 0, 0..500).await;
+    let mut source = source(&kafka, &subscription.with_prefetch(500)).await;
+    let mut deliveries = take(&mut *source, 500).await.into_iter();
+    let refused = Code::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE;
+    mock.request_errors(Api::OffsetCommit, &[refused; 1_000]);
+    expel(&mock, Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID);
+    until("a settlement comes too late", async || {
+        let one = deliveries.next().expect("it happens before all is settled");
+        !settle(&mut *source, &[(one.token, Verdict::Ack)]).await.is_empty()
+    })
+    .await;
+    assert!(soon("it closes", source.close(&Context::background())).await.is_err());
+}
+
+/// What lies behind something that was given back comes again at the other, and that is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_go_with_something_finished_behind_what_was_given_back_are_lost() {
+    let (broker, foreigner) = (Arc::new(shared_broker()), Foreigner::shared());
+    let subscription = subscription("left-behind").with_prefetch(100);
+    let topic = subscription.queue();
+    foreigner.make(&[topic], PARTITIONS).await;
+    append(&foreigner, topic, 0..3).await;
+    let mut first = source(&*broker, &subscription).await;
+    let mut heard = Heard::default();
+    heard.until(&mut *first, "all", |heard| heard.deliveries.len() == 12).await;
+    let second = joining(&broker, &subscription);
+    let asked = asked_for(&mut *first, &mut heard).await;
+    let (left, finished): (Vec<_>, Vec<_>) = std::mem::take(&mut heard.deliveries)
+        .into_iter()
+        .partition(|delivery| text(&delivery.message).ends_with("/1"));
+    assert_eq!(settle(&mut *first, &all(&finished, Verdict::Ack)).await, []);
+    let (goes, stays): (Vec<_>, Vec<_>) =
+        left.into_iter().partition(|delivery| asked.contains(&partition_of(delivery)));
+    assert_eq!(settle(&mut *first, &all(&stays, Verdict::Ack)).await, []);
+    assert_eq!(settle(&mut *first, &all(&goes, Verdict::Release)).await, []);
+    heard.revoking.clear();
+    let is_lost = |heard: &Heard| goes.iter().all(|delivery| heard.lost.contains(&delivery.lane));
+    heard.until(&mut *first, "they are lost", is_lost).await;
+    assert_eq!(heard.lost.len(), asked.len(), "and none that stays");
+    let mut second = soon("the other", second).await.unwrap();
+    for (_, texts) in by_partition(&take(&mut *second, 2 * asked.len()).await) {
+        assert!(texts[0].ends_with("/1") && texts[1].ends_with("/2"), "{texts:?}");
+    }
+    close(first).await;
+    drop(second);
+}
