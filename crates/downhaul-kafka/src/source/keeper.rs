@@ -62,6 +62,8 @@ pub(super) struct Keeper {
     lanes: BTreeMap<Key, Kept>,
     /// Partitions that are to go, each completing when they may.
     leaving: FuturesUnordered<BoxFuture<'static, Going>>,
+    /// Taken out of the lanes, and their last commit is under way.
+    going: Vec<Kept>,
     /// Those that librdkafka waits for to be given up.
     unanswered: Option<TopicPartitionList>,
     /// Told once the group has taken this consumer in.
@@ -112,6 +114,7 @@ impl Keeper {
             bells,
             lanes: BTreeMap::new(),
             leaving: FuturesUnordered::new(),
+            going: Vec::new(),
             unanswered: None,
             joined: Some(joined),
             health,
@@ -248,11 +251,13 @@ impl Keeper {
         }
     }
 
-    /// Commits what was finished of partitions, and lets them go.
+    /// Commits what was finished of partitions, and lets them go. If this is dropped, that is left
+    /// to [`leave`](Self::leave).
     async fn let_go(&mut self, client: &Arc<Client>, going: Going) {
         let Going { partitions, is_finished } = going;
-        let mut gone = self.end(&partitions);
-        let is_committed = self.is_committed(client, &mut gone).await;
+        self.going = self.end(&partitions);
+        let is_committed = self.is_committed(client).await;
+        let gone = std::mem::take(&mut self.going);
         let is_kept = is_committed && is_finished && !gone.iter().any(Kept::has_stranded);
         note(give_up(client, &partitions));
         self.unanswered = None;
@@ -261,12 +266,12 @@ impl Keeper {
         self.mailbox.put(notice(lanes));
     }
 
-    /// Whether all that was finished of partitions is committed now.
-    async fn is_committed(&mut self, client: &Arc<Client>, gone: &mut [Kept]) -> bool {
+    /// Whether all that was finished of those that go is committed now.
+    async fn is_committed(&mut self, client: &Arc<Client>) -> bool {
         if client.assignment_lost() {
             return false;
         }
-        let committed = self.committer.finish(client, gone).await;
+        let committed = self.committer.finish(client, &mut self.going).await;
         if let Err(error) = &committed {
             let error = error.chain();
             tracing::warn!(error, "what was finished of partitions may come again");
@@ -320,7 +325,8 @@ impl Keeper {
     /// Commits for the last time and leaves the group, so that others have the partitions at once.
     async fn leave(&mut self) -> Outcome {
         let client = Arc::clone(self.member.client()?);
-        let mut lanes: Vec<_> = std::mem::take(&mut self.lanes).into_values().collect();
+        let mut lanes = std::mem::take(&mut self.going);
+        lanes.extend(std::mem::take(&mut self.lanes).into_values());
         lanes.iter().for_each(|kept| kept.tenure.progress().end());
         let committed = match client.assignment_lost() {
             true if lanes.iter().any(Kept::has_uncommitted) => Err(unheard()),

@@ -1,6 +1,7 @@
 //! What a source tells of what it could not commit, when it closes and where partitions go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use downhaul_consumer::Verdict;
 use downhaul_context::Context;
@@ -8,8 +9,8 @@ use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 
 use crate::rebalance::{PARTITIONS, append, asked_for, by_partition, expel, joining, partition_of};
 use crate::support::{
-    Foreigner, Heard, all, close, mock, settle, shared_broker, soon, source, subscription, take,
-    text, until,
+    Foreigner, Heard, all, close, mock, nothing, settle, shared_broker, soon, source, subscription,
+    take, text, until,
 };
 
 /// Whoever closes before it has heard of a loss must not believe that all is committed.
@@ -62,5 +63,30 @@ async fn lanes_that_go_with_something_finished_behind_what_was_given_back_are_lo
         assert!(texts[0].ends_with("/1") && texts[1].ends_with("/2"), "{texts:?}");
     }
     close(first).await;
+    drop(second);
+}
+
+/// Its last commit is made all the same, as long as the group waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_closes_while_a_lane_goes_commits_it_or_says_that_it_cannot() {
+    let subscription = subscription("cut-short");
+    let (mock, kafka) = mock(1, &subscription, 2);
+    let kafka = Arc::new(kafka.consumer_property("partition.assignment.strategy", "range"));
+    let foreigner = Foreigner::at(&mock.bootstrap_servers());
+    foreigner.append(subscription.queue(), 0, 0..1).await;
+    let mut first = source(&*kafka, &subscription).await;
+    let mut heard = Heard::default();
+    heard.until(&mut *first, "a message", |heard| !heard.deliveries.is_empty()).await;
+    let second = joining(&kafka, &subscription);
+    heard.until(&mut *first, "it is asked for", |heard| !heard.revoking.is_empty()).await;
+    // As brokers do for a while, and it is tried again.
+    mock.request_errors(Api::OffsetCommit, &[Code::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 10]);
+    assert_eq!(settle(&mut *first, &all(&heard.deliveries, Verdict::Ack)).await, []);
+    heard.revoking.clear();
+    nothing(&mut *first, Duration::from_millis(200)).await;
+    assert_eq!(foreigner.committed_of(&subscription).await, None);
+    let closed = soon("it closes", first.close(&Context::background())).await;
+    let is_committed = foreigner.committed_of(&subscription).await == Some(1);
+    assert_eq!(closed.is_ok(), is_committed, "{closed:?}");
     drop(second);
 }
