@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use downhaul_consumer::Verdict;
 use downhaul_context::Context;
+use downhaul_testkit::proxy::Direction;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 
 use crate::rebalance::{PARTITIONS, append, asked_for, by_partition, expel, joining, partition_of};
 use crate::support::{
-    Foreigner, Heard, all, close, mock, nothing, settle, shared_broker, soon, source, subscription,
-    take, text, until,
+    Foreigner, Heard, OwnBroker, all, close, mock, nothing, session, settle, shared_broker, soon,
+    source, subscription, take, text, until,
 };
 
 /// Whoever closes before it has heard of a loss must not believe that all is committed.
@@ -64,6 +65,28 @@ async fn lanes_that_go_with_something_finished_behind_what_was_given_back_are_lo
     }
     close(first).await;
     drop(second);
+}
+
+/// Whatever the broker says to the commit that it gets so late: by then others may have begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_for_longer_than_the_session_while_he_closes_hears_that_it_may_be_lost() {
+    let test =
+        "who_is_cut_off_for_longer_than_the_session_while_he_closes_hears_that_it_may_be_lost";
+    let Some(own) = OwnBroker::start(test, &[]).await else { return };
+    let behind = own.kafka().commit_every(Duration::from_secs(600), 1_000);
+    let straight = Foreigner::at(&own.broker.bootstrap());
+    let subscription = subscription("cut-off-last");
+    straight.make(&[subscription.queue()], 1).await;
+    straight.append(subscription.queue(), 0, 0..3).await;
+    let mut source = source(&behind, &subscription).await;
+    let deliveries = take(&mut *source, 3).await;
+    settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
+    own.proxy.blackhole(Direction::Both);
+    let closing = tokio::spawn(async move { source.close(&Context::background()).await });
+    // tidy: a session ends in real time, and nobody can be told of it
+    tokio::time::sleep(session() + Duration::from_secs(2)).await;
+    own.proxy.heal();
+    assert!(soon("it closes", closing).await.unwrap().is_err());
 }
 
 /// Its last commit is made all the same, as long as the group waits for it.

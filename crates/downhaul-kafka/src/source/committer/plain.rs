@@ -14,7 +14,7 @@ use rdkafka::topic_partition_list::Offset;
 use tokio::time::sleep;
 
 use crate::blocking::blocking;
-use crate::error::cannot;
+use crate::error::{cannot, unheard};
 use crate::source::callbacks::Client;
 use crate::source::committer::Ended;
 use crate::source::keeper::{Kept, Outcome};
@@ -83,6 +83,8 @@ impl Plain {
                 Err(error) if is_moving(&error) && !client.assignment_lost() => {
                     sleep(COMMIT_AGAIN).await;
                 }
+                // Held up until its membership was over, it may have come after others had begun.
+                Ok(()) if client.assignment_lost() => return Err(unheard()),
                 answer => return answer.map_err(|error| cannot("commit offsets", &error)),
             }
         }
