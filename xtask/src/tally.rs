@@ -50,11 +50,11 @@ impl Tally {
     }
 
     /// Counts a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`, and keeps what
-    /// stands between `failures:` and such a line.
+    /// stands between `failures:` and such a line, but for backtraces: they hide what failed.
     fn read(&mut self, line: &str) {
         let ends = line.contains("test result: ");
         self.failing = !ends && (self.failing || line == "failures:");
-        if self.failing && line != "failures:" {
+        if self.failing && line != "failures:" && !is_of_a_backtrace(line) {
             self.failures.push(line.to_owned());
         }
         if !ends {
@@ -64,6 +64,14 @@ impl Tally {
         self.failed += count(line, "failed");
         self.ignored += count(line, "ignored");
     }
+}
+
+/// Whether it is a frame, such as `  14: name::of_a_function`, or the place of one.
+fn is_of_a_backtrace(line: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = line.trim_start();
+    let is_frame = || text.split_once(": ").is_some_and(|(number, _)| is_number(number));
+    text != line && (text.starts_with("at ") || is_frame())
 }
 
 fn count(line: &str, what: &str) -> usize {
@@ -104,6 +112,9 @@ mod tests {
             "failures:",
             "---- b stdout ----",
             "it was not so",
+            "stack backtrace:",
+            "  14: name::of_a_function",
+            "             at ./src/lib.rs:3:5",
             "failures:",
             "    b",
             "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured;",
@@ -111,7 +122,10 @@ mod tests {
         ] {
             tally.read(line);
         }
-        assert_eq!(tally.failures, ["---- b stdout ----", "it was not so", "    b"]);
+        assert_eq!(
+            tally.failures,
+            ["---- b stdout ----", "it was not so", "stack backtrace:", "    b"]
+        );
     }
 
     #[test]
