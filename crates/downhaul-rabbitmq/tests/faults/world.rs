@@ -55,6 +55,22 @@ impl World {
         last(time).await;
         let node = &mut self.node;
         block_in_place(|| node.restart()).unwrap();
+        self.delete_what_has_no_leader();
+    }
+
+    /// What an operator has to do with a quorum queue that was just being declared when its node
+    /// was killed: RabbitMQ 3.10.8 leaves it without a leader for ever, and whoever publishes to it
+    /// waits. It is empty, and who publishes to it next declares it again.
+    fn delete_what_has_no_leader(&self) {
+        self.ctl(&["await_startup"]).unwrap();
+        let ask = "[io:format(\"~s~n\", [element(4, amqqueue:get_name(Q))]) || \
+                   Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue, \
+                   element(1, ra:members(amqqueue:get_pid(Q), 5000)) =/= ok], true.";
+        let names = self.ctl(&["eval", ask]).unwrap();
+        for name in names.lines().filter(|line| *line != "true" && !line.is_empty()) {
+            println!("{name} has no leader");
+            self.ctl(&["delete_queue", name]).unwrap();
+        }
     }
 
     /// Publishes wait, and consumers finish what there is, but for what has to be published.
@@ -81,35 +97,51 @@ impl World {
         block_in_place(|| self.node.ctl(arguments))
     }
 
-    /// Waits until nothing is in hand but messages that have to be published to where they go,
-    /// their dead-letter queue, or the one of their delay; and the queues are empty, or their
-    /// consumers have as many of those as they may.
+    /// Waits until consumers have finished all that they can: what is left in hand has to be
+    /// published to where it goes, its dead-letter queue or the one of its delay; and the queues
+    /// are empty, or their consumers have as many of those as they may. Where keys are in order,
+    /// what has come behind such a message of its key is left in hand as well.
     async fn settled_but_for_letters(&self, round: &Round) {
         let only_letters = |consumer: &ConsumerHandle| {
+            let in_flight = consumer.snapshot().in_flight;
+            in_flight.iter().all(|message| becomes_a_letter(&message.message_id))
+        };
+        let letters = |consumer: &ConsumerHandle| {
             let now = consumer.snapshot();
-            let mut in_flight = now.in_flight.iter();
-            now.buffered == 0 && in_flight.all(|message| becomes_a_letter(&message.message_id))
+            now.in_flight.len() + now.waiting
         };
-        let is_full = |consumer: &ConsumerHandle| {
-            let now = consumer.snapshot();
-            now.in_flight.len() + now.waiting >= usize::from(consumer.settings().prefetch())
+        let buffered = |consumer: &ConsumerHandle| consumer.snapshot().buffered;
+        let prefetch = |consumer: &ConsumerHandle| usize::from(consumer.settings().prefetch());
+        let is_full = |one: &ConsumerHandle| letters(one) >= prefetch(one);
+        let crowd = || {
+            let all = round.crowd.iter().all(|one| only_letters(one) && buffered(one) == 0);
+            all && (round.crowd.iter().all(is_full) || self.ready(&[CROWD]) == Some(0))
         };
-        let is_done = || {
-            round.consumers().all(only_letters)
-                && (is_full(&round.stock) || self.ready(&[STOCK]) == Some(0))
-                && (round.crowd.iter().all(is_full) || self.ready(&[CROWD]) == Some(0))
+        let stock = || {
+            let one = &round.stock;
+            let held = letters(one) + buffered(one);
+            let is_held_up = letters(one) > 0 && held >= prefetch(one);
+            let is_empty = || held == letters(one) && self.ready(&[STOCK]) == Some(0);
+            only_letters(one) && (is_held_up || is_empty())
         };
-        while !is_done() {
+        while !(crowd() && stock()) {
             yield_now().await;
         }
     }
 
     /// How many messages wait in queues and on their way back to them, as the queues themselves say
-    /// it: listings of quorum queues are seconds old.
+    /// it: listings of quorum queues are seconds old, and leave out what has expired there and is
+    /// not yet where it goes.
     fn ready(&self, queues: &[&str]) -> Option<u64> {
         let names: Vec<_> = queues.iter().map(|queue| format!("\"{queue}\"")).collect();
         let ask = format!(
-            "Ready = fun(Q) -> {{ok, Count, _}} = rabbit_amqqueue:stat(Q), Count end, \
+            "Expired = fun(#{{num_discarded := Some, num_discard_checked_out := More}}) -> \
+             Some + More end, \
+             Leaving = fun(Q) -> case amqqueue:get_type(Q) of rabbit_quorum_queue -> \
+             Overview = fun rabbit_fifo:overview/1, \
+             {{ok, {{_, Now}}, _}} = ra:leader_query(amqqueue:get_pid(Q), Overview), \
+             Expired(Now); _ -> 0 end end, \
+             Ready = fun(Q) -> {{ok, Count, _}} = rabbit_amqqueue:stat(Q), Count + Leaving(Q) end, \
              Name = fun(Q) -> binary_to_list(element(4, amqqueue:get_name(Q))) end, \
              Ours = fun(Q) -> [] =/= [N || N <- [{}], Name(Q) =:= N orelse \
              lists:prefix(N ++ \".retry.\", Name(Q))] end, \
