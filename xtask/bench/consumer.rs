@@ -11,6 +11,7 @@ mod stall;
 mod theirs;
 
 use crate::case::Case;
+use crate::lap::{Lap, Reading};
 
 pub(crate) fn cases() -> Vec<Case> {
     [end_to_end::cases(), stall::cases()].concat()
@@ -23,3 +24,10 @@ const PAYLOAD: [u8; 256] = [7; 256];
 const STREAM: u32 = 1024;
 /// How many messages a publisher sends before it lets others work.
 const BURST: u32 = 256;
+
+/// A stream a turn, each message from its making to its handler, after some that are not measured.
+async fn carry(lap: &Lap<'_>, send: impl AsyncFn(u32)) -> Reading {
+    send(2 * BURST).await;
+    let messages = lap.turns * STREAM;
+    lap.once_async(messages, async || send(messages).await).await
+}

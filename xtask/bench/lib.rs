@@ -5,6 +5,7 @@
 #![cfg(feature = "bench")]
 
 mod areas;
+mod bare;
 mod case;
 mod commands;
 mod consumer;

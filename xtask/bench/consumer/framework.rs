@@ -1,6 +1,5 @@
 //! `ruststream`, as its documentation has it: a handler in an app, and a publisher of its broker.
 
-use std::convert::Infallible;
 use std::future::{pending, ready};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,47 +8,9 @@ use ruststream::memory::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::ours::{Count, runtime};
-use super::{BURST, PAYLOAD, STREAM};
+use super::{BURST, PAYLOAD, carry};
+use crate::bare::{Bare, Parcel};
 use crate::lap::{Lap, Reading};
-
-/// The bytes of a message, as they came.
-struct Bare<'a>(&'a [u8]);
-
-impl Deserialized for Bare<'_> {
-    type Output<'a> = Bare<'a>;
-    type Error = Infallible;
-
-    fn from_payload(payload: &[u8]) -> Result<Bare<'_>, Infallible> {
-        Ok(Bare(payload))
-    }
-}
-
-impl Input for Bare<'_> {
-    type Axis = SoloDeserialized<Bare<'static>>;
-}
-
-/// The bytes of a message, as they go.
-struct Parcel(Vec<u8>);
-
-impl Serialized for Parcel {
-    type Error = Infallible;
-
-    fn wire_bytes(&self, _buffer: &mut BytesMut) -> Result<WireBytes<'_>, Infallible> {
-        Ok(WireBytes::Own(&self.0))
-    }
-}
-
-impl MessageWire for Parcel {
-    type Wire = SerializedWire;
-}
-
-impl OutgoingDestination for Parcel {
-    type Form = CallerName;
-}
-
-impl MessageHeaders for Parcel {
-    type Contract = NoHeaders;
-}
 
 struct Counting(Arc<Count>);
 
@@ -94,11 +55,7 @@ impl Framework {
     }
 
     pub(super) fn carry(&self, lap: &Lap<'_>) -> Reading {
-        self.runtime.block_on(async {
-            self.send(2 * BURST).await;
-            let messages = lap.turns * STREAM;
-            lap.once_async(messages, async || self.send(messages).await).await
-        })
+        self.runtime.block_on(carry(lap, async |messages| self.send(messages).await))
     }
 
     async fn send(&self, count: u32) {

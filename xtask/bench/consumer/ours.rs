@@ -11,7 +11,7 @@ use downhaul_context::{Canceller, Context};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
-use super::{BURST, PAYLOAD, STREAM};
+use super::{BURST, PAYLOAD, carry};
 use crate::lap::{Lap, Reading};
 
 /// What handlers count in.
@@ -74,13 +74,8 @@ impl Line {
         Self { runtime, ctx, _canceller: canceller, publisher, count, keys }
     }
 
-    /// One message a turn, from its making to its handler.
     pub(super) fn carry(&self, lap: &Lap<'_>) -> Reading {
-        self.runtime.block_on(async {
-            self.send(2 * BURST).await;
-            let messages = lap.turns * STREAM;
-            lap.once_async(messages, async || self.send(messages).await).await
-        })
+        self.runtime.block_on(carry(lap, async |messages| self.send(messages).await))
     }
 
     async fn send(&self, count: u32) {

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::ours::{Count, runtime};
-use super::{BURST, PAYLOAD, STREAM};
+use super::{BURST, PAYLOAD, carry};
 use crate::lap::{Lap, Reading};
 
 type Handling = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -41,11 +41,7 @@ impl Channel {
     }
 
     pub(super) fn carry(&self, lap: &Lap<'_>) -> Reading {
-        self.runtime.block_on(async {
-            self.send(2 * BURST).await;
-            let messages = lap.turns * STREAM;
-            lap.once_async(messages, async || self.send(messages).await).await
-        })
+        self.runtime.block_on(carry(lap, async |messages| self.send(messages).await))
     }
 
     async fn send(&self, count: u32) {

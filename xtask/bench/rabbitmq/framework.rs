@@ -1,7 +1,6 @@
 //! `ruststream-lapin`, as its documentation has it: a handler in an app, and its publisher with
 //! confirms.
 
-use std::convert::Infallible;
 use std::future::ready;
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::sync::Arc;
@@ -12,49 +11,11 @@ use ruststream_lapin::prelude::*;
 use super::cost::{Cost, Moment, Progress};
 use super::site::{Place, Site};
 use super::{MANY, PAYLOAD, PREFETCH, WINDOW};
+use crate::bare::{Bare, Parcel};
 
 /// How many of its workers take messages: more of them made it slower.
 const WORKERS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 const PREFETCHED: NonZeroU16 = NonZeroU16::new(PREFETCH).expect("not zero");
-
-/// The bytes of a message, as they came.
-struct Bare<'a>(&'a [u8]);
-
-impl Deserialized for Bare<'_> {
-    type Output<'a> = Bare<'a>;
-    type Error = Infallible;
-
-    fn from_payload(payload: &[u8]) -> Result<Bare<'_>, Infallible> {
-        Ok(Bare(payload))
-    }
-}
-
-impl Input for Bare<'_> {
-    type Axis = SoloDeserialized<Bare<'static>>;
-}
-
-/// The bytes of a message, as they go.
-struct Parcel(Vec<u8>);
-
-impl Serialized for Parcel {
-    type Error = Infallible;
-
-    fn wire_bytes(&self, _buffer: &mut BytesMut) -> Result<WireBytes<'_>, Infallible> {
-        Ok(WireBytes::Own(&self.0))
-    }
-}
-
-impl MessageWire for Parcel {
-    type Wire = SerializedWire;
-}
-
-impl OutgoingDestination for Parcel {
-    type Form = CallerName;
-}
-
-impl MessageHeaders for Parcel {
-    type Contract = NoHeaders;
-}
 
 struct Noting(Arc<Progress>);
 
