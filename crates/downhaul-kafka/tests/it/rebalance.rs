@@ -12,21 +12,62 @@ use downhaul_kafka::Kafka;
 use downhaul_testkit::oracle::{self, Oracle, Promises};
 use downhaul_testkit::proxy::Direction;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
+use tokio::task::JoinHandle;
 
 use crate::support::{
     Foreigner, Heard, Mock, OwnBroker, all, close, mock, nothing, numbers, session, settle,
     shared_broker, soon, source, spawn, subscription, take, text, texts, until,
 };
 
-pub(crate) const PARTITIONS: i32 = 4;
+const PARTITIONS: i32 = 4;
 
-/// A member that opens meanwhile.
-pub(crate) fn joining(
-    kafka: &Arc<Kafka>,
-    subscription: &Subscription,
-) -> tokio::task::JoinHandle<Box<dyn Source>> {
-    let (kafka, subscription) = (Arc::clone(kafka), subscription.clone());
-    tokio::spawn(async move { source(&*kafka, &subscription).await })
+/// A group of one, which has read all that there is.
+pub(crate) struct Group {
+    broker: Arc<Kafka>,
+    pub(crate) foreigner: Foreigner,
+    pub(crate) subscription: Subscription,
+    pub(crate) first: Box<dyn Source>,
+    pub(crate) heard: Heard,
+}
+
+impl Group {
+    /// With so many messages in each partition, as [`append`] does it.
+    pub(crate) async fn of(broker: Kafka, name: &str, each: u32) -> Self {
+        let (foreigner, subscription) = (Foreigner::shared(), subscription(name));
+        let subscription = subscription.with_prefetch(100);
+        foreigner.make(&[subscription.queue()], PARTITIONS).await;
+        append(&foreigner, subscription.queue(), 0..each).await;
+        Self::reading(broker, foreigner, subscription, PARTITIONS as usize * each as usize).await
+    }
+
+    /// With one message, of a group in which all of it moves when a member joins.
+    pub(crate) async fn on_a_mock(name: &str) -> (Mock, Self) {
+        let subscription = subscription(name);
+        let (mock, kafka) = mock(1, &subscription, 2);
+        let kafka = kafka.consumer_property("partition.assignment.strategy", "range");
+        let foreigner = Foreigner::at(&mock.bootstrap_servers());
+        foreigner.append(subscription.queue(), 0, ["0/0"]).await;
+        (mock, Self::reading(kafka, foreigner, subscription, 1).await)
+    }
+
+    async fn reading(
+        broker: Kafka,
+        foreigner: Foreigner,
+        subscription: Subscription,
+        count: usize,
+    ) -> Self {
+        let mut first = source(&broker, &subscription).await;
+        let mut heard = Heard::default();
+        heard.until(&mut *first, "all", |heard| heard.deliveries.len() == count).await;
+        Self { broker: Arc::new(broker), foreigner, subscription, first, heard }
+    }
+
+    /// Another member joins. Returns it, and the partitions with deliveries that are asked for.
+    pub(crate) async fn is_joined(&mut self) -> (JoinHandle<Box<dyn Source>>, BTreeSet<i32>) {
+        let (kafka, subscription) = (Arc::clone(&self.broker), self.subscription.clone());
+        let second = tokio::spawn(async move { source(&*kafka, &subscription).await });
+        (second, asked_for(&mut *self.first, &mut self.heard).await)
+    }
 }
 
 /// The texts of deliveries by the partition that they were appended to, which they begin with.
@@ -44,7 +85,7 @@ pub(crate) fn partition_of(delivery: &Delivery) -> i32 {
 }
 
 /// Appends so many to each partition, as `partition/number`.
-pub(crate) async fn append(foreigner: &Foreigner, topic: &str, range: std::ops::Range<u32>) {
+async fn append(foreigner: &Foreigner, topic: &str, range: std::ops::Range<u32>) {
     for partition in 0..PARTITIONS {
         let texts = range.clone().map(|number| format!("{partition}/{number}"));
         foreigner.append(topic, partition, texts).await;
@@ -52,7 +93,7 @@ pub(crate) async fn append(foreigner: &Foreigner, topic: &str, range: std::ops::
 }
 
 /// Waits until lanes with deliveries are asked for, and returns their partitions.
-pub(crate) async fn asked_for(source: &mut dyn Source, heard: &mut Heard) -> BTreeSet<i32> {
+async fn asked_for(source: &mut dyn Source, heard: &mut Heard) -> BTreeSet<i32> {
     let lanes_of = |heard: &Heard| -> BTreeSet<Lane> {
         heard.revoking.iter().flat_map(|revoking| revoking.lanes().to_vec()).collect()
     };
@@ -70,16 +111,10 @@ pub(crate) async fn asked_for(source: &mut dyn Source, heard: &mut Heard) -> BTr
 /// reading waits, which is librdkafka's rule.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lanes_that_move_are_finished_and_committed_and_begin_right_there_at_the_other() {
-    let (broker, foreigner) = (Arc::new(shared_broker()), Foreigner::shared());
-    let subscription = subscription("moving").with_prefetch(100);
+    let mut group = Group::of(shared_broker(), "moving", 3).await;
+    let (second, asked) = group.is_joined().await;
+    let Group { foreigner, subscription, mut first, mut heard, .. } = group;
     let topic = subscription.queue();
-    foreigner.make(&[topic], PARTITIONS).await;
-    append(&foreigner, topic, 0..3).await;
-    let mut first = source(&*broker, &subscription).await;
-    let mut heard = Heard::default();
-    heard.until(&mut *first, "all", |heard| heard.deliveries.len() == 12).await;
-    let second = joining(&broker, &subscription);
-    let asked = asked_for(&mut *first, &mut heard).await;
     assert!(!asked.is_empty() && asked.len() < PARTITIONS as usize, "{asked:?}");
     let (goes, stays): (Vec<_>, Vec<_>) = std::mem::take(&mut heard.deliveries)
         .into_iter()
@@ -131,23 +166,15 @@ async fn lanes_that_move_are_finished_and_committed_and_begin_right_there_at_the
 /// And somebody else begins with it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_finished_in_the_revoke_budget_is_lost() {
-    let broker = Arc::new(shared_broker().revoke_budget(Duration::from_millis(300)));
-    let (foreigner, subscription) = (Foreigner::shared(), subscription("budget"));
+    let broker = shared_broker().revoke_budget(Duration::from_millis(300));
+    let mut group = Group::of(broker, "budget", 2).await;
+    let begun = group.heard.deliveries.iter();
+    let begun = begun.filter(|delivery| text(&delivery.message).ends_with("/0"));
+    let begun: Vec<_> = begun.cloned().collect();
+    assert_eq!(settle(&mut *group.first, &all(&begun, Verdict::Ack)).await, []);
+    let (second, asked) = group.is_joined().await;
+    let Group { foreigner, subscription, mut first, mut heard, .. } = group;
     let topic = subscription.queue();
-    foreigner.make(&[topic], PARTITIONS).await;
-    append(&foreigner, topic, 0..2).await;
-    let mut first = source(&*broker, &subscription).await;
-    let mut heard = Heard::default();
-    heard.until(&mut *first, "all", |heard| heard.deliveries.len() == 8).await;
-    let begun: Vec<_> = heard
-        .deliveries
-        .iter()
-        .filter(|delivery| text(&delivery.message).ends_with("/0"))
-        .cloned()
-        .collect();
-    assert_eq!(settle(&mut *first, &all(&begun, Verdict::Ack)).await, []);
-    let second = joining(&broker, &subscription);
-    let asked = asked_for(&mut *first, &mut heard).await;
     // Not let go of.
     let asked_lanes: BTreeSet<_> =
         heard.revoking.iter().flat_map(|revoking| revoking.lanes().to_vec()).collect();
@@ -290,17 +317,9 @@ async fn a_member_of_an_older_generation_has_lost_its_lanes_and_joins_again() {
 /// What was settled of it comes again, and that is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_whose_last_commit_fails_is_lost() {
-    let subscription = subscription("uncommitted");
-    let (mock, kafka) = mock(1, &subscription, 2);
-    // All of it moves then.
-    let kafka = Arc::new(kafka.consumer_property("partition.assignment.strategy", "range"));
-    let foreigner = Foreigner::at(&mock.bootstrap_servers());
-    foreigner.append(subscription.queue(), 0, 0..1).await;
-    let mut first = source(&*kafka, &subscription).await;
-    let mut heard = Heard::default();
-    heard.until(&mut *first, "a message", |heard| !heard.deliveries.is_empty()).await;
-    let second = joining(&kafka, &subscription);
-    heard.until(&mut *first, "it is asked for", |heard| !heard.revoking.is_empty()).await;
+    let (mock, mut group) = Group::on_a_mock("uncommitted").await;
+    let (second, _) = group.is_joined().await;
+    let Group { mut first, mut heard, .. } = group;
     mock.request_errors(
         Api::OffsetCommit,
         &[Code::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE; 20],
@@ -318,16 +337,9 @@ async fn a_lane_whose_last_commit_fails_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eager_groups_finish_and_commit_all_before_they_share_anew() {
     let eager = shared_broker().consumer_property("partition.assignment.strategy", "range");
-    let (broker, foreigner) = (Arc::new(eager), Foreigner::shared());
-    let subscription = subscription("eager").with_prefetch(100);
-    let topic = subscription.queue();
-    foreigner.make(&[topic], PARTITIONS).await;
-    append(&foreigner, topic, 0..3).await;
-    let mut first = source(&*broker, &subscription).await;
-    let mut heard = Heard::default();
-    heard.until(&mut *first, "all", |heard| heard.deliveries.len() == 12).await;
-    let second = joining(&broker, &subscription);
-    let asked = asked_for(&mut *first, &mut heard).await;
+    let mut group = Group::of(eager, "eager", 3).await;
+    let (second, asked) = group.is_joined().await;
+    let Group { broker, mut first, mut heard, .. } = group;
     assert_eq!(asked.len(), PARTITIONS as usize);
     let finished: Vec<_> = heard
         .deliveries

@@ -1,6 +1,5 @@
 //! What a source tells of what it could not commit, when it closes and where partitions go.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::Verdict;
@@ -8,7 +7,7 @@ use downhaul_context::Context;
 use downhaul_testkit::proxy::Direction;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 
-use crate::rebalance::{PARTITIONS, append, asked_for, by_partition, expel, joining, partition_of};
+use crate::rebalance::{Group, by_partition, expel, partition_of};
 use crate::support::{
     Foreigner, Heard, OwnBroker, all, close, mock, nothing, session, settle, shared_broker, soon,
     source, subscription, take, text, until,
@@ -37,16 +36,9 @@ async fn a_source_that_closes_when_its_lanes_are_lost_says_that_settlements_may_
 /// What lies behind something that was given back comes again at the other, and that is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lanes_that_go_with_something_finished_behind_what_was_given_back_are_lost() {
-    let (broker, foreigner) = (Arc::new(shared_broker()), Foreigner::shared());
-    let subscription = subscription("left-behind").with_prefetch(100);
-    let topic = subscription.queue();
-    foreigner.make(&[topic], PARTITIONS).await;
-    append(&foreigner, topic, 0..3).await;
-    let mut first = source(&*broker, &subscription).await;
-    let mut heard = Heard::default();
-    heard.until(&mut *first, "all", |heard| heard.deliveries.len() == 12).await;
-    let second = joining(&broker, &subscription);
-    let asked = asked_for(&mut *first, &mut heard).await;
+    let mut group = Group::of(shared_broker(), "left-behind", 3).await;
+    let (second, asked) = group.is_joined().await;
+    let Group { mut first, mut heard, .. } = group;
     let (left, finished): (Vec<_>, Vec<_>) = std::mem::take(&mut heard.deliveries)
         .into_iter()
         .partition(|delivery| text(&delivery.message).ends_with("/1"));
@@ -92,16 +84,9 @@ async fn who_is_cut_off_for_longer_than_the_session_while_he_closes_hears_that_i
 /// Its last commit is made all the same, as long as the group waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_closes_while_a_lane_goes_commits_it_or_says_that_it_cannot() {
-    let subscription = subscription("cut-short");
-    let (mock, kafka) = mock(1, &subscription, 2);
-    let kafka = Arc::new(kafka.consumer_property("partition.assignment.strategy", "range"));
-    let foreigner = Foreigner::at(&mock.bootstrap_servers());
-    foreigner.append(subscription.queue(), 0, 0..1).await;
-    let mut first = source(&*kafka, &subscription).await;
-    let mut heard = Heard::default();
-    heard.until(&mut *first, "a message", |heard| !heard.deliveries.is_empty()).await;
-    let second = joining(&kafka, &subscription);
-    heard.until(&mut *first, "it is asked for", |heard| !heard.revoking.is_empty()).await;
+    let (mock, mut group) = Group::on_a_mock("cut-short").await;
+    let (second, _) = group.is_joined().await;
+    let Group { foreigner, subscription, mut first, mut heard, .. } = group;
     // As brokers do for a while, and it is tried again.
     mock.request_errors(Api::OffsetCommit, &[Code::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 10]);
     assert_eq!(settle(&mut *first, &all(&heard.deliveries, Verdict::Ack)).await, []);
