@@ -1,8 +1,7 @@
 //! What can happen to a stand-in for Kafka.
 
-use downhaul_testkit::faults::{Draw, Fault, Menu, direction, half_frame, millis, rate};
+use downhaul_testkit::faults::{Draw, Fault, Menu, cuts, direction, links, millis};
 use downhaul_testkit::kafka::{Gap, Kind};
-use downhaul_testkit::proxy::{Cut, Direction};
 
 pub(crate) fn menu(kind: Kind) -> Menu {
     let mut menu = Menu { each: others(), quick: members(), missing: Vec::new() };
@@ -10,7 +9,8 @@ pub(crate) fn menu(kind: Kind) -> Menu {
         menu.missing.push(("all of links", format!("{kind} {}", Gap::Proxy)));
     } else {
         menu.each.extend(links());
-        menu.quick.extend(quick_links());
+        menu.each.extend(long_breaks());
+        menu.quick.extend(cuts());
     }
     if kind == Kind::Noida {
         let why = "noida has been seen to let nobody in again when all sessions have ended";
@@ -33,29 +33,11 @@ pub(crate) fn menu(kind: Kind) -> Menu {
     menu
 }
 
-fn links() -> Vec<Draw> {
-    vec![
-        |_| Fault::Cut(Cut::Finish),
-        |_| Fault::Cut(Cut::Reset),
-        |rng| half_frame(rng, Direction::ToUpstream),
-        |rng| half_frame(rng, Direction::ToClient),
-        |rng| Fault::Blackhole(direction(rng), millis(rng, 200..900)),
-        // The session is 3 seconds where there are links to break: then the membership is gone.
-        |rng| Fault::Blackhole(direction(rng), millis(rng, 4_000..5_000)),
-        |rng| Fault::Delay(direction(rng), millis(rng, 50..400), millis(rng, 500..1_500)),
-        |rng| Fault::Throttle(direction(rng), rate(rng), millis(rng, 500..1_500)),
-        |rng| Fault::Refuse(millis(rng, 200..1_200)),
-        |rng| Fault::Refuse(millis(rng, 4_000..5_000)),
-    ]
-}
-
-fn quick_links() -> Vec<Draw> {
-    vec![
-        |_| Fault::Cut(Cut::Finish),
-        |_| Fault::Cut(Cut::Reset),
-        |rng| half_frame(rng, Direction::ToUpstream),
-        |rng| half_frame(rng, Direction::ToClient),
-    ]
+/// The session is 3 seconds where there are links to break: then the membership is gone.
+fn long_breaks() -> Vec<Draw> {
+    vec![|rng| Fault::Blackhole(direction(rng), millis(rng, 4_000..5_000)), |rng| {
+        Fault::Refuse(millis(rng, 4_000..5_000))
+    }]
 }
 
 fn others() -> Vec<Draw> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::fault::Fault;
-use crate::proxy::Direction;
+use crate::proxy::{Cut, Direction};
 
 /// How many of the quick ones a round has besides.
 const MORE: usize = 8;
@@ -39,8 +39,30 @@ impl Menu {
     }
 }
 
+/// What happens to links anywhere. A site adds how long it takes one to count as lost.
+pub fn links() -> Vec<Draw> {
+    let mut links = cuts();
+    links.extend([
+        (|rng| Fault::Blackhole(direction(rng), millis(rng, 200..900))) as Draw,
+        |rng| Fault::Delay(direction(rng), millis(rng, 50..400), millis(rng, 500..1_500)),
+        |rng| Fault::Throttle(direction(rng), rate(rng), millis(rng, 500..1_500)),
+        |rng| Fault::Refuse(millis(rng, 200..1_200)),
+    ]);
+    links
+}
+
+/// The ends of a link, which take no time. Half a frame comes amid a publish and amid a delivery.
+pub fn cuts() -> Vec<Draw> {
+    vec![
+        |_| Fault::Cut(Cut::Finish),
+        |_| Fault::Cut(Cut::Reset),
+        |rng| half_frame(rng, Direction::ToUpstream),
+        |rng| half_frame(rng, Direction::ToClient),
+    ]
+}
+
 /// The end of a link after up to 20,000 more bytes.
-pub fn half_frame(rng: &mut Rng, direction: Direction) -> Fault {
+fn half_frame(rng: &mut Rng, direction: Direction) -> Fault {
     Fault::HalfFrame(direction, rng.u64(1..20_000))
 }
 
@@ -50,7 +72,7 @@ pub fn direction(rng: &mut Rng) -> Direction {
 }
 
 /// So few bytes a second that messages of some size take a while.
-pub fn rate(rng: &mut Rng) -> NonZeroU32 {
+fn rate(rng: &mut Rng) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(rng.u32(5_000..50_000))
 }
 
@@ -62,7 +84,6 @@ pub fn millis(rng: &mut Rng, range: Range<u64>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::Cut;
 
     fn menu() -> Menu {
         Menu {

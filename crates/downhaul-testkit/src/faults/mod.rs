@@ -38,7 +38,7 @@ use tokio::time::{sleep, timeout};
 
 pub use self::fault::Fault;
 pub use self::handler::becomes_a_letter;
-pub use self::menu::{Draw, Menu, direction, half_frame, millis, rate};
+pub use self::menu::{Draw, Menu, cuts, direction, links, millis};
 pub use self::round::{CROWD, Round, STOCK};
 pub use self::run::Run;
 pub use self::site::Site;
