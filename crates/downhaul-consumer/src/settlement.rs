@@ -34,6 +34,10 @@ pub enum Settlement {
         reason: String,
     },
     /// It was not processed: give it to someone again. Does not count as an attempt.
+    ///
+    /// A message that the broker has delivered before pauses in hand first, for a second and four
+    /// times as long with each further delivery, up to a minute: it would come again at once. Only
+    /// brokers that count deliveries know of more than one.
     Release,
 }
 

@@ -111,7 +111,7 @@ pub(crate) struct Gauges {
     pub(crate) buffered: AtomicUsize,
     /// Their payloads together.
     pub(crate) buffered_bytes: AtomicUsize,
-    /// Failed, and waiting in hand for another attempt.
+    /// Waiting in hand, for another attempt or to be given back.
     pub(crate) waiting: AtomicUsize,
     /// Begun so far.
     pub(crate) begun: AtomicUsize,

@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub buffered: usize,
     /// Their payloads together, in bytes; without those that are gathered into batches.
     pub buffered_bytes: usize,
-    /// How many have failed and wait in hand for another attempt.
+    /// How many wait in hand, for another attempt or to be given back.
     pub waiting: usize,
     /// The latest error of a handler.
     pub last_error: Option<LastError>,

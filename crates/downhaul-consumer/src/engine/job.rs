@@ -42,6 +42,8 @@ pub(crate) enum Then {
     /// Somebody else has it, or it cannot be settled as it should: looked at again at `due`,
     /// and nothing counts.
     Later { meta: Box<Meta>, due: Instant },
+    /// It is given back at `due`.
+    Back { meta: Box<Meta>, due: Instant },
 }
 
 impl Then {
@@ -49,7 +51,7 @@ impl Then {
     pub(crate) fn is_failure(&self) -> Option<bool> {
         match self {
             Self::Again { .. } => Some(true),
-            Self::Later { .. } => None,
+            Self::Later { .. } | Self::Back { .. } => None,
             Self::End(end) => end.is_failure(),
         }
     }

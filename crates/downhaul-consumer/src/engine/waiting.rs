@@ -1,5 +1,5 @@
-//! [`Waiting`]: failed messages that wait in hand for their next attempt, and hold no place of
-//! work.
+//! [`Waiting`]: messages that wait in hand, for their next attempt or to be given back, and hold no
+//! place of work.
 
 use std::collections::BTreeMap;
 

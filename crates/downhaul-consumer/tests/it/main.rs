@@ -20,6 +20,7 @@ mod ordering;
 mod outbox;
 mod outcomes;
 mod publisher;
+mod releasing;
 mod scripted;
 mod support;
 #[cfg(feature = "testing")]

@@ -16,6 +16,7 @@ impl Flow {
     /// With `flush`, batches do not wait until they are full or due.
     pub(crate) fn begin(&mut self, flush: bool, is_news: impl Fn() -> bool) -> usize {
         self.wake_at = None;
+        self.let_leave();
         let begun = match self.batches.take() {
             None => self.begin_singly(is_news),
             Some((mut batcher, handler)) => {
@@ -24,6 +25,7 @@ impl Flow {
                 begun
             }
         };
+        self.wake_at = self.wake_at.into_iter().chain(self.leaving.next_due()).min();
         self.processor.shared.gauges.begun.fetch_add(begun, Ordering::Relaxed);
         begun
     }

@@ -1,5 +1,7 @@
 //! What leaves without being handled.
 
+use tokio::time::Instant;
+
 use super::Flow;
 use crate::broker::{Lane, Revoking, Token};
 use crate::engine::job::Job;
@@ -11,11 +13,24 @@ impl Flow {
     pub(super) fn revoke(&mut self, revoking: Revoking) {
         let lanes = Some(revoking.lanes());
         self.release_unbegun(lanes);
-        for (_, job) in self.waiting.take_out(lanes) {
-            self.ends.push((job.ticket.token, End::Released));
-            self.schedule.done(job.ticket.key);
-        }
+        let waiting = self.waiting.take_out(lanes);
+        let leaving = self.leaving.take_out(lanes);
+        waiting.into_iter().chain(leaving).for_each(|(_, job)| self.leave(job));
         self.lanes.revoke(revoking);
+    }
+
+    /// Gives back what has paused long enough.
+    pub(super) fn let_leave(&mut self) {
+        while self.leaving.len() > 0
+            && let Some(job) = self.leaving.pop(Instant::now())
+        {
+            self.leave(job);
+        }
+    }
+
+    fn leave(&mut self, job: Job) {
+        self.ends.push((job.ticket.token, End::Released));
+        self.schedule.done(job.ticket.key);
     }
 
     /// Gives back what has arrived and was not begun, and what waits for another attempt.
@@ -45,8 +60,9 @@ impl Flow {
         tokens
     }
 
-    /// Gives back what waits for another attempt.
+    /// Gives back what waits for another attempt, or for that.
     pub(crate) fn give_back_waiting(&mut self) {
+        self.leaving.take_out(None).into_iter().for_each(|(_, job)| self.leave(job));
         for (due, job) in self.waiting.take_out(None) {
             let Some(ctx) = self.enter(&job) else { continue };
             self.crew.give_back(&self.processor, ctx, job, due);
@@ -54,8 +70,8 @@ impl Flow {
     }
 
     pub(super) fn forget_waiting(&mut self, lanes: Option<&[Lane]>) {
-        let gone = self.waiting.take_out(lanes);
-        self.count_lost(gone.len());
-        gone.into_iter().for_each(|(_, job)| self.schedule.done(job.ticket.key));
+        let (waiting, leaving) = (self.waiting.take_out(lanes), self.leaving.take_out(lanes));
+        self.count_lost(waiting.len() + leaving.len());
+        waiting.into_iter().chain(leaving).for_each(|(_, job)| self.schedule.done(job.ticket.key));
     }
 }

@@ -55,7 +55,10 @@ pub(crate) struct Flow {
     schedule: Schedule,
     /// Where messages are handled in batches: what gathers them and who handles them.
     batches: Option<(Batcher, BatchHandler)>,
+    /// For their next attempt.
     waiting: Waiting,
+    /// To be given back.
+    leaving: Waiting,
     /// A message that may have brought down who handled it, until nothing else is handled.
     suspect: Option<Box<Job>>,
     /// Whether what is being handled is such a message.
@@ -98,6 +101,7 @@ impl Flow {
             schedule: Schedule::default(),
             batches: batches.map(|(policy, handler)| (Batcher::new(policy), handler)),
             waiting: Waiting::default(),
+            leaving: Waiting::default(),
             suspect: None,
             is_alone: false,
             is_full: false,
@@ -136,8 +140,12 @@ impl Flow {
 
     /// Whether nothing is left to handle or to settle.
     pub(crate) fn is_idle(&self) -> bool {
-        let (buffered, waiting) = (self.buffered(), self.waiting.len());
-        self.crew.len() + buffered + waiting + self.ends.len() == 0
+        self.crew.len() + self.buffered() + self.waiting() + self.ends.len() == 0
+    }
+
+    /// How many wait in hand.
+    fn waiting(&self) -> usize {
+        self.waiting.len() + self.leaving.len()
     }
 
     /// How many have arrived and are not begun.
@@ -263,7 +271,7 @@ impl Flow {
         match then {
             // Waiting would hold up whoever the lane goes to; not waiting would leave the message
             // behind when the lane goes.
-            Then::Again { .. } | Then::Later { .. }
+            Then::Again { .. } | Then::Later { .. } | Then::Back { .. }
                 if is_ours && self.lanes.is_revoking(ticket.lane) =>
             {
                 self.ends.push((ticket.token, End::Released));
@@ -273,9 +281,15 @@ impl Flow {
                 // Its key waits with it.
                 return;
             }
+            Then::Back { meta, due } if is_ours => {
+                self.leaving.push(due, Job { ticket, meta: *meta });
+                return;
+            }
             Then::End(end) if is_ours => self.ends.push((ticket.token, end)),
             // Of a source or a lane that is gone: the message comes again.
-            Then::Again { .. } | Then::Later { .. } | Then::End(_) => self.count_lost(1),
+            Then::Again { .. } | Then::Later { .. } | Then::Back { .. } | Then::End(_) => {
+                self.count_lost(1);
+            }
         }
         self.schedule.done(ticket.key);
     }
@@ -359,7 +373,7 @@ impl Flow {
         let gauges = &self.processor.shared.gauges;
         gauges.buffered.store(self.buffered(), Ordering::Relaxed);
         gauges.buffered_bytes.store(self.schedule.bytes(), Ordering::Relaxed);
-        gauges.waiting.store(self.waiting.len(), Ordering::Relaxed);
+        gauges.waiting.store(self.waiting(), Ordering::Relaxed);
     }
 }
 

@@ -101,7 +101,7 @@ impl Processor {
                 Settlement::Ack => Then::End(End::Acked),
                 Settlement::Drop { .. } => Then::End(End::Dropped),
                 Settlement::Release if !is_marked => self.put_off(lane, attempt.meta),
-                Settlement::Release => Then::End(End::Released),
+                Settlement::Release => self.release(lane, attempt.meta),
                 // Boxed, since few come here and all would carry it.
                 failed => {
                     let Attempt { ctx, meta, .. } = attempt;

@@ -17,7 +17,8 @@ use crate::retry::backoff;
 use crate::settlement::Settlement;
 use crate::tally::{Counters, End};
 
-/// How long a message pauses in hand that was put off: the first time, and at most.
+/// How long a message pauses in hand that was put off, or that is given back again: the first time,
+/// and at most.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl Processor {
@@ -37,7 +38,7 @@ impl Processor {
             Settlement::Retry { after } => self.again(lane, &ctx, meta, after).await,
             Settlement::Ack => Then::End(End::Acked),
             Settlement::Drop { .. } => Then::End(End::Dropped),
-            Settlement::Release => Then::End(End::Released),
+            Settlement::Release => self.release(lane, meta),
         }
     }
 
@@ -85,6 +86,16 @@ impl Processor {
             true => Then::End(End::DeadLettered),
             false => self.put_off(lane, meta),
         }
+    }
+
+    /// Gives a message to someone again, as its handler wished. One that was delivered before pauses
+    /// first, lest it goes in circles as fast as the broker can.
+    pub(super) fn release(&self, lane: &Context, meta: Meta) -> Then {
+        if meta.redeliveries == 0 || lane.is_draining() {
+            return Then::End(End::Released);
+        }
+        let due = Instant::now() + backoff(meta.redeliveries, PUT_OFF.0, 4, PUT_OFF.1);
+        Then::Back { meta: Box::new(meta), due }
     }
 
     /// Keeps a message in hand that cannot be settled as it should, to be handled again after
