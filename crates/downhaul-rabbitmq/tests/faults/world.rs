@@ -62,7 +62,6 @@ impl World {
     /// was killed: RabbitMQ 3.10.8 leaves it without a leader for ever, and whoever publishes to it
     /// waits. It is empty, and who publishes to it next declares it again.
     fn delete_what_has_no_leader(&self) {
-        self.ctl(&["await_startup"]).unwrap();
         let ask = "[io:format(\"~s~n\", [element(4, amqqueue:get_name(Q))]) || \
                    Q <- rabbit_amqqueue:list(), amqqueue:get_type(Q) =:= rabbit_quorum_queue, \
                    element(1, ra:members(amqqueue:get_pid(Q), 5000)) =/= ok], true.";
@@ -93,8 +92,10 @@ impl World {
         }
     }
 
+    /// Tried again, since a busy node does not always let it in.
     fn ctl(&self, arguments: &[&str]) -> Result<String, NodeError> {
-        block_in_place(|| self.node.ctl(arguments))
+        let attempt = || block_in_place(|| self.node.ctl(arguments));
+        attempt().or_else(|_| attempt()).or_else(|_| attempt())
     }
 
     /// Waits until consumers have finished all that they can: what is left in hand has to be
@@ -127,6 +128,15 @@ impl World {
         while !(crowd() && stock()) {
             yield_now().await;
         }
+    }
+
+    /// The consumers that the node knows, sorted.
+    fn consumers(&self) -> Vec<String> {
+        let list = self.ctl(&["list_consumers", "queue_name", "prefetch_count"]).unwrap();
+        let lines = list.lines().filter(|line| !line.starts_with("queue_name"));
+        let mut consumers: Vec<_> = lines.map(str::to_owned).collect();
+        consumers.sort_unstable();
+        consumers
     }
 
     /// How many messages wait in queues and on their way back to them, as the queues themselves say
@@ -207,15 +217,18 @@ impl Site for World {
     }
 
     /// Each queue has its consumers, each with its prefetch, and no more of them.
-    fn inspect(&self, round: &Round) {
+    async fn inspect(&self, round: &Round) {
         let mut wanted: Vec<_> = round.crowd.iter().map(|one| line(CROWD, one)).collect();
         wanted.push(line(STOCK, &round.stock));
-        let list = self.ctl(&["list_consumers", "queue_name", "prefetch_count"]).unwrap();
-        let mut found: Vec<_> =
-            list.lines().filter(|line| !line.starts_with("queue_name")).collect();
         wanted.sort_unstable();
-        found.sort_unstable();
-        assert_eq!(found, wanted, "after {} connections", self.proxy.counts().accepted);
+        let has_them = async {
+            while self.consumers() != wanted {
+                yield_now().await;
+            }
+        };
+        if timeout(PATIENCE, has_them).await.is_err() {
+            assert_eq!(self.consumers(), wanted, "{}", round.state(self));
+        }
     }
 
     fn state(&self) -> String {

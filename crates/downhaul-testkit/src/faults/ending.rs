@@ -27,7 +27,7 @@ impl Round {
         }
         let consumers: Vec<_> = self.consumers().chain(&letters).collect();
         soon("all is quiet", all_idle(&consumers)).await;
-        site.inspect(self);
+        site.inspect(self).await;
         all_stop(&consumers).await;
         if site.can_look_again() {
             self.look_again(site).await;

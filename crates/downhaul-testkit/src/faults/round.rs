@@ -176,7 +176,7 @@ impl Round {
     async fn end_by_count(&self, site: &impl Site) {
         let consumers: Vec<_> = self.consumers().collect();
         soon("the queues are drained", site.drained(&consumers, &[STOCK, CROWD])).await;
-        site.inspect(self);
+        site.inspect(self).await;
         all_stop(&consumers).await;
         for (queue, letters) in [STOCK, CROWD].into_iter().zip(self.crew.buries(site)) {
             let queue = site.subscription(queue).dead_letter_queue();

@@ -93,12 +93,13 @@ pub trait Site {
         all_idle(consumers).await;
     }
 
-    /// Looks at the broker when a round is over and its consumers still run.
+    /// Looks at the broker when a round is over and its consumers still run. One of them may have
+    /// been cut off a moment ago, so this waits.
     ///
     /// # Panics
     ///
-    /// If the broker has not what it should have.
-    fn inspect(&self, round: &Round) {
+    /// If the broker does not come to have what it should have.
+    async fn inspect(&self, round: &Round) {
         let _ = round;
     }
 
