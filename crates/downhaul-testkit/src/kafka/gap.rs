@@ -16,6 +16,9 @@ pub enum Gap {
     Cooperation,
     /// No TLS.
     Encryption,
+    /// Who joins a group together with a member that leaves at once may never be answered, nor may
+    /// who comes later.
+    Joining,
     /// A group whose members have all left, one soon after the other, may wait for one of them for
     /// ever and let nobody in.
     Leaving,
@@ -39,6 +42,7 @@ impl fmt::Display for Gap {
             Self::Authentication => "has no login that can fail",
             Self::Cooperation => "has cooperative groups that stick",
             Self::Encryption => "has no TLS",
+            Self::Joining => "may never answer who joins a group with a member that leaves at once",
             Self::Leaving => "lets nobody into a group that all members have left",
             Self::Positions => "does not count records in watermarks and offsets by time",
             Self::Proxy => "cannot advertise the address of a proxy",

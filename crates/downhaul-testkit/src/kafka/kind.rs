@@ -29,10 +29,13 @@ pub enum Kind {
     ///
     /// Its cooperative groups stick: about every second time that a member joins, both have asked
     /// to join and neither is answered until `max.poll.interval.ms` has passed. Eager groups do
-    /// not. It tells those who begin to read behind an aborted transaction of that transaction all
-    /// the same, upon which clients pass over what its producer commits later. It answers each
-    /// fetch at once, so that idle clients are busy. It takes any password, has no TLS, cannot
-    /// advertise the address of a proxy, and a kill loses what is younger than about a second.
+    /// not, with one exception: it looks every 20 ms whether those who wait to join can be
+    /// answered, and if one is and leaves before the next look, it forgets that the others have
+    /// joined. Neither they nor those who come later are answered then. It tells those who begin to
+    /// read behind an aborted transaction of that transaction all the same, upon which clients pass
+    /// over what its producer commits later. It answers each fetch at once, so that idle clients
+    /// are busy. It takes any password, has no TLS, cannot advertise the address of a proxy, and a
+    /// kill loses what is younger than about a second.
     Noida,
 
     /// nisshi 0.8.1, which is tansu by its new name, with its data in SQLite: it loses nothing
@@ -109,6 +112,7 @@ impl Kind {
                 Gap::Authentication,
                 Gap::Cooperation,
                 Gap::Encryption,
+                Gap::Joining,
                 Gap::Proxy,
                 Gap::Survival,
             ],
