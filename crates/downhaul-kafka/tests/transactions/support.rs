@@ -143,6 +143,24 @@ impl Names {
         assert_eq!(seen, expected);
     }
 
+    /// The state of the group as the broker names it, and how many members it has.
+    pub(crate) async fn membership(&self) -> (String, usize) {
+        let group = self.group.clone();
+        asking(move || {
+            let reader: BaseConsumer = client().create().unwrap();
+            let groups = reader.fetch_group_list(Some(&group), LONG).unwrap();
+            let found = groups.groups().iter().find(|one| one.name() == group);
+            found.map(|one| (one.state().to_owned(), one.members().len())).unwrap_or_default()
+        })
+        .await
+    }
+
+    /// Waits until all members of the group have left.
+    pub(crate) async fn until_all_left(&self) {
+        let leaving = async { while self.membership().await.1 > 0 {} };
+        tokio::time::timeout(LONG, leaving).await.expect("all members to leave");
+    }
+
     /// The sum of the offsets that the group has committed of the input.
     pub(crate) async fn committed(&self) -> i64 {
         let (group, input) = (self.group.clone(), self.input.clone());
