@@ -116,10 +116,13 @@ async fn each_message_leads_to_one_output_whatever_crashes() {
     let expected = once(all());
     let finished = async { while names.seen().await.len() < expected.len() {} };
     let is_finished = tokio::time::timeout(2 * LONG, finished).await.is_ok();
+    let group = names.membership().await;
     last.shutdown_background();
     let seen = names.seen().await;
     let missing: Vec<_> = all().filter(|id| !seen.contains_key(id)).collect();
     let twice: Vec<_> = seen.iter().filter(|one| *one.1 > 1).collect();
-    assert!(is_finished && missing.is_empty(), "lost: {missing:?}");
-    assert!(twice.is_empty(), "more than once: {twice:?}");
+    // Of a long log all that may be left is the message of the panic.
+    let what = format!("DOWNHAUL_SEED={seed}, the group is {group:?}");
+    assert!(is_finished && missing.is_empty(), "{what}, lost: {missing:?}");
+    assert!(twice.is_empty(), "{what}, more than once: {twice:?}");
 }
