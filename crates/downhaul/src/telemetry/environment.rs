@@ -97,12 +97,29 @@ impl Environment {
     }
 
     fn collector(&self, signal: Signal) -> Vec<Exporter> {
+        self.endpoint(signal).map(|_| Exporter::Otlp).into_iter().collect()
+    }
+
+    /// The variable that names a collector, and its value.
+    fn endpoint(&self, signal: Signal) -> Option<(&'static str, String)> {
         let own = match signal {
             Signal::Metrics => "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
             Signal::Traces => "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         };
-        let named = self.get(own).or_else(|| self.get("OTEL_EXPORTER_OTLP_ENDPOINT"));
-        named.map(|_| Exporter::Otlp).into_iter().collect()
+        [own, "OTEL_EXPORTER_OTLP_ENDPOINT"].into_iter().find_map(|key| Some((key, self.get(key)?)))
+    }
+
+    /// Refuses a collector that the exporter would never reach.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing travels"))]
+    pub(super) fn check_endpoint(&self, signal: Signal) -> Result<(), TelemetryError> {
+        let is_encrypted = |url: &str| {
+            let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+            scheme.eq_ignore_ascii_case("https")
+        };
+        match self.endpoint(signal) {
+            Some((key, url)) if is_encrypted(&url) => Err(TelemetryError::Encrypted { key }),
+            _ => Ok(()),
+        }
     }
 
     /// How a signal travels to a collector.
@@ -176,6 +193,16 @@ mod tests {
         let none = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_TRACES_EXPORTER", "none")];
         assert_eq!(traces(&none), []);
         assert_eq!(traces(&[("OTEL_TRACES_EXPORTER", "console")]), [Exporter::Console]);
+    }
+
+    #[test]
+    fn a_collector_over_tls_is_refused_with_the_variable_that_names_it() {
+        let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "HTTPS://collector:4318");
+        let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://beside:4318/v1/traces");
+        let environment = environment(&[all, own]);
+        assert!(environment.check_endpoint(Signal::Traces).is_ok());
+        let error = environment.check_endpoint(Signal::Metrics).unwrap_err().to_string();
+        assert!(error.starts_with("OTEL_EXPORTER_OTLP_ENDPOINT: "), "{error}");
     }
 
     #[test]

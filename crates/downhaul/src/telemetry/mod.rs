@@ -53,6 +53,15 @@ pub enum TelemetryError {
     /// The exporter does not take what the environment says.
     #[error("cannot export: check the variables that begin with OTEL_EXPORTER_OTLP")]
     Exporter(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The collector speaks TLS, and the exporter does not.
+    #[error(
+        "{key}: no https here: name a collector over http, one beside the service that sends on"
+    )]
+    #[non_exhaustive]
+    Encrypted {
+        /// The variable that names the collector.
+        key: &'static str,
+    },
     /// This crate was built without what is asked for.
     #[error("{key}: built without that: it takes the feature `{feature}` of downhaul")]
     #[non_exhaustive]

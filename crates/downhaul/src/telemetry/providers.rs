@@ -25,6 +25,7 @@ pub(super) fn spans(
     match exporter {
         #[cfg(feature = "otlp")]
         Exporter::Otlp => {
+            environment.check_endpoint(Signal::Traces)?;
             let exporter = otlp_spans(environment.protocol(Signal::Traces)?, driver)?;
             Ok(builder.with_batch_exporter(exporter))
         }
@@ -67,6 +68,7 @@ fn metrics_to(
     match exporter {
         #[cfg(feature = "otlp")]
         Exporter::Otlp => {
+            environment.check_endpoint(Signal::Metrics)?;
             let exporter = otlp_metrics(environment.protocol(Signal::Metrics)?, driver)?;
             Ok(builder.with_periodic_exporter(exporter))
         }
