@@ -88,8 +88,8 @@ impl Processor {
         }
     }
 
-    /// Gives a message to someone again, as its handler wished. One that was delivered before pauses
-    /// first, lest it goes in circles as fast as the broker can.
+    /// Gives a message to someone again, as its handler wished. One that was delivered before
+    /// pauses first, lest it goes in circles as fast as the broker can.
     pub(super) fn release(&self, lane: &Context, meta: Meta) -> Then {
         if meta.redeliveries == 0 || lane.is_draining() {
             return Then::End(End::Released);
