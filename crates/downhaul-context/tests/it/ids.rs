@@ -54,6 +54,41 @@ fn zero_ids_and_upper_case_are_no_traceparent() {
 }
 
 #[test]
+fn ids_that_are_zero_are_no_position() {
+    assert!(TraceContext::from_ids([0; 16], [1; 8], 1).is_err());
+    assert!(TraceContext::from_ids([1; 16], [0; 8], 1).is_err());
+    let (mut trace, mut span) = ([0; 16], [0; 8]);
+    (trace[15], span[7]) = (1, 1);
+    assert!(TraceContext::from_ids(trace, span, 0).is_ok());
+}
+
+#[test]
+fn a_position_reads_as_the_text_that_was_written_of_it() {
+    let parsed = TraceContext::parse(PARENT, Some("a=1")).unwrap();
+    let (trace, span) = (parsed.trace_id_bytes(), parsed.span_id_bytes());
+    let made = TraceContext::from_ids(trace, span, 1).unwrap();
+    assert_ne!(made, parsed);
+    assert_eq!(made.with_tracestate("a=1"), parsed);
+    assert!(format!("{parsed:?}").contains(PARENT));
+}
+
+#[test]
+fn a_later_version_has_its_ids_in_the_same_place() {
+    let later = format!("cc{}-more", &PARENT[2..]);
+    let later = TraceContext::parse(&later, None).unwrap();
+    let known = TraceContext::parse(PARENT, None).unwrap();
+    assert_eq!(later.trace_id(), known.trace_id());
+    assert_eq!(later.trace_id_bytes(), known.trace_id_bytes());
+    assert_eq!((later.span_id_bytes(), later.flags()), (known.span_id_bytes(), known.flags()));
+}
+
+#[test]
+fn only_the_last_of_the_flags_says_whether_a_span_is_recorded() {
+    let sampled = |flags| TraceContext::from_ids([1; 16], [1; 8], flags).unwrap().is_sampled();
+    assert!(sampled(0x01) && sampled(0xff) && !sampled(0x00) && !sampled(0xfe));
+}
+
+#[test]
 fn an_empty_tracestate_is_left_out() {
     assert_eq!(TraceContext::parse(PARENT, Some("")).unwrap().tracestate(), None);
     assert_eq!(TraceContext::parse(PARENT, Some("a=1")).unwrap().tracestate(), Some("a=1"));
@@ -64,6 +99,18 @@ const CASES: u32 = if cfg!(miri) { 8 } else { 256 };
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn ids_and_flags_come_back_as_they_went_in(trace: [u8; 16], span: [u8; 8], flags: u8) {
+        prop_assume!(trace != [0; 16] && span != [0; 8]);
+        let made = TraceContext::from_ids(trace, span, flags).unwrap();
+        let expected =
+            format!("00-{:032x}-{:016x}-{flags:02x}", u128::from_be_bytes(trace), u64::from_be_bytes(span));
+        prop_assert_eq!(made.traceparent(), &expected);
+        prop_assert_eq!(TraceContext::parse(&expected, None).unwrap(), made.clone());
+        prop_assert_eq!((made.trace_id_bytes(), made.span_id_bytes()), (trace, span));
+        prop_assert_eq!(made.flags(), flags);
+    }
 
     #[test]
     fn no_text_makes_the_parsers_panic(text in ".*", state in ".*") {
