@@ -50,6 +50,8 @@ pub struct RequestHead<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Outcome<'a> {
+    /// The context that [`open`](RequestObserver::open) returned, with what it bound.
+    pub ctx: &'a Context,
     /// The method as it was sent.
     pub method: &'a Method,
     /// The path without the query, which may hold secrets.

@@ -376,6 +376,7 @@ impl Drop for Exchange {
         let (request, now) = (&self.request, Instant::now());
         request.link.handed_over(now);
         let outcome = Outcome {
+            ctx: &self.ctx,
             method: &request.method,
             path: request.path(),
             version: self.version,

@@ -258,6 +258,9 @@ async fn an_observer_sees_each_request_end_once_with_its_route() {
     assert_eq!(endings.opened.load(Ordering::Relaxed), 2);
 }
 
+/// What the observer binds to the context.
+struct Bound(String);
+
 /// An observer that keeps what it was told.
 #[derive(Clone)]
 struct Endings {
@@ -282,11 +285,13 @@ impl Endings {
 impl RequestObserver for Endings {
     fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        AccessLog::default().open(ctx, head)
+        AccessLog::default().open(ctx.with_value(Bound(head.uri.path().to_owned())), head)
     }
 
     fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
         assert_eq!(outcome.route, Some(outcome.path));
+        let bound = outcome.ctx.value::<Bound>().unwrap();
+        assert_eq!(bound.0, outcome.path);
         self.tell.send((outcome.status.as_u16(), outcome.ending)).unwrap();
     }
 }
