@@ -89,13 +89,16 @@ impl WireValue for Baggage {
     }
 }
 
-/// Binds what is let in of these headers.
-pub(super) fn bind<'a>(ctx: Context, headers: impl Iterator<Item = &'a str>) -> Context {
+/// Binds what is let in of these headers, which are not looked for if that is nothing.
+pub(super) fn bind<'a, I>(ctx: Context, headers: impl FnOnce() -> I) -> Context
+where
+    I: Iterator<Item = &'a str>,
+{
     if ALLOWED.get().is_none() {
         return ctx;
     }
     // The specification lets a sender split it.
-    let all = headers.collect::<Vec<_>>().join(",");
+    let all = headers().collect::<Vec<_>>().join(",");
     // The SDK takes nothing for a mistake, and says so.
     match Some(all).filter(|all| !all.is_empty()).and_then(|all| Baggage::decode(&all)) {
         Some(baggage) => ctx.with_wire_value(baggage),

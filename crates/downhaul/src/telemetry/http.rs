@@ -6,11 +6,13 @@ use downhaul_context::Context;
 use downhaul_http::observe::{Ending, Outcome, RequestHead};
 use downhaul_http::{AccessLog, RequestObserver};
 use http::Version;
-use tracing::{Span, field, info_span};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanRef, Status};
+use tracing::{Span, info_span};
 
 use super::baggage;
 use super::metrics::{instruments, known_method};
-use super::trace::{at, is_kept, position, rename, set_remote_parent};
+use super::trace::{begin, carried, conclude, set_remote_parent};
 
 /// Makes a server span of each request by OpenTelemetry's conventions, a child of the caller's if
 /// one was sent; and its metrics, if anybody wants them.
@@ -23,35 +25,18 @@ impl RequestObserver for HttpSpans {
         if let Some(instruments) = instruments() {
             instruments.request_began(head);
         }
-        // No more than lines show: most spans are not kept.
-        let span = info_span!(
-            "http.request",
-            request_id = head.id.as_str(),
-            otel.kind = "server",
-            otel.status_code = field::Empty,
-            http.request.method = field::Empty,
-            http.request.method_original = field::Empty,
-            url.scheme = field::Empty,
-            url.path = field::Empty,
-            network.protocol.version = field::Empty,
-            http.route = field::Empty,
-            http.response.status_code = field::Empty,
-            error.type = field::Empty,
-        );
-        set_remote_parent(&span, &ctx);
-        let position = position(&span);
-        if is_kept(position.as_ref()) {
-            describe(&span, head);
+        // No more than lines show: a field costs each request, and most spans are not exported.
+        let span = info_span!("http.request", request_id = head.id.as_str(), otel.kind = "server");
+        if let Some(parent) = carried(&ctx) {
+            set_remote_parent(&span, parent);
         }
-        let headers = head.headers.get_all(baggage::HEADER).iter();
-        let headers = headers.filter_map(|it| it.to_str().ok());
-        (baggage::bind(at(ctx, position.as_ref()), headers), span)
+        let ctx = begin(ctx, &span, |exported| describe(exported, head));
+        let baggage = || head.headers.get_all(baggage::HEADER).iter();
+        (baggage::bind(ctx, || baggage().filter_map(|it| it.to_str().ok())), span)
     }
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {
-        if is_kept(position(span).as_ref()) {
-            conclude(span, outcome);
-        }
+        conclude(outcome.ctx, span, |exported| describe_end(exported, outcome));
         AccessLog::default().close(span, outcome);
         if let Some(instruments) = instruments() {
             instruments.request_ended(outcome);
@@ -60,32 +45,34 @@ impl RequestObserver for HttpSpans {
 }
 
 /// What is known of a request at its head.
-fn describe(span: &Span, head: &RequestHead<'_>) {
+fn describe(span: &SpanRef<'_>, head: &RequestHead<'_>) {
     let known = known_method(head.method);
-    rename(span, known.unwrap_or(UNKNOWN));
-    span.record("http.request.method", known.unwrap_or("_OTHER"));
+    span.update_name(known.unwrap_or(UNKNOWN));
+    span.set_attribute(KeyValue::new("http.request.method", known.unwrap_or("_OTHER")));
     if known.is_none() {
-        span.record("http.request.method_original", head.method.as_str());
+        let method = head.method.as_str().to_owned();
+        span.set_attribute(KeyValue::new("http.request.method_original", method));
     }
-    span.record("url.scheme", head.scheme);
-    span.record("url.path", head.uri.path());
-    span.record("network.protocol.version", protocol_version(head.version));
+    span.set_attribute(KeyValue::new("url.scheme", head.scheme));
+    span.set_attribute(KeyValue::new("url.path", head.uri.path().to_owned()));
+    let version = protocol_version(head.version);
+    span.set_attribute(KeyValue::new("network.protocol.version", version));
 }
 
 /// What came of it.
-fn conclude(span: &Span, outcome: &Outcome<'_>) {
+fn describe_end(span: &SpanRef<'_>, outcome: &Outcome<'_>) {
     if has_status(outcome) {
-        // A number only where it is signed: the layer takes others for text.
-        span.record("http.response.status_code", i64::from(outcome.status.as_u16()));
+        let status = i64::from(outcome.status.as_u16());
+        span.set_attribute(KeyValue::new("http.response.status_code", status));
     }
     if let Some(route) = outcome.route {
-        span.record("http.route", route);
-        rename(span, format!("{} {route}", known_method(outcome.method).unwrap_or(UNKNOWN)));
+        span.set_attribute(KeyValue::new("http.route", route.to_owned()));
+        span.update_name(format!("{} {route}", known_method(outcome.method).unwrap_or(UNKNOWN)));
     }
     if let Some(error) = error_type(outcome) {
-        span.record("error.type", &*error);
+        span.set_attribute(KeyValue::new("error.type", error));
         if outcome.status.is_server_error() {
-            span.record("otel.status_code", "ERROR");
+            span.set_status(Status::error(""));
         }
     }
 }

@@ -4,11 +4,14 @@ use downhaul_consumer::{
     MessageObserver, Meta, Outgoing, Processed, PublishErrorKind, Published, Settlement, headers,
 };
 use downhaul_context::{Context, RequestId, TraceContext};
-use tracing::{Span, field, info_span};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::Status;
+use tracing::{Span, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::baggage;
 use super::metrics::instruments;
-use super::trace::{add_link, at_span, link_to, set_remote_parent};
+use super::trace::{begin, carried, set_remote_parent, span_context, tell};
 
 /// Makes producer and consumer spans by OpenTelemetry's conventions, and their metrics, if anybody
 /// wants them.
@@ -33,19 +36,19 @@ impl MessageObserver for MessageSpans {
             request_id = request_id(&ctx),
             otel.name = format!("process {destination}"),
             otel.kind = "consumer",
-            otel.status_code = field::Empty,
             messaging.system = meta.system,
             messaging.operation.name = "process",
             messaging.operation.type = "process",
             messaging.destination.name = destination,
             messaging.consumer.group.name = group(meta),
             messaging.message.id = meta.message.id(),
-            error.type = field::Empty,
         );
-        set_remote_parent(&span, &ctx);
-        add_link(&span, &ctx);
-        let headers = meta.message.headers().get(baggage::HEADER);
-        let ctx = baggage::bind(at_span(ctx, &span), headers.into_iter());
+        if let Some(publish) = carried(&ctx) {
+            set_remote_parent(&span, publish.clone());
+            span.add_link(publish);
+        }
+        let headers = || meta.message.headers().get(baggage::HEADER).into_iter();
+        let ctx = baggage::bind(begin(ctx, &span, |_| {}), headers);
         (ctx, span)
     }
 
@@ -67,8 +70,8 @@ impl MessageObserver for MessageSpans {
             messaging.batch.message_count = i64::try_from(batch.len()).unwrap_or(i64::MAX),
         );
         let traces = batch.iter().filter_map(position);
-        traces.for_each(|trace| link_to(&span, &trace));
-        let ctx = at_span(ctx, &span);
+        traces.for_each(|trace| span.add_link(span_context(&trace)));
+        let ctx = begin(ctx, &span, |_| {});
         (ctx, span)
     }
 
@@ -79,15 +82,13 @@ impl MessageObserver for MessageSpans {
             request_id = request_id(&ctx),
             otel.name = format!("publish {destination}"),
             otel.kind = "producer",
-            otel.status_code = field::Empty,
             messaging.system = system,
             messaging.operation.name = "publish",
             messaging.operation.type = "send",
             messaging.destination.name = destination,
             messaging.message.id = outgoing.message.id(),
-            error.type = field::Empty,
         );
-        let ctx = at_span(ctx, &span);
+        let ctx = begin(ctx, &span, |_| {});
         (ctx, span)
     }
 
@@ -115,8 +116,10 @@ impl MessageObserver for MessageSpans {
 fn failed(name: &str, error: &'static str) {
     let span = Span::current();
     if span.metadata().is_some_and(|metadata| metadata.name() == name) {
-        span.record("error.type", error);
-        span.record("otel.status_code", "ERROR");
+        tell(&span, |exported| {
+            exported.set_attribute(KeyValue::new("error.type", error));
+            exported.set_status(Status::error(""));
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! Spans as they are exported.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +11,16 @@ use downhaul_consumer::{
 };
 use downhaul_context::{Context, TraceContext};
 use downhaul_http::{Error, Request, Router};
-use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider};
-use opentelemetry::{KeyValue, Value};
+use http::StatusCode;
+use opentelemetry::trace::{SpanId, SpanKind, Status, TraceContextExt, TracerProvider};
+use opentelemetry::{Context as OtelContext, KeyValue, Value};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use tracing::subscriber::DefaultGuard;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::MessageSpans;
+use super::{MessageSpans, span_layer};
 use crate::testing::{Client, TestApp};
 use crate::{App, HttpServer};
 
@@ -30,7 +33,7 @@ fn sampling(sampler: Sampler) -> (InMemorySpanExporter, DefaultGuard) {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_sampler(sampler);
     let provider = provider.with_simple_exporter(exporter.clone()).build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let layer = span_layer(provider.tracer("test"));
     (exporter, tracing_subscriber::registry().with(layer).set_default())
 }
 
@@ -102,6 +105,102 @@ async fn an_attempt_and_a_publish_that_failed_mark_their_spans() {
     let unwanted = until_named(&exporter, "publish nobody", 1).await.remove(0);
     assert_eq!(error_type(&unwanted), Some(&"returned".into()));
     assert_eq!(unwanted.status, Status::error(""));
+}
+
+/// All that is exported of the requests of a service.
+async fn requested(requests: impl IntoIterator<Item = &'static str>) -> Vec<SpanData> {
+    let (exporter, _exporting) = exporting();
+    let router = Router::new()
+        .get("/orders/{id}", async |_: Context, _: Request| Ok::<_, Error>("here"))
+        .post("/orders/{id}", async |_: Context, _: Request| {
+            Err::<(), _>(Error::new(StatusCode::SERVICE_UNAVAILABLE, "not now"))
+        });
+    let (server, connector) = HttpServer::in_memory(router);
+    let mut app = App::new("orders");
+    app.add("http", server, []);
+    let app = TestApp::start(app).await;
+    let client = Client::new(connector);
+    for request in requests {
+        let (method, path) = request.split_once(' ').unwrap();
+        let request = http::Request::builder().method(method).uri(path);
+        client.send(request.header("x-request-id", "id-1").body(Bytes::new()).unwrap()).await;
+    }
+    app.stop().await.assert_clean();
+    exporter.get_finished_spans().unwrap()
+}
+
+/// Its attributes by name.
+fn attributes(span: &SpanData) -> BTreeMap<&str, Value> {
+    let pairs = span.attributes.iter().map(|it| (it.key.as_str(), it.value.clone()));
+    let all: BTreeMap<_, _> = pairs.collect();
+    assert_eq!(all.len(), span.attributes.len(), "one twice: {all:?}");
+    all
+}
+
+fn words<const N: usize>(
+    words: [(&'static str, &'static str); N],
+) -> BTreeMap<&'static str, Value> {
+    words.into_iter().map(|(name, word)| (name, word.into())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_exported_with_what_the_conventions_ask_for_and_no_more() {
+    let spans = requested(["GET /orders/7", "POST /orders/7", "BREW /nowhere"]).await;
+    let [answered, failed, strange] = spans.try_into().unwrap();
+    let of = |method, path, status: i64| {
+        let mut all = words([
+            ("request_id", "id-1"),
+            ("http.request.method", method),
+            ("network.protocol.version", "1.1"),
+            ("url.path", path),
+            ("url.scheme", "http"),
+        ]);
+        all.insert("http.response.status_code", status.into());
+        all
+    };
+    let mut expected = of("GET", "/orders/7", 200);
+    expected.extend(words([("http.route", "/orders/{id}")]));
+    assert_eq!(attributes(&answered), expected);
+    assert_eq!((&*answered.name, answered.status), ("GET /orders/{id}", Status::Unset));
+    assert_eq!(answered.span_kind, SpanKind::Server);
+
+    let mut expected = of("POST", "/orders/7", 503);
+    expected.extend(words([("http.route", "/orders/{id}"), ("error.type", "503")]));
+    assert_eq!(attributes(&failed), expected);
+    assert_eq!((&*failed.name, failed.status), ("POST /orders/{id}", Status::error("")));
+
+    let mut expected = of("_OTHER", "/nowhere", 404);
+    expected.extend(words([("http.request.method_original", "BREW")]));
+    assert_eq!(attributes(&strange), expected);
+    assert_eq!((&*strange.name, strange.status), ("HTTP", Status::Unset));
+}
+
+#[tokio::test(start_paused = true)]
+async fn spans_inside_a_request_that_is_not_kept_are_not_kept_either() {
+    // Kept, if it were a root.
+    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
+    let (exporter, _exporting) = sampling(sampler);
+    let handle = |ctx: Context, _: Request| async move {
+        let own = tracing::info_span!("own").in_scope(|| tracing::Span::current().context());
+        let request = tracing::Span::current().context();
+        let [own, request] = [own, request].map(|it| it.span().span_context().clone());
+        assert_eq!(own.trace_id(), request.trace_id());
+        assert!(request.is_valid() && !request.is_sampled() && !own.is_sampled());
+        let bound = ctx.value::<TraceContext>().unwrap();
+        assert_eq!(request.span_id().to_bytes(), bound.span_id_bytes());
+        assert_eq!(OtelContext::current().span().span_context(), &request);
+        Ok::<_, Error>(())
+    };
+    let (server, connector) = HttpServer::in_memory(Router::new().get("/", handle));
+    let mut app = App::new("places");
+    app.add("http", server, []);
+    let app = TestApp::start(app).await;
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let request = http::Request::get("/").header("traceparent", parent);
+    let answer = Client::new(connector).send(request.body(Bytes::new()).unwrap()).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    app.stop().await.assert_clean();
+    assert!(exporter.get_finished_spans().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
