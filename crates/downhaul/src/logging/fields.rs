@@ -53,10 +53,6 @@ impl Visit for Fields {
     }
 }
 
-/// Where our own spans are from. What they learn after they began is for whoever exports them, and
-/// would be on the lines of some requests and not of others.
-const FOR_EXPORT: &str = "downhaul::telemetry";
-
 /// Keeps the fields of every span, for the lines inside it.
 pub(super) struct SpanFields;
 
@@ -70,9 +66,6 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpanFields {
 
     fn on_record(&self, id: &Id, values: &Record<'_>, cx: Context<'_, S>) {
         let Some(span) = cx.span(id) else { return };
-        if span.metadata().target().starts_with(FOR_EXPORT) {
-            return;
-        }
         if let Some(fields) = span.extensions_mut().get_mut::<Fields>() {
             values.record(fields);
         }

@@ -3,7 +3,8 @@
 mod fields;
 mod line;
 
-use tracing::{Metadata, Subscriber};
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Context as LayerContext, Filter, Layer};
@@ -37,10 +38,24 @@ where
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .try_from_env()
         .unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    // The fields of spans are kept by `SpanFields`, and need not be written down for each as well.
-    let nothing = fmt::format::debug_fn(|_, _, _| Ok(()));
-    let lines = fmt::layer().event_format(Line { format }).fmt_fields(nothing).with_writer(writer);
-    SpanFields.and_then(lines.with_filter(Events(filter)))
+    // The fields of spans are kept by `SpanFields`.
+    let lines = fmt::layer().event_format(Line { format }).with_writer(writer);
+    // One filter for both: a layer without would want all events.
+    SpanFields.and_then(EventsOnly(lines)).with_filter(Events(filter))
+}
+
+/// A layer that is told of events alone: the one of lines would keep text with each span, and there
+/// is none.
+struct EventsOnly<L>(L);
+
+impl<S: Subscriber, L: Layer<S>> Layer<S> for EventsOnly<L> {
+    fn on_layer(&mut self, subscriber: &mut S) {
+        self.0.on_layer(subscriber);
+    }
+
+    fn on_event(&self, event: &Event<'_>, cx: LayerContext<'_, S>) {
+        self.0.on_event(event, cx);
+    }
 }
 
 /// Filters events, and lets all spans through: a line must bear its request id also where only
@@ -50,6 +65,14 @@ struct Events(EnvFilter);
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for Events {
     fn enabled(&self, metadata: &Metadata<'_>, cx: &LayerContext<'_, S>) -> bool {
         metadata.is_span() || Filter::enabled(&self.0, metadata, cx)
+    }
+
+    /// Without this, all events that nobody wants would be asked about each time.
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        match metadata.is_span() {
+            true => Interest::always(),
+            false => Filter::<S>::callsite_enabled(&self.0, metadata),
+        }
     }
 }
 

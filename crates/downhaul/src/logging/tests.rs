@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use tracing_subscriber::layer::SubscriberExt;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt};
 
 use super::{LogFormat, layer};
 
@@ -63,23 +64,41 @@ fn a_json_line_has_all_fields_at_the_top_level() {
 }
 
 #[test]
-fn a_line_bears_what_a_span_of_the_program_learns_later_and_not_what_ours_does() {
+fn a_line_bears_what_a_span_learns_later() {
     let line = logged(LogFormat::Json, || {
-        let request = tracing::info_span!(
-            target: "downhaul::telemetry::http",
-            "http.request",
-            request_id = "id-1",
-            url.path = tracing::field::Empty,
-        );
-        let _request = request.enter();
         let work = tracing::info_span!("work", user = tracing::field::Empty);
         let _work = work.enter();
-        request.record("url.path", "/");
         work.record("user", 7);
         work.record("user", 8);
         tracing::info!("placed");
     });
     let object: serde_json::Value = serde_json::from_str(&line).unwrap();
-    assert_eq!((&object["request_id"], &object["user"]), (&"id-1".into(), &8.into()));
-    assert!(object.get("url.path").is_none(), "it would be there for some requests alone");
+    assert_eq!(object["user"], 8);
+}
+
+/// Where events are from.
+#[derive(Default)]
+struct Callsites(Arc<Mutex<Vec<&'static Metadata<'static>>>>);
+
+impl<S: Subscriber> Layer<S> for Callsites {
+    fn on_event(&self, event: &Event<'_>, _: LayerContext<'_, S>) {
+        self.0.lock().unwrap().push(event.metadata());
+    }
+}
+
+#[test]
+fn what_is_no_line_is_refused_once_and_what_a_line_may_bear_is_taken() {
+    let seen = Callsites::default();
+    let events = Arc::clone(&seen.0);
+    let subscriber = tracing_subscriber::registry().with(seen);
+    let span = tracing::subscriber::with_default(subscriber, || {
+        tracing::debug!("unwanted");
+        tracing::info!("wanted");
+        tracing::debug_span!("work").metadata()
+    });
+    let lines = tracing_subscriber::registry().with(layer(LogFormat::Text, io::sink));
+    let interest = |of| Subscriber::register_callsite(&lines, of);
+    let [unwanted, wanted] = events.lock().unwrap()[..] else { panic!("two events") };
+    assert!(interest(unwanted).is_never());
+    assert!(interest(wanted).is_always() && interest(span.unwrap()).is_always());
 }
