@@ -16,6 +16,9 @@ use super::trace::{begin, carried, conclude, set_remote_parent};
 
 /// Makes a server span of each request by OpenTelemetry's conventions, a child of the caller's if
 /// one was sent; and its metrics, if anybody wants them.
+///
+/// The span of `tracing` has the request id alone, for lines. The rest is told to OpenTelemetry, of
+/// requests that are exported.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "a name for behaviour, with nothing to add")]
 pub struct HttpSpans;
