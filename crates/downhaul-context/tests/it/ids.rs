@@ -104,8 +104,8 @@ proptest! {
     fn ids_and_flags_come_back_as_they_went_in(trace: [u8; 16], span: [u8; 8], flags: u8) {
         prop_assume!(trace != [0; 16] && span != [0; 8]);
         let made = TraceContext::from_ids(trace, span, flags).unwrap();
-        let expected =
-            format!("00-{:032x}-{:016x}-{flags:02x}", u128::from_be_bytes(trace), u64::from_be_bytes(span));
+        let ids = (u128::from_be_bytes(trace), u64::from_be_bytes(span));
+        let expected = format!("00-{:032x}-{:016x}-{flags:02x}", ids.0, ids.1);
         prop_assert_eq!(made.traceparent(), &expected);
         prop_assert_eq!(TraceContext::parse(&expected, None).unwrap(), made.clone());
         prop_assert_eq!((made.trace_id_bytes(), made.span_id_bytes()), (trace, span));
