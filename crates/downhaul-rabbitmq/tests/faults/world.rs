@@ -121,9 +121,9 @@ impl World {
         let stock = || {
             let one = &round.stock;
             let held = letters(one) + buffered(one);
-            let is_held_up = letters(one) > 0 && held >= prefetch(one);
-            let is_empty = || held == letters(one) && self.ready(&[STOCK]) == Some(0);
-            only_letters(one) && (is_held_up || is_empty())
+            let is_behind_one = letters(one) > 0 || buffered(one) == 0;
+            let is_all = || held >= prefetch(one) || self.ready(&[STOCK]) == Some(0);
+            only_letters(one) && is_behind_one && is_all()
         };
         while !(crowd() && stock()) {
             yield_now().await;
