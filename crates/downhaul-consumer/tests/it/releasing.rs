@@ -59,3 +59,15 @@ async fn what_pauses_before_it_is_given_back_goes_at_once_when_its_consumer_paus
     assert_eq!(consumer.snapshot().tally.released, handlings as u64, "each is given back");
     assert_eq!((handlings, broker.ready("q").len()), (3, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_pauses_before_it_is_given_back_is_lost_with_its_link_and_comes_again() {
+    let broker = MemoryBroker::new();
+    let (consumer, asked) = giving_back(&broker).await;
+    publish_numbers(&broker, 1).await;
+    until(|| consumer.snapshot().waiting == 1).await;
+    broker.cut();
+    until(|| consumer.snapshot().tally.lost == 1).await;
+    until(|| asked.lock().unwrap().len() == 3).await;
+    assert_eq!(consumer.snapshot().tally.lost, 1);
+}

@@ -54,7 +54,7 @@ pub(super) struct Shown {
     suspended_ms: Option<u128>,
     in_flight: usize,
     buffered: usize,
-    /// Failed, and waiting for another attempt.
+    /// Waiting in hand, for another attempt or to be given back.
     waiting: usize,
     processed: u64,
     retried: u64,
