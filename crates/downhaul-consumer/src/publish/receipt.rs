@@ -106,6 +106,11 @@ impl Future for Receipt {
 }
 
 impl ReceiptSender {
+    /// Whether nobody waits for the answer any more: the [`Receipt`] was dropped.
+    pub fn is_closed(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Gives the answer. Nobody has to wait for it.
     pub fn resolve(self, outcome: PublishOutcome) {
         self.0.resolve(outcome);
@@ -137,4 +142,17 @@ impl fmt::Debug for ReceiptSender {
 fn unanswered() -> PublishOutcome {
     let words = "the sink closed before the answer";
     PublishOutcome::Unknown(Arc::new(BrokerError::new(BrokerErrorKind::Closed, words)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_knows_whether_anybody_waits() {
+        let (sender, receipt) = Receipt::pending();
+        assert!(!sender.is_closed());
+        drop(receipt);
+        assert!(sender.is_closed());
+    }
 }

@@ -273,7 +273,7 @@ impl<'a> Stage<'a> {
 }
 
 fn again(oracle: &Oracle, incident: &Incident) {
-    oracle.log(Cause::PublishRepeated { id: incident.messages[0].clone() });
+    oracle.log(Cause::PublishUnanswered { id: incident.messages[0].clone() });
 }
 
 /// What is wrong with a dead letter whose last failure was that the consumer stopped.

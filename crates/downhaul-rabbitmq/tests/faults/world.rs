@@ -180,6 +180,17 @@ impl Site for World {
         Some(oracle.watch_links(instance, &self.proxy, unsettled))
     }
 
+    /// What is parked while an alarm begins may wait in the node's buffer until the consumer has
+    /// given it up, and is there nevertheless when the alarm is over.
+    fn overheard(
+        &self,
+        oracle: &Oracle,
+        _instance: &str,
+        broker: &Arc<dyn Broker>,
+    ) -> Arc<dyn Broker> {
+        oracle.overhear_moves(Arc::clone(broker))
+    }
+
     async fn suffer(&mut self, round: &Round, fault: Fault) {
         match fault {
             Fault::Freeze(time) => {

@@ -51,7 +51,7 @@ pub trait Site {
     }
 
     /// The broker as the consumer `instance` has it: [overheard](Oracle::overhear) where it is the
-    /// client that knows of losses.
+    /// client that knows of losses, or [only its moves](Oracle::overhear_moves).
     fn overheard(
         &self,
         oracle: &Oracle,

@@ -156,9 +156,9 @@ pub enum Cause {
         /// How many deliveries may have been unsettled: the prefetch.
         unsettled: u32,
     },
-    /// A message whose publish was unknown was published again, by a publisher that is not
-    /// observed.
-    PublishRepeated {
+    /// A publisher that is not observed was not told in time whether a message arrived, and goes on
+    /// as if it had not.
+    PublishUnanswered {
         /// The id of the message.
         id: String,
     },

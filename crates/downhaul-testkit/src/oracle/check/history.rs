@@ -116,7 +116,7 @@ impl<'a> History<'a> {
                 }
                 self.lose(at, instance, *unsettled);
             }
-            Cause::PublishRepeated { id }
+            Cause::PublishUnanswered { id }
             | Cause::Released { id }
             | Cause::Retried { id }
             | Cause::SettlementLost { id } => self.story(id).causes += 1,

@@ -198,7 +198,7 @@ fn a_cause_that_was_logged_for_a_message_explains_one_handling_of_it() {
     let id = || "a/0".to_owned();
     let causes = [
         Cause::SettlementLost { id: id() },
-        Cause::PublishRepeated { id: id() },
+        Cause::PublishUnanswered { id: id() },
         Cause::Released { id: id() },
         Cause::Retried { id: id() },
     ];

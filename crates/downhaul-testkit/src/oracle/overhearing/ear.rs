@@ -1,99 +1,18 @@
-//! [`Oracle::overhear`]: logs what a client says by itself of what it has lost.
+//! [`Ear`]: a source that is overheard.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use downhaul_consumer::{
-    Broker, BrokerError, Capabilities, Delivery, Event, Lane, Outgoing, PublishOutcome, Receipt,
-    Settled, Sink, Source, Subscription, Token, Verdict,
-};
+use downhaul_consumer::{BrokerError, Delivery, Event, Lane, Settled, Source, Token, Verdict};
 use downhaul_context::Context;
 use tokio::time::Instant;
 
-use super::Oracle;
-use super::record::Cause;
+use crate::oracle::Oracle;
+use crate::oracle::record::Cause;
 
-impl Oracle {
-    /// A broker that does as `broker` does, and whose sources are overheard for the handler
-    /// `instance`: where links are not what settlements depend on, since a membership outlives
-    /// them, or ends while they live.
-    ///
-    /// A source may say that lanes are lost, that it is dead, or that its last settlements may be
-    /// lost. Then a [`Cause::SettlementLost`] is logged for each message concerned that was
-    /// delivered and not settled, or settled no longer ago than `late`: what was settled before is
-    /// held for known to the broker. A lane that goes as asked for explains nothing. And a message
-    /// that the consumer moves again, since nobody answered for it, is logged as
-    /// [repeated](Cause::PublishRepeated).
-    #[must_use]
-    pub fn overhear(
-        &self,
-        instance: impl Into<String>,
-        broker: Arc<dyn Broker>,
-        late: Duration,
-    ) -> Arc<dyn Broker> {
-        let (oracle, unanswered) = (self.clone(), Arc::default());
-        Arc::new(Overheard { oracle, instance: instance.into(), broker, late, unanswered })
-    }
-}
-
-#[derive(Debug)]
-struct Overheard {
-    oracle: Oracle,
-    instance: String,
-    broker: Arc<dyn Broker>,
-    late: Duration,
-    /// The ids of messages that were sent and are not known to have arrived.
-    unanswered: Arc<Mutex<HashSet<String>>>,
-}
-
-#[async_trait]
-impl Broker for Overheard {
-    fn system(&self) -> &'static str {
-        self.broker.system()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.broker.capabilities()
-    }
-
-    async fn source(
-        &self,
-        ctx: &Context,
-        subscription: &Subscription,
-    ) -> Result<Box<dyn Source>, BrokerError> {
-        let source = self.broker.source(ctx, subscription).await?;
-        Ok(Box::new(Ear {
-            oracle: self.oracle.clone(),
-            instance: self.instance.clone(),
-            late: self.late,
-            source: Some(source),
-            heard: Vec::new(),
-            lanes: HashMap::new(),
-        }))
-    }
-
-    async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
-        let sink = self.broker.sink(ctx).await?;
-        Ok(Arc::new(Mouth {
-            oracle: self.oracle.clone(),
-            sink,
-            unanswered: Arc::clone(&self.unanswered),
-        }))
-    }
-
-    fn retract(&self, delivery: Token) {
-        self.broker.retract(delivery);
-    }
-
-    async fn close(&self, ctx: &Context) {
-        self.broker.close(ctx).await;
-    }
-}
-
-/// A source that is overheard.
-struct Ear {
+/// Logs for a handler instance what its source says that is lost.
+pub(super) struct Ear {
     oracle: Oracle,
     instance: String,
     late: Duration,
@@ -131,6 +50,16 @@ impl Held {
 }
 
 impl Ear {
+    pub(super) fn new(
+        oracle: Oracle,
+        instance: String,
+        late: Duration,
+        source: Box<dyn Source>,
+    ) -> Self {
+        let (source, heard, lanes) = (Some(source), Vec::new(), HashMap::new());
+        Self { oracle, instance, late, source, heard, lanes }
+    }
+
     fn hear(&mut self, event: &Event) {
         match event {
             Event::Delivery(Delivery { token, lane, message, .. }) => {
@@ -234,49 +163,13 @@ impl Drop for Ear {
     }
 }
 
-/// A sink by which a consumer moves messages to where they go next: if it is told nothing in time,
-/// it moves them again, and both copies may come.
-#[derive(Debug)]
-struct Mouth {
-    oracle: Oracle,
-    sink: Arc<dyn Sink>,
-    unanswered: Arc<Mutex<HashSet<String>>>,
-}
-
-impl Mouth {
-    fn unanswered(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl Sink for Mouth {
-    async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
-        let sent = self.sink.send(outgoing).await?;
-        let id = outgoing.message.id().to_owned();
-        if !self.unanswered().insert(id.clone()) {
-            self.oracle.log(Cause::PublishRepeated { id: id.clone() });
-        }
-        let (answer, receipt) = Receipt::pending();
-        let unanswered = Arc::clone(&self.unanswered);
-        tokio::spawn(async move {
-            let outcome = sent.await;
-            if !matches!(outcome, PublishOutcome::Unknown(_)) {
-                unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            }
-            answer.resolve(outcome);
-        });
-        Ok(receipt)
-    }
-
-    async fn close(&self, ctx: &Context) {
-        self.sink.close(ctx).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use downhaul_consumer::{MemoryBroker, MemoryLog, Message};
+    use std::sync::Arc;
+
+    use downhaul_consumer::{
+        Broker, MemoryBroker, MemoryLog, Message, Outgoing, PublishOutcome, Subscription,
+    };
     use tokio::time::advance;
 
     use super::*;
@@ -307,32 +200,6 @@ mod tests {
         }
         deliveries.sort_by(|one, other| one.message.id().cmp(other.message.id()));
         (source, deliveries.iter().map(|delivery| delivery.token).collect())
-    }
-
-    #[tokio::test]
-    async fn what_is_sent_again_without_an_answer_is_logged_as_repeated() {
-        #[derive(Debug)]
-        struct Deaf;
-        #[async_trait]
-        impl Sink for Deaf {
-            async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
-                let is_heard = outgoing.message.id() == "heard";
-                let (answer, receipt) = Receipt::pending();
-                // Dropped, it is no answer.
-                is_heard.then(|| answer.resolve(PublishOutcome::Confirmed));
-                Ok(receipt)
-            }
-            async fn close(&self, _: &Context) {}
-        }
-        let oracle = Oracle::new();
-        let sink =
-            Mouth { oracle: oracle.clone(), sink: Arc::new(Deaf), unanswered: Arc::default() };
-        for id in ["heard", "unheard", "heard", "unheard"] {
-            let outgoing = Outgoing::to_queue("q", Message::new("").with_id(id));
-            let _ = sink.send(&outgoing).await.unwrap().await;
-        }
-        let repeated = Record::Cause(Cause::PublishRepeated { id: "unheard".to_owned() });
-        assert_eq!(oracle.records().unwrap(), [repeated]);
     }
 
     /// Whether the loss of a link was logged, and the messages whose settlements were lost.
