@@ -1,13 +1,17 @@
 //! Topologies on a real node: declared as they are written, again and again.
 
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, BrokerErrorKind, Message, Outgoing, PublishOutcome, Subscription, Verdict,
+    Broker, BrokerErrorKind, Message, Outgoing, PublishErrorKind, PublishOutcome, Publisher,
+    Subscription, Verdict,
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Exchange, Overflow, Queue, RabbitMq, Topology};
 use downhaul_testkit::rabbitmq::{shared, unique};
+use lapin::options::ExchangeDeleteOptions;
 
 use crate::support::{
     Foreigner, all, broker_at, fill, own_node, publish, shared_broker, sink, soon, source, take,
@@ -142,6 +146,34 @@ async fn a_publisher_finds_the_queues_of_its_topology_before_anybody_consumes_th
     assert!(taken >= 2);
     let mut audit = source(&broker, &Subscription::new(audit)).await;
     assert_eq!(texts(&take(&mut *audit, 1).await), ["audited"]);
+}
+
+/// Publishing to it ends the channel with a 404, and the connection goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_declares_an_exchange_again_that_was_deleted_and_its_siblings_go_on() {
+    let (exchange, orders) = (unique("exchange"), unique("orders"));
+    let topology = Topology::new()
+        .exchange(Exchange::topic(&exchange))
+        .queue(Queue::classic(&orders))
+        .bind(&orders, &exchange, "order.*");
+    let broker = broker(&exchange, topology);
+    let (sibling, mut source) =
+        (sink(&broker).await, source(&broker, &Subscription::new(&*orders)).await);
+    let publisher = Publisher::new(Arc::new(broker));
+    let ctx = Context::background();
+    publisher.publish(&ctx, to("order.created", "before")).await.unwrap();
+    let foreigner = Foreigner::at(&shared()).await;
+    let options = ExchangeDeleteOptions::default();
+    foreigner.channel.exchange_delete((&*exchange).into(), options).await.unwrap();
+    let lost = soon("an answer", publisher.publish(&ctx, to("order.created", "lost"))).await;
+    let error = lost.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::Unknown, "{error}");
+    let said = error.source().and_then(Error::source).expect("what the broker said").to_string();
+    assert!(said.contains(&format!("no exchange '{exchange}'")), "{said}");
+    let again = publisher.publish(&ctx, to("order.created", "after"));
+    soon("another answer", again).await.unwrap();
+    fill(&*sibling, &orders, ["sibling".to_owned()]).await;
+    assert_eq!(texts(&take(&mut *source, 3).await), ["before", "after", "sibling"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
