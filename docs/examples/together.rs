@@ -42,8 +42,7 @@ impl Component for Stocktaker {
 
     /// Called when `ctx` drains. The words stand in the report.
     async fn stop(&self, _ctx: &Context) -> String {
-        // Left in its place: if this future is dropped, the next call goes on waiting.
-        match self.looking.lock().await.as_mut() {
+        match self.looking.lock().await.take() {
             Some(looking) => format!("looked {} times", looking.await.unwrap_or_default()),
             None => String::new(),
         }

@@ -27,9 +27,9 @@ pub trait Component: Send + Sync + 'static {
 
     /// Waits until all work is finished, and returns a few words for the report.
     ///
-    /// Called when `ctx` drains: take nothing new, finish what is begun. When `ctx` ends, return
-    /// soon. The future may be dropped and the method called again, to go on where it was. Called
-    /// too after the component has ended by itself.
+    /// Called once for each start, when `ctx` drains: take nothing new, finish what is begun. When
+    /// `ctx` ends, return soon: the future is dropped if it does not within the cancel grace of its
+    /// [`Policy`](crate::Policy). Called too after the component has ended by itself.
     async fn stop(&self, ctx: &Context) -> String;
 
     /// Waits until the component has ended by itself, and returns how. Called after each start.

@@ -66,6 +66,7 @@
 //! - `testing`: an app in a test, in `downhaul::testing`; and `downhaul::consumer::testing`.
 //! - `systemd`: systemd is told of start, stop and progress; HTTP on sockets that it has opened.
 
+mod abort;
 mod app;
 mod board;
 mod component;

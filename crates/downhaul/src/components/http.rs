@@ -177,8 +177,13 @@ impl Component for HttpServer {
 
     async fn stop(&self, ctx: &Context) -> String {
         let Some(running) = self.running() else { return String::new() };
-        let DrainReport { finished, cancelled, forced, .. } =
-            running.drain(plan(ctx, self.lame_duck)).await;
+        let drain = || running.drain(plan(ctx, self.lame_duck));
+        let DrainReport { finished, cancelled, forced, .. } = tokio::select! {
+            biased;
+            report = drain() => report,
+            // Sooner than that was planned: it goes on with what is left.
+            _ = ctx.done() => drain().await,
+        };
         let mut lines: Vec<String> = forced.iter().map(line).collect();
         if cancelled > 0 {
             lines.push(format!("{cancelled} requests were answered that they were cut short"));

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::work::{Work, boxed};
+use crate::abort::AbortOnDrop;
 use crate::component::{Component, Ended};
 use crate::error::{BoxError, chain, panicked};
 
@@ -71,15 +72,6 @@ impl Running {
     async fn over(mut self) -> Result<(), String> {
         let over = self.outcome.wait_for(Option::is_some).await;
         over.ok().and_then(|outcome| outcome.clone()).unwrap_or(Ok(()))
-    }
-}
-
-/// Aborts the work when nobody waits for it any more.
-struct Abort(AbortHandle);
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -169,10 +161,10 @@ impl Component for Task {
         Ok(())
     }
 
-    async fn stop(&self, ctx: &Context) -> String {
+    async fn stop(&self, _ctx: &Context) -> String {
         let Some(running) = self.running() else { return String::new() };
-        // This is its last moment if its context has ended already.
-        let _abort = ctx.is_done().then(|| Abort(running.abort.clone()));
+        // The work, when nobody waits for it any more.
+        let _abort = AbortOnDrop(running.abort.clone());
         match running.over().await {
             Ok(()) => (self.last_words)(),
             Err(error) => format!("ended with an error: {error}"),

@@ -8,6 +8,7 @@ use downhaul_context::{Canceller, Context, Instant, Reason};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
+use crate::abort::AbortOnDrop;
 use crate::component::{Component, Ended};
 use crate::error::{BoxError, panicked};
 use crate::policy::Policy;
@@ -52,8 +53,15 @@ pub(crate) struct Part {
     /// What was in flight when all was forced to end.
     pub(crate) cut_off: Vec<String>,
     life: Option<Life>,
-    /// When the stop under way is to be over.
-    until: Option<watch::Sender<Instant>>,
+    stop: Option<UnderWay>,
+}
+
+/// A stop under way.
+struct UnderWay {
+    /// When it is to be over.
+    until: watch::Sender<Instant>,
+    /// Ends it with the app, also where it was left behind.
+    _task: AbortOnDrop,
 }
 
 /// The context of a part between its start and its stop.
@@ -84,7 +92,7 @@ impl Part {
             stopped: None,
             cut_off: Vec::new(),
             life: None,
-            until: None,
+            stop: None,
         }
     }
 
@@ -139,7 +147,6 @@ impl Part {
     pub(crate) fn stop(&mut self, reason: Reason, until: Instant, events: &Events) {
         let Some(life) = self.life.clone() else { return };
         let (sender, until) = watch::channel(until);
-        self.until = Some(sender);
         let (name, component, policy) =
             (self.name.clone(), Arc::clone(&self.component), self.policy);
         let stopping = Stopping { name, component, life, policy, reason, until };
@@ -147,6 +154,8 @@ impl Part {
         let component = Arc::clone(&self.component);
         // In a task of its own, so that a panic costs this part alone.
         let stopping = tokio::spawn(stopping.run());
+        let task = AbortOnDrop(stopping.abort_handle());
+        self.stop = Some(UnderWay { until: sender, _task: task });
         tokio::spawn(async move {
             let report = stopping
                 .await
@@ -157,7 +166,7 @@ impl Part {
 
     /// A stop under way is to be over by then, if not before.
     pub(crate) fn hurry(&self, by: Instant) {
-        if let Some(until) = &self.until {
+        if let Some(UnderWay { until, .. }) = &self.stop {
             until.send_modify(|until| *until = by.min(*until));
         }
     }
@@ -193,7 +202,7 @@ async fn start(component: Arc<dyn Component>, ctx: Context, within: Duration) ->
     }
 }
 
-/// A stop under way.
+/// What a stop does.
 struct Stopping {
     name: String,
     component: Arc<dyn Component>,
@@ -210,9 +219,10 @@ impl Stopping {
         let began = Instant::now();
         // Before it is asked to stop: how long it may take is read from its context.
         self.drain_within_what_is_left();
+        let mut stop = self.component.stop(&self.life.ctx);
         let drained = tokio::select! {
             biased;
-            words = self.component.stop(&self.life.ctx) => Some(words),
+            words = &mut stop => Some(words),
             () = self.drain(began) => None,
         };
         let mut report = match drained {
@@ -221,7 +231,7 @@ impl Stopping {
                 (report.words, report.unfinished) = (words, self.component.in_flight());
                 report
             }
-            None => self.cut_short().await,
+            None => self.cut_short(stop).await,
         };
         report.allowed = self.until.borrow().saturating_duration_since(began);
         report.took = began.elapsed();
@@ -251,11 +261,11 @@ impl Stopping {
         self.life.canceller.drain_with(left, self.reason.clone());
     }
 
-    /// Ends the context and gives the part a last moment. What was in flight then is named.
-    async fn cut_short(&self) -> ComponentReport {
+    /// Ends the context and gives the part a last moment to stop. What was in flight then is named.
+    async fn cut_short(&self, stop: impl Future<Output = String>) -> ComponentReport {
         let unfinished = self.component.in_flight();
         self.life.canceller.cancel_with(self.reason.clone());
-        let last = timeout(self.policy.cancel_grace, self.component.stop(&self.life.ctx)).await;
+        let last = timeout(self.policy.cancel_grace, stop).await;
         let outcome = if last.is_ok() { Outcome::Cancelled } else { Outcome::Abandoned };
         let mut report = ComponentReport::new(&self.name, outcome);
         (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished);

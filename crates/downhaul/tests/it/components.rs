@@ -239,6 +239,35 @@ async fn a_resource_is_open_for_those_that_need_it_and_closed_after_them() {
     assert!(late.get().is_err());
 }
 
+/// What became of a resource whose closing takes that long. It has eight seconds and a last one, and
+/// the app keeps the tenth.
+async fn closed_in(time: Duration) -> (Outcome, Vec<String>) {
+    let diary = Diary::default();
+    let closing = diary.clone();
+    let pool = Resource::new(|_ctx| async { io::Result::Ok(()) }).close(move |()| {
+        let closing = closing.clone();
+        async move {
+            // tidy: the clock is paused
+            tokio::time::sleep(time).await;
+            closing.write("closed");
+        }
+    });
+    let mut app = App::new("shop").grace(Duration::from_secs(10));
+    let pool = app.add("pool", pool, []);
+    app.policy(pool, Policy::new().cancel_grace(Duration::from_secs(1)));
+    let report = TestApp::start(app).await.stop().await;
+    (report.components[0].outcome, diary.read())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_is_closed_to_its_end_or_said_to_be_left_behind() {
+    let closed = vec!["closed".to_owned()];
+    assert_eq!(closed_in(Duration::from_secs(1)).await, (Outcome::Stopped, closed.clone()));
+    let last_moment = Duration::from_millis(8_500);
+    assert_eq!(closed_in(last_moment).await, (Outcome::Cancelled, closed), "told, and let finish");
+    assert_eq!(closed_in(Duration::MAX).await, (Outcome::Abandoned, vec![]));
+}
+
 #[tokio::test]
 async fn a_server_says_where_it_listens_and_can_be_started_again() {
     let server = HttpServer::new("127.0.0.1:0", Router::new());

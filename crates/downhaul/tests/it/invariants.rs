@@ -249,6 +249,8 @@ async fn run(natures: &[Nature], first: u64, second: Option<u64>) -> (Report, Tr
         pending().await
     });
     let report = app.run_with(receiver).await;
+    // What was left behind is dropped with the app, by its own task.
+    tokio::task::yield_now().await;
     looking.abort();
     signalling.abort();
     let mut truth = std::mem::take(&mut *truth.lock().unwrap());
