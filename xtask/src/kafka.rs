@@ -45,7 +45,9 @@ pub(crate) fn chosen(durable: bool) -> Result<Kind, Failure> {
     match std::env::var("DOWNHAUL_KAFKA_KIND") {
         _ if durable => Ok(Kind::Nisshi),
         Ok(name) => Kind::named(&name).ok_or_else(|| {
-            Failure::new(format!("DOWNHAUL_KAFKA_KIND is `{name}`: not tansu, noida or nisshi"))
+            Failure::new(format!(
+                "DOWNHAUL_KAFKA_KIND is `{name}`: not tansu, noida, nisshi or apache"
+            ))
         }),
         Err(_) => Ok(Kind::default()),
     }
@@ -61,6 +63,11 @@ pub(crate) fn ensure_one(kind: Kind) -> Result<(), Failure> {
     let _lock = tools::lock(&home(), kind.name())?;
     if kind.is_installed() {
         return Ok(());
+    }
+    if kind == Kind::Apache {
+        let words = "Apache Kafka is not installed from here, and needs a JVM: unpack 3.5 or newer, \
+                     and set DOWNHAUL_APACHE_KAFKA to its folder";
+        return Err(Failure::new(words));
     }
     eprintln!("installing {kind} {} into {}", kind.version(), home().display());
     match kind {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 
 use super::answer;
+use super::apache;
 use super::detached::Detached;
 use super::installation;
 use super::kind::{Kind, address};
@@ -72,7 +73,8 @@ impl Broker {
     /// Whatever goes wrong here, the watchdog has taken all of it down when this returns.
     fn boot(site: Site, locks: Locks) -> Result<Self, NodeError> {
         let dog = Watchdog::watch(&site.dir).map_err(|e| NodeError::io("cannot run `sh`", e))?;
-        match make_users(&site, &locks).and_then(|()| start(&site, &locks)) {
+        let prepare = if site.kind == Kind::Apache { apache::format } else { make_users };
+        match prepare(&site, &locks).and_then(|()| start(&site, &locks)) {
             Ok(process) => Ok(Self { site, locks, process, watchdog: Some(dog) }),
             Err(error) => {
                 dog.finish();
@@ -148,6 +150,9 @@ impl Drop for Broker {
 fn start(site: &Site, locks: &Locks) -> Result<Child, NodeError> {
     let settle = |command: &mut Command| {
         site.environment(command).args(site.kind.arguments(site));
+        if site.kind == Kind::Apache {
+            return;
+        }
         if locks.user.is_some() {
             command.arg("--authentication");
         }
@@ -168,18 +173,20 @@ fn make_users(site: &Site, locks: &Locks) -> Result<(), NodeError> {
     let made = ["scram256", "scram512"].into_iter().try_for_each(|mechanism| {
         let mut command = Command::new(site.dir.join("broker"));
         let words = ["user", "create", "--mechanism", mechanism, "--broker", &address(site.port)];
-        run(site.environment(&mut command).args(words).args([user, password]))
+        run(site.environment(&mut command).args(words).args([user, password]), "make a user")
     });
     open.server().kill(&mut process);
     made
 }
 
-fn run(command: &mut Command) -> Result<(), NodeError> {
-    let output = command.output().map_err(|e| NodeError::io("cannot make a user", e))?;
+/// Runs a tool of the broker's that does `what`.
+pub(super) fn run(command: &mut Command, what: &str) -> Result<(), NodeError> {
+    let cannot = format!("cannot {what}");
+    let output = command.output().map_err(|e| NodeError::io(&cannot, e))?;
     if output.status.success() {
         return Ok(());
     }
     let text = [output.stdout, output.stderr].concat();
-    let text = format!("cannot make a user: {}", String::from_utf8_lossy(&text));
+    let text = format!("{cannot}: {}", String::from_utf8_lossy(&text));
     Err(NodeError::new(NodeErrorKind::Ctl, text))
 }

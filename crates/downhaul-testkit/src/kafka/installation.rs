@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::apache;
 use super::kind::Kind;
 use crate::error::{NodeError, NodeErrorKind};
 use crate::tools;
@@ -20,10 +21,13 @@ pub(super) fn find(kind: Kind) -> Result<PathBuf, NodeError> {
     if program.is_file() {
         return Ok(program);
     }
-    let text = format!(
-        "no broker that speaks Kafka's protocol: {} is missing; \
-         run `DOWNHAUL_KAFKA_KIND={kind} cargo xtask broker up kafka`",
-        program.display()
-    );
+    let text = match kind {
+        Kind::Apache => apache::missing(),
+        kind => format!(
+            "no broker that speaks Kafka's protocol: {} is missing; \
+             run `DOWNHAUL_KAFKA_KIND={kind} cargo xtask broker up kafka`",
+            program.display()
+        ),
+    };
     Err(NodeError::new(NodeErrorKind::NotInstalled, text))
 }

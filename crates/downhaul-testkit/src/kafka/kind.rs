@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::apache;
 use super::gap::Gap;
 use super::installation;
 use super::site::Site;
@@ -42,6 +43,10 @@ pub enum Kind {
     /// when it is killed, and has SASL and TLS. It lets nobody begin a transaction. It is built
     /// from source, which takes a quarter of an hour once.
     Nisshi,
+
+    /// Apache Kafka itself, 3.5 or newer, one node by KRaft, where a distribution is unpacked that
+    /// `DOWNHAUL_APACHE_KAFKA` names.
+    Apache,
 }
 
 impl Kind {
@@ -59,15 +64,17 @@ impl Kind {
 
     /// The kind of that [`name`](Self::name).
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Tansu, Self::Noida, Self::Nisshi].into_iter().find(|kind| kind.name() == name)
+        let all = [Self::Tansu, Self::Noida, Self::Nisshi, Self::Apache];
+        all.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// `tansu`, `noida` or `nisshi`.
+    /// `tansu`, `noida`, `nisshi` or `apache`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tansu => "tansu",
             Self::Noida => "noida",
             Self::Nisshi => "nisshi",
+            Self::Apache => "apache",
         }
     }
 
@@ -77,11 +84,16 @@ impl Kind {
             Self::Tansu => "0.1.2",
             Self::Noida => "0.2.3",
             Self::Nisshi => "0.8.1",
+            Self::Apache => "as it is unpacked",
         }
     }
 
-    /// Where the program is looked for, below [`home`](super::home).
+    /// Where the program is looked for: below [`home`](super::home), but for
+    /// [`Apache`](Self::Apache).
     pub fn program(self) -> PathBuf {
+        if self == Self::Apache {
+            return apache::program();
+        }
         let folder = format!("{}-{}", self.name(), self.version());
         let program = match self {
             Self::Noida => "noida-db",
@@ -117,6 +129,7 @@ impl Kind {
                 Gap::Survival,
             ],
             Self::Nisshi => &[Gap::Transactions],
+            Self::Apache => &[],
         };
         gaps.contains(&gap)
     }
@@ -138,6 +151,7 @@ impl Kind {
                 words.extend(quick.split(' ').map(str::to_owned));
                 words
             }
+            Self::Apache => vec![apache::properties(&site.dir).display().to_string()],
         }
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::apache;
 use super::kind::Kind;
 use crate::process::Server;
 
@@ -30,7 +31,11 @@ impl Site {
             fs::create_dir(self.dir.join(folder))?;
         }
         // Under a name inside the site, so that the command line tells whose process it is.
-        symlink(program, self.dir.join("broker"))?;
+        let broker = self.dir.join("broker");
+        match self.kind {
+            Kind::Apache => apache::install(program, &broker)?,
+            _ => symlink(program, broker)?,
+        }
         let Self { dir, kind, port, advertised } = &self;
         fs::write(dir.join("site"), format!("{kind} {port} {advertised}\n"))?;
         Ok(self)
@@ -58,6 +63,10 @@ impl Site {
     /// `command` with none of the caller's settings, some of which are meant for other brokers.
     pub(super) fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        command.current_dir(&self.dir).env_clear().env("PATH", path).env("HOME", &self.dir)
+        command.current_dir(&self.dir).env_clear().env("PATH", path).env("HOME", &self.dir);
+        if self.kind == Kind::Apache {
+            apache::environment(command, &self.dir);
+        }
+        command
     }
 }
