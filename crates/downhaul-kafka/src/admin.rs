@@ -57,12 +57,20 @@ pub(crate) async fn reach(options: &Options) -> Result<(), BrokerError> {
     Cluster::open(options)?.ask("__consumer_offsets").await.map(drop)
 }
 
-/// Which of some topics there are not.
-pub(crate) async fn missing(
+/// Whether there is a topic, or comes to be one within `patience`.
+pub(crate) async fn find(
     options: &Options,
-    topics: &[String],
-) -> Result<BTreeSet<String>, BrokerError> {
-    Cluster::open(options)?.missing(topics).await
+    topic: &str,
+    patience: Duration,
+) -> Result<bool, BrokerError> {
+    let (cluster, until) = (Cluster::open(options)?, Instant::now() + patience);
+    loop {
+        let is_there = cluster.has(topic).await?;
+        if is_there || Instant::now() >= until {
+            return Ok(is_there);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// A client that looks. It makes no topic by asking for it.

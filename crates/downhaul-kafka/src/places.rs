@@ -1,18 +1,23 @@
 //! [`Places`]: the topics that messages go to, and whether they are there.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, Destination, Outgoing, PublishOutcome, Receipt};
 
 use crate::admin;
 use crate::options::Options;
 
+/// How long a topic is looked for that was not missed before. A broker hears of a new one a while
+/// after whoever made it, mostly some milliseconds.
+const LOOKED_FOR: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(crate) struct Places {
     options: Options,
-    /// Topics that are known to be there.
-    known: RwLock<HashSet<String>>,
+    /// Topics that were looked for, and whether they were there.
+    known: RwLock<HashMap<String, bool>>,
 }
 
 impl Places {
@@ -42,13 +47,15 @@ impl Places {
     }
 
     async fn has(&self, topic: &str) -> Result<bool, BrokerError> {
-        if self.known.read().unwrap_or_else(PoisonError::into_inner).contains(topic) {
-            return Ok(true);
-        }
-        if !admin::missing(&self.options, &[topic.to_owned()]).await?.is_empty() {
-            return Ok(false);
-        }
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned());
-        Ok(true)
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
+        let patience = match known {
+            Some(true) => return Ok(true),
+            Some(false) => Duration::ZERO,
+            None => LOOKED_FOR,
+        };
+        let is_there = admin::find(&self.options, topic, patience).await?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(topic.to_owned(), is_there);
+        Ok(is_there)
     }
 }

@@ -33,7 +33,7 @@ pub(crate) async fn seek(
     topic: &str,
     to: Place,
 ) -> Result<(), BrokerError> {
-    if !admin::missing(options, &[topic.to_owned()]).await?.is_empty() {
+    if !admin::find(options, topic, Duration::ZERO).await? {
         return Err(misconfigured(format!("there is no topic `{topic}` at {}", options.address)));
     }
     let client: BaseConsumer<Asking> = options

@@ -100,6 +100,21 @@ async fn what_has_no_topic_is_returned_and_makes_none() {
     assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
 }
 
+/// As brokers of a cluster hear of it, some of them a while after it was made.
+#[tokio::test]
+async fn a_topic_that_comes_to_be_there_while_it_is_looked_for_takes_the_message() {
+    let (broker, topic) = (shared_broker(), unique("late"));
+    let sink = sink(&broker).await;
+    let outgoing = Outgoing::to_topic(topic.as_str(), Message::new("x"));
+    let making = async {
+        // tidy: the first look comes before
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Foreigner::shared().make(&[&topic], 1).await;
+    };
+    let (outcome, ()) = tokio::join!(publish(&*sink, &outgoing), making);
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+}
+
 #[tokio::test]
 async fn a_message_that_cannot_be_sent_costs_only_itself() {
     let (broker, topic) = (Arc::new(shared_broker()), unique("strict"));
