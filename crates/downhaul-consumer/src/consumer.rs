@@ -13,7 +13,7 @@ use downhaul_context::{Context, WireValue};
 use crate::batch::{BatchHandler, Batches, IntoOutcomes};
 use crate::broker::Broker;
 use crate::decode::Decode;
-use crate::engine::{Budgets, Dedupe, Engine, Ordered, Parts, Processor, Way};
+use crate::engine::{Budgets, Dedupe, Engine, Ordered, Parts, Processor};
 use crate::handle::ConsumerHandle;
 use crate::handler::{Handler, Incoming};
 use crate::inbox::Inbox;
@@ -387,8 +387,6 @@ impl Consumer {
             observer: self.observer,
             queue: Name::from(self.subscription.queue()),
             dead_letter_queue: Name::from(self.subscription.dead_letter_queue()),
-            burying: Way::to("move to the dead letters"),
-            parking: Way::to("move to its next attempt"),
             system: broker.system(),
             suspect_after: self.suspect_after,
             parks: broker.capabilities().delay,

@@ -104,6 +104,7 @@ mod subscription;
 mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod way;
 
 pub use crate::batch::{Batches, IntoOutcomes};
 pub use crate::broker::{

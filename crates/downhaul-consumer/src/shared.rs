@@ -12,6 +12,7 @@ use crate::lifecycle::{Link, State, Status, StopReport, Wanted, Wish};
 use crate::settings::Settings;
 use crate::snapshot::{LastError, Snapshot};
 use crate::tally::{Counters, Tally};
+use crate::way::Ways;
 
 /// Written by the engine, read by handles; the wish goes the other way.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) gauges: Gauges,
     pub(crate) last_stop: Mutex<Option<StopReport>>,
+    pub(crate) ways: Ways,
     last_error: Mutex<Option<LastError>>,
     in_flight: Mutex<HashMap<u64, InFlight>>,
     next_entry: AtomicU64,
@@ -47,6 +49,7 @@ impl Shared {
             counters: Counters::default(),
             gauges: Gauges::default(),
             last_stop: Mutex::default(),
+            ways: Ways::new(),
             last_error: Mutex::default(),
             in_flight: Mutex::default(),
             next_entry: AtomicU64::new(0),
@@ -95,6 +98,7 @@ impl Shared {
             buffered: gauge(&self.gauges.buffered),
             buffered_bytes: gauge(&self.gauges.buffered_bytes),
             waiting: gauge(&self.gauges.waiting),
+            held_up: self.ways.complaints(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

@@ -31,6 +31,9 @@ pub struct Snapshot {
     pub buffered_bytes: usize,
     /// How many wait in hand, for another attempt or to be given back.
     pub waiting: usize,
+    /// What messages wait for besides their handlers, and why: that the dead letters or the broker
+    /// take them, or that the inbox answers. Empty as long as all is well.
+    pub held_up: Vec<String>,
     /// The latest error of a handler.
     pub last_error: Option<LastError>,
 }

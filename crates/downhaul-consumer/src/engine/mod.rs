@@ -32,7 +32,7 @@ use crate::batch::{BatchHandler, Batches};
 use crate::broker::Broker;
 pub(crate) use crate::engine::limits::Budgets;
 pub(crate) use crate::engine::ordering::Ordered;
-pub(crate) use crate::engine::processor::{Dedupe, Processor, Way};
+pub(crate) use crate::engine::processor::{Dedupe, Processor};
 use crate::engine::session::{News, Session};
 use crate::error::BrokerError;
 use crate::kill_switch::KillSwitch;

@@ -187,9 +187,13 @@ async fn that_messages_cannot_be_moved_is_said_once_and_so_is_that_they_can_agai
     }
     sleep(600 * SECOND).await; // tidy: the clock is paused
     assert!(calls.lock().unwrap().len() > 20);
+    let held_up = handle.snapshot().held_up;
+    let [why] = &held_up[..] else { panic!("{held_up:?}") };
+    assert!(why.starts_with("cannot move messages to the dead letters: "), "{why}");
     broker.open();
     sleep(60 * SECOND).await; // tidy: the clock is paused
     assert_eq!(handle.tally().dead_lettered, 3);
+    assert_eq!(handle.snapshot().held_up, [""; 0]);
     let loud: Vec<_> =
         levels.lock().unwrap().iter().copied().filter(|it| *it < Level::DEBUG).collect();
     assert_eq!(loud, [Level::ERROR, Level::INFO]);

@@ -51,6 +51,13 @@ impl ConsumerWorker {
             _ => None,
         }
     }
+
+    /// What its messages wait for.
+    fn held_up(&self) -> Option<String> {
+        let handle = self.consumer()?;
+        let why = handle.snapshot().held_up.into_iter().next()?;
+        Some(format!("consumer {} {why}", handle.name()))
+    }
 }
 
 #[async_trait]
@@ -93,7 +100,8 @@ impl Component for ConsumerWorker {
     }
 
     fn degraded(&self) -> Option<String> {
-        self.lost_link().filter(|_| !self.ready_with_link)
+        let lost_link = self.lost_link().filter(|_| !self.ready_with_link);
+        lost_link.or_else(|| self.held_up())
     }
 
     fn in_flight(&self) -> Vec<String> {

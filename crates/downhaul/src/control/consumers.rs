@@ -59,12 +59,14 @@ pub(super) struct Shown {
     processed: u64,
     retried: u64,
     dead_lettered: u64,
+    /// What messages wait for besides their handlers.
+    held_up: Vec<String>,
     last_error: Option<String>,
 }
 
 impl Shown {
     fn new(consumer: &ConsumerHandle) -> Self {
-        let Snapshot { status, tally, in_flight, buffered, waiting, last_error, .. } =
+        let Snapshot { status, tally, in_flight, buffered, waiting, held_up, last_error, .. } =
             consumer.snapshot();
         let until = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis();
         let link = match status.link {
@@ -85,6 +87,7 @@ impl Shown {
             processed: tally.acked,
             retried: tally.retried,
             dead_lettered: tally.dead_lettered,
+            held_up,
             last_error: last_error.map(|last| last.error),
         }
     }

@@ -3,7 +3,9 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use downhaul::consumer::{Consumer, Incoming, MemoryBroker, Message, Subscription};
+use downhaul::consumer::{
+    Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher, Subscription,
+};
 use downhaul::testing::TestApp;
 use downhaul::{App, ConsumerWorker, Context, Control, Policy, Report, Signal};
 use serde_json::{Value, json};
@@ -25,19 +27,26 @@ impl Fixture {
 
     async fn start_with(token: Option<&str>, extra: Option<(Part, Policy)>) -> Self {
         async fn handle(_ctx: Context, _message: Incoming<Message>) {}
+        let consumer = Consumer::new(Subscription::new("inventory").topic("created"), handle);
+        let worker = ConsumerWorker::new(consumer, Arc::new(MemoryBroker::new()));
+        Self::of(token, |app| {
+            if let Some((extra, policy)) = extra {
+                let extra = app.add(extra.name, extra, []);
+                app.policy(extra, policy);
+            }
+            app.add("inventory", worker, []);
+        })
+        .await
+    }
+
+    async fn of(token: Option<&str>, add: impl FnOnce(&mut App)) -> Self {
         // The system picks a port that is free; it is given back for the app to take.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let address = free.to_string();
         let control = Control::new(&address);
         let control = token.into_iter().fold(control, Control::token);
         let mut app = App::new("shop").control(control);
-        if let Some((extra, policy)) = extra {
-            let extra = app.add(extra.name, extra, []);
-            app.policy(extra, policy);
-        }
-        let consumer = Consumer::new(Subscription::new("inventory").topic("created"), handle);
-        let broker = Arc::new(MemoryBroker::new());
-        app.add("inventory", ConsumerWorker::new(consumer, broker), []);
+        add(&mut app);
         Self { address, app: TestApp::start(app).await }
     }
 
@@ -187,6 +196,39 @@ async fn a_service_that_can_do_without_something_is_ready_and_says_what_it_lacks
         ready = fixture.get("/health/ready").await;
     }
     assert_eq!(fixture.stop().await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn a_consumer_whose_dead_letters_are_not_taken_says_so() {
+    async fn fail(_ctx: Context, _message: Incoming<Message>) -> Result<(), Failure> {
+        Err(Failure::permanent("never"))
+    }
+    let broker = Arc::new(MemoryBroker::with_longest_queue(1));
+    let consumer = Consumer::new(Subscription::new("inventory"), fail);
+    let worker = ConsumerWorker::new(consumer, broker.clone());
+    let fixture = Fixture::of(None, |app| {
+        app.add("inventory", worker, []);
+    })
+    .await;
+    let publisher = Publisher::new(broker);
+    for id in ["a letter", "one too many"] {
+        let message = Outgoing::to_queue("inventory", Message::new("").with_id(id));
+        // The queue itself is not longer either.
+        while publisher.publish(&Context::background(), message.clone()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let mut ready = fixture.get("/health/ready").await;
+    while ready.1.get("degraded").is_none() {
+        ready = fixture.get("/health/ready").await;
+    }
+    assert_eq!(ready.0, 200);
+    let why = ready.1["degraded"][0].as_str().unwrap();
+    let what = "consumer inventory cannot move messages to the dead letters: ";
+    assert!(why.starts_with(what), "{why}");
+    let held_up = fixture.get("/consumers").await.1[0]["held_up"][0].clone();
+    assert_eq!(format!("consumer inventory {}", held_up.as_str().unwrap()), why);
+    fixture.stop().await;
 }
 
 #[test]

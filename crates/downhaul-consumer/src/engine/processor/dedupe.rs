@@ -7,7 +7,6 @@ use downhaul_context::Context;
 use tokio::time::Instant;
 
 use super::Processor;
-use super::way::Way;
 use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
 use crate::error::chain;
@@ -25,7 +24,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Dedupe {
     inbox: Option<Arc<dyn Inbox>>,
-    way: Way,
 }
 
 /// A message may be handled, under this claim if duplicates are told.
@@ -33,7 +31,7 @@ pub(super) struct Claimed(Option<Ticket>);
 
 impl Dedupe {
     pub(crate) fn by(inbox: Option<Arc<dyn Inbox>>) -> Self {
-        Self { inbox, way: Way::to("use the inbox") }
+        Self { inbox }
     }
 
     pub(crate) fn is_on(&self) -> bool {
@@ -87,7 +85,7 @@ impl Processor {
         if let Some(error) = failed {
             self.shared.note_error(id, &format!("cannot use the inbox: {}", chain(error)));
         }
-        self.dedupe.way.note(&self.queue, id, failed);
+        self.shared.ways.inbox.note(&self.queue, id, failed);
     }
 
     /// Longer than an attempt can take.

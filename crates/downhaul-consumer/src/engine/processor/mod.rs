@@ -10,7 +10,6 @@ mod dedupe;
 mod letters;
 mod moving;
 mod phases;
-mod way;
 
 use std::error::Error;
 use std::fmt;
@@ -26,7 +25,6 @@ use crate::batch::unshared;
 use crate::engine::job::Then;
 pub(crate) use crate::engine::processor::attempt::Attempt;
 pub(crate) use crate::engine::processor::dedupe::Dedupe;
-pub(crate) use crate::engine::processor::way::Way;
 use crate::error::{PublishError, PublishErrorKind, chain};
 use crate::handler::Handler;
 use crate::message::Name;
@@ -50,8 +48,6 @@ pub(crate) struct Processor {
     pub(crate) observer: Arc<dyn MessageObserver>,
     pub(crate) queue: Name,
     pub(crate) dead_letter_queue: Name,
-    pub(crate) burying: Way,
-    pub(crate) parking: Way,
     pub(crate) system: &'static str,
     /// After how many deliveries of a message, none of which was settled, it is handled alone.
     pub(crate) suspect_after: u32,

@@ -6,7 +6,6 @@ use std::time::Duration;
 use downhaul_context::Context;
 use tokio::time::Instant;
 
-use super::way::Way;
 use super::{Processor, letters};
 use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
@@ -16,6 +15,7 @@ use crate::publish::Outgoing;
 use crate::retry::backoff;
 use crate::settlement::Settlement;
 use crate::tally::{Counters, End};
+use crate::way::Way;
 
 /// How long a message pauses in hand that was put off, or that is given back again: the first time,
 /// and at most.
@@ -57,7 +57,10 @@ impl Processor {
         if keyed || !self.parks || (self.retry.is_short(delay) && !lane.is_draining()) {
             return self.keep(meta, next, delay);
         }
-        match self.moved(ctx, letters::parked(&meta, next, delay), &meta, &self.parking).await {
+        match self
+            .moved(ctx, letters::parked(&meta, next, delay), &meta, &self.shared.ways.parking)
+            .await
+        {
             true => Then::End(End::Parked),
             false if lane.is_draining() => Then::End(End::Released),
             false => self.keep(meta, next, delay),
@@ -82,7 +85,7 @@ impl Processor {
     ) -> Then {
         letters::note_failure(meta.message.headers_mut());
         let letter = letters::dead(&meta, &self.dead_letter_queue, reason, error);
-        match self.moved(ctx, letter, &meta, &self.burying).await {
+        match self.moved(ctx, letter, &meta, &self.shared.ways.burying).await {
             true => Then::End(End::DeadLettered),
             false => self.put_off(lane, meta),
         }
@@ -119,7 +122,7 @@ impl Processor {
         let delay = due.saturating_duration_since(Instant::now());
         let ctx = self.identified(lane.clone(), &meta.message);
         let parked = letters::parked(&meta, meta.attempt, delay);
-        let is_parked = self.moved(&ctx, parked, &meta, &self.parking).await;
+        let is_parked = self.moved(&ctx, parked, &meta, &self.shared.ways.parking).await;
         // It was counted when it failed.
         Then::End(if is_parked { End::GivenBack } else { End::Released })
     }
