@@ -65,8 +65,8 @@ pub(crate) fn ensure_one(kind: Kind) -> Result<(), Failure> {
         return Ok(());
     }
     if kind == Kind::Apache {
-        let words = "Apache Kafka is not installed from here, and needs a JVM: unpack 3.5 or newer, \
-                     and set DOWNHAUL_APACHE_KAFKA to its folder";
+        let words = "Apache Kafka is not installed from here, and needs a JVM: unpack 3.5 or \
+                     newer, and set DOWNHAUL_APACHE_KAFKA to its folder";
         return Err(Failure::new(words));
     }
     eprintln!("installing {kind} {} into {}", kind.version(), home().display());

@@ -239,8 +239,8 @@ async fn a_resource_is_open_for_those_that_need_it_and_closed_after_them() {
     assert!(late.get().is_err());
 }
 
-/// What became of a resource whose closing takes that long. It has eight seconds and a last one, and
-/// the app keeps the tenth.
+/// What became of a resource whose closing takes that long. It has eight seconds and a last one,
+/// and the app keeps the tenth.
 async fn closed_in(time: Duration) -> (Outcome, Vec<String>) {
     let diary = Diary::default();
     let closing = diary.clone();
