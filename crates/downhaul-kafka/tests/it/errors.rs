@@ -4,26 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, BrokerError, BrokerErrorKind as Kind, Consumer, Message, Outgoing, State, Subscription,
-    Verdict,
+    Broker, BrokerErrorKind as Kind, Consumer, Message, Outgoing, State, Verdict,
 };
 use downhaul_context::Context;
 use downhaul_kafka::Kafka;
-use downhaul_testkit::kafka::{Gap, Setup, shared, shared_kind};
+use downhaul_testkit::kafka::shared;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use tokio::time::Instant;
 
 use crate::support::{
-    Foreigner, Heard, all, close, kafka, mock, publish, settle, sink, skips, soon, source, spawn,
+    Foreigner, Heard, all, close, kafka, mock, opening, publish, settle, sink, soon, source, spawn,
     subscription, take, telling, until,
 };
-
-async fn opening(kafka: &Kafka, subscription: &Subscription) -> BrokerError {
-    let ctx = Context::background();
-    let error = soon("it fails", kafka.source(&ctx, subscription)).await.err().unwrap();
-    assert!(!error.chain().contains('\n'), "{}", error.chain());
-    error
-}
 
 fn nobodys_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -273,30 +265,4 @@ async fn a_source_that_reaches_no_broker_for_a_session_is_dead() {
     assert!(words.contains(&mock.bootstrap_servers()) && words.contains("refused"), "{words}");
     assert!(since > Duration::from_secs(3) && since < Duration::from_secs(12), "{since:?}");
     drop(source);
-}
-
-#[tokio::test]
-async fn a_wrong_password_is_permanent_and_not_told() {
-    let test = "a_wrong_password_is_permanent_and_not_told";
-    if !cfg!(feature = "tls") {
-        return skips(test, "SCRAM is only built with the feature `tls`");
-    }
-    let kind = shared_kind().filter(|kind| !kind.lacks(Gap::Authentication));
-    let Some(kind) = kind else {
-        return skips(test, format!("{:?} {}", shared_kind(), Gap::Authentication));
-    };
-    let started = move || Setup::new(kind).sasl("user", "right").start().unwrap();
-    let broker = tokio::task::spawn_blocking(started).await.unwrap();
-    let login = |password: &str| {
-        kafka(&broker.bootstrap())
-            .property("security.protocol", "sasl_plaintext")
-            .property("sasl.mechanism", "SCRAM-SHA-256")
-            .property("sasl.username", "user")
-            .property("sasl.password", password)
-    };
-    let subscription = subscription("login");
-    let error = opening(&login("hush"), &subscription).await;
-    assert_eq!(error.kind(), Kind::Configuration, "{error}");
-    assert!(!error.chain().contains("hush"), "{}", error.chain());
-    close(source(&login("right"), &subscription).await).await;
 }

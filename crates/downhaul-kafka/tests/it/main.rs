@@ -12,5 +12,6 @@ mod offsets;
 mod publish;
 mod rebalance;
 mod records;
+mod secured;
 mod support;
 mod told;

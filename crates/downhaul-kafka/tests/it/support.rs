@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, Consumer, ConsumerHandle, Delivery, Event, Incoming, Lane, Message, Outgoing,
-    PublishOutcome, Revoking, Sink, Source, State, Subscription, Token, Verdict,
+    Broker, BrokerError, Consumer, ConsumerHandle, Delivery, Event, Incoming, Lane, Message,
+    Outgoing, PublishOutcome, Revoking, Sink, Source, State, Subscription, Token, Verdict,
 };
 use downhaul_context::Context;
 use downhaul_kafka::{Kafka, NewTopics};
@@ -211,6 +211,14 @@ impl Heard {
         };
         soon(what, hearing).await;
     }
+}
+
+/// Why no source can be opened, which is one line.
+pub(crate) async fn opening(kafka: &Kafka, subscription: &Subscription) -> BrokerError {
+    let ctx = Context::background();
+    let error = soon("it fails", kafka.source(&ctx, subscription)).await.err().unwrap();
+    assert!(!error.chain().contains('\n'), "{}", error.chain());
+    error
 }
 
 /// Waits for exactly so many deliveries.
