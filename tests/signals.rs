@@ -15,12 +15,12 @@ fn code(ended: &crate::service::Ended) -> Option<i32> {
 
 /// How many orders a process of the service says that it has settled and left.
 fn accounted(output: &str) -> (usize, usize) {
-    let line = output.lines().find(|line| line.contains("orders confirmed,")).unwrap();
+    let line = output.lines().find(|line| line.contains(" confirmed, ")).unwrap();
     let number = |before: &str| {
         let text = line.split(before).next().unwrap().trim_end();
         text.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
     };
-    (number(" orders confirmed"), number(" pending"))
+    (number(" confirmed"), number(" pending"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

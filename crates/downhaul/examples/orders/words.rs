@@ -41,7 +41,7 @@ pub(crate) fn cannot_start(error: &dyn Error) -> ExitCode {
 /// doubt, and then the report names it.
 pub(crate) fn account(stats: &Stats, memory: Option<&MemoryBroker>) -> String {
     let Stats { pending, confirmed, rejected, .. } = stats;
-    let orders = format!("{confirmed} orders confirmed, {rejected} rejected, {pending} pending");
+    let orders = format!("orders: {confirmed} confirmed, {rejected} rejected, {pending} pending");
     match memory {
         None => orders,
         Some(memory) => format!("{orders}; {}", left_in(memory)),
