@@ -74,6 +74,11 @@ impl Progress {
         true
     }
 
+    /// Whether something is acknowledged behind what is not: the next holder gets it again.
+    pub(super) fn has_stranded(&self) -> bool {
+        self.marks.contains(&Mark::Acknowledged)
+    }
+
     fn mark(&mut self, offset: u64) -> Option<&mut Mark> {
         let place = usize::try_from(offset.checked_sub(self.committed)?).ok()?;
         self.marks.get_mut(place)
@@ -130,6 +135,8 @@ mod tests {
                 }
                 let lowest = (start..).find(|offset| !done.contains(offset));
                 prop_assert_eq!(Some(progress.committed()), lowest);
+                let stranded = done.iter().any(|offset| *offset > progress.committed());
+                prop_assert_eq!(progress.has_stranded(), stranded);
             }
         }
     }

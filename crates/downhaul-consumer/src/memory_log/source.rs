@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::broker::{Delivery, Event, Lane, Revoking, Settled, Source, Token, Verdict};
-use crate::error::BrokerError;
+use crate::error::{BrokerError, BrokerErrorKind};
 use crate::memory_log::group::{Found, Group, Held, Member};
 use crate::memory_log::state::{Epoch, Shared, State};
 use crate::message::Name;
@@ -35,6 +35,8 @@ pub(super) struct LogSource {
     tokens: u64,
     /// Lanes that are to go, each completing when it may.
     freeing: FuturesUnordered<BoxFuture<'static, Vec<Held>>>,
+    /// Lanes that went with something finished behind what was not, and nobody was told.
+    stranded: Vec<Lane>,
 }
 
 #[derive(Clone, Copy)]
@@ -72,6 +74,7 @@ impl LogSource {
             unsettled: HashMap::new(),
             tokens: 0,
             freeing: FuturesUnordered::new(),
+            stranded: Vec::new(),
         })
     }
 
@@ -79,6 +82,9 @@ impl LogSource {
     fn fill(&mut self, events: &mut Vec<Event>) -> Result<Option<Instant>, BrokerError> {
         while let Some(Some(freed)) = self.freeing.next().now_or_never() {
             self.let_go(&freed);
+        }
+        if !self.stranded.is_empty() {
+            events.push(Event::Lost(std::mem::take(&mut self.stranded)));
         }
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -94,6 +100,8 @@ impl LogSource {
     fn let_go(&mut self, freed: &[Held]) {
         self.forget(freed);
         if let Some(group) = self.shared.lock().groups.get_mut(&self.group) {
+            let stranded = freed.iter().filter(|held| group.has_stranded(**held));
+            self.stranded.extend(stranded.map(|held| held.lane));
             freed.iter().for_each(|held| group.free(*held));
         }
     }
@@ -222,7 +230,15 @@ impl Source for LogSource {
     }
 
     async fn close(self: Box<Self>, _ctx: &Context) -> Result<(), BrokerError> {
-        Ok(())
+        let mut state = self.shared.lock();
+        let group = state.groups.get_mut(&self.group);
+        let has_stranded =
+            group.is_some_and(|group| self.told.iter().any(|told| group.has_stranded(told.held)));
+        if !has_stranded && self.stranded.is_empty() {
+            return Ok(());
+        }
+        let words = "some messages were finished behind unfinished ones of their partition";
+        Err(BrokerError::new(BrokerErrorKind::Unreachable, words))
     }
 }
 

@@ -36,7 +36,9 @@ proptest! {
             if drops {
                 drop(source);
             } else {
-                source.close(&Context::background()).await.unwrap();
+                let closed = source.close(&Context::background()).await;
+                let is_behind = |place: &usize| *place > committed;
+                prop_assert_eq!(closed.is_err(), order[..finished].iter().any(is_behind));
             }
             let again = deliveries(&mut *open(&log).await);
             prop_assert_eq!(ids(&again), &ids(&all)[committed..]);

@@ -64,6 +64,27 @@ async fn only_what_moves_is_revoked_and_what_stays_goes_on_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_goes_with_something_finished_behind_what_is_not_is_told_as_lost() {
+    let log = MemoryLog::new(2);
+    publish_numbers(&log, 8).await;
+    let mut first = open(&log).await;
+    let read = deliveries(&mut *first);
+    let mut second = open(&log).await;
+    let mut events = at_hand(&mut *first);
+    let Event::Revoking(revoking) = events.remove(0) else { panic!("{events:?}") };
+    let (going, staying) = split(read, &revoking);
+    let (behind, again) = (&going[1..], ids(&going[..2]));
+    ack_all(&mut *first, &behind[..1]).await;
+    ack_all(&mut *first, &staying).await;
+    drop(revoking);
+    let lost = at_hand(&mut *first);
+    let [Event::Lost(lanes)] = &lost[..] else { panic!("{lost:?}") };
+    assert_eq!(lanes[..], [going[0].lane]);
+    assert_eq!(ids(&deliveries(&mut *second))[..2], again);
+    first.close(&Context::background()).await.expect("the rest was finished in its order");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_owner_begins_right_after_what_was_finished() {
     let (log, mut first, read, mut second, revoking) = two_sources().await;
     publish_numbers(&log, 4).await;
