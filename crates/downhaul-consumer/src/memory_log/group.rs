@@ -152,11 +152,8 @@ impl Group {
 
     /// Whether a holding that ends now leaves something behind that comes again though it was
     /// acknowledged.
-    pub(super) fn has_stranded(&mut self, held: Held) -> bool {
-        let held_as = |holding: &&Holding| holding.tenure == held.tenure;
-        let partition = self.partition(held.lane);
-        let holding = partition.and_then(|partition| partition.held.as_ref().filter(held_as));
-        holding.is_some_and(|holding| holding.progress.has_stranded())
+    pub(super) fn has_stranded(&self, held: Held) -> bool {
+        self.holdings().any(|(one, holding)| one == held && holding.progress.has_stranded())
     }
 
     /// The lanes with who holds them.

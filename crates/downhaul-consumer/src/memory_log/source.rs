@@ -230,8 +230,8 @@ impl Source for LogSource {
     }
 
     async fn close(self: Box<Self>, _ctx: &Context) -> Result<(), BrokerError> {
-        let mut state = self.shared.lock();
-        let group = state.groups.get_mut(&self.group);
+        let state = self.shared.lock();
+        let group = state.groups.get(&self.group);
         let has_stranded =
             group.is_some_and(|group| self.told.iter().any(|told| group.has_stranded(told.held)));
         if !has_stranded && self.stranded.is_empty() {
