@@ -57,10 +57,8 @@ impl Processor {
         if keyed || !self.parks || (self.retry.is_short(delay) && !lane.is_draining()) {
             return self.keep(meta, next, delay);
         }
-        match self
-            .moved(ctx, letters::parked(&meta, next, delay), &meta, &self.shared.ways.parking)
-            .await
-        {
+        let parked = letters::parked(&meta, next, delay);
+        match self.moved(ctx, parked, &meta, &self.shared.ways.parking).await {
             true => Then::End(End::Parked),
             false if lane.is_draining() => Then::End(End::Released),
             false => self.keep(meta, next, delay),
