@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arrayvec::ArrayString;
 use uuid::fmt::Hyphenated;
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -19,6 +20,16 @@ thread_local! {
 const MILLIS_AT: u32 = 80;
 /// The highest of the bits that may be counted up, clear at first so that none carries further.
 const ROOM: u128 = 1 << 61;
+
+/// The bytes that an id is made of, looked up since each message's id is read.
+const ALLOWED: [bool; 256] = {
+    let (mut allowed, mut byte) = ([false; 256], 0);
+    while byte < 256 {
+        allowed[byte] = matches!(byte as u8, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'~' | b'-');
+        byte += 1;
+    }
+    allowed
+};
 
 /// The longest request id that is accepted from outside, in bytes.
 const LONGEST: usize = 128;
@@ -46,10 +57,10 @@ pub struct RequestId(Text);
 
 #[derive(Clone)]
 enum Text {
-    /// Made here; without memory of its own, since every request has one.
-    Fresh([u8; Hyphenated::LENGTH]),
-    /// Came from outside.
-    Given(Arc<str>),
+    /// No longer than those that are made here; without memory of its own, since every request has
+    /// one.
+    Short(ArrayString<{ Hyphenated::LENGTH }>),
+    Long(Arc<str>),
 }
 
 impl RequestId {
@@ -61,8 +72,11 @@ impl RequestId {
     pub fn generate() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut text = [0; Hyphenated::LENGTH];
-        Uuid::from_u128(next(now)).hyphenated().encode_lower(&mut text);
-        Self(Text::Fresh(text))
+        Self::of(Uuid::from_u128(next(now)).hyphenated().encode_lower(&mut text))
+    }
+
+    fn of(text: &str) -> Self {
+        Self(ArrayString::from(text).map_or_else(|_| Text::Long(Arc::from(text)), Text::Short))
     }
 
     /// Takes an id that came from outside.
@@ -72,28 +86,24 @@ impl RequestId {
     /// [`InvalidRequestId`] if it is empty, longer than 128 bytes, or holds any other byte than the
     /// allowed ones. The error does not repeat the text.
     pub fn parse(text: &str) -> Result<Self, InvalidRequestId> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
-        if text.is_empty() || text.len() > LONGEST || !text.bytes().all(allowed) {
+        let is_allowed = |byte: u8| ALLOWED[usize::from(byte)];
+        if text.is_empty() || text.len() > LONGEST || !text.bytes().all(is_allowed) {
             return Err(InvalidRequestId { len: text.len() });
         }
-        Ok(Self(Text::Given(Arc::from(text))))
+        Ok(Self::of(text))
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            // Hexadecimal digits and hyphens are always text.
-            Text::Fresh(text) => str::from_utf8(text).unwrap_or_default(),
-            Text::Given(text) => text,
+            Text::Short(text) => text,
+            Text::Long(text) => text,
         }
     }
 
     /// The id as text, in bytes: what headers are made of.
     pub fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Text::Fresh(text) => text,
-            Text::Given(text) => text.as_bytes(),
-        }
+        self.as_str().as_bytes()
     }
 }
 
