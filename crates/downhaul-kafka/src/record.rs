@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use downhaul_consumer::{BrokerError, Message, Name, Outgoing};
+use downhaul_consumer::{BrokerError, Message, Outgoing};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 
 use crate::error::unsendable;
@@ -62,11 +62,11 @@ fn copied(payload: Option<&[u8]>) -> Bytes {
     payload.map_or_else(Bytes::new, Bytes::copy_from_slice)
 }
 
-fn id(record: &BorrowedMessage<'_>) -> Name {
+fn id<'a>(record: &'a BorrowedMessage<'_>) -> Cow<'a, str> {
     let mut headers = record.headers().into_iter().flat_map(Headers::iter);
     let id = headers.find(|header| header.key == ID).and_then(|header| header.value);
     match id.map(String::from_utf8_lossy).filter(|id| !id.is_empty()) {
-        Some(id) => id.into(),
+        Some(id) => id,
         None => {
             let (topic, partition, offset) = (record.topic(), record.partition(), record.offset());
             format!("{topic}-{partition}-{offset}").into()

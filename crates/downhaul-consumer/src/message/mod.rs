@@ -1,6 +1,7 @@
 //! [`Message`]: an id, a key, headers and bytes.
 
 pub mod headers;
+mod id;
 mod name;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use downhaul_context::{Context, RequestId};
 use serde::Serialize;
 
 use crate::message::headers::Headers;
+use crate::message::id::Id;
 pub use crate::message::name::Name;
 
 /// What a publisher sends and a consumer gets: an id, a key, headers and a payload.
@@ -46,43 +48,18 @@ struct Content {
     payload: Bytes,
 }
 
-#[derive(Clone, Debug)]
-enum Id {
-    /// Made here, as the ids of requests are: unique, sorted by time, and without memory of its
-    /// own.
-    Fresh(RequestId),
-    Given(Name),
-}
-
-impl Id {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Fresh(id) => id.as_str(),
-            Self::Given(id) => id,
-        }
-    }
-}
-
-impl PartialEq for Id {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for Id {}
-
 /// The media type of a message that was not given another.
 const BYTES: &str = "application/octet-stream";
 
 impl Message {
     /// Makes a message of bytes with a fresh id, a UUID of version 7.
     pub fn new(payload: impl Into<Bytes>) -> Self {
-        Self::identified_by(Id::Fresh(RequestId::generate()), payload.into())
+        Self::identified_by(Id::fresh(), payload.into())
     }
 
     /// Makes a message of bytes with an id that it has already, as a broker does that delivers it.
-    pub fn identified(id: impl Into<Name>, payload: impl Into<Bytes>) -> Self {
-        Self::identified_by(Id::Given(id.into()), payload.into())
+    pub fn identified(id: impl AsRef<str>, payload: impl Into<Bytes>) -> Self {
+        Self::identified_by(Id::of(id.as_ref()), payload.into())
     }
 
     fn identified_by(id: Id, payload: Bytes) -> Self {
@@ -112,8 +89,8 @@ impl Message {
     /// Sets the id. Give the same id to what is the same message, so that consumers can tell a
     /// duplicate.
     #[must_use]
-    pub fn with_id(mut self, id: impl Into<Cow<'static, str>>) -> Self {
-        self.content_mut().id = Id::Given(id.into().into());
+    pub fn with_id(mut self, id: impl AsRef<str>) -> Self {
+        self.content_mut().id = Id::of(id.as_ref());
         self
     }
 
@@ -175,10 +152,7 @@ impl Message {
         if let Some(id) = inbound.and_then(|id| RequestId::parse(id).ok()) {
             return id;
         }
-        match &self.0.id {
-            Id::Fresh(id) => id.clone(),
-            Id::Given(id) => RequestId::parse(id).unwrap_or_else(|_| RequestId::generate()),
-        }
+        self.0.id.to_request()
     }
 
     /// The key, if it has one.
