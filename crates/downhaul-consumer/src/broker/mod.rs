@@ -11,6 +11,7 @@
 mod capabilities;
 mod delivery;
 mod lane;
+mod row;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use downhaul_context::Context;
 pub use crate::broker::capabilities::Capabilities;
 pub use crate::broker::delivery::{Certainty, Delivery, Event, Settled, Token, Verdict};
 pub use crate::broker::lane::{Lane, Revoking};
+pub use crate::broker::row::Row;
 use crate::error::BrokerError;
 use crate::publish::{Outgoing, Receipt};
 use crate::subscription::Subscription;

@@ -5,7 +5,6 @@ mod queue;
 mod sink;
 mod source;
 mod state;
-mod unsettled;
 
 use std::fmt;
 use std::sync::Arc;

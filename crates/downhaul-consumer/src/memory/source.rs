@@ -6,11 +6,10 @@ use async_trait::async_trait;
 use downhaul_context::Context;
 use tokio::time::{Instant, sleep_until};
 
-use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
+use crate::broker::{Delivery, Event, Row, Settled, Source, Token, Verdict};
 use crate::error::BrokerError;
 use crate::memory::queue::{Queue, Stored};
 use crate::memory::state::{Epoch, Shared};
-use crate::memory::unsettled::Unsettled;
 use crate::subscription::Subscription;
 
 /// How many deliveries are given out at a time, so that who takes them can do something else in
@@ -22,7 +21,9 @@ pub(super) struct MemorySource {
     epoch: Epoch,
     queue: Arc<Queue>,
     prefetch: usize,
-    unsettled: Unsettled,
+    /// By the numbers of their tokens, which count up from zero.
+    unsettled: Row<Stored>,
+    next: u64,
 }
 
 impl MemorySource {
@@ -33,7 +34,7 @@ impl MemorySource {
         let epoch = shared.open()?;
         let queue = shared.declare(subscription);
         let prefetch = usize::from(subscription.prefetch());
-        Ok(Self { shared, epoch, queue, prefetch, unsettled: Unsettled::default() })
+        Ok(Self { shared, epoch, queue, prefetch, unsettled: Row::new(), next: 0 })
     }
 
     /// Moves what is ready into `events`, as far as the prefetch allows. Returns when a message is
@@ -44,16 +45,18 @@ impl MemorySource {
         if room == 0 {
             return Ok(None);
         }
-        let unsettled = &mut self.unsettled;
-        Ok(self.queue.pop(room.min(AT_A_TIME), |stored| events.push(deliver(unsettled, stored))))
+        let (unsettled, next) = (&mut self.unsettled, &mut self.next);
+        Ok(self.queue.pop(room.min(AT_A_TIME), |stored| {
+            events.push(deliver(*next, &stored));
+            unsettled.insert(*next, stored);
+            *next += 1;
+        }))
     }
 }
 
-fn deliver(unsettled: &mut Unsettled, stored: Stored) -> Event {
-    let (message, topic) = (stored.message.clone(), stored.topic.clone());
-    let redeliveries = stored.redeliveries;
-    let delivery = Delivery::new(unsettled.insert(stored), message);
-    Event::Delivery(delivery.with_topic(topic).redelivered(redeliveries))
+fn deliver(number: u64, stored: &Stored) -> Event {
+    let delivery = Delivery::new(Token::new(number), stored.message.clone());
+    Event::Delivery(delivery.with_topic(stored.topic.clone()).redelivered(stored.redeliveries))
 }
 
 #[async_trait]
@@ -86,7 +89,7 @@ impl Source for MemorySource {
         self.shared.check(self.epoch)?;
         let (mut done, mut released, mut lost) = (0, Vec::new(), Vec::new());
         for &(token, verdict) in batch {
-            match (self.unsettled.remove(token), verdict) {
+            match (self.unsettled.remove(token.number()), verdict) {
                 (None, _) => lost.push(token),
                 (Some(_), Verdict::Ack) => done += 1,
                 (Some(stored), Verdict::Release) => released.push(stored),
