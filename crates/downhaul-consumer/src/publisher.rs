@@ -6,6 +6,7 @@ use std::time::Duration;
 use downhaul_context::wire::{self, Names};
 use downhaul_context::{Cause, Context, TraceContext};
 use tokio::sync::Mutex;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span};
 
@@ -14,7 +15,7 @@ use crate::error::{BrokerError, PublishError, PublishErrorKind};
 use crate::message::Message;
 use crate::message::headers;
 use crate::observer::{MessageObserver, Published};
-use crate::publish::{Outgoing, PublishOutcome, Receipt, Window};
+use crate::publish::{Outgoing, Place, PublishOutcome, Receipt, Window};
 use crate::retry::backoff;
 
 /// The delays between attempts to open a sink: from the first to the longest.
@@ -166,8 +167,7 @@ impl Publisher {
         ctx: &Context,
         mut outgoing: Outgoing,
     ) -> Result<Receipt, PublishError> {
-        let room = ctx.run(self.shared.window.enter(outgoing.message.payload().len())).await;
-        let place = room.map_err(|cause| not_sent(cause, None))?;
+        let place = self.enter(ctx, outgoing.message.payload().len()).await?;
         let receipt = match &self.shared.observer {
             None => self.hand_over(ctx, &mut outgoing).await?,
             Some(observer) => {
@@ -182,6 +182,15 @@ impl Publisher {
         };
         place.into_iter().for_each(|place| receipt.occupy(place));
         Ok(receipt)
+    }
+
+    async fn enter(&self, ctx: &Context, bytes: usize) -> Result<Option<Place>, PublishError> {
+        if let Some(place) = self.shared.window.try_enter(bytes) {
+            // Who sends without a pause lets others work in between.
+            consume_budget().await;
+            return Ok(Some(place));
+        }
+        ctx.run(self.shared.window.enter(bytes)).await.map_err(|cause| not_sent(cause, None))
     }
 
     /// Waits until all that was [sent](Self::send) before is answered for, whoever holds the

@@ -10,7 +10,7 @@ use crate::broker::Token;
 use crate::error::BrokerError;
 use crate::message::{Message, Name};
 pub use crate::publish::receipt::{Receipt, ReceiptSender};
-pub(crate) use crate::publish::window::Window;
+pub(crate) use crate::publish::window::{Place, Window};
 
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -40,13 +40,14 @@ impl Cell {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn resolve(&self, outcome: PublishOutcome) {
+    /// Gives the answer, unless there is one already.
+    fn resolve(&self, outcome: impl FnOnce() -> PublishOutcome) {
         let mut content = self.lock();
         if content.is_resolved {
             return;
         }
         content.is_resolved = true;
-        content.outcome = Some(outcome);
+        content.outcome = Some(outcome());
         let (waker, place) = (content.waker.take(), content.place.take());
         drop(content);
         drop(place);
@@ -113,13 +114,13 @@ impl ReceiptSender {
 
     /// Gives the answer. Nobody has to wait for it.
     pub fn resolve(self, outcome: PublishOutcome) {
-        self.0.resolve(outcome);
+        self.0.resolve(|| outcome);
     }
 }
 
 impl Drop for ReceiptSender {
     fn drop(&mut self) {
-        self.0.resolve(unanswered());
+        self.0.resolve(unanswered);
     }
 }
 

@@ -31,10 +31,20 @@ impl Window {
 
     /// Waits for a place. A message that is larger than all there is takes all there is.
     pub(crate) async fn enter(&self, bytes: usize) -> Option<Place> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.most_bytes);
         let message = Arc::clone(&self.messages).acquire_owned().await.ok()?;
-        let bytes = Arc::clone(&self.bytes).acquire_many_owned(bytes).await.ok()?;
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(self.bounded(bytes)).await.ok()?;
         Some(Place { _message: message, _bytes: bytes })
+    }
+
+    /// A place, if one is free and nobody waits for it.
+    pub(crate) fn try_enter(&self, bytes: usize) -> Option<Place> {
+        let message = Arc::clone(&self.messages).try_acquire_owned().ok()?;
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(self.bounded(bytes)).ok()?;
+        Some(Place { _message: message, _bytes: bytes })
+    }
+
+    fn bounded(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes).unwrap_or(u32::MAX).min(self.most_bytes)
     }
 
     /// Waits until all that entered before is answered. What comes later waits meanwhile.
