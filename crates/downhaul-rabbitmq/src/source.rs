@@ -105,20 +105,19 @@ impl RabbitSource {
         let now = Instant::now();
         self.held.look(&self.queue, &self.unsettled, now);
         while self.has_room() {
-            let Some(delivery) = self.at_hand()? else { return Ok(()) };
+            let delivery = match self.arrived.pop_front() {
+                Some(delivery) => delivery,
+                None => match self.consumer.as_mut().and_then(|it| it.next().now_or_never()) {
+                    Some(Some(Ok(delivery))) => delivery,
+                    Some(end) => return Err(self.ended(end)),
+                    None => return Ok(()),
+                },
+            };
             let tag = delivery.delivery_tag;
             self.unsettled.insert(tag, now);
             events.push(Event::Delivery(letter::read(Token::new(tag), delivery)));
         }
         Ok(())
-    }
-
-    fn at_hand(&mut self) -> Result<Option<lapin::message::Delivery>, BrokerError> {
-        if let Some(delivery) = self.arrived.pop_front() {
-            return Ok(Some(delivery));
-        }
-        let item = self.consumer.as_mut().and_then(|consumer| consumer.next().now_or_never());
-        item.map(|item| self.received(item)).transpose()
     }
 
     /// Waits for a delivery where one may come, and for the end of the line everywhere; no longer
@@ -132,23 +131,24 @@ impl RabbitSource {
             sleep(LOOK).await;
             return Ok(());
         };
-        if let Ok(item) = timeout(LOOK, consumer.next()).await {
-            let delivery = self.received(item)?;
-            self.arrived.push_back(delivery);
+        match timeout(LOOK, consumer.next()).await {
+            Ok(Some(Ok(delivery))) => self.arrived.push_back(delivery),
+            Ok(end) => return Err(self.ended(end)),
+            Err(_) => {}
         }
         Ok(())
     }
 
-    fn received(&self, item: Item) -> Result<lapin::message::Delivery, BrokerError> {
-        match item {
-            Some(Ok(delivery)) => Ok(delivery),
-            Some(Err(error)) => Err(consuming_ended(&self.queue, &error)),
-            None => Err(self.line.check().err().unwrap_or_else(|| {
-                let queue = &self.queue;
-                let words = "was cancelled: the queue was deleted or moved";
-                gone(format!("the consumer of queue `{queue}` {words}"))
-            })),
+    /// Why there are no more deliveries.
+    fn ended(&self, end: Item) -> BrokerError {
+        if let Some(Err(error)) = end {
+            return consuming_ended(&self.queue, &error);
         }
+        self.line.check().err().unwrap_or_else(|| {
+            let queue = &self.queue;
+            let words = "was cancelled: the queue was deleted or moved";
+            gone(format!("the consumer of queue `{queue}` {words}"))
+        })
     }
 
     /// Why the line ended, where the broker has said so. It stands behind the deliveries that

@@ -1,18 +1,23 @@
 //! [`Unsettled`]: the deliveries that a source has given out, and how few frames settle them.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
-use downhaul_consumer::{Token, Verdict};
+use downhaul_consumer::{Row, Token, Verdict};
 use tokio::time::Instant;
 
-/// The tags that were delivered on a channel and are not settled, with the moment of each. Tags
-/// only grow, so the lowest is the oldest.
+/// The tags that were delivered on a channel and are not settled. Tags only grow, so the lowest is
+/// the oldest.
 ///
 /// AMQP settles one tag, or "this one and all lower ones". The latter is used only where every
 /// lower tag that is out gets the same verdict by the same or an earlier frame.
 #[derive(Debug, Default)]
-pub(crate) struct Unsettled(BTreeMap<u64, Instant>);
+pub(crate) struct Unsettled(Row<Out>);
+
+/// A delivery that is out.
+#[derive(Debug)]
+struct Out {
+    since: Instant,
+    /// What the batch that is being settled says of it.
+    wanted: Option<Verdict>,
+}
 
 /// One `basic.ack` or `basic.nack`. The order of frames matters up to the last that is `multiple`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub(crate) struct Frame {
 
 impl Unsettled {
     pub(crate) fn insert(&mut self, tag: u64, now: Instant) {
-        self.0.insert(tag, now);
+        self.0.insert(tag, Out { since: now, wanted: None });
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -33,42 +38,41 @@ impl Unsettled {
 
     /// The tags above `tag`, the oldest first, with the moment of each.
     pub(crate) fn above(&self, tag: u64) -> impl Iterator<Item = (u64, Instant)> {
-        let above = (Bound::Excluded(tag), Bound::Unbounded);
-        self.0.range(above).map(|(tag, since)| (*tag, *since))
+        let all = self.0.iter().map(|(tag, out)| (tag, out.since));
+        all.skip_while(move |(it, _)| *it <= tag)
     }
 
     /// Takes a batch out and returns the frames that settle it, and what of it is not out. That is
     /// left alone: RabbitMQ closes the channel of whoever settles a delivery twice.
     pub(crate) fn settle(&mut self, batch: &[(Token, Verdict)]) -> (Vec<Frame>, Vec<Token>) {
-        let (mut wanted, mut lost) = (BTreeMap::new(), Vec::new());
+        let mut lost = Vec::new();
         for &(token, verdict) in batch {
-            let is_out =
-                self.0.contains_key(&token.number()) && !wanted.contains_key(&token.number());
-            if is_out {
-                wanted.insert(token.number(), verdict);
-            } else {
-                lost.push(token);
+            match self.0.get_mut(token.number()) {
+                Some(out) if out.wanted.is_none() => out.wanted = Some(verdict),
+                _ => lost.push(token),
             }
         }
-        let mut frames = self.runs(&mut wanted);
-        frames.extend(wanted.into_iter().map(|(tag, verdict)| {
-            self.0.remove(&tag);
-            Frame { verdict, tag, multiple: false }
-        }));
+        let mut frames = self.runs();
+        for (token, verdict) in batch {
+            let tag = token.number();
+            // All that a run has settled are gone.
+            if self.0.remove(tag).is_some() {
+                frames.push(Frame { verdict: *verdict, tag, multiple: false });
+            }
+        }
         (frames, lost)
     }
 
     /// Settles from the lowest tag upwards, until one is met that stays out.
-    fn runs(&mut self, wanted: &mut BTreeMap<u64, Verdict>) -> Vec<Frame> {
+    fn runs(&mut self) -> Vec<Frame> {
         let mut runs: Vec<Frame> = Vec::new();
-        while let Some((&tag, _)) = self.0.first_key_value()
-            && let Some(verdict) = wanted.remove(&tag)
-        {
-            self.0.remove(&tag);
+        while let Some((tag, Out { wanted: Some(verdict), .. })) = self.0.first() {
+            let verdict = *verdict;
             match runs.last_mut().filter(|run| run.verdict == verdict) {
                 Some(run) => (run.tag, run.multiple) = (tag, true),
                 None => runs.push(Frame { verdict, tag, multiple: false }),
             }
+            self.0.remove(tag);
         }
         runs
     }
@@ -76,7 +80,7 @@ impl Unsettled {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::ops::RangeInclusive;
 
     use proptest::prelude::*;
@@ -97,8 +101,9 @@ mod tests {
     }
 
     fn just_delivered(tags: RangeInclusive<u64>) -> Unsettled {
-        let now = Instant::now();
-        Unsettled(tags.map(|tag| (tag, now)).collect())
+        let (now, mut unsettled) = (Instant::now(), Unsettled::default());
+        tags.for_each(|tag| unsettled.insert(tag, now));
+        unsettled
     }
 
     #[test]
@@ -136,7 +141,7 @@ mod tests {
                 let known = batch.iter().filter(|(token, _)| wanted.contains_key(&token.number()));
                 prop_assert_eq!(lost.len() + known.count(), batch.len());
                 prop_assert_eq!(play(&mut out, &frames), wanted);
-                prop_assert!(unsettled.0.keys().eq(&out));
+                prop_assert!(unsettled.0.iter().map(|(tag, _)| tag).eq(out.iter().copied()));
             }
         }
     }
