@@ -7,6 +7,9 @@ use lapin::{Error, ErrorKind};
 
 use crate::address::Address;
 
+/// The longest text that AMQP 0.9.1 takes where it writes the length in one byte.
+const SHORT: usize = 255;
+
 /// Something could not be opened or declared.
 pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
     let code = code(error);
@@ -116,10 +119,21 @@ pub(crate) fn short(
     text: &str,
     kind: BrokerErrorKind,
 ) -> Result<ShortString, BrokerError> {
-    ShortString::try_new(text).map_err(|_| {
-        let length = text.len();
-        BrokerError::new(kind, format!("{what} has {length} bytes, and RabbitMQ takes 255"))
-    })
+    check_short(what, text, kind)?;
+    Ok(text.into())
+}
+
+/// Whether it can be made into a [`ShortString`].
+pub(crate) fn check_short(
+    what: &str,
+    text: &str,
+    kind: BrokerErrorKind,
+) -> Result<(), BrokerError> {
+    if text.len() <= SHORT {
+        return Ok(());
+    }
+    let length = text.len();
+    Err(BrokerError::new(kind, format!("{what} has {length} bytes, and RabbitMQ takes {SHORT}")))
 }
 
 /// The property that something has at the broker with another value, of RabbitMQ's "inequivalent

@@ -6,7 +6,7 @@ use downhaul_consumer::{BrokerError, BrokerErrorKind, Delivery, Message, Name, T
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::error::{refused, short};
+use crate::error::{check_short, refused};
 
 /// The largest body that RabbitMQ takes unless it is told otherwise: `max_message_size`. A larger
 /// one would cost the channel, and with it the answers for all that is under way.
@@ -18,47 +18,71 @@ const BYTES: &str = "application/octet-stream";
 /// As RabbitMQ calls a message that survives a restart.
 const PERSISTENT: u8 = 2;
 
-/// A message with its properties, checked against what the broker takes.
+/// A message that RabbitMQ takes: nothing of it is too long or has a name that is kept.
 #[derive(Debug)]
-pub(crate) struct Letter {
-    pub(crate) properties: BasicProperties,
-    pub(crate) payload: bytes::Bytes,
-}
+pub(crate) struct Letter(Message);
 
 impl Letter {
     /// # Errors
     ///
     /// The message is at fault: something in it is too long.
     pub(crate) fn new(message: &Message, frame_max: usize) -> Result<Self, BrokerError> {
+        let id = message.id();
         if message.payload().len() > LARGEST {
             let size = message.payload().len();
             return Err(refused(format!("the payload has {size} bytes, RabbitMQ takes {LARGEST}")));
         }
-        let header_size = header_size(message);
+        let header_size = FIXED + id.len() + message.content_type().len() + headers_size(message);
         if header_size > frame_max {
             let words = format!("the headers have {header_size} bytes, RabbitMQ takes {frame_max}");
             return Err(refused(words));
         }
         let at_fault = BrokerErrorKind::Message;
+        check_short("the message's id", id, at_fault)?;
+        check_short("the content type", message.content_type(), at_fault)?;
+        for (name, _) in message.headers().iter() {
+            check_short("the name of a header", name, at_fault)?;
+            if is_reserved(name) {
+                let words = format!("the header `{name}`: RabbitMQ keeps names in `x-` for itself");
+                return Err(refused(words));
+            }
+        }
+        Ok(Self(message.clone()))
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.0.payload()
+    }
+
+    /// All but the payload. What is made into a [`ShortString`] here was found to be short.
+    pub(crate) fn properties(&self) -> BasicProperties {
+        let message = &self.0;
         let mut properties = BasicProperties::default()
-            .with_message_id(short("the message's id", message.id(), at_fault)?)
+            .with_message_id(message.id().into())
             .with_delivery_mode(PERSISTENT)
             .with_timestamp(unix_seconds());
         // What says nothing is not sent: it costs the broker as much as what says something.
         if message.content_type() != BYTES {
-            let content_type = short("the content type", message.content_type(), at_fault)?;
-            properties = properties.with_content_type(content_type);
+            properties = properties.with_content_type(message.content_type().into());
         }
-        let headers = table(message)?;
-        if !headers.inner().is_empty() {
-            properties = properties.with_headers(headers);
+        let mut table = FieldTable::default();
+        for (name, value) in pairs(message) {
+            table.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        if !table.inner().is_empty() {
+            properties = properties.with_headers(table);
         }
         let request_id = message.headers().get(headers::REQUEST_ID);
         if let Some(Ok(id)) = request_id.map(ShortString::try_new) {
             properties = properties.with_correlation_id(id);
         }
-        Ok(Self { properties, payload: message.payload().clone() })
+        properties
     }
+}
+
+/// What is sent as headers.
+fn pairs(message: &Message) -> impl Iterator<Item = (&str, &str)> {
+    message.headers().iter().chain(message.key().map(|key| (headers::KEY, key)))
 }
 
 /// Reads what was delivered, also from publishers that know nothing of Downhaul.
@@ -107,20 +131,6 @@ fn counted(properties: &BasicProperties) -> Option<u32> {
     }
 }
 
-fn table(message: &Message) -> Result<FieldTable, BrokerError> {
-    let mut table = FieldTable::default();
-    let key = message.key().map(|key| (headers::KEY, key));
-    for (name, value) in message.headers().iter().chain(key) {
-        if is_reserved(name) {
-            let words = format!("the header `{name}`: RabbitMQ keeps names in `x-` for itself");
-            return Err(refused(words));
-        }
-        let name = short("the name of a header", name, BrokerErrorKind::Message)?;
-        table.insert(name, AMQPValue::LongString(value.into()));
-    }
-    Ok(table)
-}
-
 fn is_reserved(name: &str) -> bool {
     name.starts_with("x-")
 }
@@ -149,13 +159,10 @@ fn text(value: &AMQPValue) -> Option<String> {
     })
 }
 
-/// How much of a frame the content header takes, at most. It cannot be split.
-fn header_size(message: &Message) -> usize {
-    let key = message.key().map(|key| (headers::KEY, key));
-    let pairs =
-        message.headers().iter().chain(key).map(|(name, value)| name.len() + value.len() + 6);
+/// How much of a frame the headers take, at most. A content header cannot be split.
+fn headers_size(message: &Message) -> usize {
     let request_id = message.headers().get(headers::REQUEST_ID).map_or(0, str::len);
-    FIXED + message.id().len() + message.content_type().len() + request_id + pairs.sum::<usize>()
+    request_id + pairs(message).map(|(name, value)| name.len() + value.len() + 6).sum::<usize>()
 }
 
 fn unix_seconds() -> u64 {

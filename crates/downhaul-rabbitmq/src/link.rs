@@ -251,11 +251,16 @@ impl Line {
         }
     }
 
-    /// Waits while the broker, short of memory or disk, takes no publishes.
+    /// Whether the broker, short of memory or disk, takes no publishes.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Waits while it is blocked.
     pub(crate) async fn unblocked(&self) -> Result<(), BrokerError> {
         loop {
             self.check()?;
-            if !self.connection.status().blocked() {
+            if !self.is_blocked() {
                 return Ok(());
             }
             sleep(LOOK).await;

@@ -18,6 +18,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use downhaul_consumer::Row;
+
 /// What the broker said of a publish, as lapin tells it.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -44,7 +46,8 @@ pub(super) enum Fate {
 /// All publishes without a final answer, each with whom to tell.
 #[derive(Debug)]
 pub(super) struct Ledger<R> {
-    unanswered: HashMap<u64, R>,
+    unanswered: Row<R>,
+    next: u64,
     /// Answered by a confirm that carried another's message.
     held: HashMap<u64, (R, Fate)>,
     /// Returned, but not confirmed yet.
@@ -55,12 +58,16 @@ pub(super) struct Ledger<R> {
 
 impl<R> Ledger<R> {
     pub(super) fn new() -> Self {
-        let (unanswered, held) = (HashMap::new(), HashMap::new());
-        Self { unanswered, held, early: HashSet::new(), confirms: Vec::new() }
+        let (unanswered, held) = (Row::new(), HashMap::new());
+        Self { unanswered, next: 0, held, early: HashSet::new(), confirms: Vec::new() }
     }
 
-    pub(super) fn insert(&mut self, key: u64, who: R) {
+    /// Adds a publish and returns its key.
+    pub(super) fn open(&mut self, who: R) -> u64 {
+        let key = self.next;
+        self.next += 1;
         self.unanswered.insert(key, who);
+        key
     }
 
     /// Takes answers in and tells what is final by them.
@@ -79,8 +86,11 @@ impl<R> Ledger<R> {
             }
         }
         for (key, fate, is_foreign) in confirms.drain(..) {
-            self.early.remove(&key);
-            match self.unanswered.remove(&key) {
+            // Seldom any, and to look for one costs as much as all else here.
+            if !self.early.is_empty() {
+                self.early.remove(&key);
+            }
+            match self.unanswered.remove(key) {
                 Some(who) if is_foreign => drop(self.held.insert(key, (who, fate))),
                 Some(who) => tell(who, fate),
                 None => {}
@@ -97,7 +107,7 @@ impl<R> Ledger<R> {
         if let Some((who, _)) = self.held.remove(&key) {
             return Some((who, Fate::Returned(words)));
         }
-        let who = self.unanswered.remove(&key)?;
+        let who = self.unanswered.remove(key)?;
         self.early.insert(key);
         Some((who, Fate::Returned(words)))
     }
@@ -105,7 +115,7 @@ impl<R> Ledger<R> {
     /// Gives up on all answers and returns who waits for them.
     pub(super) fn abandon(&mut self) -> impl Iterator<Item = R> {
         let held = self.held.drain().map(|(_, (who, _))| who);
-        self.unanswered.drain().map(|(_, who)| who).chain(held)
+        self.unanswered.drain().chain(held)
     }
 }
 
@@ -147,7 +157,7 @@ mod tests {
             steps in steps(),
         ) {
             let mut ledger = Ledger::new();
-            (0..40).for_each(|key| ledger.insert(key, key));
+            (0..40).for_each(|key| assert_eq!(ledger.open(key), key));
             let mut unconfirmed: Vec<u64> = (0..40).collect();
             let mut unreturned: Vec<u64> = bad.iter().copied().collect();
             let mut waiting = VecDeque::new();

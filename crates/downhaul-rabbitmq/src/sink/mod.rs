@@ -20,7 +20,7 @@ use downhaul_consumer::{
 use downhaul_context::Context;
 use lapin::options::ConfirmSelectOptions;
 use lapin::types::ShortString;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::declare;
 use crate::error::{cannot, closed, refused, short};
@@ -29,7 +29,7 @@ use crate::link::Line;
 use crate::options::Options;
 use crate::sink::parking::Parking;
 use crate::sink::rooms::Rooms;
-use crate::sink::task::{Command, Order};
+use crate::sink::task::{Command, Order, Route};
 
 pub(crate) struct RabbitSink {
     line: Line,
@@ -40,12 +40,6 @@ pub(crate) struct RabbitSink {
     commands: mpsc::UnboundedSender<Command>,
 }
 
-/// Where a message is published, or why it need not be.
-enum Route {
-    To { exchange: ShortString, key: ShortString },
-    Nowhere(String),
-}
-
 impl RabbitSink {
     pub(crate) async fn open(line: Line, options: &Options) -> Result<Self, BrokerError> {
         declare::declare_all(&line.channel, options).await?;
@@ -54,36 +48,47 @@ impl RabbitSink {
         let exchange = short("the exchange", &options.exchange, BrokerErrorKind::Configuration)?;
         let window = Arc::new(Semaphore::new(options.window));
         let (commands, inbox) = mpsc::unbounded_channel();
-        let rooms = Rooms::of(options.window);
-        tokio::spawn(task::run(line.clone(), inbox, Arc::clone(&window), rooms));
+        let rooms = Rooms::of(Arc::clone(&window));
+        tokio::spawn(task::run(line.clone(), inbox, rooms));
         tracing::debug!(exchange = options.exchange, "publishing");
         Ok(Self { line, exchange, parking: Parking::new(options.queue_type), window, commands })
     }
 
-    async fn route(&self, outgoing: &Outgoing) -> Result<Route, BrokerError> {
+    /// Where a message goes that nothing has to be declared for; `None` for one that waits in a
+    /// queue of its delay.
+    fn direct(&self, outgoing: &Outgoing) -> Result<Option<Route>, BrokerError> {
         let name = outgoing.destination.name();
-        let key = |what, name| short(what, name, BrokerErrorKind::Message);
-        match &outgoing.destination {
+        let (exchange, what) = match &outgoing.destination {
             Destination::Topic(_) if !outgoing.delay.is_zero() => {
-                Err(refused("a delay needs a queue as its destination, and this is a topic"))
+                let words = "a delay needs a queue as its destination, and this is a topic";
+                return Err(refused(words));
             }
-            Destination::Topic(_) => {
-                Ok(Route::To { exchange: self.exchange.clone(), key: key("the topic", name)? })
-            }
+            Destination::Topic(_) => (self.exchange.clone(), "the topic"),
             Destination::Queue(_) if outgoing.delay.is_zero() => {
-                Ok(Route::To { exchange: ShortString::default(), key: key("the queue", name)? })
+                (ShortString::default(), "the queue")
             }
-            Destination::Queue(_) => {
-                // It is rare, and would make every other publish allocate as much.
-                match Box::pin(self.parking.place(&self.line, name, outgoing.delay)).await? {
-                    Some(place) => Ok(Route::To {
-                        exchange: ShortString::default(),
-                        key: key("the queue", &place)?,
-                    }),
-                    None => Ok(Route::Nowhere(format!("there is no queue `{name}`"))),
-                }
-            }
-        }
+            Destination::Queue(_) => return Ok(None),
+        };
+        Ok(Some(Route { exchange, key: short(what, name, BrokerErrorKind::Message)? }))
+    }
+
+    /// The queue in which a message waits for its time; `None` if there is no queue to wait for.
+    async fn parked(&self, outgoing: &Outgoing) -> Result<Option<Route>, BrokerError> {
+        let name = outgoing.destination.name();
+        let Some(place) = self.parking.place(&self.line, name, outgoing.delay).await? else {
+            return Ok(None);
+        };
+        let key = short("the queue", &place, BrokerErrorKind::Message)?;
+        Ok(Some(Route { exchange: ShortString::default(), key }))
+    }
+
+    fn post(&self, order: Order, room: SemaphorePermit<'_>) -> Result<Receipt, BrokerError> {
+        let (sender, receipt) = Receipt::pending();
+        let taken = self.commands.send(Command::Publish(order, sender));
+        taken.map_err(|_| closed("the sink"))?;
+        // The task gives it back.
+        room.forget();
+        Ok(receipt)
     }
 }
 
@@ -91,19 +96,33 @@ impl RabbitSink {
 impl Sink for RabbitSink {
     async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
         let letter = Letter::new(&outgoing.message, self.line.frame_max())?;
-        let room = Arc::clone(&self.window).acquire_owned().await;
+        let room = self.window.acquire().await;
         let room =
             room.map_err(|_| self.line.check().err().unwrap_or_else(|| closed("the sink")))?;
         self.line.unblocked().await?;
-        let (exchange, key) = match self.route(outgoing).await? {
-            Route::To { exchange, key } => (exchange, key),
-            Route::Nowhere(words) => return Ok(Receipt::resolved(PublishOutcome::Returned(words))),
+        let route = match self.direct(outgoing)? {
+            Some(route) => route,
+            None => match self.parked(outgoing).await? {
+                Some(route) => route,
+                None => {
+                    let words = format!("there is no queue `{}`", outgoing.destination.name());
+                    return Ok(Receipt::resolved(PublishOutcome::Returned(words)));
+                }
+            },
         };
-        let (sender, receipt) = Receipt::pending();
-        let order = Box::new(Order { exchange, key, letter });
-        let taken = self.commands.send(Command::Publish(order, (sender, room)));
-        taken.map_err(|_| closed("the sink"))?;
-        Ok(receipt)
+        self.post(Order { route, letter }, room)
+    }
+
+    fn try_send(&self, outgoing: &Outgoing) -> Option<Result<Receipt, BrokerError>> {
+        let room = self.window.try_acquire().ok()?;
+        if self.line.check().is_err() || self.line.is_blocked() {
+            return None;
+        }
+        let order = || {
+            let letter = Letter::new(&outgoing.message, self.line.frame_max())?;
+            Ok(self.direct(outgoing)?.map(|route| Order { route, letter }))
+        };
+        order().transpose().map(|order| self.post(order?, room))
     }
 
     async fn close(&self, ctx: &Context) {

@@ -1,6 +1,8 @@
 //! [`Rooms`]: places in the window that are free again.
 
-use tokio::sync::OwnedSemaphorePermit;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 /// Which part of the window is given back at once.
 const PART: usize = 16;
@@ -9,61 +11,66 @@ const PART: usize = 16;
 /// is given back, so that one at a time would cost a wake for every publish.
 #[derive(Debug)]
 pub(super) struct Rooms {
-    free: Option<OwnedSemaphorePermit>,
+    window: Arc<Semaphore>,
+    free: usize,
     least: usize,
 }
 
 impl Rooms {
-    /// None yet, in a window of this size.
-    pub(super) fn of(window: usize) -> Self {
-        Self { free: None, least: window.div_ceil(PART) }
+    /// Of a window, all of which is free yet.
+    pub(super) fn of(window: Arc<Semaphore>) -> Self {
+        let least = window.available_permits().div_ceil(PART);
+        Self { window, free: 0, least }
     }
 
-    pub(super) fn add(&mut self, room: OwnedSemaphorePermit) {
-        match &mut self.free {
-            Some(free) => free.merge(room),
-            None => self.free = Some(room),
-        }
+    /// Takes one back that was taken for ever.
+    pub(super) fn add_one(&mut self) {
+        self.free += 1;
     }
 
     /// Gives them back if they are many, or if there are no others under way that could be added
     /// to them.
     pub(super) fn give_back(&mut self, others: bool) {
-        if !others || self.free.as_ref().is_some_and(|free| free.num_permits() >= self.least) {
-            self.free = None;
+        if self.free > 0 && (!others || self.free >= self.least) {
+            self.window.add_permits(std::mem::take(&mut self.free));
         }
+    }
+
+    /// Nobody gets room any more, and whoever waits for it hears of that.
+    pub(super) fn close(&self) {
+        self.window.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tokio::sync::Semaphore;
-
     use super::*;
+
+    fn window(size: usize) -> (Arc<Semaphore>, Rooms) {
+        let window = Arc::new(Semaphore::new(size));
+        (Arc::clone(&window), Rooms::of(window))
+    }
 
     #[test]
     fn room_is_given_back_by_the_part_of_a_window_and_at_once_if_nothing_is_under_way() {
-        let window = Arc::new(Semaphore::new(32));
-        let room = || Arc::clone(&window).try_acquire_owned().unwrap();
-        let mut rooms = Rooms::of(32);
-        rooms.add(room());
+        let (window, mut rooms) = window(32);
+        (0..3).for_each(|_| window.try_acquire().unwrap().forget());
+        rooms.add_one();
         rooms.give_back(true);
-        assert_eq!(window.available_permits(), 31, "kept, for another will come");
+        assert_eq!(window.available_permits(), 29, "kept, for another will come");
         rooms.give_back(false);
-        assert_eq!(window.available_permits(), 32, "no other will come");
-        rooms.add(room());
-        rooms.add(room());
+        assert_eq!(window.available_permits(), 30, "no other will come");
+        rooms.add_one();
+        rooms.add_one();
         rooms.give_back(true);
         assert_eq!(window.available_permits(), 32, "a sixteenth");
     }
 
     #[test]
     fn a_window_of_one_is_given_back_at_once() {
-        let window = Arc::new(Semaphore::new(1));
-        let mut rooms = Rooms::of(1);
-        rooms.add(Arc::clone(&window).try_acquire_owned().unwrap());
+        let (window, mut rooms) = window(1);
+        window.try_acquire().unwrap().forget();
+        rooms.add_one();
         rooms.give_back(true);
         assert_eq!(window.available_permits(), 1);
     }

@@ -1,7 +1,6 @@
 //! The task of a sink: publishes orders in their sequence and resolves their receipts.
 
 use std::future::poll_fn;
-use std::mem::take;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use lapin::Channel;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::error::{closed, lost};
@@ -28,19 +27,22 @@ const TURN: usize = 64;
 const REFUSED: Duration = Duration::from_secs(1);
 
 pub(super) enum Command {
-    Publish(Box<Order>, Waiting),
+    /// With who waits for the answer. It has a place in the window, which was taken for ever.
+    Publish(Order, ReceiptSender),
     Close,
 }
 
 /// A message on its way out.
 pub(super) struct Order {
-    pub(super) exchange: ShortString,
-    pub(super) key: ShortString,
+    pub(super) route: Route,
     pub(super) letter: Letter,
 }
 
-/// Who waits for the answer, and its place in the window, free again when that is resolved.
-pub(super) type Waiting = (ReceiptSender, OwnedSemaphorePermit);
+/// Where a message is published.
+pub(super) struct Route {
+    pub(super) exchange: ShortString,
+    pub(super) key: ShortString,
+}
 
 /// Runs until the sink is dropped and all receipts are resolved, or until it is closed or the
 /// channel dies: then what is open resolves as unknown.
@@ -49,23 +51,18 @@ pub(super) type Waiting = (ReceiptSender, OwnedSemaphorePermit);
 /// publish takes another channel. RabbitMQ's channels remember where the leader of a quorum queue
 /// was when they first met it: if that node is gone, they refuse all for the queue, though others
 /// have found its new leader long ago.
-pub(super) async fn run(
-    line: Line,
-    mut inbox: mpsc::UnboundedReceiver<Command>,
-    window: Arc<Semaphore>,
-    rooms: Rooms,
-) {
+pub(super) async fn run(line: Line, mut inbox: mpsc::UnboundedReceiver<Command>, mut rooms: Rooms) {
     let mut ledger = Ledger::new();
-    let error = publish_all(&line, &mut inbox, &mut ledger, rooms).await;
-    window.close();
+    let error = publish_all(&line, &mut inbox, &mut ledger, &mut rooms).await;
+    rooms.close();
     inbox.close();
     let Some(error) = error.map(Arc::new) else { return };
     tracing::debug!(error = error.chain(), "a sink has ended");
     let unknown =
         |sender: ReceiptSender| sender.resolve(PublishOutcome::Unknown(Arc::clone(&error)));
-    ledger.abandon().for_each(|(sender, _room)| unknown(sender));
+    ledger.abandon().for_each(unknown);
     while let Ok(command) = inbox.try_recv() {
-        if let Command::Publish(_, (sender, _room)) = command {
+        if let Command::Publish(_, sender) = command {
             unknown(sender);
         }
     }
@@ -75,22 +72,22 @@ pub(super) async fn run(
 async fn publish_all(
     line: &Line,
     inbox: &mut mpsc::UnboundedReceiver<Command>,
-    ledger: &mut Ledger<Waiting>,
-    mut rooms: Rooms,
+    ledger: &mut Ledger<ReceiptSender>,
+    rooms: &mut Rooms,
 ) -> Option<BrokerError> {
     let (mut under_way, bell) = (FuturesUnordered::new(), Bell::new());
     // lapin answers all that it knows of when a link is lost, and a publish of that very moment is
     // not always among them.
     let mut broken = pin!(line.broken());
     let (opened, mut refused) = (Instant::now(), false);
-    let (mut number, mut more) = (0_u64, true);
+    let mut more = true;
     let (mut commands, mut answers) = (Vec::with_capacity(TURN), Vec::new());
     while more || !under_way.is_empty() {
         let mut end = tokio::select! {
             biased;
             () = poll_fn(|cx| bell.poll_gather(&mut under_way, &mut answers, cx)),
                 if !under_way.is_empty() => {
-                    resolve(ledger, &mut answers, &mut rooms, &mut refused).err()
+                    resolve(ledger, &mut answers, rooms, &mut refused).err()
                 }
             error = &mut broken => Some(error),
             count = inbox.recv_many(&mut commands, TURN), if more => {
@@ -99,17 +96,16 @@ async fn publish_all(
             }
         };
         for command in commands.drain(..) {
-            let Command::Publish(order, waiting) = command else {
+            let Command::Publish(order, sender) = command else {
                 end = end.or_else(|| Some(closed("the sink")));
                 continue;
             };
-            number += 1;
-            ledger.insert(number, waiting);
+            let key = ledger.open(sender);
             if end.is_none() {
-                under_way.push(publish(&line.channel, order, number));
+                under_way.push(publish(&line.channel, order, key));
                 // So this publish reaches lapin before the next is taken.
                 bell.gather(&mut under_way, &mut answers);
-                end = resolve(ledger, &mut answers, &mut rooms, &mut refused).err();
+                end = resolve(ledger, &mut answers, rooms, &mut refused).err();
             }
         }
         if end.is_some() {
@@ -124,30 +120,30 @@ async fn publish_all(
 }
 
 /// Publishes one message and waits for the broker's answer.
-async fn publish(channel: &Channel, mut order: Box<Order>, number: u64) -> lapin::Result<Answer> {
+async fn publish(channel: &Channel, order: Order, key: u64) -> lapin::Result<Answer> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let (exchange, key) = (take(&mut order.exchange), take(&mut order.key));
+    let Order { route, letter } = order;
     // AMQP 0.9.1 keeps this property for nobody, and RabbitMQ carries it unread.
-    let number_text = number.to_string().into();
-    let properties = take(&mut order.letter.properties).with_cluster_id(number_text);
-    let payload = &order.letter.payload;
-    let sent = channel.basic_publish(exchange, key, options, payload, properties).await;
-    drop(order);
+    let properties = letter.properties().with_cluster_id(key.to_string().into());
+    let (exchange, routing_key) = (route.exchange, route.key);
+    let sent =
+        channel.basic_publish(exchange, routing_key, options, letter.payload(), properties).await;
+    drop(letter);
     let confirmation = sent?.await?;
     let confirmed = !confirmation.is_nack();
-    let carried = confirmation.take_message().map(|message| returned(&message, number));
-    Ok(Answer { key: number, confirmed, carried })
+    let carried = confirmation.take_message().map(|message| returned(&message, key));
+    Ok(Answer { key, confirmed, carried })
 }
 
 fn returned(message: &BasicReturnMessage, carrier: u64) -> Returned {
-    let number = message.properties.cluster_id().as_ref().and_then(|id| id.as_str().parse().ok());
+    let key = message.properties.cluster_id().as_ref().and_then(|id| id.as_str().parse().ok());
     let words = format!("{} {}", message.reply_code, message.reply_text);
-    Returned { key: number.unwrap_or(carrier), words }
+    Returned { key: key.unwrap_or(carrier), words }
 }
 
 /// Resolves what is final by these answers. An error is the end of the channel, for all of them.
 fn resolve(
-    ledger: &mut Ledger<Waiting>,
+    ledger: &mut Ledger<ReceiptSender>,
     answers: &mut Vec<lapin::Result<Answer>>,
     rooms: &mut Rooms,
     refused: &mut bool,
@@ -155,14 +151,14 @@ fn resolve(
     let mut error = None;
     let known =
         answers.drain(..).filter_map(|answer| answer.map_err(|cause| error = Some(cause)).ok());
-    ledger.settle(known, |(sender, room), fate| {
+    ledger.settle(known, |sender, fate| {
         *refused |= fate == Fate::Nacked;
         sender.resolve(match fate {
             Fate::Confirmed => PublishOutcome::Confirmed,
             Fate::Nacked => PublishOutcome::Nacked,
             Fate::Returned(words) => PublishOutcome::Returned(words),
         });
-        rooms.add(room);
+        rooms.add_one();
     });
     error.map_or(Ok(()), |error| Err(lost("the channel", &error)))
 }
