@@ -1,6 +1,7 @@
 //! [`Places`]: the topics that messages go to, and whether they are there.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ const LOOKED_FOR: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Places {
     options: Options,
-    /// Topics that were looked for, and whether they were there.
-    known: RwLock<HashMap<String, bool>>,
+    /// Topics that were looked for, and whether they were there. Names are few, and so are compared
+    /// sooner than hashed.
+    known: RwLock<BTreeMap<String, bool>>,
 }
 
 impl Places {
@@ -30,11 +32,20 @@ impl Places {
     /// # Errors
     ///
     /// There is none for so long a delay.
-    pub(crate) fn topic(&self, outgoing: &Outgoing) -> Result<String, BrokerError> {
+    pub(crate) fn topic<'a>(&self, outgoing: &'a Outgoing) -> Result<Cow<'a, str>, BrokerError> {
         match &outgoing.destination {
-            Destination::Topic(topic) => Ok(topic.to_string()),
-            Destination::Queue(group) => self.options.own.to(group, outgoing.delay),
+            Destination::Topic(topic) => Ok(Cow::Borrowed(topic)),
+            Destination::Queue(group) => self.options.own.to(group, outgoing.delay).map(Cow::Owned),
         }
+    }
+
+    /// Whether it is known to be there.
+    pub(crate) fn knows(&self, topic: &str) -> bool {
+        self.known(topic) == Some(true)
+    }
+
+    fn known(&self, topic: &str) -> Option<bool> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
     }
 
     /// The answer for a message to a topic that is not there.
@@ -47,8 +58,7 @@ impl Places {
     }
 
     async fn has(&self, topic: &str) -> Result<bool, BrokerError> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied();
-        let patience = match known {
+        let patience = match self.known(topic) {
             Some(true) => return Ok(true),
             Some(false) => Duration::ZERO,
             None => LOOKED_FOR,

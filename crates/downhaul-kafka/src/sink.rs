@@ -10,7 +10,6 @@ use downhaul_context::Context;
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
 };
@@ -46,6 +45,23 @@ struct Deliveries {
 
 type Record<'a> = BaseRecord<'a, str, [u8], Box<ReceiptSender>>;
 
+/// A message as it is handed over, and its receipt.
+fn record<'a>(
+    topic: &'a str,
+    outgoing: &'a Outgoing,
+) -> Result<(Record<'a>, Receipt), BrokerError> {
+    let headers = headers(outgoing)?;
+    let (sender, receipt) = Receipt::pending();
+    let mut record = BaseRecord::with_opaque_to(topic, Box::new(sender)).headers(headers);
+    if let Some(payload) = payload(&outgoing.message) {
+        record = record.payload(payload);
+    }
+    if let Some(key) = outgoing.message.key() {
+        record = record.key(key);
+    }
+    Ok((record, receipt))
+}
+
 impl KafkaSink {
     /// Makes the client, which connects by itself.
     pub(crate) fn open(options: &Options, life: &Context) -> Result<Self, BrokerError> {
@@ -56,24 +72,10 @@ impl KafkaSink {
     }
 
     /// Hands a record over, as soon as there is room.
-    async fn hand_over(
-        &self,
-        topic: &str,
-        outgoing: &Outgoing,
-        headers: OwnedHeaders,
-    ) -> Result<Receipt, BrokerError> {
-        let (sender, receipt) = Receipt::pending();
-        let mut record: Record<'_> =
-            BaseRecord::with_opaque_to(topic, Box::new(sender)).headers(headers);
-        if let Some(payload) = payload(&outgoing.message) {
-            record = record.payload(payload);
-        }
-        if let Some(key) = outgoing.message.key() {
-            record = record.key(key);
-        }
+    async fn hand_over(&self, mut record: Record<'_>) -> Result<(), BrokerError> {
         loop {
             record = match self.try_hand_over(record)? {
-                None => return Ok(receipt),
+                None => return Ok(()),
                 Some(back) => back,
             };
             let room = self.producer.context().room.notified();
@@ -81,7 +83,7 @@ impl KafkaSink {
             // Heard from now on, so that what comes before the next look is not missed.
             room.as_mut().enable();
             match self.try_hand_over(record)? {
-                None => return Ok(receipt),
+                None => return Ok(()),
                 Some(back) => record = back,
             }
             // Room is made just after it is told of, and perhaps after the next try.
@@ -119,11 +121,21 @@ impl Sink for KafkaSink {
             return Err(closed());
         }
         let topic = self.places.topic(outgoing)?;
-        let headers = headers(outgoing)?;
-        match self.places.returned(&topic).await? {
-            Some(returned) => Ok(returned),
-            None => self.hand_over(&topic, outgoing, headers).await,
+        let (record, receipt) = record(&topic, outgoing)?;
+        if let Some(returned) = self.places.returned(&topic).await? {
+            return Ok(returned);
         }
+        self.hand_over(record).await?;
+        Ok(receipt)
+    }
+
+    fn try_send(&self, outgoing: &Outgoing) -> Option<Result<Receipt, BrokerError>> {
+        let topic = self.places.topic(outgoing).ok()?;
+        if self.life.is_done() || !self.places.knows(&topic) {
+            return None;
+        }
+        let (record, receipt) = record(&topic, outgoing).ok()?;
+        matches!(self.try_hand_over(record), Ok(None)).then_some(Ok(receipt))
     }
 
     async fn close(&self, ctx: &Context) {

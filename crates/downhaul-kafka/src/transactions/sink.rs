@@ -44,10 +44,12 @@ impl Sink for OutcomeSink {
         if let Some(returned) = self.places.returned(&topic).await? {
             return Ok(returned);
         }
-        Ok(Receipt::resolved(match self.transactions.keep(delivery, topic, outgoing)? {
-            Kept::Yes => PublishOutcome::Confirmed,
-            Kept::No => PublishOutcome::Nacked,
-        }))
+        Ok(Receipt::resolved(
+            match self.transactions.keep(delivery, topic.into_owned(), outgoing)? {
+                Kept::Yes => PublishOutcome::Confirmed,
+                Kept::No => PublishOutcome::Nacked,
+            },
+        ))
     }
 
     async fn close(&self, _ctx: &Context) {}
