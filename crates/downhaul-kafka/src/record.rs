@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use downhaul_consumer::headers::name_of;
 use downhaul_consumer::{BrokerError, Message, Outgoing};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 
@@ -45,7 +46,7 @@ impl Record {
                 ID => {}
                 CONTENT_TYPE => message = message.with_content_type(media_type(&header)),
                 DUE => due = text(&header).parse().ok().and_then(since_epoch),
-                name => message.headers_mut().set(name.to_owned(), text(&header)),
+                name => message.headers_mut().set(name_of(name), text(&header)),
             }
         }
         if payload.is_none() {

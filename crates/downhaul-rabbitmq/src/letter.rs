@@ -1,5 +1,6 @@
 //! [`Letter`]: a message as AMQP carries it, and back.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use downhaul_consumer::{BrokerError, BrokerErrorKind, Delivery, Message, Name, Token, headers};
@@ -15,6 +16,8 @@ const LARGEST: usize = 128 << 20;
 const FIXED: usize = 64;
 /// The media type of a message that has none.
 const BYTES: &str = "application/octet-stream";
+/// The media type of most messages.
+const JSON: &str = "application/json";
 /// As RabbitMQ calls a message that survives a restart.
 const PERSISTENT: u8 = 2;
 
@@ -97,12 +100,12 @@ pub(crate) fn read(token: Token, delivery: lapin::message::Delivery) -> Delivery
         None => Message::new(data),
     };
     if let Some(content_type) = properties.content_type() {
-        message = message.with_content_type(content_type.to_string());
+        message = message.with_content_type(media_type(content_type.as_str()));
     }
     let headers = message.headers_mut();
     for (name, value) in properties.headers().iter().flatten() {
         if let Some(text) = text(value).filter(|_| !is_reserved(name.as_str())) {
-            headers.set(name.to_string(), text);
+            headers.set(headers::name_of(name.as_str()), text);
         }
     }
     if let Some(id) = properties.correlation_id()
@@ -118,6 +121,11 @@ pub(crate) fn read(token: Token, delivery: lapin::message::Delivery) -> Delivery
     let topic = is_topic.then(|| Name::from(routing_key.as_str()));
     let redeliveries = counted(&properties).unwrap_or_else(|| u32::from(redelivered));
     Delivery::new(token, message).with_topic(topic).redelivered(redeliveries)
+}
+
+/// Most messages have one of few.
+fn media_type(read: &str) -> Cow<'static, str> {
+    if read == JSON { Cow::Borrowed(JSON) } else { Cow::Owned(read.to_owned()) }
 }
 
 /// How often a quorum queue has delivered it before. A classic queue does not count.

@@ -26,6 +26,39 @@ pub const FIRST_FAILED: &str = "first-failed-ms";
 /// The last error of a dead letter, on one line.
 pub const DEAD_ERROR: &str = "dead-error";
 
+/// The names above.
+const OWN: [&str; 11] = [
+    REQUEST_ID,
+    TRACEPARENT,
+    TRACESTATE,
+    ATTEMPT,
+    DEAD_REASON,
+    ORIGIN_QUEUE,
+    TOPIC,
+    KEY,
+    DEADLINE,
+    FIRST_FAILED,
+    DEAD_ERROR,
+];
+
+/// A name as a backend has read it, for [`Headers::set`]: one of Downhaul's own, which most
+/// messages bear, is the constant and not a copy.
+///
+/// # Examples
+///
+/// ```
+/// use std::borrow::Cow;
+///
+/// use downhaul_consumer::headers;
+///
+/// assert!(matches!(headers::name_of("request-id"), Cow::Borrowed(headers::REQUEST_ID)));
+/// assert_eq!(headers::name_of("tenant"), "tenant");
+/// ```
+pub fn name_of(read: &str) -> Cow<'static, str> {
+    let own = OWN.into_iter().find(|own| *own == read);
+    own.map_or_else(|| Cow::Owned(read.to_owned()), Cow::Borrowed)
+}
+
 /// Text pairs in the order in which they were set. Names are compared as they are: write them in
 /// lower case.
 ///
