@@ -83,6 +83,7 @@ macro_rules! conformance {
     ($harness:expr) => {
         $crate::conformance! { @tests $harness;
             settlement: a_released_message_comes_again,
+            settlement: a_message_that_is_released_again_pauses_first_and_is_not_counted,
             settlement: a_message_that_keeps_failing_is_a_dead_letter_after_its_attempts,
             settlement: a_message_that_cannot_be_decoded_is_a_dead_letter,
             settlement: a_panic_is_a_dead_letter,

@@ -1,7 +1,7 @@
 //! What becomes of a message.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use downhaul_consumer::headers::{ATTEMPT, ORIGIN_QUEUE};
@@ -9,7 +9,7 @@ use downhaul_consumer::{
     Consumer, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing, RetryPolicy,
     Settlement, Source, Verdict,
 };
-use downhaul_context::Context;
+use downhaul_context::{Context, Instant};
 
 use super::fixture::{next, quick_retries};
 use super::{Fixture, Harness, Seen};
@@ -28,6 +28,32 @@ pub async fn a_released_message_comes_again<H: Harness>(fixture: Fixture<H>) {
     fixture.publish("q", "one").await;
     assert_eq!(seen.next().await, ("one".to_owned(), 1));
     assert_eq!(seen.next().await, ("one".to_owned(), 1));
+}
+
+/// It would go in circles as fast as the broker can.
+pub async fn a_message_that_is_released_again_pauses_first_and_is_not_counted<H: Harness>(
+    fixture: Fixture<H>,
+) {
+    let mut seen = Seen::default();
+    let (record, times) = (seen.recorder(), Arc::new(Mutex::new(Vec::new())));
+    let noted = Arc::clone(&times);
+    let release_twice = move |_ctx: Context, message: Incoming<Message>| {
+        // Noted before it is released, so that the pause lies between two of them.
+        let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.push(Instant::now());
+        let settlement = if noted.len() < 3 { Settlement::Release } else { Settlement::Ack };
+        record(&message);
+        async move { settlement }
+    };
+    fixture.spawn(Consumer::new(fixture.subscription("q"), release_twice)).await;
+    fixture.publish("q", "one").await;
+    for _ in 0..3 {
+        assert_eq!(seen.next().await, ("one".to_owned(), 1));
+    }
+    let times = times.lock().unwrap_or_else(PoisonError::into_inner);
+    let pause = times[2] - times[1];
+    // Of a second, half is left to chance.
+    assert!(pause >= Duration::from_millis(500), "{pause:?}");
 }
 
 /// Attempts are counted, and the last error is the reason.
