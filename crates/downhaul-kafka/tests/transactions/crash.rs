@@ -42,7 +42,7 @@ fn consumer(names: &Arc<Names>, chance: &Chance, parks: bool) -> Consumer {
             let mut chance = Chance(seed ^ id << 8 ^ u64::from(message.attempt()));
             // tidy: handlers take their time, and what takes none cannot be interrupted.
             tokio::time::sleep(Duration::from_millis(chance.next(20))).await;
-            let output = Message::identified(message.id().to_owned(), message.id().to_owned());
+            let output = Message::identified(message.id(), message.id().to_owned());
             let outcome = Outcome::new(Settlement::Ack)
                 .emit(Outgoing::to_topic(names.output.clone(), output));
             match chance.next(10) {

@@ -39,7 +39,7 @@ impl Mock {
         cluster.coordinator(id, COORDINATOR).unwrap();
         let this = Self { names, cluster };
         let messages = ids(messages).map(|id| {
-            let message = Message::identified(id.clone(), id);
+            let message = Message::identified(&id, id.clone());
             Outgoing::to_topic(this.names.input.clone(), message)
         });
         let publisher = Publisher::new(Arc::new(this.plain()));

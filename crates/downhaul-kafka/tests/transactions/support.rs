@@ -104,7 +104,7 @@ impl Names {
         let publisher = Publisher::new(Arc::new(plain()));
         let (ctx, _canceller) = Context::background().with_timeout(LONG);
         let messages = ids.into_iter().map(|id| {
-            let message = Message::identified(id.clone(), id.clone()).with_key(id);
+            let message = Message::identified(&id, id.clone()).with_key(id);
             Outgoing::to_topic(topic.to_owned(), message)
         });
         publisher.publish_all(&ctx, messages).await.unwrap();
@@ -177,7 +177,7 @@ impl Names {
 }
 
 pub(crate) fn outcome_of(token: Token, topic: &str, id: &str) -> Outgoing {
-    let message = Message::identified(id.to_owned(), id.to_owned());
+    let message = Message::identified(id, id.to_owned());
     let mut outgoing = Outgoing::to_topic(topic.to_owned(), message);
     outgoing.outcome_of = Some(token);
     outgoing
@@ -236,7 +236,7 @@ fn read_all(servers: &str, topic: &str) -> BTreeMap<String, usize> {
 
 /// What is emitted of a message.
 pub(crate) fn emitted(names: &Names, id: &str) -> Outgoing {
-    Outgoing::to_topic(names.output.clone(), Message::identified(id.to_owned(), id.to_owned()))
+    Outgoing::to_topic(names.output.clone(), Message::identified(id, id.to_owned()))
 }
 
 /// Waits until a topic shows so many messages, which is checked for more later.

@@ -48,7 +48,7 @@ impl Shop {
     fn enqueue(&mut self, rows: &[(&str, &str)]) {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
         for (id, key) in rows {
-            let message = Message::new("").with_id((*id).to_owned()).with_header("key", *key);
+            let message = Message::new("").with_id(id).with_header("key", *key);
             let message = if key.is_empty() { message } else { message.with_key(*key) };
             let outgoing = Outgoing::to_topic("t", message);
             self.outbox.enqueue(&Context::background(), &tx, &outgoing).unwrap();

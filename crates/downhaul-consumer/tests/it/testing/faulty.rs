@@ -164,7 +164,7 @@ async fn a_doubled_delivery_is_settled_twice_and_taken_once() {
 }
 
 async fn publish_keyed(bench: &Bench, id: &str, key: &str) {
-    publish(&bench.memory, Message::new("").with_id(id.to_owned()).with_key(key)).await;
+    publish(&bench.memory, Message::new("").with_id(id).with_key(key)).await;
 }
 
 #[tokio::test(start_paused = true)]
