@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "what the tests share is test code as well")]
 
 mod menu;
+mod witness;
 mod world;
 
 use std::time::Duration;

@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use downhaul_consumer::{Message, Outgoing, Subscription};
 use downhaul_kafka::{Kafka, NewTopics};
-use downhaul_testkit::faults::{Fault, Menu, Round, Site, last};
+use downhaul_testkit::faults::{CROWD, Fault, Menu, Round, STOCK, Site, last};
 use downhaul_testkit::kafka::{Broker, Gap, Kind, Setup};
 use downhaul_testkit::oracle::Oracle;
 use downhaul_testkit::proxy::Proxy;
 use tokio::task::block_in_place;
 
 use crate::menu::menu;
+use crate::witness;
 
 /// After this a member that is silent is gone: as short as the stand-ins take it.
 fn session(kind: Kind) -> Duration {
@@ -136,6 +137,22 @@ impl Site for World {
             }
             other => unreachable!("{other:?} is not on the menu"),
         }
+    }
+
+    async fn blamed(&self) -> Option<String> {
+        let (kind, bootstrap) = (self.broker.kind(), self.broker.bootstrap());
+        if !kind.lacks(Gap::Leaving) {
+            return None;
+        }
+        let shut = block_in_place(|| {
+            let groups = [STOCK, CROWD].map(|queue| self.subscription(queue));
+            groups.into_iter().find(|group| !witness::is_let_in(&bootstrap, group))
+        });
+        let group = shut?.queue().to_owned();
+        Some(format!(
+            "{kind} {}: not into `{group}`, nor a client of librdkafka alone",
+            Gap::Leaving
+        ))
     }
 
     fn state(&self) -> String {

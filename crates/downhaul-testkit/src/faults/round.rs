@@ -142,13 +142,21 @@ impl Round {
 
     /// Waits until so much more of each queue is handled that it cannot all have been under way
     /// before.
-    pub(super) async fn makes_progress(&self, site: &impl Site, after: &str) {
+    ///
+    /// # Errors
+    ///
+    /// Why the site is to blame that there is none.
+    pub(super) async fn makes_progress(&self, site: &impl Site, after: &str) -> Result<(), String> {
         let goals = self.crew.pulses.each_ref().map(|pulse| (pulse, pulse.beats() + GOAL));
         let until = Instant::now() + PATIENCE;
         for (pulse, goal) in goals {
-            let progress = timeout_at(until, pulse.reaches(goal)).await;
-            assert!(progress.is_ok(), "no progress after {after}: {}", self.state(site));
+            if timeout_at(until, pulse.reaches(goal)).await.is_err() {
+                let state = self.state(site);
+                let blamed = site.blamed().await;
+                return Err(blamed.unwrap_or_else(|| panic!("no progress after {after}: {state}")));
+            }
         }
+        Ok(())
     }
 
     /// Ends when the queues are empty, finds the dead letters and has all judged.

@@ -47,7 +47,9 @@ impl Run {
         }
         loop {
             let faults = menu.plan(&mut self.rng);
-            self.round(site, &faults).await;
+            if let Err(why) = self.round(site, &faults).await {
+                return println!("SKIPPED the rest of the run: {why}\n{}", self.table);
+            }
             if self.is_over() {
                 break;
             }
@@ -64,15 +66,20 @@ impl Run {
     /// If a promise was broken.
     pub async fn these<S: Site>(mut self, site: &mut S, faults: &[Fault]) {
         self.until = None;
-        self.round(site, faults).await;
+        if let Err(why) = self.round(site, faults).await {
+            println!("SKIPPED the rest of the run: {why}");
+        }
     }
 
-    async fn round<S: Site>(&mut self, site: &mut S, faults: &[Fault]) {
+    /// # Errors
+    ///
+    /// Why the site is to blame that it cannot go on.
+    async fn round<S: Site>(&mut self, site: &mut S, faults: &[Fault]) -> Result<(), String> {
         self.rounds += 1;
         site.begin(self.rounds);
         let mut round = Round::begin(site, self.rounds).await;
         let publishing = round.publish(site, &mut self.rng);
-        round.makes_progress(site, "the start").await;
+        round.makes_progress(site, "the start").await?;
         let before = connections(site);
         for fault in faults {
             if self.until.is_some() && self.is_over() {
@@ -81,13 +88,14 @@ impl Run {
             println!("{fault:?} after {} messages", round.oracle.done());
             round.suffer(site, *fault).await;
             self.table.count(*fault);
-            round.makes_progress(site, &format!("{fault:?}")).await;
+            round.makes_progress(site, &format!("{fault:?}")).await?;
         }
         self.table.reconnects += connections(site) - before;
         publishing.stop().await;
         let report = round.end(site, &mut self.table).await;
         println!("{report}");
         report.assert_clean();
+        Ok(())
     }
 
     fn is_over(&self) -> bool {
