@@ -9,6 +9,7 @@ use super::Traced;
 use super::details::Details;
 use super::kind::{Class, Kind};
 use super::print::tells_end;
+use crate::cause::Cause;
 use crate::chain::chain;
 
 /// A [`Traced`] error without its type: what is in a `Box<dyn Error>` that `?` has made of one.
@@ -50,6 +51,11 @@ impl TracedError {
     /// As [`Traced::class`].
     pub fn class(&self) -> Class {
         self.class
+    }
+
+    /// As [`Details::cause`]. Here as well, since `Error::cause` would be found before that.
+    pub fn cause(&self) -> Option<&Cause> {
+        Deref::deref(self).cause()
     }
 
     /// As [`Traced::error_type`].

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use downhaul_context::{Class, Context, Kind, Reason, Traced, TracedError};
+use downhaul_context::{CauseKind, Class, Context, Kind, Reason, Traced, TracedError};
 
 use super::{OrderError, QueryError, handle, refused, request};
 
@@ -24,6 +24,18 @@ fn only_the_end_of_the_context_makes_more_of_a_kind_that_says_nothing() {
     canceller.cancel();
     assert_eq!(Traced::new(&ctx, "get", internal()).class(), Class::Unavailable);
     assert_eq!(Traced::new(&ctx, "get", OrderError::NotFound(7)).class(), Class::NotFound);
+}
+
+/// And not that of `std::error::Error`, which is found first where the trait is in scope.
+#[test]
+fn an_error_without_its_type_tells_the_cause() {
+    use std::error::Error as _;
+
+    let (ctx, canceller) = Context::root();
+    canceller.cancel_with(Reason::client_gone());
+    let error = TracedError::from(Traced::new(&ctx, "get", OrderError::NotFound(7)));
+    assert_eq!(error.cause().map(|cause| cause.kind()), Some(CauseKind::ClientGone));
+    assert!(error.source().is_some());
 }
 
 #[test]
