@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 
 use crate::message::Message;
 
@@ -29,8 +30,12 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned + Send> Decode for Json<T> {
     fn decode(message: &Message) -> Result<Self, DecodeError> {
         let mut json = serde_json::Deserializer::from_slice(message.payload());
-        let value = serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| DecodeError::new(format!("not the JSON expected: at {error}")))?;
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            // The error begins with the path, if there is one.
+            let is_known = |segment| !matches!(segment, &Segment::Unknown);
+            let at = if error.path().iter().any(is_known) { "at " } else { "" };
+            DecodeError::new(format!("not the JSON expected: {at}{error}"))
+        })?;
         json.end().map_err(|error| DecodeError::new(format!("not the JSON expected: {error}")))?;
         Ok(Self(value))
     }
@@ -59,5 +64,22 @@ impl DecodeError {
     /// Says what is wrong.
     pub fn new(words: impl Into<String>) -> Self {
         Self { words: words.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Decode, Json};
+    use crate::message::Message;
+
+    #[test]
+    fn what_is_not_the_json_expected_is_told_with_its_place_if_it_has_one() {
+        let words = |body: &'static str| {
+            Json::<Vec<u8>>::decode(&Message::new(body)).unwrap_err().to_string()
+        };
+        let place = "at line 1 column";
+        assert_eq!(words("junk"), format!("not the JSON expected: expected value {place} 1"));
+        let inner = "[1]: invalid type: string \"a\", expected u8";
+        assert_eq!(words("[7,\"a\"]"), format!("not the JSON expected: at {inner} {place} 6"));
     }
 }
