@@ -78,7 +78,8 @@ pub struct Consumer {
     inbox: Option<Arc<dyn Inbox>>,
     suspect_after: u32,
     handler_timeout: Duration,
-    observer: Arc<dyn MessageObserver>,
+    /// A plain one, if none is set.
+    observer: Option<Arc<dyn MessageObserver>>,
 }
 
 impl Consumer {
@@ -181,7 +182,7 @@ impl Consumer {
             inbox: None,
             suspect_after: 3,
             handler_timeout: Duration::from_secs(300),
-            observer: Arc::new(PlainObserver),
+            observer: None,
         }
     }
 
@@ -338,9 +339,16 @@ impl Consumer {
         self
     }
 
-    /// Who makes the spans and log lines.
+    /// Who makes the spans and log lines. Default: one plain span and one line for each message.
     pub fn observer(mut self, observer: Arc<dyn MessageObserver>) -> Self {
-        self.observer = observer;
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Who does so where no [`observer`](Self::observer) is set: for whoever runs the consumers of
+    /// others.
+    pub fn default_observer(mut self, observer: Arc<dyn MessageObserver>) -> Self {
+        self.observer.get_or_insert(observer);
         self
     }
 
@@ -361,7 +369,8 @@ impl Consumer {
         mut self,
         wrap: impl FnOnce(Arc<dyn MessageObserver>) -> O,
     ) -> Self {
-        self.observer = Arc::new(wrap(self.observer));
+        let inner = self.observer.take().unwrap_or_else(|| Arc::new(PlainObserver));
+        self.observer = Some(Arc::new(wrap(inner)));
         self
     }
 
@@ -375,6 +384,7 @@ impl Consumer {
     /// If called outside a tokio runtime.
     pub fn spawn(self, ctx: &Context, broker: Arc<dyn Broker>) -> ConsumerHandle {
         let shared = Arc::new(Shared::new(Arc::clone(&self.name), self.settings));
+        let observer = self.observer.unwrap_or_else(|| Arc::new(PlainObserver));
         let processor = Processor {
             handler: self.handler,
             retry: self.retry,
@@ -383,8 +393,8 @@ impl Consumer {
             dedupe: Dedupe::by(self.inbox),
             timeout: self.handler_timeout,
             cancel_grace: self.budgets.cancel_grace,
-            publisher: Publisher::with_observer(Arc::clone(&broker), Arc::clone(&self.observer)),
-            observer: self.observer,
+            publisher: Publisher::with_observer(Arc::clone(&broker), Arc::clone(&observer)),
+            observer,
             queue: Name::from(self.subscription.queue()),
             dead_letter_queue: Name::from(self.subscription.dead_letter_queue()),
             system: broker.system(),

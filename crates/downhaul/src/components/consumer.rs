@@ -26,9 +26,10 @@ pub struct ConsumerWorker {
 }
 
 impl ConsumerWorker {
-    /// Makes a component of a consumer and the broker that it reads from.
+    /// Makes a component of a consumer and the broker that it reads from. Its spans and lines are
+    /// those of [`MessageSpans`], unless the consumer has an observer of its own.
     pub fn new(consumer: Consumer, broker: Arc<dyn Broker>) -> Self {
-        let consumer = consumer.observer(Arc::new(MessageSpans));
+        let consumer = consumer.default_observer(Arc::new(MessageSpans));
         Self { consumer, broker, ready_with_link: false, running: RwLock::default() }
     }
 

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use downhaul::consumer::{
+    Consumer, Incoming, MemoryBroker, Message, MessageObserver, Outgoing, Processed, Publisher,
+    Subscription,
+};
 use downhaul::http::{Listener, Router};
 use downhaul::testing::TestApp;
 use downhaul::{
-    App, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy, Resource, Restart,
-    State, Task,
+    App, ConsumerWorker, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy,
+    Resource, Restart, State, Task,
 };
 use tokio::net::TcpStream;
 
@@ -321,4 +325,29 @@ async fn a_server_without_a_listener_does_not_start() {
     let mut app = App::new("shop");
     app.add("http", server, []);
     TestApp::spawn(app).ended().await.assert_failed("there is no socket to listen on");
+}
+
+/// Counts the messages that were processed.
+#[derive(Debug, Default)]
+struct Count(AtomicU32);
+
+impl MessageObserver for Count {
+    fn processed(&self, _attempt: &Processed<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_keeps_the_observer_that_it_was_given() {
+    let (count, broker) = (Arc::new(Count::default()), Arc::new(MemoryBroker::new()));
+    let consumer =
+        Consumer::new(Subscription::new("orders"), async |_: Context, _: Incoming<Message>| {})
+            .observer(count.clone());
+    let mut app = App::new("shop");
+    app.add("orders", ConsumerWorker::new(consumer, broker.clone()), []);
+    let app = TestApp::start(app).await;
+    let order = Outgoing::to_queue("orders", Message::new("7"));
+    Publisher::new(broker).publish(&Context::background(), order).await.unwrap();
+    app.stop().await.assert_clean();
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
 }
