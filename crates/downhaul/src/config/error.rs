@@ -16,7 +16,7 @@ use std::fmt;
 ///     "`SHOP_GRACE` is `30`: want a duration such as `30s` or `250ms`",
 /// ]);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     mistakes: Vec<String>,
 }
@@ -71,6 +71,13 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.mistakes.join("\n"))
+    }
+}
+
+/// The same as `Display`: a `main` that returns the error prints this.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) struct Setting {
 }
 
 const DURATION: &str = "a duration such as `30s` or `250ms`";
+const TIME: &str = "a duration above zero, such as `30s` or `250ms`";
 const ADDRESS: &str = "an address such as `127.0.0.1:8080` or `unix:/run/app.sock`";
 
 /// All settings, in the order in which they are described.
@@ -36,10 +37,10 @@ pub(super) const SETTINGS: [Setting; 8] = [
     },
     Setting {
         key: "start_within",
-        form: DURATION,
+        form: TIME,
         secret: false,
         get: |config| written(config.start_within),
-        set: |config, text| put(&mut config.start_within, duration(text)),
+        set: |config, text| put(&mut config.start_within, time(text)),
     },
     Setting {
         key: "log",
@@ -79,10 +80,10 @@ pub(super) const SETTINGS: [Setting; 8] = [
     },
     Setting {
         key: "http.timeout",
-        form: DURATION,
+        form: TIME,
         secret: false,
         get: |config| written(config.http.timeout),
-        set: |config, text| put(&mut config.http.timeout, duration(text)),
+        set: |config, text| put(&mut config.http.timeout, time(text)),
     },
     Setting {
         key: "http.lame_duck",
@@ -127,6 +128,11 @@ fn written(duration: Duration) -> Option<String> {
 
 fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text.trim()).ok()
+}
+
+/// In which something is to be done, so that none at all is a mistake.
+fn time(text: &str) -> Option<Duration> {
+    duration(text).filter(|time| !time.is_zero())
 }
 
 fn log_format(text: &str) -> Option<LogFormat> {

@@ -89,9 +89,9 @@ fn an_unknown_key_is_told_with_the_nearest_known_one_and_without_its_value() {
 fn a_wrong_value_is_told_with_its_key_and_the_form_that_is_wanted() {
     for (key, value, form) in [
         ("grace", "30", "a duration such as `30s`"),
-        ("start_within", "soon", "a duration such as `30s`"),
+        ("start_within", "soon", "a duration above zero, such as `30s`"),
         ("log", "xml", "`text` or `json`"),
-        ("http.timeout", "-1s", "a duration such as `30s`"),
+        ("http.timeout", "-1s", "a duration above zero, such as `30s`"),
         ("http.lame_duck", "", "a duration such as `30s`"),
         ("http.address", "8080", "an address such as `127.0.0.1:8080`"),
         ("http.address", "", "an address such as `127.0.0.1:8080`"),
@@ -221,4 +221,20 @@ async fn a_server_is_a_lame_duck_for_as_long_as_its_settings_say() {
     app.add("http", config.http.server(Router::new()), []);
     let report = TestApp::start(app).await.stop().await;
     assert_eq!(report.component("http").took.as_secs(), 2, "{report}");
+}
+
+#[test]
+fn no_time_at_all_is_a_mistake_where_something_is_to_be_done_in_it() {
+    for key in ["SHOP_START_WITHIN", "SHOP_HTTP_TIMEOUT"] {
+        let error = vars([(key, "0s")]).unwrap_err();
+        let form = "want a duration above zero, such as `30s` or `250ms`";
+        assert_eq!(error, format!("`{key}` is `0s`: {form}"));
+    }
+    assert_eq!(vars([("SHOP_GRACE", "0s")]).unwrap().grace, Duration::ZERO);
+}
+
+#[test]
+fn a_main_that_returns_the_mistakes_prints_them_as_they_are() {
+    let error = AppConfig::default().vars("SHOP_", [("SHOP_LOG", "loud")]).unwrap_err();
+    assert_eq!(format!("{error:?}"), "`SHOP_LOG` is `loud`: want `text` or `json`");
 }
