@@ -184,6 +184,9 @@ impl<S: Send + Sync + 'static> Router<S> {
     /// own middleware, which runs inside this router's. Its fallback answers what no route matches
     /// under the prefix; 405, and 404 where it has none, are this router's business.
     ///
+    /// With an empty prefix they stay where they are: so one route among others, or one method of a
+    /// path, has middleware or [limits](Self::limits) of its own.
+    ///
     /// # Panics
     ///
     /// As [`route`](Self::route), if the prefix ends with `/`, and if both have a

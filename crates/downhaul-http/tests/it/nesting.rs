@@ -7,7 +7,7 @@ use axum::routing::{get as axum_get, post as axum_post};
 use axum_core::response::{IntoResponse, Response};
 use downhaul_context::Context;
 use downhaul_http::observe::{AccessLog, Outcome, RequestHead, RequestObserver};
-use downhaul_http::{Body, Error, Next, OriginalUri, Request, Router, Server};
+use downhaul_http::{Body, Error, Next, OriginalUri, Request, RouteLimits, Router, Server};
 use http::{StatusCode, Uri};
 use http_body_util::BodyExt;
 use tokio::net::TcpStream;
@@ -268,4 +268,22 @@ fn a_route_at_the_prefix_of_a_service_panics() {
 #[should_panic(expected = "`/shop` is routed twice")]
 fn a_service_at_the_path_of_a_route_panics() {
     let _ = Router::new().get("/shop", tells("never")).nest_service("/shop", shop());
+}
+
+async fn length(_: Context, mut req: Request) -> Result<String, Error> {
+    Ok(req.bytes().await?.len().to_string())
+}
+
+#[tokio::test]
+async fn under_no_prefix_one_method_of_a_path_has_limits_of_its_own() {
+    let small = Router::new().put("/orders", length).limits(RouteLimits::new().body_limit(2));
+    let router: Router = Router::new().post("/orders", length).nest("", small);
+    let server = Fixture::start(router).await;
+    for (method, status) in [("POST", 200), ("PUT", 413)] {
+        let request =
+            format!("{method} /orders HTTP/1.1\r\nhost: t\r\ncontent-length: 3\r\n\r\nabc");
+        assert_eq!(server.request(&request).await.status, status, "{method}");
+    }
+    let other = ask(&server, "DELETE", "/orders").await;
+    assert_eq!((other.status, other.header("allow")), (405, Some("POST, PUT, OPTIONS")));
 }
