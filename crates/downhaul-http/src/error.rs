@@ -33,7 +33,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// {"type":"about:blank","title":"Not Found","status":404,"detail":"…","request_id":"…"}
 /// ```
 ///
-/// The source is logged at ERROR where the status is 5xx, at DEBUG otherwise, and never sent.
+/// The source is logged at ERROR where the status is 5xx, at DEBUG otherwise and where the client
+/// has left, and never sent.
 ///
 /// A [`Traced`] error becomes one by `?`, with the status that its kind says.
 ///
@@ -89,7 +90,7 @@ impl Error {
     }
 
     pub(crate) fn no_time() -> Self {
-        let message = "the client left no time for the request; give it more";
+        let message = "no time was left for the request; give it more";
         Self::new(StatusCode::GATEWAY_TIMEOUT, message)
     }
 
@@ -160,13 +161,26 @@ impl Error {
     }
 
     fn log_line(&self, source: &BoxError, error_type: Option<&str>) {
+        let is_left = has_left(source.as_ref());
         let (status, source) = (self.status().as_u16(), one_line(source.as_ref()));
-        if self.status().is_server_error() {
+        if is_left {
+            debug!(status, error.type = error_type, error = %source, "handler was cut short");
+        } else if self.status().is_server_error() {
             error!(status, error.type = error_type, error = %source, "handler failed: {self}");
         } else {
             debug!(status, error.type = error_type, error = %source, "request refused: {self}");
         }
     }
+}
+
+/// Whether the client has left for whom it was: nobody reads the answer, and nothing has failed.
+fn has_left(source: &(dyn StdError + 'static)) -> bool {
+    let traced = TracedError::find(source).and_then(TracedError::cause);
+    let cause = traced.or_else(|| {
+        let mut chain = std::iter::successors(Some(source), |&error| error.source());
+        chain.find_map(|error| error.downcast_ref::<Cause>())
+    });
+    cause.is_some_and(|cause| cause.kind() == CauseKind::ClientGone)
 }
 
 /// A deadline becomes 504, anything else, such as a drain, 503.

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
-use tracing::{Instrument, Span, error, warn};
+use tracing::{Instrument, Span, debug, error, warn};
 
 use crate::error::{BoxError, Error, Problem};
 use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload, panic_text};
@@ -319,7 +319,11 @@ impl Exchange {
             }
             let grace = request.cancel_grace();
             if timeout(grace, request.handled()).await.is_err() {
-                warn!(?grace, "handler did not end after its context did: aborted");
+                match request.upload() {
+                    // It reads what the client does not send, which is no fault of its own.
+                    Upload::Awaited => debug!(?grace, "handler waited for its body: aborted"),
+                    _ => warn!(?grace, "handler did not end after its context did: aborted"),
+                }
                 request.abort();
             }
             drop(canceller);

@@ -1,8 +1,10 @@
 //! Errors with their context as answers: what the client reads, and what is logged.
 
 use std::borrow::Cow;
+use std::future::pending;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use downhaul_context::{Class, Context, Kind, RequestId, ResultExt, Traced};
 use downhaul_http::{Error, Json, Request, Router};
@@ -11,7 +13,7 @@ use tracing::Level;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{Fixture, Response};
+use crate::support::{Fixture, Response, get};
 
 #[derive(Debug, thiserror::Error)]
 enum OrderError {
@@ -180,4 +182,50 @@ fn a_failure_of_work_that_was_cut_short_is_a_503_or_at_the_deadline_a_504() {
     assert_eq!(failed(&ctx), 503);
     let (ctx, _canceller) = Context::background().with_timeout(std::time::Duration::ZERO);
     assert_eq!(failed(&ctx), 504);
+}
+
+/// Follows the rules, and is cut short by `?` when its client leaves.
+async fn wait(ctx: Context, _: Request) -> Result<(), Error> {
+    Ok(ctx.run(pending()).await?)
+}
+
+async fn wait_traced(ctx: Context, _: Request) -> Result<(), Error> {
+    let broken = || OrderError::Store(io::Error::other("hung up"));
+    let waited = ctx.run(pending::<()>()).await.map_err(|_| broken());
+    Ok(waited.layer(&ctx, "http.wait")?)
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_no_error_line() {
+    let (lines, _guard) = Lines::capture();
+    let router = Router::new().get("/plain", wait).get("/traced", wait_traced);
+    let server = Fixture::start(router).await;
+    for path in ["/plain", "/traced"] {
+        let mut client = server.client().await;
+        client.send(&get(path)).await;
+        while server.running.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(client);
+        server.quiet().await;
+    }
+    let (errors, debug) = (lines.of("ERROR"), lines.of("DEBUG"));
+    let cut_short = debug.iter().filter(|line| line.contains("handler was cut short")).count();
+    assert!(errors.is_empty() && cut_short == 2, "{errors:#?} {debug:#?}");
+}
+
+#[tokio::test]
+async fn a_handler_whose_body_does_not_come_is_not_blamed() {
+    let (lines, _guard) = Lines::capture();
+    let read = async |_: Context, mut req: Request| req.bytes().await.map(|_| ());
+    let server = Fixture::with(Router::new().post("/", read), |server| {
+        server.timeout(Duration::from_millis(20)).cancel_grace(Duration::from_millis(10))
+    });
+    let server = server.await;
+    let mut client = server.client().await;
+    client.send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nhalf").await;
+    assert_eq!(client.response().await.status, 408);
+    server.quiet().await;
+    let warned = lines.of("WARN");
+    assert!(warned.is_empty() && !lines.of("DEBUG").is_empty(), "{warned:#?}");
 }
