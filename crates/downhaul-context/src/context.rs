@@ -245,8 +245,8 @@ impl Context {
     }
 
     /// Derives a context with the same values that outlives this one by `slack` at most: when this
-    /// one ends, it drains, and it ends `slack` later. When this one drains, it drains as well, with
-    /// a grace that is longer by `slack`.
+    /// one ends, it drains, and it ends `slack` later. When this one drains, it drains as well,
+    /// with a grace that is longer by `slack`.
     ///
     /// For work that must be finished properly, such as settling or compensation: it is not cut off
     /// by what ends the request, and still cannot go on for ever. Its own canceller ends it at any
