@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use axum::response::Response;
 use downhaul_context::Context;
 use downhaul_http::{
-    DrainPlan, Error, Json, Next, OnDisconnect, Request, RouteLimits, Router, Server, inject,
+    DrainPlan, Error, HeaderMap, Json, Next, OnDisconnect, Request, Response, RouteLimits, Router,
+    Server, inject,
 };
-use reqwest::header::HeaderMap;
 use tokio::time::sleep;
 
 struct Shop {

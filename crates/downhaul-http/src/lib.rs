@@ -206,3 +206,9 @@ pub use crate::serve::drain::{DrainPlan, DrainReport};
 pub use crate::serve::limits::OnDisconnect;
 pub use crate::serve::running::Running;
 pub use crate::serve::server::Server;
+
+// What handlers and middleware are written with, so that they need neither crate.
+#[doc(no_inline)]
+pub use axum_core::response::{IntoResponse, Response};
+#[doc(no_inline)]
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
