@@ -63,7 +63,8 @@ struct Shared {
 }
 
 impl Publisher {
-    /// Makes a publisher. Nothing is opened before the first message.
+    /// Makes a publisher. Nothing is opened before the first message. It makes no spans: see
+    /// [`with_observer`](Self::with_observer).
     pub fn new(broker: Arc<dyn Broker>) -> Self {
         Self::with_window(broker, WINDOW.0, WINDOW.1)
     }

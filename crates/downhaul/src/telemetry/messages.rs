@@ -18,6 +18,9 @@ use super::trace::{begin, carried, set_remote_parent, span_context, tell};
 ///
 /// A message that is processed is a child of its publish, and linked to it. A batch has one span,
 /// which is linked to the publish of each of its messages.
+///
+/// A [`ConsumerWorker`](crate::ConsumerWorker) has it by itself. A publisher is given it, by
+/// [`Publisher::with_observer`](downhaul_consumer::Publisher::with_observer).
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "a name for behaviour, with nothing to add")]
 pub struct MessageSpans;
