@@ -115,8 +115,10 @@ impl App {
         }
     }
 
-    /// How long stopping may take in all. Default 30 s, which is what Kubernetes allows; at most a
-    /// year.
+    /// How long stopping may take in all. Default 30 s; at most a year.
+    ///
+    /// What Kubernetes allows by default is just as long and leaves no time for the end of the
+    /// process: give it what [`plan`](Self::plan) says, 32 s.
     ///
     /// A component may use what is left when it begins, but for a tenth of the grace for each step
     /// that comes after it, and no more than its own [`Policy::stop_within`].
