@@ -94,7 +94,7 @@ impl Engine {
             if session.as_mut().is_some_and(Session::take_turn) {
                 yield_now().await;
             } else {
-                self.wait(phase, session.as_mut()).await;
+                self.wait(phase, facts.leaving, session.as_mut()).await;
             }
         }
     }
@@ -134,9 +134,9 @@ impl Engine {
         }
     }
 
-    /// Waits until something happens that may change what is so.
-    async fn wait(&mut self, phase: Phase, mut session: Option<&mut Session>) {
-        let leaving = self.ctx.is_draining();
+    /// Waits until something happens that may change what is so. Whether it is leaving is what was
+    /// known when the phase was found: what has changed since then is news.
+    async fn wait(&mut self, phase: Phase, leaving: bool, mut session: Option<&mut Session>) {
         let next = async {
             match session.as_deref_mut() {
                 Some(session) => session.next(phase).await,

@@ -33,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) closed: bool,
     /// Why no source can be opened, for good.
     pub(crate) failure: Option<BrokerError>,
+    /// Until when nothing may begin, as it was when that was last looked at.
+    suspended_until: Option<Instant>,
     grace_at: Option<Instant>,
     stopping: Option<Stopping>,
     /// How many messages were begun since others had a turn.
@@ -63,6 +65,7 @@ impl Session {
             opened: false,
             closed: false,
             failure: conflict(parts),
+            suspended_until: None,
             grace_at: None,
             stopping: None,
             run: 0,
@@ -109,7 +112,8 @@ impl Session {
         wish: &Wish,
         is_news: impl Fn() -> bool,
     ) -> Result<(), BrokerError> {
-        let suspended = self.flow.suspended_until().is_some();
+        self.suspended_until = self.flow.suspended_until();
+        let suspended = self.suspended_until.is_some();
         match phase {
             Phase::Running if !suspended => {
                 self.flow.set_intake(true).await?;
@@ -136,6 +140,8 @@ impl Session {
             Phase::Cancelling => self.flow.give_back(),
             Phase::Stopped | Phase::Failed | Phase::Starting | Phase::Closing => {}
         }
+        // Handlers that were begun just now may have failed.
+        self.suspended_until = self.suspended_until.or_else(|| self.flow.suspended_until());
         self.flow.settle().await
     }
 
@@ -149,7 +155,7 @@ impl Session {
     pub(crate) async fn next(&mut self, phase: Phase) -> News {
         let opens = phase.wants_source() && !self.flow.has_source();
         let end = self.next_end(phase);
-        let (ctx, ended) = (&self.ctx, phase == Phase::Draining && !self.ctx.is_done());
+        let (ctx, drains) = (&self.ctx, phase == Phase::Draining);
         let (Parts { broker, subscription, .. }, prefetch) = (&self.parts, self.flow.prefetch());
         let opening = self.opening.next(ctx, broker, subscription, prefetch);
         let time = async {
@@ -162,15 +168,16 @@ impl Session {
             biased;
             opened = opening, if opens => News::Opened(opened),
             happening = self.flow.next() => News::Flow(happening),
-            _ = ctx.done(), if ended => News::Time,
+            _ = ctx.done(), if drains => News::Time,
             () = time => News::Time,
         }
     }
 
-    /// When the phase changes by time alone, or what it allows does.
+    /// When the phase changes by time alone, or what it allows does. It may be over by now, and was
+    /// not when the work was done.
     fn next_end(&self, phase: Phase) -> Option<Instant> {
         match phase {
-            Phase::Running => self.flow.suspended_until(),
+            Phase::Running => self.suspended_until,
             Phase::Cancelling => self.grace_at,
             _ => None,
         }

@@ -27,3 +27,5 @@ mod support;
 mod testing;
 mod traced;
 mod values;
+#[cfg(feature = "testing")]
+mod waking;
