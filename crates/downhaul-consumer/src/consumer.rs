@@ -225,9 +225,11 @@ impl Consumer {
     /// they came; those of different keys, and those without one, at the same time.
     ///
     /// A message that fails holds up its key until it is done, and waits for its next attempt in
-    /// hand, however long that is; see [`park_ordered`](Self::park_ordered). Order is kept within
-    /// this process, and as far as the broker keeps it: not between consumers of one queue, and not
-    /// for what comes again after a lost link.
+    /// hand, however long that is; see [`park_ordered`](Self::park_ordered). With one that is given
+    /// back goes what waits behind it.
+    ///
+    /// Order is kept within this process, and as far as the broker keeps it: not between consumers
+    /// of one queue, and not for what comes again after a lost link.
     pub fn ordered(mut self) -> Self {
         self.ordered = Some(Ordered::by_key());
         self

@@ -103,7 +103,7 @@ impl Crew {
         });
     }
 
-    /// Gives back a message that waited for its next attempt.
+    /// Parks a message that waited for its next attempt.
     pub(crate) fn give_back(
         &mut self,
         processor: &Arc<Processor>,

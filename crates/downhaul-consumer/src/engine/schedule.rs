@@ -74,6 +74,14 @@ impl Schedule {
         }
     }
 
+    /// Takes out those behind a head that is given back: they would overtake it.
+    pub(crate) fn give_up(&mut self, key: Option<u64>) -> VecDeque<Job> {
+        let line = key.and_then(|key| self.lines.remove(&key)).unwrap_or_default();
+        self.followers -= line.len();
+        self.bytes -= line.iter().map(size).sum::<usize>();
+        line
+    }
+
     /// Takes out what is not begun, or what of it is in these lanes, in the order of delivery.
     pub(crate) fn take_out(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
         let leaves = |job: &Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
@@ -164,6 +172,18 @@ pub(super) mod tests {
         assert_eq!(pop(&mut schedule), Some(2));
         schedule.done(Some(7));
         assert!(schedule.lines.is_empty(), "a line without a head is forgotten");
+    }
+
+    #[test]
+    fn who_gives_up_a_line_takes_all_of_it_and_nothing_else() {
+        let mut schedule = schedule(&[(1, Some(7)), (2, Some(7)), (3, Some(8)), (4, Some(7))]);
+        assert_eq!(pop(&mut schedule), Some(1));
+        let tokens = schedule.give_up(Some(7)).into_iter().map(|job| job.ticket.token);
+        assert_eq!(numbers(tokens.collect()), [2, 4]);
+        assert_eq!((schedule.len(), schedule.bytes()), (1, 5));
+        assert!(schedule.give_up(None).is_empty());
+        schedule.push(job(5, Some(7), 0));
+        assert_eq!([3, 5].map(Some), [0; 2].map(|_| pop(&mut schedule)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Messages of one key, one after the other.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -160,6 +161,61 @@ async fn what_waited_behind_a_key_is_given_back_in_its_order_when_a_consumer_pau
     handle.settled().await;
     let ids: Vec<_> = broker.ready("q").iter().map(|message| message.id().to_owned()).collect();
     assert_eq!(ids, ["a1", "a2"]);
+}
+
+/// Does this with the first call, and acknowledges in all others. Notes what it saw.
+fn at_first(settlement: Settlement, seen: Arc<Mutex<Vec<String>>>) -> Consumer {
+    Consumer::new(subscription(), move |_: Context, message: Incoming<Message>| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(message.id().to_owned());
+        ready(if seen.len() == 1 { settlement.clone() } else { Settlement::Ack })
+    })
+    .ordered()
+}
+
+const IN_A_MINUTE: Settlement = Settlement::Retry { after: Some(Duration::from_secs(60)) };
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_a_failed_message_goes_back_with_it_when_a_consumer_drains() {
+    let (ctx, _canceller) = Context::root();
+    let (seen, broker) = (Arc::default(), MemoryBroker::new());
+    let handle = spawn(at_first(IN_A_MINUTE, Arc::clone(&seen)), &ctx, &broker).await;
+    publish_keyed(&broker, &FAILING).await;
+    until(|| handle.snapshot().waiting == 1 && handle.tally().acked == 1).await;
+    handle.drain();
+    handle.settled().await;
+    assert_eq!(*seen.lock().unwrap(), ["a1", "b1"]);
+    let ids: Vec<_> = broker.ready("q").iter().map(|message| message.id().to_owned()).collect();
+    assert_eq!(ids, ["a1", "a2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_a_message_that_is_given_back_does_not_overtake_it() {
+    let (ctx, _canceller) = Context::root();
+    let (seen, broker) = (Arc::default(), MemoryBroker::new());
+    publish_queue(&broker).await;
+    publish_keyed(&broker, &[("a1", "a"), ("a2", "a"), ("a3", "a")]).await;
+    let handle = spawn(at_first(Settlement::Release, Arc::clone(&seen)), &ctx, &broker).await;
+    until(|| handle.tally().acked == 3).await;
+    assert_eq!(*seen.lock().unwrap(), ["a1", "a1", "a2", "a3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_another_attempt_goes_back_together_with_what_is_behind_it() {
+    let (ctx, _canceller) = Context::root();
+    let (seen, broker) = (Arc::default(), MemoryBroker::new());
+    publish_queue(&broker).await;
+    publish_keyed(&broker, &[("a1", "a"), ("a2", "a"), ("a3", "a")]).await;
+    let consumer = at_first(IN_A_MINUTE, Arc::clone(&seen));
+    let handle = consumer.spawn(&ctx, Arc::new(OneUnderWay(broker.clone())));
+    until(|| handle.snapshot().waiting == 1).await;
+    handle.pause();
+    tokio::task::yield_now().await;
+    // While the intake is being closed, which takes a second.
+    handle.resume();
+    handle.settled().await;
+    until(|| handle.tally().acked == 3).await;
+    assert_eq!(*seen.lock().unwrap(), ["a1", "a1", "a2", "a3"]);
 }
 
 #[tokio::test(start_paused = true)]

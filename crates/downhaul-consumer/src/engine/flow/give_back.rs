@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::Flow;
 use crate::broker::{Lane, Revoking, Token};
-use crate::engine::job::Job;
+use crate::engine::job::{Job, Ticket};
 use crate::tally::End;
 
 impl Flow {
@@ -15,7 +15,7 @@ impl Flow {
         self.release_unbegun(lanes);
         let waiting = self.waiting.take_out(lanes);
         let leaving = self.leaving.take_out(lanes);
-        waiting.into_iter().chain(leaving).for_each(|(_, job)| self.leave(job));
+        waiting.into_iter().chain(leaving).for_each(|(_, job)| self.leave(&job.ticket));
         self.lanes.revoke(revoking);
     }
 
@@ -24,13 +24,15 @@ impl Flow {
         while self.leaving.len() > 0
             && let Some(job) = self.leaving.pop(Instant::now())
         {
-            self.leave(job);
+            self.leave(&job.ticket);
         }
     }
 
-    fn leave(&mut self, job: Job) {
-        self.ends.push((job.ticket.token, End::Released));
-        self.schedule.done(job.ticket.key);
+    /// Gives back a message, and with it those of its key behind it, lest they overtake it.
+    pub(super) fn leave(&mut self, ticket: &Ticket) {
+        self.ends.push((ticket.token, End::Released));
+        let behind = self.schedule.give_up(ticket.key);
+        self.ends.extend(behind.into_iter().map(|job| (job.ticket.token, End::Released)));
     }
 
     /// Gives back what has arrived and was not begun, and what waits for another attempt.
@@ -62,8 +64,13 @@ impl Flow {
 
     /// Gives back what waits for another attempt, or for that.
     pub(crate) fn give_back_waiting(&mut self) {
-        self.leaving.take_out(None).into_iter().for_each(|(_, job)| self.leave(job));
+        self.leaving.take_out(None).into_iter().for_each(|(_, job)| self.leave(&job.ticket));
         for (due, job) in self.waiting.take_out(None) {
+            // Now, with all that is given back: what comes later would come behind that.
+            if !self.processor.can_park(&job.meta) {
+                self.leave(&job.ticket);
+                continue;
+            }
             let Some(ctx) = self.enter(&job) else { continue };
             self.crew.give_back(&self.processor, ctx, job, due);
         }

@@ -274,8 +274,9 @@ impl Flow {
             Then::Again { .. } | Then::Later { .. } | Then::Back { .. }
                 if is_ours && self.lanes.is_revoking(ticket.lane) =>
             {
-                self.ends.push((ticket.token, End::Released));
+                return self.leave(&ticket);
             }
+            Then::End(End::Released) if is_ours => return self.leave(&ticket),
             Then::Again { meta, due } | Then::Later { meta, due } if is_ours => {
                 self.waiting.push(due, Job { ticket, meta: *meta });
                 // Its key waits with it.

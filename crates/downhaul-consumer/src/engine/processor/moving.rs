@@ -53,8 +53,7 @@ impl Processor {
         let delay = after.unwrap_or_else(|| self.retry.delay_after(meta.attempt));
         letters::note_failure(meta.message.headers_mut());
         let next = meta.attempt.saturating_add(1);
-        let keyed = self.holds_key && meta.message.key().is_some();
-        if keyed || !self.parks || (self.retry.is_short(delay) && !lane.is_draining()) {
+        if !self.can_park(&meta) || (self.retry.is_short(delay) && !lane.is_draining()) {
             return self.keep(meta, next, delay);
         }
         let parked = letters::parked(&meta, next, delay);
@@ -63,6 +62,12 @@ impl Processor {
             false if lane.is_draining() => Then::End(End::Released),
             false => self.keep(meta, next, delay),
         }
+    }
+
+    /// Whether a message can wait at the broker for its next attempt.
+    pub(crate) fn can_park(&self, meta: &Meta) -> bool {
+        let keyed = self.holds_key && meta.message.key().is_some();
+        self.parks && !keyed
     }
 
     /// Waits in hand for the next attempt.
@@ -110,13 +115,9 @@ impl Processor {
         Then::Later { meta: Box::new(meta), due }
     }
 
-    /// Gives a message back that waited for its next attempt, which somebody else may make sooner.
-    /// Where the broker can hold it back, it keeps the count of its attempts.
+    /// Gives a message back that waited for its next attempt, which somebody else may make sooner,
+    /// by way of the broker: so it keeps the count of its attempts.
     pub(crate) async fn give_back(&self, lane: &Context, meta: Meta, due: Instant) -> Then {
-        let keyed = self.holds_key && meta.message.key().is_some();
-        if keyed || !self.parks {
-            return Then::End(End::Released);
-        }
         let delay = due.saturating_duration_since(Instant::now());
         let ctx = self.identified(lane.clone(), &meta.message);
         let parked = letters::parked(&meta, meta.attempt, delay);
