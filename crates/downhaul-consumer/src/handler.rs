@@ -86,14 +86,16 @@ pub struct Meta {
     pub(crate) token: Token,
     /// How often it was put off since it was delivered, because it could not be settled.
     pub(crate) put_off: u32,
+    /// Whether it stands in a line with others, behind which they wait.
+    pub(crate) is_in_line: bool,
 }
 
 impl Meta {
     pub(crate) fn new(delivery: Delivery, queue: &Name, system: &'static str) -> Self {
         let Delivery { token, message, topic, redeliveries, .. } = delivery;
         let attempt = attempt_of(&message);
-        let (queue, put_off) = (queue.clone(), 0);
-        Self { message, queue, system, attempt, redeliveries, topic, token, put_off }
+        let (queue, put_off, is_in_line) = (queue.clone(), 0, false);
+        Self { message, queue, system, attempt, redeliveries, topic, token, put_off, is_in_line }
     }
 
     /// Whether this is the first attempt since the broker delivered the message. A retry that waits

@@ -142,6 +142,7 @@ pub(super) mod tests {
             topic: None,
             token: delivery.token,
             put_off: 0,
+            is_in_line: key.is_some(),
         };
         Job { ticket, meta }
     }

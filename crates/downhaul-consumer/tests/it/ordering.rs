@@ -132,6 +132,32 @@ async fn a_message_that_fails_holds_up_its_key_until_it_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_fails_holds_up_its_line_by_whatever_that_was_found() {
+    let (ctx, _canceller) = Context::root();
+    let (seen, broker) = (Arc::default(), MemoryBroker::new());
+    let tenant = |message: &Message| message.headers().get("tenant").map(str::to_owned);
+    let consumer = at_first(IN_A_MINUTE, Arc::clone(&seen)).ordered_by(tenant);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    for id in ["a1", "a2"] {
+        publish(&broker, Message::new("").with_id(id).with_header("tenant", "acme")).await;
+    }
+    until_acked_by_time(&handle, 2).await;
+    assert_eq!(*seen.lock().unwrap(), ["a1", "a1", "a2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_stands_in_no_line_is_parked_whatever_key_it_bears() {
+    let (ctx, _canceller) = Context::root();
+    let (seen, broker) = (Arc::default(), MemoryBroker::new());
+    let nobody = |_: &Message| None::<u32>;
+    let consumer = at_first(IN_A_MINUTE, Arc::clone(&seen)).ordered_by(nobody);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_keyed(&broker, &[("a1", "a"), ("a2", "a")]).await;
+    until(|| handle.tally().acked == 1).await;
+    assert_eq!(broker.depth("q").delayed, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_fails_can_be_parked_and_its_key_goes_on() {
     let (ctx, _canceller) = Context::root();
     let (seen, broker) = (Arc::default(), MemoryBroker::new());

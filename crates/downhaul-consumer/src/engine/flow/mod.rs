@@ -254,7 +254,8 @@ impl Flow {
         let tenure = self.lanes.tenure(delivery.lane);
         let key = self.ordered.as_ref().and_then(|ordered| ordered.line(&delivery.message));
         let ticket = Ticket { token: delivery.token, lane: delivery.lane, tenure, key };
-        let meta = Meta::new(delivery, &self.processor.queue, self.processor.system);
+        let mut meta = Meta::new(delivery, &self.processor.queue, self.processor.system);
+        meta.is_in_line = key.is_some();
         self.schedule.push(Job { ticket, meta });
     }
 

@@ -66,8 +66,8 @@ impl Processor {
 
     /// Whether a message can wait at the broker for its next attempt.
     pub(crate) fn can_park(&self, meta: &Meta) -> bool {
-        let keyed = self.holds_key && meta.message.key().is_some();
-        self.parks && !keyed
+        let holds_up = self.holds_key && meta.is_in_line;
+        self.parks && !holds_up
     }
 
     /// Waits in hand for the next attempt.
