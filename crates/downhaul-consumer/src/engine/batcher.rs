@@ -13,6 +13,7 @@ pub(crate) struct Batcher {
     /// Those that are gathered now, oldest first: few.
     open: VecDeque<Open>,
     full: VecDeque<Vec<Job>>,
+    bytes: usize,
 }
 
 /// A batch that is being gathered: of one lane, and of one key if they are told apart.
@@ -25,7 +26,7 @@ struct Open {
 
 impl Batcher {
     pub(crate) fn new(policy: Batches) -> Self {
-        Self { policy, open: VecDeque::new(), full: VecDeque::new() }
+        Self { policy, open: VecDeque::new(), full: VecDeque::new(), bytes: 0 }
     }
 
     /// How many messages are gathered and not begun.
@@ -34,7 +35,13 @@ impl Batcher {
         open + self.full.iter().map(Vec::len).sum::<usize>()
     }
 
+    /// Their payloads together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn push(&mut self, job: Job, now: Instant) {
+        self.bytes += job.size();
         let key = job.meta.message.key().filter(|_| self.policy.by_key);
         let tenure = job.ticket.tenure;
         let fits = |open: &Open| open.tenure == tenure && open.key.as_deref() == key;
@@ -51,10 +58,12 @@ impl Batcher {
 
     /// The next batch that is full or due; with `flush`, any.
     pub(crate) fn pop(&mut self, now: Instant, flush: bool) -> Option<Vec<Job>> {
-        self.full.pop_front().or_else(|| {
+        let next = self.full.pop_front().or_else(|| {
             let first = self.open.front()?;
             (flush || first.due <= now).then(|| self.open.pop_front()).flatten().map(|it| it.jobs)
-        })
+        });
+        self.bytes -= size(next.as_deref().unwrap_or_default());
+        next
     }
 
     /// When the next batch is due that is not full.
@@ -67,11 +76,16 @@ impl Batcher {
         let leaves = |job: &mut Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
         let batches = self.full.iter_mut().chain(self.open.iter_mut().map(|open| &mut open.jobs));
         let out = batches.flat_map(|jobs| jobs.extract_if(.., leaves).collect::<Vec<_>>());
-        let out = out.collect();
+        let out: Vec<Job> = out.collect();
+        self.bytes -= size(&out);
         self.full.retain(|jobs| !jobs.is_empty());
         self.open.retain(|open| !open.jobs.is_empty());
         out
     }
+}
+
+fn size(jobs: &[Job]) -> usize {
+    jobs.iter().map(Job::size).sum()
 }
 
 #[cfg(test)]
@@ -105,9 +119,10 @@ mod tests {
     fn a_batch_is_ready_when_it_is_full() {
         let (mut batcher, now) =
             batcher(Batches::of(2), &[(1, None, 0), (2, None, 0), (3, None, 0)]);
+        assert_eq!(batcher.bytes(), 15);
         assert_eq!(pop(&mut batcher, now, false), Some(vec![1, 2]));
         assert_eq!(pop(&mut batcher, now, false), None);
-        assert_eq!(batcher.len(), 1);
+        assert_eq!((batcher.len(), batcher.bytes()), (1, 5));
         assert_eq!(pop(&mut batcher, now, true), Some(vec![3]));
     }
 
@@ -137,6 +152,6 @@ mod tests {
         let out = batcher.take_out(Some(&[Lane::new(1)]));
         assert_eq!(out.len(), 2);
         assert_eq!(pop(&mut batcher, now, true), Some(vec![1]));
-        assert_eq!(batcher.len(), 0);
+        assert_eq!((batcher.len(), batcher.bytes()), (0, 0));
     }
 }

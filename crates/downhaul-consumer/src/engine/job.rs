@@ -12,6 +12,13 @@ pub(crate) struct Job {
     pub(crate) meta: Meta,
 }
 
+impl Job {
+    /// The bytes of its payload.
+    pub(crate) fn size(&self) -> usize {
+        self.meta.message.payload().len()
+    }
+}
+
 /// What a delivery is settled by, and by what it can be told to come too late.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {

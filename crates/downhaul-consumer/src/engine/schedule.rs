@@ -37,7 +37,7 @@ impl Schedule {
     }
 
     pub(crate) fn push(&mut self, job: Job) {
-        self.bytes += size(&job);
+        self.bytes += job.size();
         let Some(key) = job.ticket.key else {
             self.ready.push_back(job);
             return;
@@ -57,7 +57,7 @@ impl Schedule {
     /// Takes the next that may begin.
     pub(crate) fn pop(&mut self) -> Option<Job> {
         let job = self.ready.pop_front()?;
-        self.bytes -= size(&job);
+        self.bytes -= job.size();
         Some(job)
     }
 
@@ -78,7 +78,7 @@ impl Schedule {
     pub(crate) fn give_up(&mut self, key: Option<u64>) -> VecDeque<Job> {
         let line = key.and_then(|key| self.lines.remove(&key)).unwrap_or_default();
         self.followers -= line.len();
-        self.bytes -= line.iter().map(size).sum::<usize>();
+        self.bytes -= line.iter().map(Job::size).sum::<usize>();
         line
     }
 
@@ -112,13 +112,9 @@ impl Schedule {
 
     fn recount(&mut self) {
         let followers = self.lines.values().flatten();
-        self.bytes = self.ready.iter().chain(followers).map(size).sum();
+        self.bytes = self.ready.iter().chain(followers).map(Job::size).sum();
         self.followers = self.lines.values().map(VecDeque::len).sum();
     }
-}
-
-fn size(job: &Job) -> usize {
-    job.meta.message.payload().len()
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! Many messages in one call.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use downhaul_consumer::headers::DEAD_REASON;
 use downhaul_consumer::{
-    Batches, Consumer, Failure, Incoming, IntoOutcomes, Json, MemoryBroker, Message, Settlement,
+    Batches, Broker, Consumer, Failure, Incoming, IntoOutcomes, Json, KillSwitch, MemoryBroker,
+    Message, Settlement,
 };
 use downhaul_context::{Context, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::sleep;
 
 use crate::support::{SECOND, publish, publish_numbers, spawn, subscription, until};
 
@@ -177,4 +181,89 @@ async fn the_prefetch_fills_as_many_batches_as_are_handled_at_a_time_and_one_mor
     let (ctx, _canceller) = Context::root();
     let handle = spawn(consumer.concurrency(3), &ctx, &MemoryBroker::new()).await;
     assert_eq!(handle.settings().prefetch(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_may_have_brought_down_its_consumers_is_a_batch_of_its_own() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let mut source = broker.source(&ctx, &subscription().with_prefetch(1)).await.unwrap();
+    publish_numbers(&broker, 1).await;
+    source.next(&mut Vec::new()).await.unwrap();
+    drop(source);
+    publish(&broker, Message::new("").with_id("1")).await;
+    publish(&broker, Message::new("").with_id("2")).await;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let noted = Arc::clone(&most);
+    let work = move |_: Context, batch: Vec<Incoming<Message>>| {
+        let (now, most, sender) = (Arc::clone(&now), Arc::clone(&noted), sender.clone());
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            sleep(SECOND).await; // tidy: on the paused clock
+            now.fetch_sub(1, Ordering::SeqCst);
+            let _ = sender.send(ids(&batch));
+        }
+    };
+    let consumer = Consumer::batches(subscription(), Batches::of(2), work).alone_after(1);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    assert_eq!(seen.recv().await.unwrap(), ["0"]);
+    assert_eq!(seen.recv().await.unwrap(), ["1", "2"]);
+    assert_eq!(most.load(Ordering::SeqCst), 1, "others at the same time");
+    until(|| handle.tally().acked == 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_switch_tries_one_message_and_no_batch() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, fails) = (MemoryBroker::new(), AtomicBool::new(true));
+    let once = move |_: &[Incoming<Message>]| match fails.swap(false, Ordering::SeqCst) {
+        true => Err(Failure::permanent("the table is gone")),
+        false => Ok(()),
+    };
+    let (consumer, mut seen) = telling(Batches::of(2), once);
+    let switch = KillSwitch::default().at_least(1).pause(30 * SECOND);
+    let consumer = consumer.concurrency(2).kill_switch(switch);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 2).await;
+    handle.wait_for(|status| status.suspended_until.is_some()).await.unwrap();
+    for id in ["3", "4", "5", "6", "7"] {
+        publish(&broker, Message::new("").with_id(id)).await;
+    }
+    let mut batches = Vec::new();
+    while batches.len() < 4 {
+        batches.push(seen.recv().await.unwrap().0);
+    }
+    assert_eq!(batches, [&["0", "1"][..], &["3"], &["4", "5"], &["6", "7"]]);
+    assert_eq!(handle.status().suspended_until, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gathered_is_buffered_and_begun_early_when_it_holds_enough_bytes() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let gate = Arc::new(Semaphore::new(0));
+    let open = Arc::clone(&gate);
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let wait = move |_: Context, batch: Vec<Incoming<Message>>| {
+        let (open, sender) = (Arc::clone(&open), sender.clone());
+        async move {
+            let _ = sender.send(batch.len());
+            open.acquire().await.unwrap().forget();
+        }
+    };
+    let batches = Batches::of(100).within(3600 * SECOND);
+    let consumer = Consumer::batches(subscription(), batches, wait).concurrency(1);
+    let handle = spawn(consumer.buffered_bytes(1000), &ctx, &broker).await;
+    for _ in 0..50 {
+        publish(&broker, Message::new(vec![0; 100])).await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(seen.try_recv().unwrap(), 10);
+    let snapshot = handle.snapshot();
+    assert_eq!((snapshot.buffered, snapshot.buffered_bytes), (10, 1000));
+    gate.add_permits(100);
+    until(|| handle.tally().acked == 50).await;
 }

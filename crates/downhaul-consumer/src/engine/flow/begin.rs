@@ -63,27 +63,37 @@ impl Flow {
         let (now, mut begun) = (Instant::now(), 0);
         while begun < TURN
             && !is_news()
+            && !self.has_one_alone()
             && let Some(job) = self.next_job(now)
         {
             begun += 1;
-            batcher.push(job, now);
+            if self.is_alone {
+                self.begin_batch(handler, vec![job]);
+            } else {
+                batcher.push(job, now);
+            }
         }
+        // With too many bytes in it, what is gathered grows no more.
+        let flush = flush || self.is_full;
         while self.has_place()
             && !is_news()
             && let Some(batch) = batcher.pop(now, flush)
         {
-            // A batch is of one lane.
-            let begin = |job: &Job| self.enter(job);
-            let Some(lane) = batch.iter().map(begin).last().flatten() else { continue };
-            let Some(standing) = batch.first().map(|job| self.lanes.standing(&job.ticket)) else {
-                continue;
-            };
-            self.crew.begin_batch(&self.processor, handler, (lane, standing), batch);
+            self.begin_batch(handler, batch);
         }
         if self.has_place() {
             self.wake_at = self.wake_at.into_iter().chain(batcher.next_due()).min();
         }
         begun
+    }
+
+    /// Begins a batch, which is of one lane.
+    fn begin_batch(&mut self, handler: &BatchHandler, batch: Vec<Job>) {
+        let lane = batch.iter().map(|job| self.enter(job)).last().flatten();
+        let standing = batch.first().map(|job| self.lanes.standing(&job.ticket));
+        if let Some(lane) = lane.zip(standing) {
+            self.crew.begin_batch(&self.processor, handler, lane, batch);
+        }
     }
 
     /// Counts a message as begun in its lane. One whose lane has gone is lost, and makes way for
@@ -98,14 +108,19 @@ impl Flow {
     }
 
     fn has_place(&self) -> bool {
-        let is_free = !self.is_alone && self.suspect.is_none();
+        let is_free = !self.has_one_alone() && self.suspect.is_none();
         let concurrency = if is_free { usize::from(self.settings.concurrency()) } else { 1 };
         self.crew.len() < concurrency
     }
 
+    /// Whether one is being handled beside which nothing else may be.
+    fn has_one_alone(&self) -> bool {
+        self.is_alone && self.crew.len() > 0
+    }
+
     /// The next message that may begin now. One that was delivered again and again without a word
     /// about it may have brought down its consumers: it is handled alone, so that it takes no
-    /// others with it.
+    /// others with it. So is the one that a kill switch tries.
     fn next_job(&mut self, now: Instant) -> Option<Job> {
         let job = match self.suspect.take() {
             Some(suspect) => *suspect,
@@ -116,7 +131,9 @@ impl Flow {
             self.suspect = Some(Box::new(job));
             return None;
         }
-        self.is_alone = is_suspect;
+        let breaker = self.breaker.as_ref();
+        let is_trial = breaker.is_some_and(|breaker| breaker.allows(now) == Allowed::One);
+        self.is_alone = is_suspect || is_trial;
         Some(job)
     }
 

@@ -61,7 +61,7 @@ pub(crate) struct Flow {
     leaving: Waiting,
     /// A message that may have brought down who handled it, until nothing else is handled.
     suspect: Option<Box<Job>>,
-    /// Whether what is being handled is such a message.
+    /// Whether what is being handled is such a message, or the one that a kill switch tries.
     is_alone: bool,
     /// Whether as many bytes are buffered as may be.
     is_full: bool,
@@ -154,6 +154,11 @@ impl Flow {
         self.schedule.len() + gathered + usize::from(self.suspect.is_some())
     }
 
+    /// Their payloads together.
+    fn buffered_bytes(&self) -> usize {
+        self.schedule.bytes() + self.batches.as_ref().map_or(0, |(batcher, _)| batcher.bytes())
+    }
+
     /// Until when nothing may begin because too much has failed.
     pub(crate) fn suspended_until(&self) -> Option<Instant> {
         match self.breaker.as_ref()?.allows(Instant::now()) {
@@ -165,7 +170,7 @@ impl Flow {
     /// Opens or closes the intake. While too many bytes are buffered it is closed in any case,
     /// until half of them are gone, so that it does not open and close all the time.
     pub(crate) async fn set_intake(&mut self, open: bool) -> Result<(), BrokerError> {
-        let (bytes, most) = (self.schedule.bytes(), self.settings.buffered_bytes);
+        let (bytes, most) = (self.buffered_bytes(), self.settings.buffered_bytes);
         self.is_full = bytes > 0 && bytes >= if self.is_full { most / 2 } else { most };
         let prefetch = if open && !self.is_full { self.settings.prefetch() } else { 0 };
         if let Some(source) = self.source.as_mut().filter(|_| self.prefetch != prefetch) {
@@ -374,7 +379,7 @@ impl Flow {
     fn gauge(&self) {
         let gauges = &self.processor.shared.gauges;
         gauges.buffered.store(self.buffered(), Ordering::Relaxed);
-        gauges.buffered_bytes.store(self.schedule.bytes(), Ordering::Relaxed);
+        gauges.buffered_bytes.store(self.buffered_bytes(), Ordering::Relaxed);
         gauges.waiting.store(self.waiting(), Ordering::Relaxed);
     }
 }
