@@ -114,7 +114,7 @@ impl DeadLetters {
         let (mut replayed, mut held) = (Replayed::default(), Vec::new());
         while replayed.put_back < limit && held.len() < usize::from(MOST_HELD) {
             let is_first = replayed.put_back + held.len() == 0;
-            let quiet = if is_first { self.quiet * BEGIN } else { self.quiet };
+            let quiet = if is_first { self.quiet.saturating_mul(BEGIN) } else { self.quiet };
             let letters = next(ctx, &mut *source, quiet).await?;
             if letters.is_empty() {
                 break;

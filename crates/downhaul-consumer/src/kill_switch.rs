@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::later::later;
+
 /// When a consumer stops taking messages because they fail, and when it tries again.
 ///
 /// A database that is down fails every message, and each uses up its attempts. With a kill switch
@@ -114,7 +116,7 @@ impl Breaker {
             Allowed::NoneUntil(_) => false,
             Allowed::One => {
                 self.forget();
-                self.open_until = failed.then(|| now + self.policy.pause);
+                self.open_until = failed.then(|| later(now, self.policy.pause));
                 failed
             }
             Allowed::All => {
@@ -122,7 +124,7 @@ impl Breaker {
                 let opens = self.is_reached();
                 if opens {
                     self.forget();
-                    self.open_until = Some(now + self.policy.pause);
+                    self.open_until = Some(later(now, self.policy.pause));
                 }
                 opens
             }

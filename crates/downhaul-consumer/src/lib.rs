@@ -85,6 +85,7 @@ mod in_flight;
 pub mod inbox;
 mod kill_switch;
 mod kinds;
+mod later;
 mod lifecycle;
 mod memory;
 mod memory_log;

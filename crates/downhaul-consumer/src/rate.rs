@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::later::EVER;
+
 /// So many messages in such a time, evenly; unused ones may follow each other at once, up to the
 /// whole number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// So many messages `per` this time. At least one.
+    /// So many messages `per` this time, at most thirty years. At least one.
     ///
     /// # Examples
     ///
@@ -23,7 +25,7 @@ impl Rate {
     /// assert_eq!(limit_of_the_api.messages(), 100);
     /// ```
     pub fn new(messages: u32, per: Duration) -> Self {
-        Self { messages: messages.max(1), per }
+        Self { messages: messages.max(1), per: per.min(EVER) }
     }
 
     /// How many.

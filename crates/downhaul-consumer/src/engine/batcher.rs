@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::batch::Batches;
 use crate::broker::Lane;
 use crate::engine::job::{Job, Tenure};
+use crate::later::later;
 
 pub(crate) struct Batcher {
     policy: Batches,
@@ -46,7 +47,7 @@ impl Batcher {
         let tenure = job.ticket.tenure;
         let fits = |open: &Open| open.tenure == tenure && open.key.as_deref() == key;
         let place = self.open.iter().position(fits).unwrap_or_else(|| {
-            let (key, due) = (key.map(ToOwned::to_owned), now + self.policy.within);
+            let (key, due) = (key.map(ToOwned::to_owned), later(now, self.policy.within));
             self.open.push_back(Open { tenure, key, due, jobs: Vec::new() });
             self.open.len() - 1
         });

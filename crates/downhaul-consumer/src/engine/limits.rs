@@ -30,6 +30,6 @@ impl Default for Budgets {
 impl Budgets {
     /// From the end of the handlers' contexts until what is left is abandoned.
     pub(crate) fn after_cancel(&self) -> Duration {
-        self.cancel_grace + SETTLE
+        self.cancel_grace.saturating_add(SETTLE)
     }
 }

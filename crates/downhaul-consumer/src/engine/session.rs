@@ -11,6 +11,7 @@ use crate::engine::Parts;
 use crate::engine::flow::{Flow, Happening, TURN};
 use crate::engine::opening::{Opened, Opening};
 use crate::error::{BrokerError, BrokerErrorKind};
+use crate::later::later;
 use crate::lifecycle::{Link, Phase, Stopping, Wanted, Wish};
 use crate::tally::Counters;
 
@@ -226,7 +227,7 @@ impl Session {
     /// Begins the second, in which handlers have been told to stop.
     pub(crate) fn give_grace(&mut self) {
         let (now, grace) = (Instant::now(), self.parts.budgets.after_cancel());
-        self.grace_at = Some(now + grace);
+        self.grace_at = Some(later(now, grace));
         if let Some(stopping) = &mut self.stopping {
             stopping.enter(Phase::Cancelling, now, grace);
         }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::inbox::{Claim, Commit, Inbox, Ticket};
+use crate::later::later;
 use crate::store::StoreError;
 
 /// Remembers ids in memory, for one process and as long as it lives.
@@ -166,11 +167,6 @@ impl Known {
 
 fn key(scope: &str, id: &str) -> Key {
     (Arc::from(scope), Arc::from(id))
-}
-
-/// A lease without end ends in thirty years, which every clock can tell.
-fn later(now: Instant, lease: Duration) -> Instant {
-    now.checked_add(lease).unwrap_or(now + Duration::from_secs(30 * 365 * 24 * 60 * 60))
 }
 
 #[async_trait]

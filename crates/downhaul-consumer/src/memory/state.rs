@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 
 use crate::error::{BrokerError, BrokerErrorKind};
+use crate::later::later;
 use crate::memory::queue::{Queue, QueueDepth};
 use crate::message::{Message, Name};
 use crate::publish::{Destination, Outgoing, PublishOutcome};
@@ -80,7 +81,7 @@ impl Shared {
         outgoing: &Outgoing,
     ) -> Result<PublishOutcome, BrokerError> {
         self.check(epoch)?;
-        let due = (!outgoing.delay.is_zero()).then(|| Instant::now() + outgoing.delay);
+        let due = (!outgoing.delay.is_zero()).then(|| later(Instant::now(), outgoing.delay));
         let topology = self.read();
         let push = |queue: &Queue, topic: Option<&Name>| {
             queue.push(outgoing.message.clone(), topic.cloned(), due, self.most)

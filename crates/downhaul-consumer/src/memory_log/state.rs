@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::{BrokerError, BrokerErrorKind};
+use crate::later::later;
 use crate::memory_log::group::{Group, Held, Member, Partition};
 use crate::memory_log::log::Log;
 use crate::message::{Message, Name};
@@ -134,7 +135,7 @@ impl State {
     }
 
     fn schedule(&mut self, group: &Name, revoked: Vec<Held>) {
-        let until = Instant::now() + self.revoke_budget;
+        let until = later(Instant::now(), self.revoke_budget);
         for held in revoked {
             self.set_timer(until, Timer::Free { group: group.clone(), held });
         }
@@ -149,7 +150,8 @@ impl State {
         if outgoing.delay.is_zero() {
             self.append(log, message);
         } else {
-            self.set_timer(Instant::now() + outgoing.delay, Timer::Append { log, message });
+            let due = later(Instant::now(), outgoing.delay);
+            self.set_timer(due, Timer::Append { log, message });
             // Who waits does not know of this moment.
             self.tell_readers(log);
         }

@@ -8,6 +8,7 @@ mod closed_ways;
 #[cfg(feature = "sqlite")]
 mod database;
 mod dedupe;
+mod endless;
 mod engine;
 mod failing;
 mod flow;

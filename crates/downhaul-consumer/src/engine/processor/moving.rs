@@ -11,6 +11,7 @@ use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
 use crate::error::{PublishError, chain};
 use crate::handler::Meta;
+use crate::later::later;
 use crate::publish::Outgoing;
 use crate::retry::backoff;
 use crate::settlement::Settlement;
@@ -74,7 +75,7 @@ impl Processor {
     fn keep(&self, mut meta: Meta, next: u32, delay: Duration) -> Then {
         Counters::add(&self.shared.counters.retried, 1);
         meta.attempt = next;
-        Then::Again { meta: Box::new(meta), due: Instant::now() + delay }
+        Then::Again { meta: Box::new(meta), due: later(Instant::now(), delay) }
     }
 
     /// Puts the message to the dead letters. While that fails it is put off.

@@ -13,6 +13,7 @@ use super::held::Held;
 use super::lost;
 use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
 use crate::error::BrokerError;
+use crate::later::later;
 use crate::message::Name;
 use crate::testing::faults::Faults;
 use crate::testing::incident::Fault;
@@ -134,7 +135,7 @@ impl FaultySource {
             }
             Some((Fault::Delayed, takes)) => {
                 note(Fault::Delayed);
-                self.held.hold(delivery, now + takes, false);
+                self.held.hold(delivery, later(now, takes), false);
             }
             Some((Fault::Reordered, _)) => {
                 note(Fault::Reordered);
