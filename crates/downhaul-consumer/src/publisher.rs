@@ -18,7 +18,8 @@ use crate::observer::{MessageObserver, Published};
 use crate::publish::{Outgoing, Place, PublishOutcome, Receipt, Window};
 use crate::retry::backoff;
 
-/// The delays between attempts to open a sink: from the first to the longest.
+/// The delays between attempts to open a sink, or to send what may have come through: from the
+/// first to the longest.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// How much may be sent and not answered: messages, and bytes of payload.
@@ -120,8 +121,8 @@ impl Publisher {
         .await
     }
 
-    /// Publishes a message, again and with the same id while its outcome is unknown, until the
-    /// broker has it or `ctx` ends.
+    /// Publishes a message, again and with the same id while its outcome is unknown, after pauses
+    /// that grow, until the broker has it or `ctx` ends.
     ///
     /// For messages whose consumers tell duplicates by their id: it may arrive more than once.
     ///
@@ -138,14 +139,19 @@ impl Publisher {
         ctx: &Context,
         outgoing: Outgoing,
     ) -> Result<(), PublishError> {
-        let mut in_doubt = false;
+        let mut doubts = 0_u32;
         loop {
             match self.publish(ctx, outgoing.clone()).await {
-                Err(error) if error.kind() == PublishErrorKind::Unknown && !ctx.is_done() => {
-                    in_doubt = true;
+                Err(error) if error.kind() == PublishErrorKind::Unknown => {
+                    doubts = doubts.saturating_add(1);
+                    // What loses the link with its answer may do so at once, and every time.
+                    let pause = sleep(backoff(doubts, REOPEN.0, 2, REOPEN.1));
+                    if ctx.run(pause).await.is_err() {
+                        return Err(error);
+                    }
                 }
                 // It tells of the last try. An earlier one may have come through.
-                Err(error) if in_doubt => {
+                Err(error) if doubts > 0 => {
                     return Err(PublishError::caused(PublishErrorKind::Unknown, error));
                 }
                 known => return known,

@@ -98,6 +98,18 @@ async fn once_in_doubt_a_message_stays_unknown_whatever_is_said_of_a_later_try()
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_stays_unknown_is_sent_again_after_pauses() {
+    let lost = [Send::Lost; 1000];
+    let broker = Scripted::new(lost);
+    let publisher = Publisher::new(broker.clone());
+    let (ctx, _canceller) = Context::background().with_timeout(60 * SECOND);
+    let error = publisher.publish_until_known(&ctx, message()).await.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::Unknown);
+    let sent = broker.ids.lock().unwrap().len();
+    assert!((20..100).contains(&sent), "{sent} times in a minute");
+}
+
 /// Hands on what it is told of publishes.
 #[derive(Debug, Default)]
 struct Told(Mutex<Vec<(String, Option<PublishErrorKind>, Duration)>>);

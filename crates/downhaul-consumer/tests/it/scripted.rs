@@ -17,6 +17,8 @@ pub(crate) enum Send {
     Nacked,
     /// The link is lost before the answer.
     Unanswered,
+    /// The same, and the link is back at once.
+    Lost,
     /// The sink is dead.
     Dead,
     /// The broker would not take it, however often it was asked.
@@ -72,6 +74,10 @@ impl Sink for Scripted {
             Send::Confirmed => Ok(Receipt::resolved(PublishOutcome::Confirmed)),
             Send::Nacked => Ok(Receipt::resolved(PublishOutcome::Nacked)),
             Send::Unanswered => Ok(Receipt::pending().1),
+            Send::Lost => {
+                let error = BrokerError::new(BrokerErrorKind::Unreachable, "the link is lost");
+                Ok(Receipt::resolved(PublishOutcome::Unknown(Arc::new(error))))
+            }
             Send::Dead => Err(BrokerError::new(BrokerErrorKind::Unreachable, "the link is lost")),
             Send::Refused => {
                 Err(BrokerError::new(BrokerErrorKind::Configuration, "no such exchange"))
