@@ -114,8 +114,8 @@ impl ConsumerHandle {
         }
     }
 
-    /// Waits until the consumer has become what it was last asked to be, or has failed or ended,
-    /// and returns its state.
+    /// Waits until the consumer has become what it was last asked to be, also by others meanwhile,
+    /// or has failed or ended, and returns its state.
     ///
     /// Bounded by the consumer's own budgets when it stops, and by nothing while it waits for a
     /// broker to start: wrap it in [`Context::run`](downhaul_context::Context::run).
@@ -124,13 +124,19 @@ impl ConsumerHandle {
     ///
     /// Cancel safe.
     pub async fn settled(&self) -> State {
-        let wish = *self.shared.wish.borrow();
         let mut status = self.shared.status.subscribe();
-        let met =
-            |status: &Status| status.answers >= wish.version && wish.wanted.is_met_by(status.state);
-        match status.wait_for(met).await {
-            Ok(status) => status.state,
-            Err(_) => State::Stopped,
+        loop {
+            let wish = *self.shared.wish.borrow();
+            let met = |status: &Status| wish.wanted.is_met_by(status.state);
+            let answered = |status: &Status| {
+                status.answers > wish.version || status.answers == wish.version && met(status)
+            };
+            match status.wait_for(answered).await {
+                Ok(status) if met(&status) => return status.state,
+                // Another wish has overtaken this one.
+                Ok(_) => {}
+                Err(_) => return State::Stopped,
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use downhaul_consumer::{
     MemoryBroker, Message, Settled, Sink, Source, State, Subscription, Token, Verdict, Wanted,
 };
 use downhaul_context::{CauseKind, Context, Instant};
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::support::{SECOND, publish, publish_numbers, spawn, subscription, until};
@@ -335,4 +336,21 @@ impl Source for Dead {
     async fn close(self: Box<Self>, _ctx: &Context) -> Result<(), BrokerError> {
         Ok(())
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_wish_that_another_has_overtaken_waits_for_that_one() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let handle = spawn(Consumer::new(subscription(), handle), &ctx, &broker).await;
+    handle.pause();
+    handle.settled().await;
+    handle.resume();
+    let waiting = handle.settled();
+    tokio::pin!(waiting);
+    assert!(waiting.as_mut().now_or_never().is_none());
+    handle.pause();
+    let state = tokio::time::timeout(60 * SECOND, waiting).await.expect("it is paused");
+    assert_eq!(state, State::Paused);
 }
