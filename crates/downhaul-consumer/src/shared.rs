@@ -60,7 +60,8 @@ impl Shared {
     pub(crate) fn idle_at(&self) -> Option<usize> {
         let gauge = |gauge: &AtomicUsize| gauge.load(Ordering::Relaxed);
         let (buffered, waiting) = (gauge(&self.gauges.buffered), gauge(&self.gauges.waiting));
-        let is_idle = buffered + waiting == 0 && self.entries().is_empty();
+        let handled = gauge(&self.gauges.handled);
+        let is_idle = buffered + waiting + handled == 0 && self.entries().is_empty();
         is_idle.then(|| gauge(&self.gauges.begun))
     }
 
@@ -117,6 +118,8 @@ pub(crate) struct Gauges {
     pub(crate) buffered_bytes: AtomicUsize,
     /// Waiting in hand, for another attempt or to be given back.
     pub(crate) waiting: AtomicUsize,
+    /// Begun and not over: claimed, handled, or with something of it on its way to the broker.
+    pub(crate) handled: AtomicUsize,
     /// Begun so far.
     pub(crate) begun: AtomicUsize,
 }

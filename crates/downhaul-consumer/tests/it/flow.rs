@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_consumer::{
-    Broker, BrokerError, Consumer, ConsumerHandle, Event, Incoming, MemoryBroker, Message, Rate,
-    Settled, Sink, Source, State, Subscription, Token, Verdict,
+    Broker, BrokerError, Consumer, ConsumerHandle, Event, Incoming, MemoryBroker, Message, Outcome,
+    Outgoing, Rate, Settled, Settlement, Sink, Source, State, Subscription, Token, Verdict,
 };
 use downhaul_context::{Context, Instant};
 use tokio::sync::{Semaphore, mpsc};
@@ -297,4 +297,22 @@ async fn a_full_buffer_is_given_back_in_order_and_in_parts_between_which_others_
     assert!(seen.len() > 2, "{seen:?}");
     let ids = broker.ready("q");
     assert!(ids.iter().map(|message| message.id().parse::<u32>().unwrap()).eq(1..10_001));
+}
+
+#[cfg(feature = "testing")]
+#[tokio::test(start_paused = true)]
+async fn a_consumer_is_not_idle_while_what_a_handler_emits_is_on_its_way() {
+    let (ctx, _canceller) = Context::root();
+    let memory = MemoryBroker::new();
+    let broker = downhaul_consumer::testing::FaultyBroker::over(Arc::new(memory.clone()));
+    broker.faults().slow_sends(4 * SECOND);
+    let emit = |_: Context, _: Incoming<Message>| async {
+        Outcome::new(Settlement::Ack).emit(Outgoing::to_queue("q.dead", Message::new("")))
+    };
+    let handle = Consumer::new(subscription(), emit).spawn(&ctx, Arc::new(broker));
+    handle.settled().await;
+    publish_numbers(&memory, 1).await;
+    until(|| memory.depth("q").unsettled == 1 && handle.buffered() == 0).await;
+    handle.idle_for(SECOND).await;
+    assert_eq!(handle.tally().acked, 1);
 }

@@ -381,6 +381,7 @@ impl Flow {
         gauges.buffered.store(self.buffered(), Ordering::Relaxed);
         gauges.buffered_bytes.store(self.buffered_bytes(), Ordering::Relaxed);
         gauges.waiting.store(self.waiting(), Ordering::Relaxed);
+        gauges.handled.store(self.crew.len(), Ordering::Relaxed);
     }
 }
 
