@@ -131,7 +131,8 @@ impl AppHandle {
     }
 
     /// Starts a component and all that it needs, if they are not up, and waits until it is up or
-    /// has failed. One that has failed for good is tried again.
+    /// has failed, or is kept down by who stops it or something that it needs. One that has failed
+    /// for good is tried again.
     ///
     /// # Errors
     ///
@@ -144,8 +145,8 @@ impl AppHandle {
         self.ask(component, Verb::Start).await
     }
 
-    /// Stops a component after all that need it, and waits until it is down. It stays down, and so
-    /// do they, until it is started.
+    /// Stops a component after all that need it, and waits until it is down, or until somebody
+    /// starts it meanwhile. It stays down, and so do they, until it is started.
     ///
     /// An app is not ready while an essential component is down.
     ///
@@ -161,7 +162,7 @@ impl AppHandle {
     }
 
     /// Stops a component after all that need it, starts them again, and waits until it is up or has
-    /// failed.
+    /// failed, or is kept down by who stops it or something that it needs.
     ///
     /// # Errors
     ///
@@ -193,11 +194,10 @@ impl AppHandle {
             let status = &view.statuses[part];
             match verb {
                 _ if matches!(view.stage, Stage::Over) => true,
-                Verb::Start => status.state.is_up() || status.state.is_lost(),
-                Verb::Stop => status.state.is_down(),
-                Verb::Restart => {
-                    status.state.is_lost() || status.state.is_up() && status.starts > before
-                }
+                Verb::Stop => status.state.is_down() || !status.held,
+                _ if status.state.is_lost() || status.barred && status.state.is_down() => true,
+                Verb::Start => status.state.is_up(),
+                Verb::Restart => status.state.is_up() && status.starts > before,
             }
         };
         let view = views.wait_for(reached).await.map_err(|_| Refused::NotRunning)?;

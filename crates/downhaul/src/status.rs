@@ -76,4 +76,8 @@ pub struct Status {
     pub last_error: Option<String>,
     /// What it needs, by name.
     pub needs: Vec<String>,
+    /// An operator stopped it.
+    pub(crate) held: bool,
+    /// Nothing brings it up but somebody who asks for it.
+    pub(crate) barred: bool,
 }

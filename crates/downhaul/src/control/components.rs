@@ -68,7 +68,7 @@ fn conflict(refused: &Refused) -> Error {
 
 impl Shown {
     fn new(status: Status) -> Self {
-        let Status { name, state, since, essential, starts, last_error, needs } = status;
+        let Status { name, state, since, essential, starts, last_error, needs, .. } = status;
         let (state, since_ms) = (state.to_string(), since.elapsed().as_millis());
         Self { name, state, since_ms, essential, starts, last_error, needs }
     }

@@ -291,6 +291,8 @@ impl Run {
             starts: part.starts,
             last_error: part.last_error.clone(),
             needs: needs.map(|need| self.parts[*need].name.clone()).collect(),
+            held: self.course.is_held(part.index),
+            barred: self.course.is_barred(part.index),
         }
     }
 }

@@ -10,6 +10,7 @@ use downhaul::{
     App, AppHandle, BoxError, Component, ConsumerWorker, Context, Ending, Handle, Refused, Report,
     Signal, State,
 };
+use futures_util::future::join;
 use tokio::sync::Notify;
 
 use crate::fixture::Diary;
@@ -86,6 +87,48 @@ async fn verbs_are_idempotent() {
         assert_eq!(running.app.start(web).await.unwrap().starts, 2);
     }
     assert_eq!(running.later(), ["web stopped", "web started"]);
+}
+
+/// Waits, but not for ever.
+async fn soon<T>(waiting: impl Future<Output = T>) -> T {
+    let hour = Duration::from_secs(3600);
+    tokio::time::timeout(hour, waiting).await.expect("somebody waits for ever")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_what_is_being_started_begins_anew() {
+    let running = Running::start(|worker| worker.takes(Duration::from_secs(1))).await;
+    let (app, worker) = (&running.app, running.parts[1]);
+    app.stop(worker).await.unwrap();
+    let restart = async {
+        while app.status(worker).unwrap().state != State::Starting {
+            tokio::task::yield_now().await;
+        }
+        app.restart(worker).await
+    };
+    let (started, restarted) = soon(join(app.start(worker), restart)).await;
+    assert!(started.unwrap().state.is_up());
+    let restarted = restarted.unwrap();
+    assert_eq!((restarted.state, restarted.starts), (State::Running, 3));
+    assert_eq!(running.stop().await.exit_code(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_what_another_has_asked_otherwise_is_told_how_far_it_came() {
+    let running = Running::start(|worker| worker.takes(Duration::from_secs(1))).await;
+    let (app, [store, worker, web]) = (&running.app, running.parts);
+    let (stopped, started) = soon(join(app.stop(worker), app.start(worker))).await;
+    assert_eq!(stopped.unwrap().state, State::Running);
+    assert_eq!(started.unwrap().state, State::Running);
+
+    let (restarted, stopped) = soon(join(app.restart(worker), app.stop(worker))).await;
+    assert!(!restarted.unwrap().state.is_up());
+    assert!(!stopped.unwrap().state.is_up());
+
+    let (started, stopped) = soon(join(app.start(web), app.stop(store))).await;
+    assert!(!started.unwrap().state.is_up());
+    assert_eq!(stopped.unwrap().state, State::Stopped);
+    assert_eq!(running.stop().await.exit_code(), 0);
 }
 
 #[tokio::test(start_paused = true)]

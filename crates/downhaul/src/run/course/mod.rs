@@ -67,6 +67,16 @@ impl Course {
         self.parts[part].held
     }
 
+    /// Whether a part stays down until somebody asks for it: an operator stopped it or something
+    /// that it needs, or that has failed for good, or all stops.
+    pub(crate) fn is_barred(&self, part: usize) -> bool {
+        let bars = |part: usize| {
+            let Part { state, held, after, .. } = self.parts[part];
+            held || state == State::Failed || after == Some(After::Failed)
+        };
+        self.stopping || self.graph.all_needs(part).into_iter().any(bars)
+    }
+
     /// Why a part is not wanted: the first of it and its needs that something is against, and
     /// whether that is a failure.
     pub(crate) fn culprit(&self, part: usize) -> Option<(usize, bool)> {
@@ -121,6 +131,10 @@ impl Course {
     pub(crate) fn started(&mut self, part: usize, failure: Option<After>) {
         let part = &mut self.parts[part];
         let interrupted = std::mem::take(&mut part.interrupted);
+        if failure.is_some() {
+            // It is down already.
+            part.after = None;
+        }
         part.state = match failure {
             None => State::Running,
             Some(_) if interrupted => State::Waiting,
@@ -140,6 +154,8 @@ impl Course {
         let part = &mut self.parts[part];
         match part.state {
             State::Running | State::Done => part.after = Some(after),
+            // It is interrupted.
+            State::Starting if after == After::Again => part.after = Some(after),
             state if state.is_lost() && after == After::Again => part.state = State::Waiting,
             _ => {}
         }
