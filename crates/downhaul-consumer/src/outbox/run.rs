@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use downhaul_context::Context;
 use futures_util::FutureExt;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::error::{PublishErrorKind, chain};
 use crate::outbox::flight::{Flight, Landed};
@@ -16,7 +16,7 @@ use crate::outbox::{Fate, Relay, RowTicket};
 use crate::retry::backoff;
 use crate::store::StoreError;
 
-/// How long the last fates may take to be written once the context has ended.
+/// How long the store may take to answer once the context has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The pauses after errors of the store: from the first to the longest.
@@ -68,10 +68,12 @@ impl<'a> Run<'a> {
                 return self.last_words().await;
             }
             self.visit_store().await;
-            if self.ctx.is_draining() && self.flight.len() == 0 && self.fates.is_empty() {
+            // Looked at once: what comes between two looks would be seen by neither.
+            let drains = self.ctx.is_draining();
+            if drains && self.flight.len() == 0 && self.fates.is_empty() {
                 return;
             }
-            self.wait().await;
+            self.wait(!drains).await;
         }
     }
 
@@ -80,9 +82,19 @@ impl<'a> Run<'a> {
         if Instant::now() < self.store_at {
             return;
         }
-        let visit = match self.settle().await {
-            Ok(()) => self.claim().await,
-            Err(error) => Err(error),
+        let ctx = self.ctx;
+        let visit = async {
+            self.settle().await?;
+            self.claim().await
+        };
+        let patience_over = async {
+            ctx.done().await;
+            sleep(LAST_WORDS).await;
+        };
+        let visit = tokio::select! {
+            biased;
+            visit = visit => visit,
+            () = patience_over => return,
         };
         match visit {
             Ok(()) => self.faults = 0,
@@ -135,11 +147,10 @@ impl<'a> Run<'a> {
     }
 
     /// Waits until something lands, or the store is to be visited.
-    async fn wait(&mut self) {
+    async fn wait(&mut self, live: bool) {
         let settles_at = (!self.fates.is_empty()).then_some(self.store_at);
         let claims_at = self.claims_at().map(|at| at.max(self.store_at));
         let visit_at = settles_at.into_iter().chain(claims_at).min();
-        let live = !self.ctx.is_draining();
         let (in_flight, outbox) = (self.flight.len() > 0, &self.relay.outbox);
         tokio::select! {
             biased;

@@ -383,3 +383,16 @@ async fn errors_of_the_store_neither_lose_nor_repeat() {
         assert_eq!((broker.ids().len(), shop.counts().await), (30, (0, 0, 0)), "seed {seed}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_keeps_no_relay_whose_context_has_ended() {
+    let shop = Shop::open().await;
+    let broker = Puppet::new(|_, _| Say::Yes);
+    let store = Arc::new(Watched { late: 86_400 * SECOND, ..Watched::new(&shop, None) });
+    let Running { canceller, task } = Running::start(Relay::new(store, Publisher::new(broker)));
+    sleep(SECOND).await;
+    let asked = Instant::now();
+    canceller.cancel();
+    task.await.unwrap();
+    assert!(asked.elapsed() <= 10 * SECOND, "{:?}", asked.elapsed());
+}
