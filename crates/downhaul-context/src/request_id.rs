@@ -25,7 +25,10 @@ const ROOM: u128 = 1 << 61;
 const ALLOWED: [bool; 256] = {
     let (mut allowed, mut byte) = ([false; 256], 0);
     while byte < 256 {
-        allowed[byte] = matches!(byte as u8, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'~' | b'-');
+        allowed[byte] = matches!(
+            byte as u8,
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'~' | b'-'
+        );
         byte += 1;
     }
     allowed

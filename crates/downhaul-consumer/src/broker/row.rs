@@ -9,9 +9,9 @@ const SPARE: usize = 64;
 /// A map from numbers that count up, whose oldest mostly go first: what a source has delivered, by
 /// the numbers of its tokens, until that is settled. For backends.
 ///
-/// To add an item at the end and to take one out costs neither a hash nor a walk through a tree, and
-/// no memory of its own. One that stays while many others come and go holds up no more places than
-/// there are items, and a few.
+/// To add an item at the end and to take one out costs neither a hash nor a walk through a tree,
+/// and no memory of its own. One that stays while many others come and go holds up no more places
+/// than there are items, and a few.
 ///
 /// # Examples
 ///
