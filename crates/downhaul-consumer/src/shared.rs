@@ -1,14 +1,18 @@
 //! What a running consumer and its handles share.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::handler::Meta;
 use crate::in_flight::InFlight;
 use crate::lifecycle::{Link, State, Status, StopReport, Wanted, Wish};
+use crate::message::Message;
 use crate::settings::Settings;
 use crate::snapshot::{LastError, Snapshot};
 use crate::tally::{Counters, Tally};
@@ -28,6 +32,8 @@ pub(crate) struct Shared {
     last_error: Mutex<Option<LastError>>,
     in_flight: Mutex<HashMap<u64, InFlight>>,
     next_entry: AtomicU64,
+    /// The message whose handler takes its first step on the engine's task, where it may block.
+    stepping: Mutex<Option<(Message, u32, Instant)>>,
 }
 
 impl Shared {
@@ -53,6 +59,7 @@ impl Shared {
             last_error: Mutex::default(),
             in_flight: Mutex::default(),
             next_entry: AtomicU64::new(0),
+            stepping: Mutex::default(),
         }
     }
 
@@ -72,8 +79,24 @@ impl Shared {
         Entry { shared: Arc::clone(self), key }
     }
 
+    /// Notes whose handler takes its first step on the engine's task, or that none does. It is for
+    /// every message, so no more is kept than what costs nearly nothing.
+    pub(crate) fn step(&self, begun: Option<(&Meta, Instant)>) {
+        let begun = begun.map(|(meta, now)| (meta.message.clone(), meta.attempt, now));
+        let before = mem::replace(&mut *self.stepping(), begun);
+        drop(before);
+    }
+
+    fn stepping(&self) -> MutexGuard<'_, Option<(Message, u32, Instant)>> {
+        self.stepping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn in_flight(&self) -> Vec<InFlight> {
         let mut all: Vec<InFlight> = self.entries().values().cloned().collect();
+        let stepping = self.stepping().clone();
+        all.extend(
+            stepping.map(|(message, attempt, since)| InFlight::of(&message, attempt, since)),
+        );
         all.sort_by_key(|entry| entry.since);
         all
     }

@@ -44,6 +44,7 @@ impl Crew {
         let (Job { ticket, meta }, mut left) = (job, None);
         let in_place = || {
             let mut attempt = processor.prepare(&lane, meta, now);
+            processor.shared.step(Some((&attempt.meta, now)));
             let outcome = processor.first_step(&mut attempt);
             let stepped = Instant::now();
             if !outcome.as_ref().is_some_and(|it| processor.is_done(&attempt, it, stepped)) {
@@ -52,6 +53,7 @@ impl Crew {
             stepped
         };
         let stepped = catch_unwind(AssertUnwindSafe(in_place));
+        processor.shared.step(None);
         let end = match (&stepped, left) {
             (Ok(_), None) => End::Acked,
             (Ok(_), Some((attempt, outcome))) => {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use downhaul_consumer::inbox::MemoryInbox;
 use downhaul_consumer::{
     Broker, BrokerError, Consumer, ConsumerHandle, Event, Incoming, MemoryBroker, Message, Outcome,
     Outgoing, Rate, Settled, Settlement, Sink, Source, State, Subscription, Token, Verdict,
@@ -29,6 +30,37 @@ fn gated() -> (Consumer, Arc<Semaphore>) {
 
 fn handling(handle: &ConsumerHandle) -> usize {
     handle.snapshot().in_flight.len()
+}
+
+/// A handler that blocks in there is what a report of a stop has to name. Whether messages are
+/// begun in place or, with an inbox, on tasks of their own.
+#[tokio::test(start_paused = true)]
+async fn a_message_is_listed_from_the_first_step_of_its_handler_on() {
+    for apart in [false, true] {
+        let (ctx, _canceller) = Context::root();
+        let broker = MemoryBroker::new();
+        let (own, (sender, mut listed)) =
+            (Arc::new(OnceLock::<ConsumerHandle>::new()), mpsc::unbounded_channel());
+        let known = Arc::clone(&own);
+        let look = move |_: Context, message: Incoming<Message>| {
+            let all = known.get().unwrap().in_flight();
+            let ids = all.iter().map(|one| (one.message_id.clone(), one.request_id.clone()));
+            let expected = vec![(message.id().to_owned(), message.request_id())];
+            let _ = sender.send((ids.collect::<Vec<_>>(), expected));
+            async {}
+        };
+        let mut consumer = Consumer::new(subscription(), look);
+        if apart {
+            consumer = consumer.dedupe(Arc::new(MemoryInbox::new()));
+        }
+        let handle = spawn(consumer, &ctx, &broker).await;
+        own.set(handle.clone()).unwrap();
+        publish(&broker, Message::new("").with_id("one")).await;
+        let (ids, expected) = listed.recv().await.unwrap();
+        assert_eq!(ids, expected, "apart: {apart}");
+        handle.idle_for(SECOND).await;
+        assert!(handle.in_flight().is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]

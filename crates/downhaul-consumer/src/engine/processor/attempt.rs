@@ -14,10 +14,11 @@ use super::{Processor, phases};
 use crate::handler::{Handling, Meta};
 use crate::in_flight::InFlight;
 use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
+use crate::shared::Entry;
 
 /// One attempt at a message. Dropping it ends the context of its handler.
 pub(crate) struct Attempt {
-    pub(super) meta: Meta,
+    pub(in crate::engine) meta: Meta,
     /// What the handler gets: with all that the message and the observer bring.
     pub(super) ctx: Context,
     pub(super) begun: Instant,
@@ -72,8 +73,7 @@ impl Processor {
         let Some(handling) = attempt.handling.take() else {
             return Outcome::new(Settlement::Release);
         };
-        let id = attempt.ctx.value::<RequestId>().cloned();
-        let _listed = self.shared.enter(InFlight::new(&attempt.meta, id, attempt.begun));
+        let _listed = self.list(attempt);
         let ctx = &attempt.ctx;
         let handling = AssertUnwindSafe(handling).catch_unwind();
         pin!(handling);
@@ -87,6 +87,14 @@ impl Processor {
             Ok(Err(panic)) => panicked(panic.as_ref()),
             Err(cause) => Failure::from(cause).into_outcome(),
         }
+    }
+}
+
+impl Processor {
+    /// Lists a message as being handled for as long as the entry lives.
+    pub(super) fn list(&self, attempt: &Attempt) -> Entry {
+        let id = attempt.ctx.value::<RequestId>().cloned();
+        self.shared.enter(InFlight::new(&attempt.meta, id, attempt.begun))
     }
 }
 

@@ -113,7 +113,11 @@ impl Processor {
         if attempt.is_begun() {
             return self.wait(attempt).await;
         }
-        match self.first_step(attempt) {
+        // Its first step may block, and is what hangs then.
+        let listed = self.list(attempt);
+        let outcome = self.first_step(attempt);
+        drop(listed);
+        match outcome {
             Some(outcome) => outcome,
             None => self.wait(attempt).await,
         }
