@@ -98,6 +98,8 @@ pub struct DrainReport {
     pub finished: u64,
     /// The requests that ended after the server had ended their contexts, within the cancel grace.
     pub cancelled: u64,
+    /// Those, as they were when the server ended their contexts.
+    pub cut_short: Vec<RequestInfo>,
     /// The requests that did not end in time: aborted, their sockets closed.
     pub forced: Vec<RequestInfo>,
     /// How long it took.
@@ -113,11 +115,11 @@ impl DrainReport {
 
 impl fmt::Display for DrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { finished, cancelled, forced, took } = self;
+        let Self { finished, cancelled, cut_short, forced, took } = self;
         let took = took.as_millis();
         write!(f, "drained in {took} ms: {finished} finished, {cancelled} cancelled, ")?;
         write!(f, "{} forced", forced.len())?;
-        for (index, request) in forced.iter().enumerate() {
+        for (index, request) in cut_short.iter().chain(forced).enumerate() {
             write!(f, "{} {request}", if index == 0 { ":" } else { ";" })?;
         }
         Ok(())

@@ -92,12 +92,15 @@ impl Running {
         self.hub.raise(Stage::Stopping);
         self.empty_within(plan.finish).await;
 
+        let mut cut_short = self.snapshot();
         self.canceller.cancel_with(Reason::cancelled("the server drained for too long"));
         self.empty_within(plan.cancel_grace).await;
         let Ended { finished, cancelled } = self.hub.ended().since(before);
 
         let forced = self.force(plan.force).await;
-        let report = DrainReport { finished, cancelled, forced, took: began.elapsed() };
+        cut_short.retain(|cut| forced.iter().all(|one| one.id != cut.id));
+        let took = began.elapsed();
+        let report = DrainReport { finished, cancelled, cut_short, forced, took };
         info!(address = %self.address(), "server {report}");
         report
     }

@@ -196,6 +196,8 @@ async fn what_does_not_finish_is_cancelled_with_a_cause_and_reads_503() {
     assert_eq!((response.status, response.closes()), (503, true));
     assert_eq!(ended(&mut told).await, CauseKind::DrainGraceOver);
     assert_eq!((report.finished, report.cancelled, report.forced.len()), (0, 1, 0));
+    assert_eq!(report.cut_short[0].path, "/held");
+    assert!(report.to_string().contains("1 cancelled, 0 forced: GET /held ("), "{report}");
 }
 
 #[tokio::test]

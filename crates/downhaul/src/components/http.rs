@@ -178,18 +178,17 @@ impl Component for HttpServer {
     async fn stop(&self, ctx: &Context) -> String {
         let Some(running) = self.running() else { return String::new() };
         let drain = || running.drain(plan(ctx, self.lame_duck));
-        let DrainReport { finished, cancelled, forced, .. } = tokio::select! {
+        let DrainReport { finished, cut_short, forced, .. } = tokio::select! {
             biased;
             report = drain() => report,
             // Sooner than that was planned: it goes on with what is left.
             _ = ctx.done() => drain().await,
         };
-        let mut lines: Vec<String> = forced.iter().map(line).collect();
-        if cancelled > 0 {
-            lines.push(format!("{cancelled} requests were answered that they were cut short"));
-        }
+        let cut = cut_short.iter().map(|request| format!("{}: cut short", line(request)));
+        let lines = forced.iter().map(line).chain(cut).collect();
         *self.cut_short.lock().unwrap_or_else(PoisonError::into_inner) = lines;
-        format!("{finished} requests finished while stopping")
+        let requests = if finished == 1 { "request" } else { "requests" };
+        format!("{finished} {requests} finished while stopping")
     }
 
     fn in_flight(&self) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Components made of closures.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,13 +10,14 @@ use downhaul::consumer::{
     Consumer, Incoming, MemoryBroker, Message, MessageObserver, Outgoing, Processed, Publisher,
     Subscription,
 };
-use downhaul::http::{Listener, Router};
-use downhaul::testing::TestApp;
+use downhaul::http::{Error, Listener, Request, Router};
+use downhaul::testing::{Client, TestApp};
 use downhaul::{
     App, ConsumerWorker, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy,
     Resource, Restart, State, Task,
 };
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 use crate::fixture::Diary;
 
@@ -335,6 +337,26 @@ impl MessageObserver for Count {
     fn processed(&self, _attempt: &Processed<'_>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_cut_short_is_named_in_the_report() {
+    let (sender, mut begun) = mpsc::unbounded_channel();
+    let router = Router::new().get("/orders/7", move |ctx: Context, _: Request| {
+        let _ = sender.send(());
+        async move { Ok::<(), Error>(ctx.run(pending()).await?) }
+    });
+    let (server, connector) = HttpServer::in_memory(router);
+    let mut app = App::new("shop");
+    app.add("http", server, []);
+    let app = TestApp::start(app).await;
+    let asking = tokio::spawn(async move { Client::new(connector).get("/orders/7").await });
+    begun.recv().await.unwrap();
+    let report = app.stop().await;
+    assert_eq!(asking.await.unwrap().status(), 503);
+    let [line] = &report.component("http").unfinished[..] else { panic!("{report}") };
+    assert!(line.starts_with("GET /orders/7, request_id="), "{line}");
+    assert!(line.ends_with(" s: cut short"), "{line}");
 }
 
 #[tokio::test(start_paused = true)]
