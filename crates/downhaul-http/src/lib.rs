@@ -143,8 +143,9 @@
 //!
 //! - Keep a runtime awake whose threads are blocked. A thread that blocks right after it has waited
 //!   for the clock or a socket takes with it, while tokio's others sleep, who looks at both: then a
-//!   504 is late, and so is a signal, until it goes on or something wakes another thread. Work
-//!   that blocks belongs into `spawn_blocking`.
+//!   504 is late, and so is a signal, until it goes on or something wakes another thread. An app of
+//!   the crate `downhaul` does so four times a second. Work that blocks belongs into
+//!   `spawn_blocking`.
 //! - The timeout of a route, or one that a handler asks for, is that of what comes after; what
 //!   runs outside, such as middleware of an outer router, has the server's.
 //! - What HTTP/2 has taken of an answer counts as sent, however small the client's window is: the

@@ -16,6 +16,7 @@ use crate::handle::AppHandle;
 use crate::notify;
 use crate::plan::Plan;
 use crate::policy::Policy;
+use crate::pulse::Pulse;
 use crate::report::{ComponentReport, Ending, Report};
 use crate::run::{Ask, Frame, Part, Run, Told};
 use crate::signal::{Signal, listen};
@@ -260,6 +261,7 @@ impl App {
         if let Some(instruments) = instruments() {
             instruments.watch(&root);
         }
+        let _pulse = Pulse::start();
         let mut run = self.begin(root);
         let told = run.until_told(&mut signals).await;
         self.stop(run, control, told, signals).await

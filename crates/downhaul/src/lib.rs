@@ -80,6 +80,7 @@ mod logging;
 mod notify;
 mod plan;
 mod policy;
+mod pulse;
 mod report;
 mod restart;
 mod run;

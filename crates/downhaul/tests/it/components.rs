@@ -2,8 +2,8 @@
 
 use std::future::pending;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use downhaul::consumer::{
@@ -14,10 +14,11 @@ use downhaul::http::{Error, Listener, Request, Router};
 use downhaul::testing::{Client, TestApp};
 use downhaul::{
     App, ConsumerWorker, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy,
-    Resource, Restart, State, Task,
+    Resource, Restart, Signal, State, Task,
 };
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::fixture::Diary;
 
@@ -327,6 +328,33 @@ async fn a_server_without_a_listener_does_not_start() {
     let mut app = App::new("shop");
     app.add("http", server, []);
     TestApp::spawn(app).ended().await.assert_failed("there is no socket to listen on");
+}
+
+/// The thread that the clock has woken is the one that looked at it, and the others sleep on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_blocks_when_the_clock_has_woken_it_delays_neither_its_504_nor_the_stop() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let router = Router::new().get("/", move |_: Context, _: Request| {
+        let held = Arc::clone(&held);
+        async move {
+            let _ = timeout(Duration::from_millis(1), pending::<()>()).await;
+            let _ = held.lock().unwrap().recv();
+        }
+    });
+    let (server, connector) = HttpServer::in_memory(router);
+    let server = server.configure(|server| server.timeout(Duration::from_millis(50)));
+    let mut app = App::new("shop");
+    app.add("http", server, []);
+    let app = app.grace(Duration::from_millis(500));
+    let (handle, (signal, signals)) = (app.handle(), mpsc::channel(1));
+    let running = tokio::spawn(app.run_with(signals));
+    assert!(handle.ready().await);
+
+    assert_eq!(Client::new(connector).get("/").await.status(), 504);
+    signal.send(Signal::Terminate).await.unwrap();
+    assert_eq!(running.await.unwrap().component("http").outcome, Outcome::Cancelled);
+    drop(release);
 }
 
 /// Counts the messages that were processed.
