@@ -103,8 +103,8 @@ pub trait Site {
         let _ = round;
     }
 
-    /// Why what stands in for a broker is to blame where nothing moves any more. Somebody who is not
-    /// tested must have met the same. The run ends there, and says so.
+    /// Why what stands in for a broker is to blame where nothing moves any more. Somebody who is
+    /// not tested must have met the same. The run ends there, and says so.
     async fn blamed(&self) -> Option<String> {
         None
     }
