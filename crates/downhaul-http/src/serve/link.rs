@@ -7,7 +7,7 @@
 //! 2. What is upgraded holds the link, and the link holds it: the end of the socket takes it out.
 //! 3. Nothing is dropped and no waker runs under the lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ pub(crate) struct Link {
     tally: Arc<Tally>,
     /// An answer was handed over and has not all been written yet.
     unflushed: AtomicBool,
-    /// Bytes have come since there was last a request.
-    head_begun: AtomicBool,
+    /// How far the head of the next request has come; see [`NO_HEAD`].
+    head: AtomicU8,
     /// The client takes no more of what there is to write.
     is_stuck: AtomicBool,
     opened: Instant,
@@ -57,6 +57,13 @@ pub(crate) struct Link {
     _canceller: Canceller,
     _permit: OwnedSemaphorePermit,
 }
+
+/// No byte has come since there was last a request.
+const NO_HEAD: u8 = 0;
+/// Bytes have come, and nobody has looked since.
+const NEW_HEAD: u8 = 1;
+/// Its time runs, from [`Times::head_since`].
+const TIMED_HEAD: u8 = 2;
 
 /// When what is rare has begun, as far as somebody has looked.
 #[derive(Default)]
@@ -90,7 +97,7 @@ impl Link {
             requests: Mutex::default(),
             tally,
             unflushed: AtomicBool::new(false),
-            head_begun: AtomicBool::new(false),
+            head: AtomicU8::new(NO_HEAD),
             is_stuck: AtomicBool::new(false),
             opened: Instant::now(),
             idle_at: AtomicU64::new(0),
@@ -107,7 +114,7 @@ impl Link {
         method: Method,
         line: SmolStr,
     ) -> Arc<InFlight> {
-        self.head_begun.store(false, Ordering::Relaxed);
+        self.head.store(NO_HEAD, Ordering::Relaxed);
         let mut requests = self.requests_now();
         self.tally.begin();
         let link = Arc::clone(self);
@@ -173,7 +180,7 @@ impl Link {
 
     pub(crate) fn multiplex(&self) {
         self.multiplexed.store(true, Ordering::Relaxed);
-        self.head_begun.store(false, Ordering::Relaxed);
+        self.head.store(NO_HEAD, Ordering::Relaxed);
     }
 
     fn is_multiplexed(&self) -> bool {
@@ -218,13 +225,14 @@ impl Link {
     /// The handshake that came before everything else is done.
     pub(crate) fn greeted(&self) {
         self.idle_from(Instant::now());
-        self.head_begun.store(false, Ordering::Relaxed);
+        self.head.store(NO_HEAD, Ordering::Relaxed);
         self.times().head_since = None;
     }
 
     pub(crate) fn bytes_came(&self) {
-        if !self.is_busy() && !self.is_multiplexed() {
-            self.head_begun.store(true, Ordering::Relaxed);
+        let is_first = self.head.load(Ordering::Relaxed) == NO_HEAD;
+        if is_first && !self.is_busy() && !self.is_multiplexed() {
+            self.head.store(NEW_HEAD, Ordering::Relaxed);
         }
         self.bytes_moved();
     }
@@ -238,7 +246,7 @@ impl Link {
     /// Whether the connection may be due sooner than it was at the last look, or is to look for
     /// the next stage at each turn. Neither is so while requests come and go whole.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.head_begun.load(Ordering::Relaxed)
+        self.head.load(Ordering::Relaxed) != NO_HEAD
             || self.is_stuck.load(Ordering::Relaxed)
             || self.hub.has_reached(Stage::LameDuck)
     }
@@ -248,9 +256,7 @@ impl Link {
     pub(crate) fn due(&self) -> Option<Instant> {
         let limits = &self.hub.limits;
         let mut times = self.times();
-        let has_begun = self.head_begun.load(Ordering::Relaxed);
-        let begun = times.head_since.unwrap_or_else(Instant::now);
-        times.head_since = has_begun.then_some(begun);
+        self.time_head(&mut times);
         if self.is_busy() || self.unflushed.load(Ordering::Acquire) {
             return times.stuck_since?.checked_add(limits.write_timeout);
         }
@@ -260,6 +266,18 @@ impl Link {
         let stops = self.hub.has_reached(Stage::Stopping);
         let quiet = stops.then(|| times.moved.map_or(idle_since, |at| at.max(idle_since)) + QUIET);
         [idle.filter(|_| late.is_none()), late, quiet].into_iter().flatten().min()
+    }
+
+    /// Not every request is looked at: the head that is there may be another than at the last look.
+    fn time_head(&self, times: &mut Times) {
+        match self.head.load(Ordering::Relaxed) {
+            NO_HEAD => times.head_since = None,
+            NEW_HEAD => {
+                self.head.store(TIMED_HEAD, Ordering::Relaxed);
+                times.head_since = Some(Instant::now());
+            }
+            _ => {}
+        }
     }
 
     fn requests_now(&self) -> MutexGuard<'_, Slab<Weak<InFlight>>> {

@@ -214,6 +214,23 @@ mod exactly {
         assert_eq!(begun.elapsed().as_secs(), 10);
     }
 
+    /// Each is half there at some of the looks, and none is looked at when it is whole.
+    #[tokio::test(start_paused = true)]
+    async fn heads_that_come_in_two_pieces_have_each_their_own_time() {
+        let (_running, connector) = serve(fast());
+        let mut client = Client(connector.connect().await.unwrap());
+        let whole = get("/fast");
+        let (first, second) = whole.split_at(9);
+        for asked in 0..100 {
+            client.send(first).await;
+            sleep(SECOND / 2).await; // tidy: the paused clock
+            client.send(second).await;
+            let answer = client.read_response().await;
+            assert_eq!(answer.map(|answer| answer.status), Some(200), "the answer {asked}");
+            sleep(SECOND * 2 / 5).await; // tidy: the paused clock
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_is_closed_when_a_lame_duck_stops() {
         let (running, connector) = serve(fast());
