@@ -9,6 +9,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Instant, RequestId};
@@ -42,7 +43,7 @@ pub(crate) struct Link {
     multiplexed: AtomicBool,
     /// The last answer was sent before all of its request had come.
     unread_body: AtomicBool,
-    requests: Mutex<Slab<Weak<InFlight>>>,
+    requests: Mutex<Requests>,
     tally: Arc<Tally>,
     /// An answer was handed over and has not all been written yet.
     unflushed: AtomicBool,
@@ -56,6 +57,14 @@ pub(crate) struct Link {
     times: Mutex<Times>,
     _canceller: Canceller,
     _permit: OwnedSemaphorePermit,
+}
+
+/// The requests in flight.
+#[derive(Default)]
+struct Requests {
+    slab: Slab<Weak<InFlight>>,
+    /// Whom to wake when the last of them ends.
+    at_rest: Option<Waker>,
 }
 
 /// No byte has come since there was last a request.
@@ -119,7 +128,7 @@ impl Link {
         self.tally.begin();
         let link = Arc::clone(self);
         Arc::new_cyclic(|request| {
-            let key = requests.insert(Weak::clone(request));
+            let key = requests.slab.insert(Weak::clone(request));
             InFlight::new(link, key, started, id, method, line)
         })
     }
@@ -129,12 +138,28 @@ impl Link {
         // what counts is their context and not the phase.
         let is_cancelled = self.hub.has_reached(Stage::Stopping) && self.hub.ctx.is_done();
         let mut requests = self.requests_now();
-        requests.try_remove(key);
+        requests.slab.try_remove(key);
         self.tally.end(is_cancelled);
+        let waker = if self.is_busy() { None } else { requests.at_rest.take() };
+        drop(requests);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Wakes `waker` when the last request has ended, which may be long after its answer and in no
+    /// turn of the connection; false where there is none.
+    pub(super) fn wake_at_rest(&self, waker: &Waker) -> bool {
+        let mut requests = self.requests_now();
+        let is_busy = self.is_busy();
+        let before = is_busy.then(|| requests.at_rest.replace(waker.clone()));
+        drop(requests);
+        drop(before);
+        is_busy
     }
 
     pub(crate) fn requests(&self) -> Vec<Arc<InFlight>> {
-        self.requests_now().iter().filter_map(|(_, request)| request.upgrade()).collect()
+        self.requests_now().slab.iter().filter_map(|(_, request)| request.upgrade()).collect()
     }
 
     /// Whether it has more requests than it may have streams. A stream is over when it is reset,
@@ -280,7 +305,7 @@ impl Link {
         }
     }
 
-    fn requests_now(&self) -> MutexGuard<'_, Slab<Weak<InFlight>>> {
+    fn requests_now(&self) -> MutexGuard<'_, Requests> {
         // Nothing that can panic runs under the lock, so a poisoned one is still whole.
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,7 @@
 //! [`Watch`]: what ends a connection from outside: its clocks, and the server.
 
 use std::future::poll_fn;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker, ready};
@@ -35,6 +36,8 @@ pub(crate) struct Watch {
     /// uses up what was registered, and may be seen before it comes: from the first on, they are
     /// looked for at each turn.
     asleep: Option<Waker>,
+    /// Whether this turn is one that it asked for.
+    looks_again: bool,
 }
 
 impl Watch {
@@ -45,7 +48,7 @@ impl Watch {
         let timer = Box::pin(sleep(limits.head_timeout.min(limits.idle_timeout)));
         let stage = Stage::Closed;
         let reached = until(&link, stage);
-        Self { link, timer, age, stage, reached, asleep: None }
+        Self { link, timer, age, stage, reached, asleep: None, looks_again: false }
     }
 
     /// Waits for another stage.
@@ -89,7 +92,11 @@ impl Watch {
 
     fn poll_overdue(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
-            let Some(due) = self.link.due() else { return Poll::Pending };
+            let Some(due) = self.link.due() else {
+                self.look_at_rest(cx.waker());
+                return Poll::Pending;
+            };
+            self.looks_again = false;
             // A timer that fires too early costs one look; one that is moved on every request costs
             // the timer's lock on every request.
             if due < self.timer.deadline() {
@@ -103,6 +110,17 @@ impl Watch {
                 return Poll::Ready(());
             }
             self.timer.as_mut().reset(due);
+        }
+    }
+}
+
+impl Watch {
+    /// Has a turn once there is no request any more: a timer that fires before finds nothing due
+    /// and is not armed again.
+    fn look_at_rest(&mut self, waker: &Waker) {
+        // Where the last one ended since the connection had its turn, one more sees to the rest.
+        if !self.link.wake_at_rest(waker) && !mem::replace(&mut self.looks_again, true) {
+            waker.wake_by_ref();
         }
     }
 }

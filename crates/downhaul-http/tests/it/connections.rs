@@ -173,9 +173,11 @@ async fn one_address_has_no_more_connections_than_it_may_have() {
 /// The limits by a clock that nobody waits for: in memory, nothing else moves it.
 mod exactly {
     use downhaul_http::{Connector, DrainPlan, Listener, Running};
-    use tokio::time::{Instant, sleep};
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::{Instant, sleep, timeout};
 
     use super::*;
+    use crate::frames;
     use crate::support::Client;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -212,6 +214,40 @@ mod exactly {
         client.send("GET /fa").await;
         assert!(client.read_response().await.is_none());
         assert_eq!(begun.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_also_after_a_handler_that_ended_long_after_its_answer() {
+        let (held, _told) = held();
+        let (_running, connector) = serve(held.router());
+        let mut client = Client(connector.connect().await.unwrap());
+        client.send(&get("/deaf")).await;
+        assert_eq!(client.read_response().await.unwrap().status, 504);
+        let answered = Instant::now();
+        let closed = timeout(600 * SECOND, client.read_response()).await;
+        assert!(closed.expect("it is closed").is_none());
+        assert_eq!(answered.elapsed().as_secs(), 60);
+    }
+
+    /// A client of HTTP/2 that does not answer the server's farewell.
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_is_over_with_a_request_that_is_kept_beyond_its_answer() {
+        let router = Router::new().get("/", async |_: Context, req: Request| {
+            tokio::spawn(async move {
+                sleep(15 * SECOND).await; // tidy: the paused clock
+                drop(req);
+            });
+            "kept"
+        });
+        let (running, connector) = serve(router);
+        let mut client = connector.connect().await.unwrap();
+        let request = [frames::PREFACE, &frames::settings(&[]), &frames::get(1, "/")].concat();
+        client.write_all(&request).await.unwrap();
+        sleep(SECOND).await; // tidy: the paused clock
+        let plan = DrainPlan::default().at_once().finish(100 * SECOND);
+        let report = running.drain(plan).await;
+        assert!(report.is_clean() && report.finished == 1, "{report}");
+        assert_eq!(report.took.as_secs(), 14);
     }
 
     /// Each is half there at some of the looks, and none is looked at when it is whole.
