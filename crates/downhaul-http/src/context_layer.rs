@@ -185,7 +185,7 @@ impl Visit {
             Some(document) => Payload::Ours { bytes: Some(document) },
             None => Payload::Theirs { body },
         };
-        let body: AnswerBody<AnyBody, Self> = AnswerBody::new(payload, self);
+        let body: AnswerBody<AnyBody, Self> = AnswerBody::new(&parts.headers, payload, self);
         Response::from_parts(parts, AnyBody::new(body))
     }
 }

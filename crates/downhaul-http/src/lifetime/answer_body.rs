@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
 use downhaul_context::{Cause, Context};
+use http::{HeaderMap, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -41,6 +42,8 @@ pin_project! {
         payload: Payload<B>,
         // What is left of a piece that was larger than may be handed over at once.
         rest: Bytes,
+        // Of its announced length, what is to come: HTTP/1 asks for nothing after that.
+        left: Option<u64>,
         lifetime: L,
         // Waits for the end of the context, while the next piece is not there.
         end: Option<Pin<Box<dyn Future<Output = Cause> + Send>>>,
@@ -58,11 +61,13 @@ pin_project! {
 }
 
 impl<B: HttpBody<Data = Bytes>, L: Lifetime> AnswerBody<B, L> {
-    pub(crate) fn new(payload: Payload<B>, mut lifetime: L) -> Self {
-        if payload.is_end_stream() {
+    /// The body of an answer with these headers.
+    pub(crate) fn new(headers: &HeaderMap, payload: Payload<B>, mut lifetime: L) -> Self {
+        let left = payload.size_hint().exact().or_else(|| announced(headers));
+        if left == Some(0) || payload.is_end_stream() {
             lifetime.complete();
         }
-        Self { payload, rest: Bytes::new(), lifetime, end: None }
+        Self { payload, rest: Bytes::new(), left, lifetime, end: None }
     }
 }
 
@@ -83,7 +88,8 @@ where
         if !this.rest.is_empty() {
             // Its context was looked at when its first part was handed over.
             let part = first(this.rest, this.lifetime.piece());
-            if this.rest.is_empty() && this.payload.is_end_stream() {
+            let is_last = *this.left == Some(0) || this.payload.is_end_stream();
+            if this.rest.is_empty() && is_last {
                 this.lifetime.complete();
             }
             return Poll::Ready(Some(Ok(Frame::data(part))));
@@ -105,7 +111,7 @@ where
             this.lifetime.broke_off(Ending::Failed, &error.to_string());
             return Poll::Ready(Some(Err(error)));
         }
-        let is_last = frame.is_none() || this.payload.is_end_stream();
+        let is_last = is_last(&frame, this.left) || this.payload.is_end_stream();
         if !is_last && let Some(cause) = this.lifetime.ctx().cause() {
             this.lifetime.cut(&cause);
             return Poll::Ready(Some(Err(cause.into())));
@@ -130,6 +136,19 @@ where
         hint.set_lower(hint.lower().saturating_add(rest));
         hint
     }
+}
+
+/// The length that the headers of an answer say it has.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether nothing comes after this frame, of which `left` is told.
+fn is_last<E>(frame: &Option<Result<Frame<Bytes>, E>>, left: &mut Option<u64>) -> bool {
+    let Some(Ok(frame)) = frame else { return true };
+    let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+    *left = left.map(|left| left.saturating_sub(bytes));
+    *left == Some(0) || frame.is_trailers()
 }
 
 /// What a panic was told.

@@ -253,7 +253,8 @@ impl Exchange {
         if bodiless {
             self.complete();
         }
-        http::Response::from_parts(parts, AnswerBody::new(payload, self))
+        let body = AnswerBody::new(&parts.headers, payload, self);
+        http::Response::from_parts(parts, body)
     }
 
     /// Closes the connection after this answer. HTTP/2 has no header for that.

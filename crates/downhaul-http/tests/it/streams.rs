@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use downhaul_context::Context;
 use downhaul_http::observe::Ending;
@@ -139,6 +140,34 @@ async fn one_that_fails_or_panics_after_its_head_is_cut_and_told_as_what_it_is()
         let answer = read(&server, path).await;
         assert!(answer.starts_with("HTTP/1.1 200") && !answer.ends_with("0\r\n\r\n"), "{answer}");
         assert_eq!(soon(seen.recv()).await, Some((200, ending)), "{path}");
+    }
+    server.quiet().await;
+}
+
+/// What hyper does not ask to its end: it has all that was announced, or the trailers.
+#[tokio::test]
+async fn one_that_does_not_say_that_it_is_over_is_answered_all_the_same() {
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let announced = async |_: Context, _: Request| {
+        let (send, pieces) = mpsc::unbounded_channel();
+        send.send("two ").unwrap();
+        send.send("pieces").unwrap();
+        ([("content-length", "10")], streamed(Pieces::Sent(pieces)))
+    };
+    let empty = async |_: Context, _: Request| {
+        ([("content-length", "0")], streamed(Pieces::Sent(mpsc::unbounded_channel().1)))
+    };
+    let trailed = async |_: Context, _: Request| {
+        let frames = [Frame::data(Bytes::from("data")), Frame::trailers(http::HeaderMap::new())];
+        let frames = futures_util::stream::iter(frames.map(Ok::<_, std::io::Error>));
+        axum::body::Body::new(http_body_util::StreamBody::new(frames)).into_response()
+    };
+    let router =
+        Router::new().get("/announced", announced).get("/empty", empty).get("/trailed", trailed);
+    let server = Fixture::with(router, |server| server.observer(Seen(see))).await;
+    for path in ["/announced", "/empty", "/trailed"] {
+        assert_eq!(server.get(path).await.status, 200);
+        assert_eq!(soon(seen.recv()).await, Some((200, Ending::Answered)), "{path}");
     }
     server.quiet().await;
 }
