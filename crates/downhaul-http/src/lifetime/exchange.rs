@@ -270,13 +270,16 @@ impl Exchange {
         mut self,
     ) -> http::Response<AnswerBody<B, Self>> {
         let error = self.ctx().cause().map_or_else(Error::timeout, Error::from);
+        if error.status() != StatusCode::GATEWAY_TIMEOUT {
+            // It had its grace before this answer.
+            self.handling = false;
+            self.span.in_scope(|| abort(&self.request));
+            return self.refuse(error, Ending::Cancelled, true);
+        }
         self.end_handler(None);
-        match (error.status(), self.request.upload()) {
-            (StatusCode::GATEWAY_TIMEOUT, Upload::Awaited) => {
-                self.refuse(Error::late_body(), Ending::LateBody, true)
-            }
-            (StatusCode::GATEWAY_TIMEOUT, _) => self.refuse(error, Ending::Deadline, false),
-            _ => self.refuse(error, Ending::Cancelled, true),
+        match self.request.upload() {
+            Upload::Awaited => self.refuse(Error::late_body(), Ending::LateBody, true),
+            _ => self.refuse(error, Ending::Deadline, false),
         }
     }
 
@@ -318,19 +321,24 @@ impl Exchange {
                 () = request.handled() => return,
                 _ = ctx.done() => request.cancelled(),
             }
-            let grace = request.cancel_grace();
-            if timeout(grace, request.handled()).await.is_err() {
-                match request.upload() {
-                    // It reads what the client does not send, which is no fault of its own.
-                    Upload::Awaited => debug!(?grace, "handler waited for its body: aborted"),
-                    _ => warn!(?grace, "handler did not end after its context did: aborted"),
-                }
-                request.abort();
+            if timeout(request.cancel_grace(), request.handled()).await.is_err() {
+                abort(&request);
             }
             drop(canceller);
         };
         runtime.spawn(end.instrument(self.span.clone()));
     }
+}
+
+/// Aborts the handler of a request, which has had its grace.
+fn abort(request: &InFlight) {
+    let grace = request.cancel_grace();
+    match request.upload() {
+        // It reads what the client does not send, which is no fault of its own.
+        Upload::Awaited => debug!(?grace, "handler waited for its body: aborted"),
+        _ => warn!(?grace, "handler did not end after its context did: aborted"),
+    }
+    request.abort();
 }
 
 impl Lifetime for Exchange {

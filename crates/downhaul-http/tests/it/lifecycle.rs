@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context, RequestId, TraceContext};
 use downhaul_http::observe::{AccessLog, Ending, Outcome, RequestHead, RequestObserver};
-use downhaul_http::{Error, OnDisconnect, Phase, Request, Router, Server};
+use downhaul_http::{DrainPlan, Error, Listener, OnDisconnect, Phase, Request, Router, Server};
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use crate::support::{Fixture, Told, ended, get, held, soon};
+use crate::support::{Client, Fixture, Told, ended, get, held, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deaf_handler_is_answered_for_at_its_deadline_and_aborted_after_the_grace() {
@@ -30,6 +30,23 @@ async fn a_deaf_handler_is_answered_for_at_its_deadline_and_aborted_after_the_gr
     assert!(matches!(told.recv().await, Some(Told::Begun)));
     assert!(matches!(soon(told.recv()).await, Some(Told::Aborted)));
     server.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deaf_handler_that_was_cancelled_is_aborted_with_its_answer_and_has_no_second_grace() {
+    let (held, mut told) = held();
+    let (listener, connector) = Listener::in_memory();
+    let server = Server::on(listener).cancel_grace(Duration::from_secs(2));
+    let running = server.serve(Context::background(), held.router());
+    let mut client = Client(connector.connect().await.unwrap());
+    client.send(&get("/deaf")).await;
+    assert!(matches!(told.recv().await, Some(Told::Begun)));
+    let plan = DrainPlan::default().at_once().finish(Duration::from_secs(1));
+    let drained = running.drain(plan.cancel_grace(Duration::from_secs(9)));
+    let (report, answer) = tokio::join!(drained, client.read_response());
+    assert_eq!(answer.unwrap().status, 503);
+    assert!(matches!(told.recv().await, Some(Told::Aborted)));
+    assert_eq!(report.took.as_secs(), 3, "{report}");
 }
 
 /// Answers while the thread of `/block` is still blocked, where it is to.
