@@ -324,7 +324,11 @@ impl Exchange {
             if timeout(request.cancel_grace(), request.handled()).await.is_err() {
                 abort(&request);
             }
+            let is_over = canceller.is_some();
             drop(canceller);
+            if is_over {
+                request.over();
+            }
         };
         runtime.spawn(end.instrument(self.span.clone()));
     }
@@ -401,5 +405,9 @@ impl Drop for Exchange {
             ending: self.ending,
         };
         request.link.hub.observer.close(&self.span, &outcome);
+        // Where nobody keeps it, what was granted ends with it.
+        if self.canceller.is_some() && Arc::strong_count(request) > 1 {
+            request.over();
+        }
     }
 }

@@ -264,6 +264,11 @@ impl InFlight {
         }
     }
 
+    /// Its answer and its handler are over, which is the end of its contexts.
+    pub(crate) fn over(&self) {
+        self.end_granted(Reason::cancelled("the request is over"));
+    }
+
     fn own(&self) -> MutexGuard<'_, Own> {
         // Nothing that can panic runs under the lock, so a poisoned one is still whole.
         self.own.lock().unwrap_or_else(PoisonError::into_inner)

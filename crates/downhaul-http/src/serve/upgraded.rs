@@ -21,14 +21,14 @@ enum State {
     #[default]
     No,
     /// In flight, and its context lasts.
-    Kept { _canceller: Option<Canceller>, _request: Arc<InFlight> },
+    Kept { _canceller: Option<Canceller>, request: Arc<InFlight> },
     /// The socket is gone: nothing would end what comes now.
     Over,
 }
 
 impl Upgraded {
     pub(crate) fn keep(&self, canceller: Option<Canceller>, request: Arc<InFlight>) {
-        let kept = State::Kept { _canceller: canceller, _request: request };
+        let kept = State::Kept { _canceller: canceller, request };
         let mut state = self.state();
         if let State::No = *state {
             *state = kept;
@@ -47,7 +47,9 @@ impl Upgraded {
     /// The socket is gone, and with it the request.
     pub(crate) fn end(&self) {
         let before = std::mem::replace(&mut *self.state(), State::Over);
-        drop(before);
+        if let State::Kept { request, .. } = before {
+            request.over();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

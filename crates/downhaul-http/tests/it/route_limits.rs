@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context, RequestId};
 use downhaul_http::observe::Ending;
-use downhaul_http::{OnDisconnect, Request, RouteLimits, Router};
+use downhaul_http::{Listener, OnDisconnect, Request, RouteLimits, Router, Server};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
@@ -233,4 +233,27 @@ async fn routes_of_axum_have_them_as_a_layer() {
     assert_eq!(two.response().await.body, "20");
     two.send(&get("/short")).await;
     assert_eq!(two.response().await.status, 504);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_context_of_their_own_ends_with_the_answer_whoever_still_holds_the_request() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let router = Router::new().get("/", move |ctx: Context, req: Request| {
+        let tell = tell.clone();
+        async move {
+            tokio::spawn(async move {
+                let _ = tell.send(ctx.done().await);
+                drop(req);
+            });
+            "answered"
+        }
+    });
+    let (listener, connector) = Listener::in_memory();
+    let router = router.limits(RouteLimits::new().no_timeout());
+    let running = Server::on(listener).serve(Context::background(), router);
+    let mut client = Client(connector.connect().await.unwrap());
+    client.send(&get("/")).await;
+    assert_eq!(client.read_response().await.unwrap().status, 200);
+    assert_eq!(soon(told.recv()).await.unwrap().kind(), CauseKind::Cancelled);
+    assert_eq!(running.in_flight(), 0);
 }
