@@ -71,35 +71,57 @@ async fn listen(
     mut open: impl FnMut(Client),
 ) {
     let mut stages = hub.stages();
+    let mut door = Door { listener: &mut listener, permits: &permits, arrival: None };
     loop {
         tokio::select! {
             biased;
             () = reached(&mut stages, Stage::Stopping) => break,
             _ = ctx.done() => return hub.raise(Stage::Closed),
-            accepted = next(&mut listener, &permits) => match accepted {
+            accepted = door.next() => match accepted {
                 Ok(client) => open(client),
                 Err(error) => pause_after(error).await,
             }
         }
     }
     // Clients that the system has greeted already would be reset.
-    waiting(&mut listener, &permits).await.into_iter().for_each(open);
+    waiting(&mut door).await.into_iter().for_each(open);
 }
 
 type Client = (Arrival, OwnedSemaphorePermit);
 
-async fn next(listener: &mut Listener, permits: &Arc<Semaphore>) -> io::Result<Client> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
-    Ok((listener.accept().await?, permit))
+/// A listener that lets in as many clients as there are places, which it shares with others.
+struct Door<'a> {
+    listener: &'a mut Listener,
+    permits: &'a Arc<Semaphore>,
+    /// There was a place when it was accepted, and another listener's client has it.
+    arrival: Option<Arrival>,
+}
+
+impl Door<'_> {
+    /// The next client that has a place. None is taken for a client that is not there yet: others
+    /// would wait at another listener.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: no client is lost.
+    async fn next(&mut self) -> io::Result<Client> {
+        if self.arrival.is_none() {
+            drop(self.permits.acquire().await.map_err(io::Error::other)?);
+            self.arrival = Some(self.listener.accept().await?);
+        }
+        let permit = Arc::clone(self.permits).acquire_owned().await.map_err(io::Error::other)?;
+        let arrival = self.arrival.take();
+        arrival.map(|arrival| (arrival, permit)).ok_or_else(|| io::Error::other("nobody is there"))
+    }
 }
 
 /// The clients in the listener's queue, after a turn of the runtime's driver.
-async fn waiting(listener: &mut Listener, permits: &Arc<Semaphore>) -> Vec<Client> {
+async fn waiting(door: &mut Door<'_>) -> Vec<Client> {
     let mut clients = Vec::new();
     loop {
         tokio::select! {
             biased;
-            accepted = next(listener, permits) => match accepted {
+            accepted = door.next() => match accepted {
                 Ok(client) => clients.push(client),
                 Err(_) => return clients,
             },

@@ -38,6 +38,27 @@ async fn several_listeners_are_one_server() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_that_nobody_comes_to_takes_no_place_from_the_others() {
+    let ((silent, nobody), (busy, connector)) = (Listener::in_memory(), Listener::in_memory());
+    let server = Server::on(silent).and(busy).max_connections(1);
+    let running = server.serve(Context::background(), who());
+    let mut first = Client(connector.connect().await.unwrap());
+    first.send(&get("/")).await;
+    assert_eq!(first.response().await.status, 200);
+    // All places are taken, wherever one comes to.
+    let (mut here, mut there) =
+        (Client(nobody.connect().await.unwrap()), Client(connector.connect().await.unwrap()));
+    here.send(&get("/")).await;
+    there.send(&get("/")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // tidy: the paused clock
+    assert_eq!(running.connections().len(), 1);
+    drop(first);
+    assert_eq!(here.response().await.status, 200);
+    drop(here);
+    assert_eq!(there.response().await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_in_memory_follows_the_paused_clock() {
     let (listener, connector) = Listener::in_memory();
     let slow = Router::new().get("/", async |_: Context, _: Request| {
