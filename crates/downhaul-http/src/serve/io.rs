@@ -45,8 +45,10 @@ pub(crate) struct Io {
     is_at_end: bool,
     /// Armed while a client that has closed its side may still take its answer.
     half_closed: Option<Pin<Box<Sleep>>>,
-    /// Armed while there is nothing to read of what is upgraded, which nobody else sees to.
-    forced: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Armed while there is nothing to read of what is upgraded, which nobody else sees to, and
+    /// while there is no room to write; who reads and who writes may be two.
+    forced_read: Forced,
+    forced_write: Forced,
     /// Armed while the rest of a body that nobody read is thrown away.
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -64,7 +66,8 @@ impl Io {
             is_stuck: false,
             is_at_end: false,
             half_closed: None,
-            forced: None,
+            forced_read: None,
+            forced_write: None,
             linger: None,
         }
     }
@@ -127,17 +130,18 @@ impl Io {
         over
     }
 
-    /// Ready once the server closes by force what is upgraded.
-    fn poll_forced(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        if !self.link.upgraded.is_kept() {
-            return Poll::Pending;
+    /// What a write has come to. Fails once the server closes by force what is upgraded.
+    fn written(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<io::Result<usize>> {
+        self.note(&written);
+        let may_be_forced = written.is_pending() || self.link.hub.has_reached(Stage::Closed);
+        if may_be_forced && poll_forced(&mut self.forced_write, &self.link, cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let link = &self.link;
-        let forced = self.forced.get_or_insert_with(|| {
-            let mut stages = link.hub.stages();
-            Box::pin(async move { reached(&mut stages, Stage::Closed).await })
-        });
-        forced.as_mut().poll(cx)
+        written
     }
 
     /// Notes whether the client takes what is written.
@@ -172,6 +176,21 @@ impl Io {
     }
 }
 
+/// Waits until the server closes by force.
+type Forced = Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
+
+/// Ready once the server closes by force what is upgraded.
+fn poll_forced(forced: &mut Forced, link: &Link, cx: &mut TaskContext<'_>) -> Poll<()> {
+    if !link.upgraded.is_kept() {
+        return Poll::Pending;
+    }
+    let forced = forced.get_or_insert_with(|| {
+        let mut stages = link.hub.stages();
+        Box::pin(async move { reached(&mut stages, Stage::Closed).await })
+    });
+    forced.as_mut().poll(cx)
+}
+
 impl AsyncRead for Io {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -192,7 +211,7 @@ impl AsyncRead for Io {
         let before = buf.filled().len();
         let read = Pin::new(&mut this.transport).poll_read(cx, buf);
         this.is_read = read.is_pending();
-        if read.is_pending() && this.poll_forced(cx).is_ready() {
+        if read.is_pending() && poll_forced(&mut this.forced_read, &this.link, cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         ready!(read)?;
@@ -213,8 +232,7 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.transport).poll_write(cx, bytes);
-        this.note(&written);
-        written
+        this.written(written, cx)
     }
 
     fn poll_write_vectored(
@@ -224,8 +242,7 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.transport).poll_write_vectored(cx, pieces);
-        this.note(&written);
-        written
+        this.written(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use downhaul_context::{Cause, CauseKind, Context};
-use downhaul_http::{ConnectionPhase, DrainPlan, Phase, Request, Router};
+use downhaul_http::{ConnectionPhase, DrainPlan, Listener, Phase, Request, Router, Server};
 use http::StatusCode;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::support::{Client, Fixture, NEVER, soon};
+
+/// How many bytes one that only writes writes at a time.
+const PIECE: usize = 1000;
 
 const UPGRADE: &str =
     "GET /echo HTTP/1.1\r\nhost: t\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
@@ -94,4 +97,57 @@ async fn one_that_does_not_mind_its_context_is_closed_by_force_and_named() {
     assert!(report.took < NEVER / 2, "{report}");
     assert!(soon(told.recv()).await.unwrap().is_some());
     assert!(client.rest().await.is_empty());
+}
+
+/// `/write` writes a piece every second, and reads nothing; it tells when it cannot any more.
+fn write() -> (Router, mpsc::UnboundedReceiver<std::io::Error>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let router = Router::new().get("/echo", move |_: Context, req: Request| {
+        let tell = tell.clone();
+        async move {
+            let upgrade = hyper::upgrade::on(req.into_http());
+            tokio::spawn(async move {
+                let mut io = TokioIo::new(upgrade.await.unwrap());
+                let failed = loop {
+                    if let Err(failed) = io.write_all(&[0; PIECE]).await {
+                        break failed;
+                    }
+                    tokio::time::sleep(Duration::from_secs(1)).await; // tidy: the paused clock
+                };
+                let _ = tell.send(failed);
+            });
+            let mut answer = http::Response::new(axum::body::Body::empty());
+            *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            answer.headers_mut().insert("upgrade", "echo".parse().unwrap());
+            answer.headers_mut().insert("connection", "upgrade".parse().unwrap());
+            answer
+        }
+    });
+    (router, told)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_only_writes_is_closed_by_force_whether_its_client_takes_it_or_not() {
+    for is_taken in [true, false] {
+        let (router, mut told) = write();
+        let (listener, connector) = Listener::in_memory();
+        let running = Server::on(listener).serve(Context::background(), router);
+        let mut client = Client(connector.connect().await.unwrap());
+        client.send(UPGRADE).await;
+        assert_eq!(client.response().await.status, 101);
+        let taking = async move {
+            let mut taken = vec![0; PIECE];
+            while is_taken && client.0.read_exact(&mut taken).await.is_ok() {}
+            client
+        };
+        let taking = tokio::spawn(taking);
+        // Until there is no room for more.
+        tokio::time::sleep(Duration::from_secs(100)).await; // tidy: the paused clock
+        let plan = DrainPlan::default().at_once();
+        let report = running.drain(plan).await;
+        assert_eq!(report.forced.len(), 1, "{report}");
+        assert!(report.took < plan.total(), "{report}");
+        soon(told.recv()).await.unwrap();
+        taking.await.unwrap();
+    }
 }
