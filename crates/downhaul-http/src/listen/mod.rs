@@ -1,6 +1,8 @@
 //! Where connections come from, and what carries them.
 
 pub(crate) mod address;
+#[cfg(feature = "tls")]
+pub(crate) mod counted;
 #[cfg(all(unix, feature = "systemd"))]
 pub(crate) mod inherited;
 pub(crate) mod listener;

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ServerConfig};
 
+use crate::listen::counted::Counted;
 use crate::listen::transport::Transport;
 
 /// How a [`Listener`](crate::Listener) encrypts: rustls, with the protocols `h2` and `http/1.1`.
@@ -59,7 +60,7 @@ impl Tls {
     }
 
     pub(crate) async fn accept(&self, transport: Transport) -> io::Result<Transport> {
-        let stream = self.0.accept(transport).await?;
+        let stream = self.0.accept(Counted::new(transport)).await?;
         Ok(Transport::Tls(Box::new(stream)))
     }
 }

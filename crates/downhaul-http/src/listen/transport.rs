@@ -11,6 +11,9 @@ use tokio::net::UnixStream;
 #[cfg(feature = "tls")]
 use tokio_rustls::server::TlsStream;
 
+#[cfg(feature = "tls")]
+use crate::listen::counted::Counted;
+
 /// One type for all: what is generic over a service is compiled for it once, and not once for each
 /// kind of socket.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(crate) enum Transport {
     Memory(DuplexStream),
     /// Encrypted, over one of the others.
     #[cfg(feature = "tls")]
-    Tls(Box<TlsStream<Self>>),
+    Tls(Box<TlsStream<Counted>>),
 }
 
 /// Does the same with each kind of socket.
@@ -53,7 +56,7 @@ impl Transport {
             }
             Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(feature = "tls")]
-            Self::Tls(tls) => tls.get_ref().0.second(),
+            Self::Tls(tls) => tls.get_ref().0.transport.second(),
         }
     }
 
@@ -68,7 +71,7 @@ impl Transport {
             }
             Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(feature = "tls")]
-            Self::Tls(tls) => tls.get_ref().0.second(),
+            Self::Tls(tls) => tls.get_ref().0.transport.second(),
         }
     }
 
@@ -94,6 +97,16 @@ impl Transport {
             Self::Unix(unix) => unix.try_io(Interest::READABLE, not_for_us),
             _ => Ok(()),
         };
+    }
+
+    /// Grows with what the client takes of that which a [flush](AsyncWrite::poll_flush) waits for:
+    /// under encryption, which takes what is written before it is sent.
+    pub(crate) fn taken(&self) -> u64 {
+        #[cfg(feature = "tls")]
+        if let Self::Tls(tls) = self {
+            return tls.get_ref().0.taken;
+        }
+        0
     }
 
     /// Sends what is written at once: answers are written in one piece, and waiting for more would

@@ -39,8 +39,10 @@ pub(crate) struct Io {
     is_read: bool,
     /// There while hyper does not look.
     departure: Option<Departure>,
-    /// Whether the last write found no room.
+    /// Whether the last write, or the last flush, found no room.
     is_stuck: bool,
+    /// What the transport had [taken](Transport::taken) at the last flush.
+    taken: u64,
     /// Whether the end was seen while there was no request.
     is_at_end: bool,
     /// Armed while a client that has closed its side may still take its answer.
@@ -64,6 +66,7 @@ impl Io {
             is_read: false,
             departure: None,
             is_stuck: false,
+            taken: 0,
             is_at_end: false,
             half_closed: None,
             forced_read: None,
@@ -147,16 +150,33 @@ impl Io {
     /// Notes whether the client takes what is written.
     fn note(&mut self, written: &Poll<io::Result<usize>>) {
         match written {
-            Poll::Pending => {
-                self.is_stuck = true;
-                self.link.stuck();
-            }
+            Poll::Pending => self.stick(),
             Poll::Ready(_) => {
-                if mem::take(&mut self.is_stuck) {
-                    self.link.unstuck();
-                }
+                self.unstick();
                 self.link.bytes_moved();
             }
+        }
+    }
+
+    fn stick(&mut self) {
+        self.is_stuck = true;
+        self.link.stuck();
+    }
+
+    fn unstick(&mut self) {
+        if mem::take(&mut self.is_stuck) {
+            self.link.unstuck();
+        }
+    }
+
+    /// Notes whether the client takes what was written and not sent.
+    fn note_flush(&mut self, is_pending: bool) {
+        let before = mem::replace(&mut self.taken, self.transport.taken());
+        if !is_pending || before != self.taken {
+            self.unstick();
+        }
+        if is_pending {
+            self.stick();
         }
     }
 
@@ -252,7 +272,9 @@ impl AsyncWrite for Io {
     /// hyper comes here at the end of each turn, if it has nothing left in its own buffer.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.transport).poll_flush(cx))?;
+        let flushed = Pin::new(&mut this.transport).poll_flush(cx);
+        this.note_flush(flushed.is_pending());
+        ready!(flushed)?;
         this.link.flushed();
         Poll::Ready(this.poll_departure(cx))
     }

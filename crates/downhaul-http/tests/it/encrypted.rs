@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context};
 use downhaul_http::observe::{Outcome, RequestHead};
-use downhaul_http::{Certificate, DrainPlan, RequestObserver, Router, Running, Server, Tls};
+use downhaul_http::{
+    Certificate, DrainPlan, Listener, Request, RequestObserver, Router, Running, Server, Tls,
+};
 use http::Version;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::CertifiedKey;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -78,12 +81,20 @@ async fn connect(
     roots: &RootCertStore,
     protocol: &[u8],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(running.address().tcp().unwrap()).await.unwrap();
+    soon(encrypt(tcp, roots, protocol)).await
+}
+
+async fn encrypt<T: AsyncRead + AsyncWrite + Unpin>(
+    io: T,
+    roots: &RootCertStore,
+    protocol: &[u8],
+) -> std::io::Result<TlsStream<T>> {
     let mut config =
         ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
-    let tcp = TcpStream::connect(running.address().tcp().unwrap()).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    soon(TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
+    TlsConnector::from(Arc::new(config)).connect(name, io).await
 }
 
 #[tokio::test]
@@ -226,4 +237,28 @@ async fn an_observer_hears_of_each_request_whether_it_came_encrypted_whatever_it
     for _ in ["open", "close"] {
         assert_eq!(soon(ways.recv()).await, Some(("http", Version::HTTP_10)));
     }
+}
+
+/// In memory, under the paused clock: there is room for 64 KiB, and the rest of the answer lies
+/// with rustls, which takes it whole.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_under_tls_is_closed_after_the_write_limit() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let files = Files::new("unread");
+    let roots = files.renew();
+    let (listener, connector) = Listener::in_memory();
+    let server = Server::on(listener).tls(Tls::new(&files.load())).write_timeout(10 * SECOND);
+    let large = Router::new().get("/", async |_: Context, _: Request| vec![0; 120_000]);
+    let running = server.serve(Context::background(), large);
+    let mut client =
+        encrypt(connector.connect().await.unwrap(), &roots, b"http/1.1").await.unwrap();
+    client.write_all(get("/").as_bytes()).await.unwrap();
+    // A little is taken in between, and the time begins anew.
+    sleep(6 * SECOND).await; // tidy: the paused clock
+    let mut taken = [0; 1000];
+    client.read_exact(&mut taken).await.unwrap();
+    sleep(6 * SECOND).await; // tidy: the paused clock
+    assert_eq!(running.connections().len(), 1);
+    sleep(5 * SECOND).await; // tidy: the paused clock
+    assert_eq!(running.connections().len(), 0);
 }
