@@ -14,7 +14,13 @@ use crate::listen::transport::Transport;
 pub(crate) struct UnixDoor {
     listener: UnixListener,
     /// Removed with the listener.
-    own_path: Option<PathBuf>,
+    own: Option<Own>,
+}
+
+/// The file of a listener, and which one it is: by its end, another may be at its path.
+struct Own {
+    path: PathBuf,
+    file: Option<FileId>,
 }
 
 impl UnixDoor {
@@ -26,11 +32,13 @@ impl UnixDoor {
             }
             bound => bound,
         }?;
-        Ok(Self { listener, own_path: Some(path.into()) })
+        let path = PathBuf::from(path);
+        let file = file_at(&path);
+        Ok(Self { listener, own: Some(Own { path, file }) })
     }
 
     pub(crate) fn of(listener: UnixListener) -> Self {
-        Self { listener, own_path: None }
+        Self { listener, own: None }
     }
 
     pub(crate) fn address(&self) -> Address {
@@ -55,13 +63,23 @@ fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
+/// The device and the number on it.
+type FileId = (u64, u64);
+
+fn file_at(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
 fn named(address: &SocketAddr) -> Address {
     Address::Unix(address.as_pathname().map(Arc::from))
 }
 
 impl Drop for UnixDoor {
     fn drop(&mut self) {
-        if let Some(path) = &self.own_path {
+        let Some(Own { path, file }) = &self.own else { return };
+        if file_at(path) == *file {
             // Somebody else may have removed it before; there is nobody to tell.
             let _ = fs::remove_file(path);
         }

@@ -138,6 +138,16 @@ mod unix {
     }
 
     #[tokio::test]
+    async fn a_path_that_is_somebody_elses_by_now_is_left_to_them() {
+        let place = Place::new("unix-successor");
+        let first = Listener::bind(&place.url()).await.unwrap();
+        std::fs::remove_file(place.path()).unwrap();
+        let _second = Listener::bind(&place.url()).await.unwrap();
+        drop(first);
+        assert!(UnixStream::connect(place.path()).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn what_a_dead_process_left_is_replaced_and_nothing_else() {
         let place = Place::new("stale");
         drop(StdListener::bind(place.path()).unwrap());
