@@ -104,6 +104,12 @@ impl MemoryStore {
         let size = size(&answer);
         let mut known = self.known();
         let Some(remembered) = known.claimed(ticket) else { return };
+        if size > self.bytes {
+            // All others would have to go, and it would not fit then.
+            let forgotten = known.requests.remove(ticket.key());
+            drop(known);
+            return drop(forgotten);
+        }
         remembered.answer = Some(answer);
         known.bytes += size;
         known.answered.push_back((Instant::now(), ticket.key().to_owned()));

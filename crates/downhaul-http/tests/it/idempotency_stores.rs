@@ -197,3 +197,25 @@ async fn who_comes_late_changes_nothing_of_what_another_has_claimed() {
     let Ok(Claim::Answered(kept)) = store.claim(&ctx, first).await else { panic!("forgotten") };
     assert_eq!(kept, answer("right"));
 }
+
+#[tokio::test]
+async fn one_that_is_larger_than_the_store_drives_out_no_other() {
+    static TICKETS: Tickets = Tickets(std::sync::Mutex::new(Vec::new()));
+    let router = Router::new().post("/", async |_: Context, _: Request| "paid");
+    let server = Fixture::start(router.idempotency(Idempotency::new(&TICKETS))).await;
+    for key in ["small", "large"] {
+        let head = format!("POST / HTTP/1.1\r\nhost: t\r\nidempotency-key: {key}\r\n");
+        server.request(&format!("{head}content-length: 0\r\n\r\n")).await;
+    }
+    let tickets = TICKETS.0.lock().unwrap().clone();
+    let [small, large] = &tickets[..] else { panic!("{tickets:?}") };
+
+    let (ctx, store) = (Context::background(), MemoryStore::new().max_bytes(1_000));
+    for (ticket, bytes) in [(small, 10), (large, 1_000)] {
+        assert!(matches!(store.claim(&ctx, ticket).await, Ok(Claim::Granted)));
+        let answer = StoredAnswer::new(StatusCode::OK, HeaderMap::new(), vec![0; bytes].into());
+        store.keep(&ctx, ticket, answer).await.unwrap();
+    }
+    assert!(matches!(store.claim(&ctx, small).await, Ok(Claim::Answered(_))));
+    assert!(matches!(store.claim(&ctx, large).await, Ok(Claim::Granted)));
+}
