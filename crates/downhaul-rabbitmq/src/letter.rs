@@ -18,6 +18,8 @@ const FIXED: usize = 64;
 const BYTES: &str = "application/octet-stream";
 /// The media type of most messages.
 const JSON: &str = "application/json";
+/// Where else a message goes.
+const COPIES: [&str; 2] = ["CC", "BCC"];
 /// As RabbitMQ calls a message that survives a restart.
 const PERSISTENT: u8 = 2;
 
@@ -46,8 +48,8 @@ impl Letter {
         for (name, _) in message.headers().iter() {
             check_short("the name of a header", name, at_fault)?;
             if is_reserved(name) {
-                let words = format!("the header `{name}`: RabbitMQ keeps names in `x-` for itself");
-                return Err(refused(words));
+                let words = "RabbitMQ keeps `CC`, `BCC` and names in `x-` for itself";
+                return Err(refused(format!("the header `{name}`: {words}")));
             }
         }
         Ok(Self(message.clone()))
@@ -139,8 +141,10 @@ fn counted(properties: &BasicProperties) -> Option<u32> {
     }
 }
 
+/// Of what RabbitMQ reads itself. Copies go to the routing keys in a list, and a text there costs the
+/// channel.
 fn is_reserved(name: &str) -> bool {
-    name.starts_with("x-")
+    name.starts_with("x-") || COPIES.contains(&name)
 }
 
 /// A header as text; `None` for what has none: tables, lists, nothing.

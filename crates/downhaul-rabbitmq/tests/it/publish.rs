@@ -104,6 +104,8 @@ async fn a_message_that_cannot_be_sent_costs_only_itself() {
         Message::new("long name").with_header("n".repeat(256), "v"),
         Message::new("long value").with_header("name", "v".repeat(140_000)),
         Message::new("reserved").with_header("x-death", "v"),
+        Message::new("copy").with_header("CC", "v"),
+        Message::new("blind copy").with_header("BCC", "v"),
         Message::new(vec![0; (128 << 20) + 1]),
     ];
     for message in unfit {
