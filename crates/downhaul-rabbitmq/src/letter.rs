@@ -92,12 +92,13 @@ fn pairs(message: &Message) -> impl Iterator<Item = (&str, &str)> {
 
 /// Reads what was delivered, also from publishers that know nothing of Downhaul.
 ///
-/// A message without an id gets a fresh one at every delivery: RabbitMQ has none for it, and one
-/// made of the content would make two equal messages the same.
+/// A message without an id, or with an empty one, gets a fresh one at every delivery: RabbitMQ has
+/// none for it, and one made of the content would make two equal messages the same.
 pub(crate) fn read(token: Token, delivery: lapin::message::Delivery) -> Delivery {
     let lapin::message::Delivery { properties, data, exchange, routing_key, redelivered, .. } =
         delivery;
-    let mut message = match properties.message_id() {
+    let id = properties.message_id().as_ref().filter(|id| !id.as_str().is_empty());
+    let mut message = match id {
         Some(id) => Message::identified(id.as_str(), data),
         None => Message::new(data),
     };

@@ -83,3 +83,21 @@ async fn messages_of_others_are_read_as_far_as_they_go() {
     assert!(!poor.id().is_empty() && poor.headers().iter().next().is_none());
     assert_eq!(poor.content_type(), "application/octet-stream");
 }
+
+/// Else all of such a publisher's messages would be one to consumers that tell duplicates.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_id_is_none() {
+    let (broker, subscription) = (shared_broker(), subscription("blank"));
+    let mut source = source(&broker, &subscription).await;
+    let foreigner = Foreigner::at(&shared()).await;
+    for text in ["one", "two"] {
+        let (queue, options) = (subscription.queue().into(), BasicPublishOptions::default());
+        let blank = BasicProperties::default().with_message_id("".into());
+        let sent =
+            foreigner.channel.basic_publish("".into(), queue, options, text.as_bytes(), blank);
+        sent.await.unwrap().await.unwrap();
+    }
+    let deliveries = take(&mut *source, 2).await;
+    let [one, two] = [0, 1].map(|index: usize| deliveries[index].message.id());
+    assert!(!one.is_empty() && !two.is_empty() && one != two, "{one:?} {two:?}");
+}
