@@ -7,6 +7,7 @@ use lapin::{Error, ErrorKind};
 
 use crate::address::Address;
 
+const LIMIT: &str = "a limit of the broker is reached";
 /// The longest text that AMQP 0.9.1 takes where it writes the length in one byte.
 const SHORT: usize = 255;
 
@@ -19,6 +20,9 @@ pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
              another name, or delete it"
         );
         return caused(BrokerErrorKind::Configuration, words, error);
+    }
+    if is_over_limit(error) {
+        return caused(BrokerErrorKind::Unreachable, format!("cannot {what}: {LIMIT}"), error);
     }
     let (kind, advice) = match (code, error.kind()) {
         (Some(403), _) => (BrokerErrorKind::Configuration, ": the user may not do this"),
@@ -45,6 +49,7 @@ pub(crate) fn not_connected(address: &Address, is_fresh: bool, error: &Error) ->
         return caused(kind, format!("cannot connect to RabbitMQ at {address}: {advice}"), error);
     }
     let (kind, words) = match code(error) {
+        Some(_) if is_over_limit(error) => (BrokerErrorKind::Unreachable, LIMIT.to_owned()),
         Some(403) if is_fresh => (
             BrokerErrorKind::Unreachable,
             "it refused the credentials that it was given".to_owned(),
@@ -134,6 +139,15 @@ pub(crate) fn check_short(
     }
     let length = text.len();
     Err(BrokerError::new(kind, format!("{what} has {length} bytes, and RabbitMQ takes {SHORT}")))
+}
+
+/// There are as many connections, channels or queues as there may be, of RabbitMQ's "connection limit
+/// (5) is reached" and "has reached the maximum allowed user limit of (5)". That passes when others
+/// go, such as the connections of a client that has died, and that the broker has not missed yet.
+fn is_over_limit(error: &Error) -> bool {
+    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
+    let words = error.get_message().as_str();
+    words.contains("limit") && words.contains("reached")
 }
 
 /// The property that something has at the broker with another value, of RabbitMQ's "inequivalent

@@ -6,7 +6,7 @@ use std::time::Duration;
 use downhaul_consumer::{Broker, BrokerError, BrokerErrorKind, Subscription};
 use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
-use downhaul_testkit::rabbitmq::{shared, unique};
+use downhaul_testkit::rabbitmq::{shared, shared_ctl, unique};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use tokio::time::Instant;
@@ -47,6 +47,40 @@ async fn a_wrong_password_or_vhost_is_a_wrong_configuration() {
             assert!(!chain.contains('\n'), "{chain}");
         }
     }
+}
+
+/// Others may leave: those of a client that has died are there for a while, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_reached_is_no_wrong_configuration() {
+    let name = unique("limited");
+    let ctl = |words: &str| {
+        shared_ctl(&words.split(' ').collect::<Vec<_>>()).map(|answer| drop(answer.unwrap()))
+    };
+    if ctl(&format!("add_vhost {name}")).is_none() {
+        println!("SKIPPED: the node is somebody else's");
+        return;
+    }
+    ctl(&format!("add_user {name} s3cret"));
+    ctl(&format!("set_permissions -p {name} {name} .* .* .*"));
+    let broker = RabbitMq::new(&url_with(&format!("{name}:s3cret"), &name)).unwrap();
+    let (of_vhost, of_user) = (format!("vhost_limits -p {name}"), format!("user_limits {name}"));
+    for (limits, limit) in [
+        (&of_vhost, "max-connections"),
+        (&of_user, "max-connections"),
+        (&of_user, "max-channels"),
+        (&of_vhost, "max-queues"),
+    ] {
+        let set = |most: i8| ctl(&format!("set_{limits} {{\"{limit}\":{most}}}"));
+        set(0);
+        let (ctx, unopened) = (Context::background(), subscription("unopened"));
+        let opened = soon("an error", broker.source(&ctx, &unopened)).await;
+        let error = opened.err().unwrap();
+        let chain = error.chain();
+        assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{limit}: {chain}");
+        assert!(error.to_string().contains("limit"), "{chain}");
+        set(-1);
+    }
+    soon("a source", broker.source(&Context::background(), &subscription("opened"))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
