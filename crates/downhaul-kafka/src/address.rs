@@ -47,7 +47,8 @@ fn server(text: &str) -> Result<String, BrokerError> {
     match after_literal.split_once(':') {
         None => Ok(format!("{text}:{PORT}")),
         Some((_, port)) if port.parse::<u16>().is_ok() => Ok(text.to_owned()),
-        Some((_, port)) => Err(invalid(&format!("`{port}` is no port"))),
+        // Or is it a password, with a `?` in it that has cut it off?
+        Some(_) => Err(invalid("what stands behind the `:` of a host is no port")),
     }
 }
 
@@ -75,7 +76,10 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_valid_is_refused_and_never_repeated() {
-        for url in ["", "http://one:1", "kafka://secret:word@one:1", "one:port", "one:1,", "a b"] {
+        let whole = ["", "http://one:1", "kafka://secret:word@one:1", "one:port", "one:1,", "a b"];
+        // All that is left of an address whose password holds a `?`.
+        let halves = ["kafka://user:secret", "user:1secret"];
+        for url in whole.into_iter().chain(halves) {
             let error = Address::parse(url).unwrap_err();
             assert_eq!(error.kind(), BrokerErrorKind::Configuration, "{url}");
             assert!(!error.chain().contains("secret"), "{error}");
