@@ -96,7 +96,8 @@ fn media_type(header: &Header<'_, &[u8]>) -> Cow<'static, str> {
 ///
 /// # Errors
 ///
-/// The message is at fault: the name of a header holds a NUL, which would panic further down.
+/// The message is at fault: the name of a header holds a NUL, which would panic further down, or its
+/// delay ends after all times that can be said.
 pub(crate) fn headers(outgoing: &Outgoing) -> Result<OwnedHeaders, BrokerError> {
     let message = &outgoing.message;
     let count = message.headers().iter().count() + 3;
@@ -111,10 +112,10 @@ pub(crate) fn headers(outgoing: &Outgoing) -> Result<OwnedHeaders, BrokerError> 
         headers = headers.insert(header(name, value));
     }
     if !outgoing.delay.is_zero() {
-        let due = SystemTime::now() + outgoing.delay;
-        let millis = due.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        // Rounded up, so that it is never early.
-        headers = headers.insert(header(DUE, &(millis + 1).to_string()));
+        let due = due_in(outgoing.delay).ok_or_else(|| {
+            unsendable(format!("a delay of {:?} is beyond all time", outgoing.delay))
+        })?;
+        headers = headers.insert(header(DUE, &due.to_string()));
     }
     Ok(headers)
 }
@@ -127,6 +128,13 @@ pub(crate) fn payload(message: &Message) -> Option<&[u8]> {
 
 fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
     Header { key, value: Some(value) }
+}
+
+/// The time in so long, in milliseconds since 1970. Rounded up, so that it is never early.
+fn due_in(delay: Duration) -> Option<u64> {
+    let due = SystemTime::now().checked_add(delay)?;
+    let millis = due.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    u64::try_from(millis + 1).ok()
 }
 
 fn since_epoch(millis: u64) -> Option<SystemTime> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use downhaul_consumer::{Message, Outgoing, PublishOutcome, Sink, Verdict};
+use downhaul_consumer::{BrokerErrorKind, Message, Outgoing, PublishOutcome, Sink, Verdict};
 use downhaul_kafka::Kafka;
 
 use crate::support::{
@@ -53,6 +53,21 @@ async fn a_delayed_message_is_never_early_and_a_short_delay_does_not_wait_for_a_
     }
     settle(&mut *source, &all(&heard.deliveries, Verdict::Ack)).await;
     close(source).await;
+}
+
+#[tokio::test]
+async fn a_delay_beyond_all_time_is_refused() {
+    let (broker, subscription) = (broker(), subscription("endless"));
+    drop(source(&broker, &subscription).await);
+    let sink = sink(&broker).await;
+    // Known from now on, and sent in place.
+    publish(&*sink, &Outgoing::to_topic(subscription.queue(), Message::new("now"))).await;
+    for delay in [Duration::MAX, Duration::from_secs(1 << 60)] {
+        let outgoing = Outgoing::to_topic(subscription.queue(), Message::new("never")).after(delay);
+        assert!(sink.try_send(&outgoing).is_none_or(|sent| sent.is_err()));
+        let error = sink.send(&outgoing).await.err().unwrap();
+        assert_eq!(error.kind(), BrokerErrorKind::Message, "{error}");
+    }
 }
 
 /// Two groups of the same topic: one has failed, and tries again.
