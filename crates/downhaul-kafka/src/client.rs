@@ -32,7 +32,7 @@ impl Trouble {
             complaints.all_down = true;
             return;
         }
-        if kind(code) == BrokerErrorKind::Configuration {
+        if kind(code) == BrokerErrorKind::Configuration && !is_lost_while_asked(code, reason) {
             complaints.permanent = Some(reason.to_owned());
         }
         complaints.last = Some(reason.to_owned());
@@ -64,6 +64,13 @@ impl Trouble {
     fn lock(&self) -> MutexGuard<'_, Complaints> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether nothing was refused, and the link was lost before the broker had said who it lets in.
+/// librdkafka has the same code for both, and tells them apart in its words alone.
+fn is_lost_while_asked(code: RDKafkaErrorCode, reason: &str) -> bool {
+    let lost = ["Local: Broker transport failure", "Local: Timed out"];
+    code == RDKafkaErrorCode::Authentication && lost.iter().any(|words| reason.contains(words))
 }
 
 /// A line of librdkafka's log.

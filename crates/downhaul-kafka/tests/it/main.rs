@@ -7,6 +7,7 @@ mod capture;
 mod churn;
 mod delay;
 mod errors;
+mod handshake;
 mod membership;
 mod offsets;
 mod publish;
