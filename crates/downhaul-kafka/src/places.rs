@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, Destination, Outgoing, PublishOutcome, Receipt};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use crate::admin;
 use crate::options::Options;
@@ -20,11 +22,17 @@ pub(crate) struct Places {
     /// Topics that were looked for, and whether they were there. Names are few, and so are compared
     /// sooner than hashed.
     known: RwLock<BTreeMap<String, bool>>,
+    /// Looks that are under way. Each takes a client of its own, so all who want to know of a topic
+    /// wait for the same one.
+    looks: Mutex<BTreeMap<String, WeakShared<Look>>>,
 }
+
+/// Looks whether a topic is there.
+type Look = BoxFuture<'static, Result<bool, Arc<BrokerError>>>;
 
 impl Places {
     pub(crate) fn new(options: &Options) -> Self {
-        Self { options: options.clone(), known: RwLock::default() }
+        Self { options: options.clone(), known: RwLock::default(), looks: Mutex::default() }
     }
 
     /// The topic that a message goes to.
@@ -63,9 +71,24 @@ impl Places {
             Some(false) => Duration::ZERO,
             None => LOOKED_FOR,
         };
-        let is_there = admin::find(&self.options, topic, patience).await?;
+        let looked = self.look(topic, patience).await;
+        let is_there = looked.map_err(|error| BrokerError::new(error.kind(), error.chain()))?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(topic.to_owned(), is_there);
         Ok(is_there)
+    }
+
+    /// The look that is under way, or one that begins now. It ends when nobody waits for it.
+    fn look(&self, topic: &str, patience: Duration) -> Shared<Look> {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.retain(|_, look| look.upgrade().is_some_and(|look| look.peek().is_none()));
+        if let Some(look) = looks.get(topic).and_then(WeakShared::upgrade) {
+            return look;
+        }
+        let (options, name) = (self.options.clone(), topic.to_owned());
+        let looking = async move { admin::find(&options, &name, patience).await.map_err(Arc::new) };
+        let look = looking.boxed().shared();
+        looks.extend(look.downgrade().map(|look| (topic.to_owned(), look)));
+        look
     }
 }

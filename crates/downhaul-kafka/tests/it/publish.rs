@@ -8,8 +8,9 @@ use downhaul_consumer::{
     Broker, BrokerErrorKind, Message, Outgoing, PublishErrorKind, PublishOutcome, Publisher,
 };
 use downhaul_context::Context;
+use downhaul_kafka::Kafka;
 use downhaul_testkit::kafka::unique;
-use downhaul_testkit::proxy::{Cut, Direction};
+use downhaul_testkit::proxy::{Cut, Direction, Proxy};
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use tokio::time::Instant;
 
@@ -98,6 +99,27 @@ async fn what_has_no_topic_is_returned_and_makes_none() {
     let outgoing = Outgoing::to_topic(topic.as_str(), Message::new("x"));
     let outcome = publish(&*sink, &outgoing).await;
     assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+}
+
+/// Each look takes a client of its own, with its threads and its link.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_publish_to_a_topic_at_once_look_for_it_once() {
+    let subscription = subscription("crowded");
+    let (mock, _) = mock(1, &subscription, 1);
+    let proxy = Proxy::start(mock.bootstrap_servers().parse().unwrap()).unwrap();
+    let broker = Kafka::new(&proxy.address().to_string()).unwrap();
+    let sink = sink(&broker).await;
+    let before = proxy.counts().accepted;
+    for (topic, is_there) in [(subscription.queue(), true), ("missing", false)] {
+        let outgoing = Outgoing::to_topic(topic, Message::new("x"));
+        let publishing = (0..100).map(|_| publish(&*sink, &outgoing));
+        for outcome in futures_util::future::join_all(publishing).await {
+            let is_confirmed = matches!(outcome, PublishOutcome::Confirmed);
+            assert_eq!(is_confirmed, is_there, "{outcome:?}");
+        }
+    }
+    let links = proxy.counts().accepted - before;
+    assert!(links < 10, "{links} links");
 }
 
 /// As brokers of a cluster hear of it, some of them a while after it was made.
