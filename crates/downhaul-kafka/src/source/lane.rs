@@ -165,7 +165,12 @@ impl LaneReader {
     }
 
     /// Takes a verdict. Returns whether there was something to decide.
-    pub(super) fn settle(&self, ticket: Ticket, verdict: Verdict) -> bool {
-        self.tenure.progress().settle(ticket.place, ticket.delivery, verdict)
+    pub(super) fn settle(&mut self, ticket: Ticket, verdict: Verdict) -> bool {
+        let mut progress = self.tenure.progress();
+        let is_taken = progress.settle(ticket.place, ticket.delivery, verdict);
+        let head = progress.head();
+        // Where nothing is read any more, nobody else would see that.
+        self.blocked.take_if(|blocked| head != Some(blocked.offset));
+        is_taken
     }
 }

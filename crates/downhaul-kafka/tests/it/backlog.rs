@@ -99,6 +99,28 @@ async fn a_message_that_keeps_a_partition_from_being_read_is_told_of_once() {
     close(source).await;
 }
 
+/// A consumer that was paused meanwhile has other reasons not to read on.
+#[tokio::test]
+async fn a_message_that_was_finished_is_not_told_of_though_nothing_is_read_since() {
+    let subscription = subscription("unblocked").with_prefetch(200);
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let kafka = kafka.longest_gap(5);
+    let foreigner = Foreigner::at(&mock.bootstrap_servers());
+    foreigner.append(subscription.queue(), 0, 0..20).await;
+    let capture = Capture::start();
+    let mut source = source(&kafka, &subscription).await;
+    let deliveries = take(&mut *source, 5).await;
+    nothing(&mut *source, Duration::from_millis(100)).await;
+    soon("set", source.set_prefetch(0)).await.unwrap();
+    settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
+    tokio::time::pause();
+    nothing(&mut *source, Duration::from_secs(12)).await;
+    tokio::time::resume();
+    let warnings = capture.warnings();
+    assert_eq!(warnings.len(), 0, "{warnings:?}");
+    close(source).await;
+}
+
 /// Only a buffer of it is fetched, whose size is a setting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_handled_waits_at_the_broker() {
