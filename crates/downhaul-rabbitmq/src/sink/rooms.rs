@@ -28,6 +28,11 @@ impl Rooms {
         self.free += 1;
     }
 
+    /// Whether some are kept for others to be added to them. The others may never come.
+    pub(super) fn keeps_some(&self) -> bool {
+        self.free > 0
+    }
+
     /// Gives them back if they are many, or if there are no others under way that could be added
     /// to them.
     pub(super) fn give_back(&mut self, others: bool) {
@@ -57,8 +62,10 @@ mod tests {
         (0..3).for_each(|_| window.try_acquire().unwrap().forget());
         rooms.add_one();
         rooms.give_back(true);
+        assert!(rooms.keeps_some());
         assert_eq!(window.available_permits(), 29, "kept, for another will come");
         rooms.give_back(false);
+        assert!(!rooms.keeps_some());
         assert_eq!(window.available_permits(), 30, "no other will come");
         rooms.add_one();
         rooms.add_one();

@@ -12,7 +12,7 @@ use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::error::{closed, lost};
 use crate::letter::Letter;
@@ -23,6 +23,9 @@ use crate::sink::rooms::Rooms;
 
 /// How many commands are taken at a time.
 const TURN: usize = 64;
+/// How long room is kept for more of it to be given back with it. What is under way may be answered
+/// late or never, such as that of a quorum queue that has lost its majority.
+const KEPT: Duration = Duration::from_millis(50);
 /// How old a channel is at least that is left because it was refused something.
 const REFUSED: Duration = Duration::from_secs(1);
 
@@ -79,6 +82,8 @@ async fn publish_all(
     // lapin answers all that it knows of when a link is lost, and a publish of that very moment is
     // not always among them.
     let mut broken = pin!(line.broken());
+    let mut lull = interval(KEPT);
+    lull.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (opened, mut refused) = (Instant::now(), false);
     let mut more = true;
     let (mut commands, mut answers) = (Vec::with_capacity(TURN), Vec::new());
@@ -92,6 +97,10 @@ async fn publish_all(
             error = &mut broken => Some(error),
             count = inbox.recv_many(&mut commands, TURN), if more => {
                 more = count > 0;
+                None
+            }
+            _ = lull.tick(), if rooms.keeps_some() => {
+                rooms.give_back(false);
                 None
             }
         };

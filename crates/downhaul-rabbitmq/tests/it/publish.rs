@@ -8,7 +8,7 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_testkit::proxy::Direction;
-use downhaul_testkit::rabbitmq::{shared, unique};
+use downhaul_testkit::rabbitmq::{shared, shared_ctl, unique};
 
 use crate::support::{
     Foreigner, all, behind_proxy, fill, more, publish, shared_broker, sink, soon, source,
@@ -178,6 +178,36 @@ async fn a_small_window_slows_down_and_loses_nothing() {
     });
     let outcomes = soon("all answers", futures_util::future::join_all(sends)).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, PublishOutcome::Confirmed)));
+}
+
+/// As with a quorum queue that has lost its majority.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_answers_nothing_keeps_no_more_room_than_its_messages_have() {
+    let broker = shared_broker().publish_window(40);
+    let [stuck, well] = ["stuck", "well"].map(|prefix| subscription(prefix).queue().to_owned());
+    for queue in [&stuck, &well] {
+        drop(source(&broker, &downhaul_consumer::Subscription::new(queue)).await);
+    }
+    let ask = |what: &str| {
+        let queue = format!("rabbit_misc:r(<<\"/\">>, queue, <<\"{stuck}\">>)");
+        let pid = format!("{{ok, Q}} = rabbit_amqqueue:lookup({queue}), P = amqqueue:get_pid(Q)");
+        shared_ctl(&["eval", &format!("{pid}, sys:{what}(P).")]).map(|answer| answer.unwrap())
+    };
+    if ask("suspend").is_none() {
+        println!("SKIPPED: the node is somebody else's");
+        return;
+    }
+    let sink = sink(&broker).await;
+    let mut waiting = Vec::new();
+    for _ in 0..39 {
+        waiting.push(sink.send(&Outgoing::to_queue(&*stuck, Message::new(""))).await.unwrap());
+    }
+    fill(&*sink, &well, (0..4).map(|number| number.to_string())).await;
+    ask("resume");
+    for receipt in waiting {
+        let outcome = soon("an answer", receipt).await;
+        assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
