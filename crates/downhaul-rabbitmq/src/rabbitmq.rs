@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_consumer::{Broker, BrokerError, Capabilities, Sink, Source, Subscription};
-use downhaul_context::Context;
+use downhaul_context::{Canceller, Context, Reason};
 use std::sync::Arc;
 
 use crate::credentials::{Credentials, Provider};
-use crate::error::gave_up;
+use crate::error::{closed, gave_up};
 use crate::link::{Link, Role};
 use crate::nodes::Nodes;
 use crate::options::{Options, QueueType};
@@ -42,6 +42,9 @@ pub struct RabbitMq {
     options: Options,
     consuming: Link,
     publishing: Link,
+    /// Ends when the broker is closed, and with it all that is being opened.
+    life: Context,
+    canceller: Canceller,
 }
 
 impl RabbitMq {
@@ -97,11 +100,14 @@ impl RabbitMq {
     /// # Ok::<(), downhaul_consumer::BrokerError>(())
     /// ```
     pub fn cluster<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<Self, BrokerError> {
+        let (life, canceller) = Context::root();
         Ok(Self {
             nodes: Nodes::parse(urls)?,
             options: Options::default(),
             consuming: Link::new(Role::Consume),
             publishing: Link::new(Role::Publish),
+            life,
+            canceller,
         })
     }
 
@@ -234,6 +240,14 @@ impl RabbitMq {
         let line = self.publishing.line(&self.nodes, &self.options).await?;
         line.answer(RabbitSink::open(line.clone(), &self.options)).await
     }
+
+    /// Opens something, as long as this is not closed.
+    async fn while_open<T>(
+        &self,
+        opening: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        self.life.run(opening).await.unwrap_or_else(|_| Err(closed("the broker")))
+    }
 }
 
 #[async_trait]
@@ -251,18 +265,19 @@ impl Broker for RabbitMq {
         ctx: &Context,
         subscription: &Subscription,
     ) -> Result<Box<dyn Source>, BrokerError> {
-        let opened = ctx.run(self.open_source(subscription)).await;
+        let opened = ctx.run(self.while_open(self.open_source(subscription))).await;
         let source = opened.map_err(|cause| gave_up("consume from RabbitMQ", cause))??;
         Ok(Box::new(source))
     }
 
     async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
-        let opened = ctx.run(self.open_sink()).await;
+        let opened = ctx.run(self.while_open(self.open_sink())).await;
         let sink = opened.map_err(|cause| gave_up("publish to RabbitMQ", cause))??;
         Ok(Arc::new(sink))
     }
 
     async fn close(&self, ctx: &Context) {
+        self.canceller.cancel_with(Reason::cancelled("the broker was closed"));
         // Told or not, the broker notices when the connections are dropped.
         let _ =
             ctx.run(async { tokio::join!(self.consuming.close(), self.publishing.close()) }).await;

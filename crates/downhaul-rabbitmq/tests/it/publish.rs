@@ -7,6 +7,7 @@ use downhaul_consumer::{
     Broker, BrokerErrorKind, Message, Outgoing, PublishOutcome, Publisher, Sink, Verdict,
 };
 use downhaul_context::Context;
+use downhaul_rabbitmq::RabbitMq;
 use downhaul_testkit::proxy::Direction;
 use downhaul_testkit::rabbitmq::{shared, shared_ctl, unique};
 
@@ -164,6 +165,24 @@ async fn nothing_opens_after_the_broker_was_closed() {
     assert_eq!(broker.sink(&ctx).await.unwrap_err().kind(), BrokerErrorKind::Closed);
     let Err(error) = broker.source(&ctx, &subscription).await else { panic!("it opened") };
     assert_eq!(error.kind(), BrokerErrorKind::Closed);
+}
+
+/// Whoever waits for a node that does not answer is not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_opens_after_the_broker_was_closed_in_the_middle_of_connecting() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broker = RabbitMq::new(&format!("amqp://{}", silent.local_addr().unwrap())).unwrap();
+    let broker = Arc::new(broker.connect_timeout(Duration::from_secs(3_600)));
+    let opening = Arc::clone(&broker);
+    let opening = tokio::spawn(async move { opening.sink(&Context::background()).await });
+    let _held = soon("it connects", silent.accept()).await.unwrap();
+    let (ctx, canceller) = Context::root();
+    canceller.cancel();
+    soon("closing", broker.close(&ctx)).await;
+    let error = soon("whoever waits hears of it", opening).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::Closed, "{error}");
+    let error = soon("an error", broker.sink(&Context::background())).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::Closed, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
