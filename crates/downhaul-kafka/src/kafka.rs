@@ -260,9 +260,17 @@ impl Kafka {
         topic: &str,
         to: Place,
     ) -> Result<(), BrokerError> {
-        self.check_open()?;
-        let sought = ctx.run(seek::seek(&self.options, group, topic, to)).await;
+        let seeking = self.while_open(seek::seek(&self.options, group, topic, to));
+        let sought = ctx.run(seeking).await;
         sought.map_err(|cause| gave_up("set where a group goes on", cause))?
+    }
+
+    /// Opens something, as long as this is not closed.
+    async fn while_open<T>(
+        &self,
+        opening: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        self.life.run(opening).await.unwrap_or_else(|_| Err(closed()))
     }
 
     fn check_open(&self) -> Result<(), BrokerError> {
@@ -289,8 +297,8 @@ impl Broker for Kafka {
         ctx: &Context,
         subscription: &Subscription,
     ) -> Result<Box<dyn Source>, BrokerError> {
-        self.check_open()?;
-        let opened = ctx.run(KafkaSource::open(&self.options, &self.life, subscription)).await;
+        let opening = KafkaSource::open(&self.options, &self.life, subscription);
+        let opened = ctx.run(self.while_open(opening)).await;
         let source = opened.map_err(|cause| gave_up("consume from Kafka", cause))??;
         Ok(Box::new(source))
     }
@@ -300,7 +308,7 @@ impl Broker for Kafka {
         if let Some(transactions) = &self.options.transactions {
             return Ok(Arc::new(OutcomeSink::new(transactions, &self.options, &self.life)));
         }
-        let reached = ctx.run(admin::reach(&self.options)).await;
+        let reached = ctx.run(self.while_open(admin::reach(&self.options))).await;
         reached.map_err(|cause| gave_up("publish to Kafka", cause))??;
         Ok(Arc::new(KafkaSink::open(&self.options, &self.life)?))
     }

@@ -57,6 +57,25 @@ async fn who_does_not_answer_is_unreachable_in_time() {
     drop(listener);
 }
 
+/// Whoever waits for a broker that does not answer is not waited for.
+#[tokio::test]
+async fn nothing_opens_after_the_broker_was_closed_in_the_middle_of_connecting() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let kafka = Arc::new(kafka(&address).connect_timeout(Duration::from_secs(3_600)));
+    let (subscription, ctx) = (subscription("closed"), Context::background());
+    let opening = async {
+        let ends = tokio::join!(kafka.source(&ctx, &subscription), kafka.sink(&ctx));
+        [ends.0.err().unwrap(), ends.1.err().unwrap()]
+    };
+    let closing = async {
+        let _held = silent.accept().await.unwrap();
+        kafka.close(&ctx).await;
+    };
+    let (errors, ()) = soon("they end", async { tokio::join!(opening, closing) }).await;
+    assert!(errors.iter().all(|error| error.kind() == Kind::Closed), "{errors:?}");
+}
+
 #[tokio::test]
 async fn a_topic_that_there_is_not_is_told_by_its_name_and_what_to_do() {
     let kafka = Kafka::new(&shared()).unwrap();
