@@ -20,6 +20,9 @@ use crate::source::KafkaSource;
 use crate::topics::NewTopics;
 use crate::transactions::{OutcomeSink, Transactions};
 
+/// librdkafka counts milliseconds, in numbers that are soon at their end.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A Kafka cluster, or anything that speaks its protocol.
 ///
 /// Nothing is connected before it is used: then each consumer has a client of its own, and all
@@ -161,10 +164,11 @@ impl Kafka {
         self
     }
 
-    /// How long the cluster may take to answer when a source or a sink is opened. Default 10 s.
+    /// How long the cluster may take to answer when a source or a sink is opened. Default 10 s, at
+    /// most a day.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.options.connect_timeout = timeout;
+        self.options.connect_timeout = timeout.min(DAY);
         self
     }
 

@@ -22,6 +22,12 @@ fn nobodys_address() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
+#[tokio::test]
+async fn who_gives_the_cluster_all_the_time_there_is_hears_at_once_that_nobody_listens() {
+    let kafka = kafka(&nobodys_address()).connect_timeout(Duration::MAX);
+    assert_eq!(opening(&kafka, &subscription("patient")).await.kind(), Kind::Unreachable);
+}
+
 /// Long before the time that the cluster may take.
 #[tokio::test]
 async fn where_nobody_listens_is_unreachable_at_once() {
