@@ -148,7 +148,9 @@
 //! - Subscribe by a pattern, or begin anywhere but at `auto.offset.reset`. A group's offsets are
 //!   Kafka's own: its tools show and move them, while the group is stopped.
 //! - Carry bytes in keys and headers: both are read as UTF-8 as far as they go, and of headers of
-//!   one name the last counts. A payload is bytes.
+//!   one name the last counts. A payload is bytes. Headers of a message that are called
+//!   `message-id`, `content-type`, `due-ms` or `tombstone` are not sent: these say what the record
+//!   is.
 //! - Tell a copy of a foreign message: one without the header `message-id` gets its place as its
 //!   id, `topic-partition-offset`, which is the same at each delivery.
 //! - Take the blame of librdkafka's log: its lines are events of `tracing` under the target

@@ -23,6 +23,10 @@ const BYTES: &str = "application/octet-stream";
 /// What marks a record without a value: in a compacted topic, the end of its key.
 pub const TOMBSTONE: &str = "tombstone";
 
+/// Headers of records that say something else than headers of messages do. Those of a message that
+/// are called so are not sent.
+const OURS: [&str; 4] = [ID, CONTENT_TYPE, DUE, TOMBSTONE];
+
 /// What was read of a partition.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -105,7 +109,7 @@ pub(crate) fn headers(outgoing: &Outgoing) -> Result<OwnedHeaders, BrokerError> 
     if message.content_type() != BYTES {
         headers = headers.insert(header(CONTENT_TYPE, message.content_type()));
     }
-    for (name, value) in message.headers().iter().filter(|(name, _)| *name != TOMBSTONE) {
+    for (name, value) in message.headers().iter().filter(|(name, _)| !OURS.contains(name)) {
         if name.contains('\0') {
             return Err(unsendable(format!("the name of the header {name:?} holds a NUL")));
         }

@@ -226,3 +226,26 @@ async fn what_belongs_to_a_group_is_in_topics_of_the_documented_names() {
     drop(opened);
     broker.close(&Context::background()).await;
 }
+
+/// Such a header would end up as what the record is.
+#[tokio::test]
+async fn a_header_of_a_message_does_not_change_its_id_its_media_type_or_when_it_is_due() {
+    let (broker, subscription) = (shared_broker(), subscription("named-alike"));
+    let mut source = source(&broker, &subscription).await;
+    let message = Message::json(&7)
+        .unwrap()
+        .with_id("seven")
+        .with_header("message-id", "eight")
+        .with_header("content-type", "text/plain")
+        .with_header("due-ms", "9000000000000")
+        .with_header("tenant", "blue");
+    let outgoing = Outgoing::to_topic(subscription.queue(), message);
+    let outcome = publish(&*sink(&broker).await, &outgoing).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    let deliveries = take(&mut *source, 1).await;
+    let arrived = &deliveries[0].message;
+    assert_eq!((arrived.id(), arrived.content_type()), ("seven", "application/json"));
+    assert_eq!(arrived.headers().iter().collect::<Vec<_>>(), [("tenant", "blue")]);
+    settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
+    close(source).await;
+}
