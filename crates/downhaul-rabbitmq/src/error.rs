@@ -25,6 +25,10 @@ pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
         return caused(BrokerErrorKind::Unreachable, format!("cannot {what}: {LIMIT}"), error);
     }
     let (kind, advice) = match (code, error.kind()) {
+        // It goes as well: a service that is being replaced, as a rule.
+        (Some(403), _) if words(error).contains("in exclusive use") => {
+            (BrokerErrorKind::Unreachable, ": another consumes it alone")
+        }
         (Some(403), _) => (BrokerErrorKind::Configuration, ": the user may not do this"),
         (Some(405), _) => (BrokerErrorKind::Configuration, ": another connection owns it alone"),
         (Some(406), _) => {
@@ -93,9 +97,8 @@ pub(crate) fn consuming_ended(queue: &ShortString, error: &Error) -> BrokerError
 
 /// Of RabbitMQ's "delivery acknowledgement on channel 1 timed out. Timeout value used: …".
 fn held_too_long(error: &Error) -> bool {
-    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
-    let words = error.get_message().as_str();
-    error.get_id() == 406 && words.contains("acknowledgement") && words.contains("timed out")
+    let words = words(error);
+    code(error) == Some(406) && words.contains("acknowledgement") && words.contains("timed out")
 }
 
 /// As [`lost`], where lapin gives no reason.
@@ -145,16 +148,14 @@ pub(crate) fn check_short(
 /// (5) is reached" and "has reached the maximum allowed user limit of (5)". That passes when others
 /// go, such as the connections of a client that has died, and that the broker has not missed yet.
 fn is_over_limit(error: &Error) -> bool {
-    let ErrorKind::ProtocolError(error) = error.kind() else { return false };
-    let words = error.get_message().as_str();
+    let words = words(error);
     words.contains("limit") && words.contains("reached")
 }
 
 /// The property that something has at the broker with another value, of RabbitMQ's "inequivalent
 /// arg 'x-queue-type' for queue …".
 fn inequivalent(error: &Error) -> Option<&str> {
-    let ErrorKind::ProtocolError(error) = error.kind() else { return None };
-    let (_, rest) = error.get_message().as_str().split_once("inequivalent arg '")?;
+    let (_, rest) = words(error).split_once("inequivalent arg '")?;
     rest.split_once('\'').map(|(property, _)| property)
 }
 
@@ -163,6 +164,14 @@ pub(crate) fn code(error: &Error) -> Option<u16> {
     match error.kind() {
         ErrorKind::ProtocolError(error) => Some(error.get_id()),
         _ => None,
+    }
+}
+
+/// What the broker said to an error that it sent.
+fn words(error: &Error) -> &str {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_message().as_str(),
+        _ => "",
     }
 }
 

@@ -7,7 +7,7 @@ use downhaul_consumer::{Broker, BrokerError, BrokerErrorKind, Subscription};
 use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
 use downhaul_testkit::rabbitmq::{shared, shared_ctl, unique};
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use tokio::time::Instant;
 
@@ -153,6 +153,27 @@ async fn a_queue_that_exists_with_other_properties_is_named() {
     // Another on the same connection is not disturbed.
     let other = crate::support::subscription("matched");
     soon("a source", broker.source(&ctx, &other)).await.unwrap();
+}
+
+/// Whoever has it will go, as a service does that is being replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_another_consumes_alone_is_no_wrong_configuration() {
+    let (broker, subscription) = (shared_broker(), subscription("taken"));
+    let (ctx, foreigner) = (Context::background(), Foreigner::at(&shared()).await);
+    drop(soon("a source", broker.source(&ctx, &subscription)).await.unwrap());
+    let gone = async { while foreigner.look(subscription.queue()).await.1 > 0 {} };
+    soon("it is gone", gone).await;
+    let alone = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
+    let (queue, tag) = (subscription.queue().into(), "alone".into());
+    let consuming = foreigner.channel.basic_consume(queue, tag, alone, FieldTable::default());
+    let theirs = consuming.await.unwrap();
+    let opened = soon("an error", broker.source(&ctx, &subscription)).await;
+    let error = opened.err().unwrap();
+    assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{}", error.chain());
+    assert!(error.to_string().contains("alone"), "{error}");
+    drop((theirs, foreigner));
+    let opened = async { while broker.source(&ctx, &subscription).await.is_err() {} };
+    soon("a source", opened).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
