@@ -28,7 +28,6 @@ pub(super) enum Committer {
 }
 
 /// What came of what was begun.
-#[derive(Default)]
 pub(super) struct Ended {
     /// What the broker has, where that was not noted before.
     pub(super) committed: Option<TopicPartitionList>,

@@ -26,6 +26,8 @@ const COMMIT_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(in crate::source) struct Plain {
     under_way: Option<BoxFuture<'static, Committed>>,
+    /// Whether another was asked for while there was one.
+    is_wanted: bool,
 }
 
 /// What came of a commit, and which it was.
@@ -37,7 +39,8 @@ impl Plain {
         client: &Arc<Client>,
         lanes: impl IntoIterator<Item = &'a Kept>,
     ) {
-        if self.under_way.is_some() {
+        self.is_wanted = self.under_way.is_some();
+        if self.is_wanted {
             return;
         }
         let offsets = offsets(lanes);
@@ -52,15 +55,21 @@ impl Plain {
     }
 
     pub(super) async fn next(&mut self) -> Result<Ended, BrokerError> {
-        let Some(under_way) = &mut self.under_way else { return pending().await };
+        let Some(under_way) = &mut self.under_way else {
+            if !std::mem::take(&mut self.is_wanted) {
+                return pending().await;
+            }
+            return Ok(Ended { committed: None, is_more_wanted: true });
+        };
         let (answer, offsets) = under_way.await;
         self.under_way = None;
+        let is_more_wanted = std::mem::take(&mut self.is_wanted);
         match answer.map_err(|error| cannot("commit offsets", &error)) {
-            Ok(()) => Ok(Ended { committed: Some(offsets), is_more_wanted: false }),
+            Ok(()) => Ok(Ended { committed: Some(offsets), is_more_wanted }),
             Err(error) if error.is_permanent() => Err(error),
             Err(error) => {
                 tracing::debug!(%error, "a commit failed and is made again");
-                Ok(Ended::default())
+                Ok(Ended { committed: None, is_more_wanted })
             }
         }
     }
@@ -123,6 +132,8 @@ fn is_moving(error: &KafkaError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use rdkafka::ClientConfig;
     use rdkafka::config::FromClientConfigAndContext;
     use rdkafka::mocking::MockCluster;
@@ -131,13 +142,37 @@ mod tests {
     use super::*;
     use crate::source::callbacks::Callbacks;
 
+    fn client(config: &mut ClientConfig) -> Client {
+        let config = config.set("group.id", "g");
+        Client::from_config_and_context(config, Callbacks::default()).unwrap()
+    }
+
+    /// Or it would wait for the next time, which may be far away.
+    #[tokio::test]
+    async fn what_was_asked_for_meanwhile_is_not_forgotten() {
+        let client = Arc::new(client(&mut ClientConfig::new()));
+        let under_way = || ready((Ok(()), TopicPartitionList::new())).boxed();
+        let mut plain = Plain { under_way: Some(under_way()), is_wanted: false };
+        plain.begin(&client, []);
+        let ended = plain.next().now_or_never().expect("it is told at once");
+        assert!(ended.unwrap().is_more_wanted);
+
+        // Also when partitions have gone since.
+        plain.under_way = Some(under_way());
+        plain.begin(&client, []);
+        plain.finish(&client, &[]).await.unwrap();
+        let ended = plain.next().now_or_never().expect("it is told at once");
+        assert!(ended.unwrap().is_more_wanted);
+        // Once.
+        assert!(plain.next().now_or_never().is_none());
+    }
+
     /// Commits the offset 7 of partitions of a topic that has a partition 0 alone.
     fn commit_of(partitions: &[i32]) -> Result<(), KafkaError> {
         let mock: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
         mock.create_topic("t", 1, 1).unwrap();
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", mock.bootstrap_servers()).set("group.id", "g");
-        let client = Client::from_config_and_context(&config, Callbacks::default()).unwrap();
+        let client = client(config.set("bootstrap.servers", mock.bootstrap_servers()));
         let mut offsets = TopicPartitionList::new();
         for partition in partitions {
             offsets.add_partition_offset("t", *partition, Offset::Offset(7)).unwrap();
