@@ -100,8 +100,8 @@ fn media_type(header: &Header<'_, &[u8]>) -> Cow<'static, str> {
 ///
 /// # Errors
 ///
-/// The message is at fault: the name of a header holds a NUL, which would panic further down, or its
-/// delay ends after all times that can be said.
+/// The message is at fault: the name of a header holds a NUL, which would panic further down, or
+/// its delay ends after all times that can be said.
 pub(crate) fn headers(outgoing: &Outgoing) -> Result<OwnedHeaders, BrokerError> {
     let message = &outgoing.message;
     let count = message.headers().iter().count() + 3;

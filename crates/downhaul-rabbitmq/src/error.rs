@@ -144,9 +144,9 @@ pub(crate) fn check_short(
     Err(BrokerError::new(kind, format!("{what} has {length} bytes, and RabbitMQ takes {SHORT}")))
 }
 
-/// There are as many connections, channels or queues as there may be, of RabbitMQ's "connection limit
-/// (5) is reached" and "has reached the maximum allowed user limit of (5)". That passes when others
-/// go, such as the connections of a client that has died, and that the broker has not missed yet.
+/// There are as many connections, channels or queues as there may be, of RabbitMQ's "connection
+/// limit (5) is reached" and "has reached the maximum allowed user limit of (5)". That passes when
+/// others go, such as the connections of a client that has died and is not missed yet.
 fn is_over_limit(error: &Error) -> bool {
     let words = words(error);
     words.contains("limit") && words.contains("reached")

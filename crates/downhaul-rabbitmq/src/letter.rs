@@ -142,8 +142,8 @@ fn counted(properties: &BasicProperties) -> Option<u32> {
     }
 }
 
-/// Of what RabbitMQ reads itself. Copies go to the routing keys in a list, and a text there costs the
-/// channel.
+/// Of what RabbitMQ reads itself. Copies go to the routing keys in a list, and a text there costs
+/// the channel.
 fn is_reserved(name: &str) -> bool {
     name.starts_with("x-") || COPIES.contains(&name)
 }

@@ -124,8 +124,8 @@
 //!   instant may lose the message. With [`QueueType::Quorum`] that hop is confirmed too.
 //! - Tell a duplicate of a message without an id: each delivery of it gets a fresh one.
 //! - Delay a message to a topic, send a header in `x-` or one called `CC` or `BCC` (RabbitMQ's own,
-//!   and skipped when read), or send a body above 128 MiB. Where `max_message_size` is lower, a body
-//!   above that costs the channel: the receipts under way resolve as unknown.
+//!   and skipped when read), or send a body above 128 MiB. Where `max_message_size` is lower, a
+//!   body above that costs the channel: the receipts under way resolve as unknown.
 //! - Read keys with a passphrase, or the parameters of URLs that
 //!   [`RabbitMq::new`] does not name: they are refused.
 //! - Keep lapin quiet: it logs each returned message with its payload at `WARN`, under the target
