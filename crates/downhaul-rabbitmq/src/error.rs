@@ -84,6 +84,14 @@ pub(crate) fn lost(what: &str, error: &Error) -> BrokerError {
 /// it was to blame: the messages that were held too long are delivered again.
 pub(crate) fn consuming_ended(queue: &ShortString, error: &Error) -> BrokerError {
     let what = format!("the consumer of queue `{queue}`");
+    if matches!(error.kind(), ErrorKind::ParsingError(_)) {
+        let words = format!(
+            "{what} was lost with its connection: something came that cannot be read, such as a \
+             message with a property or the name of a header that is no UTF-8. It comes again and \
+             again: take it out of its queue, which may be another's"
+        );
+        return caused(BrokerErrorKind::Unreachable, words, error);
+    }
     if !held_too_long(error) {
         return lost(&what, error);
     }

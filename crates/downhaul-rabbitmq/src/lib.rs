@@ -126,6 +126,9 @@
 //! - Delay a message to a topic, send a header in `x-` or one called `CC` or `BCC` (RabbitMQ's own,
 //!   and skipped when read), or send a body above 128 MiB. Where `max_message_size` is lower, a
 //!   body above that costs the channel: the receipts under way resolve as unknown.
+//! - Read a message whose properties, or the names of whose headers, are no UTF-8: lapin gives up
+//!   the connection for it, with all consumers on it, and so again when it is delivered again. The
+//!   error says so (`a_message_that_cannot_be_read_ends_the_source_with_advice`).
 //! - Read keys with a passphrase, or the parameters of URLs that
 //!   [`RabbitMq::new`] does not name: they are refused.
 //! - Keep lapin quiet: it logs each returned message with its payload at `WARN`, under the target

@@ -1,12 +1,14 @@
 //! Messages on the way there and back, and those of others.
 
-use downhaul_consumer::{Message, Outgoing, PublishOutcome, headers};
-use downhaul_testkit::rabbitmq::shared;
+use downhaul_consumer::{BrokerErrorKind, Message, Outgoing, PublishOutcome, headers};
+use downhaul_testkit::rabbitmq::{shared, shared_ctl};
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::support::{Foreigner, publish, shared_broker, sink, source, subscription, take, texts};
+use crate::support::{
+    Foreigner, fill, publish, shared_broker, sink, soon, source, subscription, take, texts,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_arrives_as_it_was_sent() {
@@ -100,4 +102,32 @@ async fn an_empty_id_is_none() {
     let deliveries = take(&mut *source, 2).await;
     let [one, two] = [0, 1].map(|index: usize| deliveries[index].message.id());
     assert!(!one.is_empty() && !two.is_empty() && one != two, "{one:?} {two:?}");
+}
+
+/// It comes again and again, and nobody would know why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_ends_the_source_with_advice() {
+    let (broker, subscription) = (shared_broker(), subscription("unreadable"));
+    let mut before = source(&broker, &subscription).await;
+    let queue = subscription.queue();
+    let nowhere = "rabbit_misc:r(<<\"/\">>, exchange, <<>>)";
+    let publish = format!("rabbit_basic:publish({nowhere}, <<\"{queue}\">>, ");
+    let latin = publish + "[{message_id, <<255>>}], <<\"x\">>).";
+    let Some(published) = shared_ctl(&["eval", &latin]) else {
+        println!("SKIPPED: the node is somebody else's");
+        return;
+    };
+    published.unwrap();
+    let error = soon("the end", before.next(&mut Vec::new())).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{error}");
+    assert!(error.to_string().contains("UTF-8"), "{}", error.chain());
+    drop(before);
+
+    let foreigner = Foreigner::at(&shared()).await;
+    let back = async { while foreigner.look(queue).await.0 == 0 {} };
+    soon("it is back in its queue", back).await;
+    foreigner.purge(queue).await;
+    let mut after = source(&broker, &subscription).await;
+    fill(&*sink(&broker).await, queue, ["readable".to_owned()]).await;
+    assert_eq!(texts(&take(&mut *after, 1).await), ["readable"]);
 }
