@@ -75,9 +75,8 @@ impl RabbitSink {
     /// The queue in which a message waits for its time; `None` if there is no queue to wait for.
     async fn parked(&self, outgoing: &Outgoing) -> Result<Option<Route>, BrokerError> {
         let name = outgoing.destination.name();
-        let Some(place) = self.parking.place(&self.line, name, outgoing.delay).await? else {
-            return Ok(None);
-        };
+        let placing = self.parking.place(&self.line, name, outgoing.delay);
+        let Some(place) = self.line.answer(placing).await? else { return Ok(None) };
         let key = short("the queue", &place, BrokerErrorKind::Message)?;
         Ok(Some(Route { exchange: ShortString::default(), key }))
     }
