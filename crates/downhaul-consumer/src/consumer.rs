@@ -226,10 +226,11 @@ impl Consumer {
     ///
     /// A message that fails holds up its key until it is done, and waits for its next attempt in
     /// hand, however long that is; see [`park_ordered`](Self::park_ordered). With one that is given
-    /// back goes what waits behind it.
+    /// back by a consumer that takes nothing more goes what waits behind it.
     ///
     /// Order is kept within this process, and as far as the broker keeps it: not between consumers
-    /// of one queue, and not for what comes again after a lost link.
+    /// of one queue, and not for what comes again after a lost link or because its handler has
+    /// released it.
     pub fn ordered(mut self) -> Self {
         self.ordered = Some(Ordered::by_key());
         self

@@ -215,15 +215,20 @@ async fn what_waits_behind_a_failed_message_goes_back_with_it_when_a_consumer_dr
     assert_eq!(ids, ["a1", "a2"]);
 }
 
+/// Given back with it, they would be overtaken by what is on its way.
 #[tokio::test(start_paused = true)]
-async fn what_waits_behind_a_message_that_is_given_back_does_not_overtake_it() {
+async fn those_behind_a_message_that_its_handler_releases_begin_in_their_order() {
     let (ctx, _canceller) = Context::root();
     let (seen, broker) = (Arc::default(), MemoryBroker::new());
     publish_queue(&broker).await;
     publish_keyed(&broker, &[("a1", "a"), ("a2", "a"), ("a3", "a")]).await;
-    let handle = spawn(at_first(Settlement::Release, Arc::clone(&seen)), &ctx, &broker).await;
+    let consumer = at_first(Settlement::Release, Arc::clone(&seen));
+    let handle = consumer.spawn(&ctx, Arc::new(OneUnderWay(broker.clone())));
     until(|| handle.tally().acked == 3).await;
-    assert_eq!(*seen.lock().unwrap(), ["a1", "a1", "a2", "a3"]);
+    let mut begun = seen.lock().unwrap().clone();
+    // Where the released one comes in again is the broker's business.
+    begun.retain(|id| id != "a1");
+    assert_eq!(begun, ["a2", "a3"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -307,7 +312,8 @@ async fn what_was_under_way_at_a_pause_does_not_overtake_what_was_given_back() {
     }
 }
 
-/// A broker of whose first three deliveries the last arrives when the intake is closed.
+/// A broker of whose first three deliveries the last arrives when another is settled, or the intake
+/// is closed.
 #[derive(Debug)]
 struct OneUnderWay(MemoryBroker);
 
@@ -356,6 +362,7 @@ impl Source for SlowSource {
     }
 
     async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
+        self.has_arrived = true;
         self.inner.settle(batch).await
     }
 

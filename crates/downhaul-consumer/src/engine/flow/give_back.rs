@@ -28,9 +28,14 @@ impl Flow {
         }
     }
 
-    /// Gives back a message, and with it those of its key behind it, lest they overtake it.
+    /// Gives back a message; and where the intake is closed, with it those of its key behind it,
+    /// lest they overtake it. While it is open they go on: what is on its way here would overtake
+    /// them.
     pub(super) fn leave(&mut self, ticket: &Ticket) {
         self.ends.push((ticket.token, End::Released));
+        if self.prefetch > 0 {
+            return self.schedule.done(ticket.key);
+        }
         let behind = self.schedule.give_up(ticket.key);
         self.ends.extend(behind.into_iter().map(|job| (job.ticket.token, End::Released)));
     }
