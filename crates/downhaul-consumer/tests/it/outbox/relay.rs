@@ -390,7 +390,7 @@ async fn a_store_that_does_not_answer_keeps_no_relay_whose_context_has_ended() {
     let broker = Puppet::new(|_, _| Say::Yes);
     let store = Arc::new(Watched { late: 86_400 * SECOND, ..Watched::new(&shop, None) });
     let Running { canceller, task } = Running::start(Relay::new(store, Publisher::new(broker)));
-    sleep(SECOND).await;
+    sleep(SECOND).await; // tidy: on the paused clock
     let asked = Instant::now();
     canceller.cancel();
     task.await.unwrap();
