@@ -72,7 +72,8 @@ impl Canceller {
     /// Asks the context to drain, and ends it when `grace` is over.
     ///
     /// Draining cancels nothing: it says "take nothing new, finish what is begun". A second call
-    /// can only shorten the grace. Returns whether this call began the draining.
+    /// can only shorten the grace, and so can one below a context that drains: both leave the
+    /// [cause](crate::Context::drain_cause) as it is. Returns whether this call began the draining.
     #[track_caller]
     pub fn drain(&self, grace: Duration) -> bool {
         self.node.drain(grace, Reason::plain(), Location::caller())

@@ -62,8 +62,8 @@ impl Node {
         true
     }
 
-    /// Begins to drain, or shortens the grace of a drain that has begun. Returns whether this call
-    /// began it.
+    /// Begins to drain, or shortens the grace of a drain that has begun, here or above. Returns
+    /// whether this call began it.
     pub(crate) fn drain(self: &Arc<Self>, grace: Duration, reason: Reason, site: Site) -> bool {
         // Invariant 7: before the clock is read.
         self.raise_timed_below();
@@ -71,7 +71,11 @@ impl Node {
         if self.cause_at(|| now).is_some() {
             return false;
         }
-        self.drain_until(now.after(grace), now, Cause::told(reason, now, site, self.path()))
+        // The first cause wins, as it does at the end.
+        let known = self.drain_cause();
+        let is_first = known.is_none();
+        let cause = known.unwrap_or_else(|| Cause::told(reason, now, site, self.path()));
+        self.drain_until(now.after(grace), now, cause) && is_first
     }
 
     /// As [`drain`](Self::drain), for one that has looked for an earlier end.

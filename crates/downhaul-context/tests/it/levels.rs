@@ -68,6 +68,19 @@ async fn the_end_of_the_grace_ends_a_draining_context() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_below_one_can_only_shorten_the_grace_and_leaves_the_first_cause() {
+    let (root, canceller) = Context::root();
+    let (child, child_canceller) = root.child();
+    canceller.drain_with(GRACE, Reason::signal("SIGTERM"));
+    let second = child_canceller.drain_with(GRACE / 2, Reason::cancelled("the server drains"));
+    assert!(!second, "it was draining before");
+    assert_eq!(child.drain_cause().unwrap().kind(), CauseKind::Signal);
+    let cause = child.done().await;
+    assert_eq!(cause.to_string(), "drain grace over: 15s after signal SIGTERM");
+    assert_eq!(root.level(), Level::Draining);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_drain_can_only_shorten_the_grace() {
     let (root, canceller) = Context::root();
     let begun = tokio::time::Instant::now();
