@@ -32,6 +32,13 @@ pub trait Component: Send + Sync + 'static {
     /// [`Policy`](crate::Policy). Called too after the component has ended by itself.
     async fn stop(&self, ctx: &Context) -> String;
 
+    /// Goes on for a while before it stops, as a lame duck: until those who send it work have seen
+    /// that the service is not ready. Returns at once by default.
+    ///
+    /// Called before [`stop`](Self::stop), when the component's turn to stop has come. `ctx` drains
+    /// when this returns. The future is dropped at half of the time that the component has to stop.
+    async fn lame_duck(&self) {}
+
     /// Waits until the component has ended by itself, and returns how. Called after each start.
     async fn ended(&self) -> Ended {
         pending().await

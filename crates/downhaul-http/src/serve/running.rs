@@ -1,7 +1,7 @@
 //! [`Running`]: a server that serves, and the way to stop it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use downhaul_context::{Canceller, Instant, Reason};
@@ -25,11 +25,13 @@ pub struct Running {
     canceller: Canceller,
     /// The addresses and URLs of its listeners; never empty.
     places: Vec<(Address, String)>,
+    /// When the drain began, and the requests that had ended before.
+    drain: OnceLock<(Instant, Ended)>,
 }
 
 impl Running {
     pub(crate) fn new(hub: Arc<Hub>, canceller: Canceller, places: Vec<(Address, String)>) -> Self {
-        Self { hub, canceller, places }
+        Self { hub, canceller, places, drain: OnceLock::new() }
     }
 
     /// The address of the first listener, with the port the system chose.
@@ -65,6 +67,22 @@ impl Running {
         connections
     }
 
+    /// Serves on as a lame duck for a while: as before, but that it asks clients to come back on
+    /// another connection. It is what [`drain`](Self::drain) begins with, here on its own for those
+    /// who have something to do between the two.
+    ///
+    /// Returns sooner only if the server is closed meanwhile.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the server stays a lame duck.
+    pub async fn lame_duck(&self, time: Duration) {
+        self.begin_to_drain();
+        self.hub.raise(Stage::LameDuck);
+        let mut stages = self.hub.stages();
+        let _ = timeout(time, reached(&mut stages, Stage::Closed)).await;
+    }
+
     /// Stops the server by `plan` and says how it went.
     ///
     /// 1. Lame duck: it accepts and answers as before, and asks HTTP/1 clients to come back on
@@ -75,18 +93,15 @@ impl Running {
     /// 4. Handlers are aborted, sockets closed.
     ///
     /// Each phase ends early when there is nothing left to wait for, except the lame duck. A second
-    /// call goes on from the phase that was reached.
+    /// call goes on from the phase that was reached, and its report is about both.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the server stays in the phase it reached; call again to go on.
     pub async fn drain(&self, plan: DrainPlan) -> DrainReport {
-        let (began, before) = (Instant::now(), self.hub.ended());
+        let (began, before) = self.begin_to_drain();
         if !self.hub.has_reached(Stage::Stopping) && !plan.lame_duck.is_zero() {
-            self.hub.raise(Stage::LameDuck);
-            // Ends early only where the context of the server ended and closed everything.
-            let mut stages = self.hub.stages();
-            let _ = timeout(plan.lame_duck, reached(&mut stages, Stage::Closed)).await;
+            self.lame_duck(plan.lame_duck).await;
         }
         self.canceller.drain_with(plan.finish, Reason::cancelled("the server drains"));
         self.hub.raise(Stage::Stopping);
@@ -103,6 +118,10 @@ impl Running {
         let report = DrainReport { finished, cancelled, cut_short, forced, took };
         info!(address = %self.address(), "server {report}");
         report
+    }
+
+    fn begin_to_drain(&self) -> (Instant, Ended) {
+        *self.drain.get_or_init(|| (Instant::now(), self.hub.ended()))
     }
 
     async fn force(&self, patience: Duration) -> Vec<RequestInfo> {

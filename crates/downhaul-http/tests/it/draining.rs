@@ -185,6 +185,25 @@ async fn a_lame_duck_still_accepts_and_answers_and_asks_to_close() {
 }
 
 #[tokio::test]
+async fn the_report_of_a_drain_that_goes_on_is_about_all_of_it() {
+    let (held, _told) = held();
+    let server = Fixture::start(held.router()).await;
+    let mut client = server.client().await;
+    let first = async {
+        client.send(&get("/fast")).await;
+        client.response().await
+    };
+    tokio::select! {
+        biased;
+        () = server.running.lame_duck(Duration::MAX) => panic!("nobody closed it"),
+        response = first => assert!(response.closes()),
+    }
+    let report = soon(server.running.drain(plan())).await;
+    assert_eq!(report.finished, 1, "{report}");
+    assert_eq!(server.running.drain(plan()).await.finished, 1, "a second call ends nothing");
+}
+
+#[tokio::test]
 async fn what_does_not_finish_is_cancelled_with_a_cause_and_reads_503() {
     let (held, mut told) = held();
     let server = Fixture::start(held.router()).await;

@@ -175,9 +175,15 @@ impl Component for HttpServer {
         Ok(())
     }
 
+    async fn lame_duck(&self) {
+        if let Some(running) = self.running() {
+            running.lame_duck(self.lame_duck).await;
+        }
+    }
+
     async fn stop(&self, ctx: &Context) -> String {
         let Some(running) = self.running() else { return String::new() };
-        let drain = || running.drain(plan(ctx, self.lame_duck));
+        let drain = || running.drain(plan(ctx));
         let DrainReport { finished, cut_short, forced, .. } = tokio::select! {
             biased;
             report = drain() => report,
@@ -227,16 +233,13 @@ impl fmt::Debug for Place {
 }
 
 /// Finishing may take what is left of the grace, but for a last part in which clients still read
-/// that they were cut short.
-fn plan(ctx: &Context, lame_duck: Duration) -> DrainPlan {
+/// that they were cut short. When the context has ended there is but the last part.
+fn plan(ctx: &Context) -> DrainPlan {
     let left = ctx.ends_at().map(|at| at.saturating_duration_since(Instant::now()));
     let left = left.unwrap_or_else(|| DrainPlan::default().finish);
-    let (lame_duck, last_part) = (lame_duck.min(left / 2), LAST_PART.min(left / 4));
-    DrainPlan::default()
-        .lame_duck(lame_duck)
-        .finish(left - lame_duck - last_part)
-        .cancel_grace(last_part / 2)
-        .force(last_part / 2)
+    let last_part = LAST_PART.min(left / 4);
+    let finish = if ctx.is_done() { Duration::ZERO } else { left - last_part };
+    DrainPlan::default().at_once().finish(finish).cancel_grace(last_part / 2).force(last_part / 2)
 }
 
 fn line(request: &RequestInfo) -> String {

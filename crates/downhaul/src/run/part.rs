@@ -214,9 +214,15 @@ struct Stopping {
 }
 
 impl Stopping {
-    /// Drains the part within what it is allowed, then ends its context, then leaves it behind.
+    /// Lets the part be a lame duck, drains it within what it is allowed, then ends its context,
+    /// then leaves it behind.
     async fn run(self) -> ComponentReport {
         let began = Instant::now();
+        tokio::select! {
+            biased;
+            _ = self.life.ctx.run(self.component.lame_duck()) => {}
+            () = self.half_is_over(began) => {}
+        }
         // Before it is asked to stop: how long it may take is read from its context.
         self.drain_within_what_is_left();
         let mut stop = self.component.stop(&self.life.ctx);
@@ -236,6 +242,18 @@ impl Stopping {
         report.allowed = self.until.borrow().saturating_duration_since(began);
         report.took = began.elapsed();
         report
+    }
+
+    /// Waits until half of what it is allowed is over.
+    async fn half_is_over(&self, began: Instant) {
+        let mut until = self.until.clone();
+        loop {
+            let allowed = until.borrow_and_update().saturating_duration_since(began);
+            tokio::select! {
+                () = sleep_until(began + allowed / 2) => return,
+                Ok(()) = until.changed() => {}
+            }
+        }
     }
 
     /// Drains the context, and waits until it is time to end it.

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use downhaul::http::{Address, Error, Request, Router};
+use downhaul::testing::Client;
 use downhaul::{App, AppHandle, Context, HttpServer, Provided, Report, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// How many clients send one request after the other.
 const CLIENTS: usize = 1_000;
@@ -113,4 +115,33 @@ async fn none_of_a_thousand_clients_loses_a_request_when_the_service_stops() {
 async fn without_a_lame_duck_they_do() {
     let (_, failed, _) = stopped_under_load(Duration::ZERO, false).await;
     assert!(failed > 0, "the test above proves nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_drain_when_the_lame_duck_is_over_and_for_why_the_app_stops() {
+    let (sender, mut draining) = mpsc::unbounded_channel();
+    let router = Router::new().get("/", move |ctx: Context, _: Request| {
+        let sender = sender.clone();
+        async move {
+            let _ = sender.send(None);
+            ctx.draining().await;
+            let _ = sender.send(ctx.drain_cause());
+        }
+    });
+    let (server, connector) = HttpServer::in_memory(router);
+    let mut app = App::new("shop");
+    app.add("http", server.lame_duck(Duration::from_secs(5)), []);
+    let (handle, (signals, receiver)) = (app.handle(), mpsc::channel(1));
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+
+    let asking = tokio::spawn(async move { Client::new(connector).get("/").await });
+    assert!(draining.recv().await.unwrap().is_none(), "it has begun");
+    let told = Instant::now();
+    signals.send(Signal::Terminate).await.unwrap();
+    let cause = draining.recv().await.unwrap().unwrap();
+    assert_eq!((told.elapsed().as_secs(), &*cause.to_string()), (5, "signal SIGTERM"));
+    assert_eq!(asking.await.unwrap().status(), 200);
+    let report = running.await.unwrap();
+    assert_eq!(report.component("http").words, "1 request finished while stopping");
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use downhaul::testing::TestApp;
-use downhaul::{App, Handle, Outcome, Policy};
+use downhaul::{App, Handle, Outcome, Policy, Signal};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use crate::fixture::Diary;
@@ -50,4 +51,27 @@ async fn a_stop_under_way_gets_no_more_time_when_the_app_stops() {
     let began = Instant::now();
     app.stop().await;
     assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_is_a_lame_duck_for_half_of_its_time_at_most() {
+    let lame = Scripted::new("store", &Diary::default()).lame_for_ever();
+    let app = app(lame, Policy::new().stop_within(Duration::from_secs(4))).0;
+    let report = TestApp::start(app).await.stop().await;
+    let store = report.component("store");
+    assert_eq!((store.outcome, store.took), (Outcome::Stopped, Duration::from_secs(2)), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_signal_ends_a_lame_duck() {
+    let lame = Scripted::new("store", &Diary::default()).lame_for_ever();
+    let app = app(lame, Policy::new()).0;
+    let (handle, (signals, receiver)) = (app.handle(), mpsc::channel(2));
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    signals.send(Signal::Terminate).await.unwrap();
+    signals.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    let store = report.component("store");
+    assert_eq!((store.outcome, store.took), (Outcome::Stopped, Duration::ZERO), "{report}");
 }

@@ -22,6 +22,7 @@ pub(crate) struct Scripted {
     starts: AtomicU32,
     restarts: bool,
     stops: bool,
+    is_lame_for_ever: bool,
     failure: Arc<Notify>,
 }
 
@@ -35,6 +36,7 @@ impl Scripted {
             starts: AtomicU32::new(0),
             restarts: true,
             stops: true,
+            is_lame_for_ever: false,
             failure: Arc::default(),
         }
     }
@@ -52,6 +54,11 @@ impl Scripted {
 
     pub(crate) fn never_stops(mut self) -> Self {
         self.stops = false;
+        self
+    }
+
+    pub(crate) fn lame_for_ever(mut self) -> Self {
+        self.is_lame_for_ever = true;
         self
     }
 
@@ -78,6 +85,12 @@ impl Component for Scripted {
         }
         self.diary.write(format!("{} started", self.name));
         Ok(())
+    }
+
+    async fn lame_duck(&self) {
+        if self.is_lame_for_ever {
+            std::future::pending().await
+        }
     }
 
     async fn stop(&self, _ctx: &Context) -> String {
