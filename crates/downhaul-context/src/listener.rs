@@ -15,9 +15,11 @@
 use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
+
+use tokio::task::unconstrained;
 
 use crate::cause::Reason;
 use crate::clock::Moment;
@@ -296,8 +298,11 @@ impl Ear for Foreign {
     type News = Reason;
 
     fn poll_news(&mut self, cx: &mut TaskContext<'_>) -> Poll<Reason> {
+        // The task that happens to be polled here has a budget. Where that is used up, a channel
+        // would be pending and wake at once, again and again.
+        let foreign = pin!(unconstrained(self.0.as_mut()));
         // What called the waker must not hear of a panic, and the child must not wait for ever.
-        let polled = catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| foreign.poll(cx)));
         polled.unwrap_or_else(|_| Poll::Ready(Reason::cancelled("its foreign parent panicked")))
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use downhaul_context::{Canceller, CauseKind, Context, Reason, Registration};
 use tokio::sync::oneshot;
+use tokio::task::coop;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -166,6 +167,17 @@ fn a_foreign_future_that_is_ready_makes_a_child_that_is_born_ended() {
     let ready = std::future::ready(Reason::client_gone());
     let (ctx, _canceller) = Context::background().child_until(ready);
     assert_eq!(ctx.cause().unwrap().kind(), CauseKind::ClientGone);
+}
+
+#[tokio::test]
+async fn a_foreign_future_that_is_ready_is_heard_also_by_a_task_whose_budget_is_used_up() {
+    while coop::has_budget_remaining() {
+        coop::consume_budget().await;
+    }
+    let (sender, receiver) = oneshot::channel();
+    sender.send(Reason::client_gone()).unwrap();
+    let (ctx, _canceller) = Context::background().child_until(async { receiver.await.unwrap() });
+    assert!(ctx.is_done());
 }
 
 #[test]
