@@ -207,6 +207,15 @@ fn a_drain_on_a_thread_without_a_runtime_leaves_the_callbacks_listening_for_the_
 }
 
 #[test]
+fn a_drain_without_a_grace_on_a_thread_without_a_runtime_calls_back_before_it_returns() {
+    let (ctx, canceller) = Context::root();
+    let log = Log::default();
+    let _callback = log.on_done(&ctx, "drained");
+    canceller.drain(Duration::ZERO);
+    assert_eq!(log.entries(), ["drained"]);
+}
+
+#[test]
 fn a_runtime_that_is_dropped_leaves_its_callbacks_listening_for_the_cancel() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (ctx, canceller) = Context::background().with_timeout(3600 * SECOND);
