@@ -306,12 +306,13 @@ impl Context {
     /// Calls `callback` with the cause when this context ends; at once if it has ended already.
     ///
     /// It is called once at most, on the thread that ends the context, before the call that ends it
-    /// returns: keep it short, and spawn a task for more. A panic in it is caught, and goes no
+    /// returns or, where another one just registers it or tells it of a drain, on that one right
+    /// after: keep it short, and spawn a task for more. A panic in it is caught, and goes no
     /// further than the panic hook. Dropping the registration stops it.
     ///
     /// Of an end that time alone brings it hears by the timer of the runtime in which it was
-    /// registered or in which the drain began. Where there is none, or it is shut down, it is left
-    /// with the ends that somebody brings.
+    /// registered or in which the drain began. Where that has not rung, or there is none, it hears
+    /// from whoever next uses or drops the canceller.
     ///
     /// # Panics
     ///

@@ -20,12 +20,10 @@ impl Node {
         let mut at = Moment::START;
         let is_live = self.is_surely_live_by(|above| above.is_told() || above.is_known_over());
         if is_timed_below || !is_live {
-            if self.is_over() {
-                return false;
-            }
             let clock = LazyCell::new(Moment::now);
             // Invariant 1: an end that came before this one is recorded first.
-            if self.cause_at(|| *clock).is_some() {
+            if self.is_over() || self.cause_at(|| *clock).is_some() {
+                self.call_back();
                 return false;
             }
             // Invariant 7: what is below compares only with times of its own.
@@ -69,6 +67,7 @@ impl Node {
         self.raise_timed_below();
         let now = Moment::now();
         if self.cause_at(|| now).is_some() {
+            self.call_back();
             return false;
         }
         // The first cause wins, as it does at the end.

@@ -47,16 +47,30 @@ impl Node {
     /// Wakes all but the first who wait on this node, and the first of each child's. The children
     /// that have others too go into the queue.
     fn notify_one_level(&self, queue: &mut VecDeque<Arc<Self>>, waking: &mut Waking) {
-        let (mut others, mut children) = (Vec::new(), Vec::new());
-        self.lock().links.take_others(&mut others);
-        others.into_iter().for_each(|waker| waking.wake(waker));
-        let (mut from, mut more) = (0, true);
+        self.wake_others(waking);
+        let (mut children, mut from, mut more) = (Vec::new(), 0, true);
         while more {
             // Who comes while the lock is free finds that the node has changed.
             more = self.lock().links.next_children(&mut from, &mut children);
             let wake = |child: &Arc<Self>| Self::wake_first(child.lock(), waking);
             queue.extend(children.drain(..).filter(wake));
         }
+    }
+
+    fn wake_others(&self, waking: &mut Waking) {
+        let mut others = Vec::new();
+        self.lock().links.take_others(&mut others);
+        others.into_iter().for_each(|waker| waking.wake(waker));
+    }
+
+    /// Wakes the callbacks of this node, which has ended: of what time alone brought they have not
+    /// heard if their timer has not rung yet, and will not if there is none.
+    pub(super) fn call_back(&self) {
+        let mut waking = Waking::default();
+        if self.may_call_back() && Self::wake_first(self.lock(), &mut waking) {
+            self.wake_others(&mut waking);
+        }
+        waking.done();
     }
 
     /// Registers `waker` to be woken once at the next change of level. The caller looks at the

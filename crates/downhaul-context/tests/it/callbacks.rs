@@ -1,6 +1,8 @@
 //! Callbacks, and futures of other libraries as parents.
 
+use std::future::poll_fn;
 use std::panic::{self, AssertUnwindSafe};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
@@ -213,6 +215,34 @@ fn a_drain_without_a_grace_on_a_thread_without_a_runtime_calls_back_before_it_re
     let _callback = log.on_done(&ctx, "drained");
     canceller.drain(Duration::ZERO);
     assert_eq!(log.entries(), ["drained"]);
+}
+
+#[test]
+fn where_no_timer_tells_of_the_end_of_a_grace_the_cancel_that_comes_too_late_does() {
+    for late in [Canceller::cancel, |canceller: &Canceller| canceller.drain(SECOND)] {
+        let (ctx, canceller) = Context::root();
+        let log = Log::default();
+        let _callbacks = [log.on_done(&ctx, "first"), log.on_done(&ctx, "second")];
+        canceller.drain(Duration::from_millis(1));
+        while !ctx.is_done() {
+            std::thread::yield_now();
+        }
+        assert!(!late(&canceller));
+        assert_eq!(log.entries(), ["first", "second"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_runs_though_the_last_handle_goes_after_the_deadline_and_before_the_timer() {
+    let (ctx, canceller) = Context::background().with_timeout(SECOND);
+    let log = Log::default();
+    log.on_done(&ctx, "deadline").keep();
+    // Its first step moves the clock, the second lets timers ring.
+    let mut advance = pin!(tokio::time::advance(SECOND));
+    assert!(poll_fn(|cx| Poll::Ready(advance.as_mut().poll(cx))).await.is_pending());
+    assert!(ctx.is_done() && log.entries().is_empty());
+    drop((ctx, canceller));
+    assert_eq!(log.entries(), ["deadline"]);
 }
 
 #[test]
