@@ -252,6 +252,9 @@ impl Context {
     /// by what ends the request, and still cannot go on for ever. Its own canceller ends it at any
     /// time. Where this context has ended already, `slack` counts from now.
     ///
+    /// Keep a row of contexts, each shielded from the one before, as short as one of
+    /// [merged](Self::merged) ones.
+    ///
     /// # Examples
     ///
     /// ```
@@ -477,7 +480,7 @@ impl Context {
     ///
     /// # Panics
     ///
-    /// As [`done`](Self::done).
+    /// As [`done`](Self::done), also where what it is shielded from has a deadline.
     ///
     /// # Cancel safety
     ///

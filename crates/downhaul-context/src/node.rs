@@ -56,9 +56,11 @@ const ETERNAL: u8 = 8;
 /// A mark: it and all below it are linked from birth, so that snapshots list them. It is there from
 /// the start or never.
 const OBSERVED: u8 = 16;
-/// A mark: its deadline goes by a clock that nobody moves, and it is not shielded. It is there from
-/// the start or never.
+/// A mark: its deadline goes by a clock that nobody moves. It is there from the start or never.
 const STEADY: u8 = 32;
+/// A mark: time alone may make it drain, of which nobody tells, since it, an ancestor or what one
+/// of them is merged with is shielded. It is there from the start or never.
+const UNTOLD: u8 = 64;
 
 /// A note: a deadline is set or a drain has begun, here or below.
 const TIMED_BELOW: u8 = 1;
@@ -193,13 +195,17 @@ impl Node {
         }
         let inherited = parent.as_ref().map_or(Moment::NEVER, |parent| parent.deadline);
         let deadline = own.map_or(inherited, |own| own.at);
-        let timed = Self::marks_of_time(parent.as_deref(), own, deadline);
+        let timed = Self::marks_of_time(parent.as_deref(), own);
+        let untold = match extras.as_ref().is_some_and(|extras| extras.may_drain_untold()) {
+            true => UNTOLD,
+            false => parent.as_ref().map_or(0, |parent| parent.marks() & UNTOLD),
+        };
         Arc::new(Self {
             parent,
             deadline,
             site,
             extras,
-            marks: AtomicU8::new(marks | timed),
+            marks: AtomicU8::new(marks | timed | untold),
             notes: AtomicU8::new(0),
             is_rooted: AtomicBool::new(false),
             known_over: AtomicBool::new(false),
@@ -209,10 +215,9 @@ impl Node {
     }
 
     #[inline]
-    fn marks_of_time(parent: Option<&Self>, own: Option<OwnDeadline>, deadline: Moment) -> u8 {
+    fn marks_of_time(parent: Option<&Self>, own: Option<OwnDeadline>) -> u8 {
         let above = parent.map_or(0, |parent| parent.marks() & (TIMED | STEADY));
         match own {
-            _ if deadline == Moment::NEVER => 0,
             Some(own) if own.is_steady && above != TIMED => TIMED | STEADY,
             Some(_) => TIMED,
             None => above,
@@ -246,12 +251,7 @@ impl Node {
         match self.outlook() {
             (Level::Done, _) => Level::Done,
             (_, due) if due.has_come(Moment::now()) => Level::Done,
-            // Nobody tells a shielded node of what time alone does to the other.
-            (Level::Live, _)
-                if self.shielded_from().is_some_and(|other| other.level() > Level::Live) =>
-            {
-                Level::Draining
-            }
+            (Level::Live, _) if self.drains_untold() => Level::Draining,
             (level, _) => level,
         }
     }
@@ -284,7 +284,7 @@ impl Node {
     /// common case, found in one short walk and without a look at the clock.
     #[inline]
     pub(crate) fn is_untouched(&self) -> bool {
-        !self.has(TIMED | DRAINING | ENDED) && self.is_untold_above(Self::is_told)
+        !self.has(TIMED | UNTOLD | DRAINING | ENDED) && self.is_untold_above(Self::is_told)
     }
 
     /// Whether it is live and a precise clock need not be asked: the common case of one with a
@@ -297,7 +297,7 @@ impl Node {
     /// As [`is_surely_live`](Self::is_surely_live), by what `is_told` says of each ancestor.
     #[inline]
     fn is_surely_live_by(&self, is_told: impl Fn(&Self) -> bool) -> bool {
-        match self.marks() & (TIMED | DRAINING | ENDED) {
+        match self.marks() & (TIMED | UNTOLD | DRAINING | ENDED) {
             0 => self.is_untold_above(is_told),
             TIMED => self.is_surely_in_time() && self.is_untold_above(is_told),
             _ => false,

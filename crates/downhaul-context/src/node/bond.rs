@@ -4,11 +4,20 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cause::Cause;
 use crate::clock::Moment;
 use crate::context::Level;
 use crate::listener::{Course, Foreign, Listener};
-use crate::node::{Extras, Node, OwnDeadline, STEADY};
+use crate::node::{Extras, Node, OwnDeadline, STEADY, TIMED, UNTOLD};
 use crate::registration::Registration;
+
+impl Extras {
+    /// Whether time alone may make the node drain.
+    pub(super) fn may_drain_untold(&self) -> bool {
+        let by = |other: &Option<Arc<Node>>, marks| other.as_ref().is_some_and(|it| it.has(marks));
+        by(&self.merged, UNTOLD) || by(&self.shielded, UNTOLD | TIMED)
+    }
+}
 
 impl Node {
     /// A child of `parent` that is also one of `other`.
@@ -30,18 +39,37 @@ impl Node {
         self.extras.as_ref()?.merged.as_ref()
     }
 
-    /// What the top of this node's lineage outlives: a shielded node has no parent.
-    pub(super) fn shielded_from(&self) -> Option<&Arc<Self>> {
-        self.lineage().last()?.extras.as_ref()?.shielded.as_ref()
+    /// By what it can drain though nobody tells it.
+    fn untold(&self) -> impl Iterator<Item = &Extras> {
+        let lineage = self.lineage().take_while(|node| node.has(UNTOLD));
+        lineage.filter_map(|node| node.extras.as_deref())
+    }
+
+    pub(super) fn untold_by(&self) -> impl Iterator<Item = &Arc<Self>> {
+        self.untold().flat_map(|extras| extras.merged.iter().chain(&extras.shielded))
+    }
+
+    /// Whether time alone has made it drain, if nobody has told it to.
+    pub(super) fn drains_untold(&self) -> bool {
+        self.untold_by().any(|other| other.level() > Level::Live)
+    }
+
+    /// Why that is.
+    pub(super) fn untold_drain_cause(&self) -> Option<Cause> {
+        self.untold().find_map(|extras| match &extras.shielded {
+            Some(other) => other.cause().or_else(|| other.drain_cause()),
+            None => extras.merged.as_ref()?.drain_cause(),
+        })
     }
 
     pub(super) fn is_shielded(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| extras.shielded.is_some())
     }
 
-    /// When time alone makes the node drain: what it outlives then drains, or ends.
+    /// When time alone makes the node drain: what it outlives or is merged with does so, or ends.
     pub(crate) fn drains_at(&self) -> Moment {
-        self.shielded_from().map_or(Moment::NEVER, |other| other.due().min(other.drains_at()))
+        let drains = self.untold_by().map(|other| other.due().min(other.drains_at()));
+        drains.fold(Moment::NEVER, Moment::min)
     }
 
     /// A node that ends `slack` after `other`, and drains meanwhile.
@@ -55,7 +83,6 @@ impl Node {
             Moment::NEVER => Moment::NEVER,
             deadline => deadline.max(since).after(slack),
         };
-        // What it outlives may drain by time alone, and then so does this: never steady.
         let own = OwnDeadline { at, since, is_steady: false };
         let own = Some(own).filter(|own| own.at != Moment::NEVER);
         let extras = Extras { shielded: Some(Arc::clone(other)), ..Extras::default() };

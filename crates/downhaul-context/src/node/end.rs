@@ -142,10 +142,7 @@ impl Node {
     pub(crate) fn drain_cause(&self) -> Option<Cause> {
         let drains = |node: &Self| node.lock().fate.drain().map(|drain| drain.cause.clone());
         let told = self.lineage().filter(|node| node.has(DRAINING)).find_map(drains);
-        told.or_else(|| {
-            let other = self.shielded_from()?;
-            other.cause().or_else(|| other.drain_cause())
-        })
+        told.or_else(|| self.untold_drain_cause())
     }
 
     /// The next moment at which time alone ends the node.

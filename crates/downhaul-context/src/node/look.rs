@@ -41,7 +41,7 @@ impl Node {
         let cause = ended.or_else(|| due.has_come(now).then(|| self.cause()).flatten());
         let level = match &cause {
             Some(_) => Level::Done,
-            None if self.has(DRAINING) => Level::Draining,
+            None if self.has(DRAINING) || self.drains_untold() => Level::Draining,
             None => above.level,
         };
         let entry = SnapshotEntry {

@@ -181,6 +181,38 @@ async fn a_shielded_context_drains_when_time_alone_ends_its_parent_and_names_tha
     assert_eq!((cause.kind(), begun.elapsed()), (CauseKind::DrainGraceOver, 11 * SECOND));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shield_for_ever_drains_as_well_when_time_alone_ends_its_parent() {
+    let (request, _request) = Context::background().with_timeout(SECOND);
+    let (cleanup, _cleanup) = request.shielded(Duration::MAX);
+    let (child, _child) = cleanup.with_timeout(60 * SECOND);
+    tokio::time::timeout(2 * SECOND, child.draining()).await.unwrap();
+    assert!(request.is_done());
+    for ctx in [&cleanup, &child] {
+        assert_eq!(ctx.level(), Level::Draining);
+        assert_eq!(ctx.drain_cause().unwrap().kind(), CauseKind::Deadline);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_merged_with_a_shielded_context_drains_with_it_when_time_alone_brings_that() {
+    let (request, _request) = Context::background().with_timeout(SECOND);
+    let (cleanup, canceller) = request.shielded(5 * SECOND);
+    let (live, _live) = Context::background().derive().observed().build();
+    let (both, _both) = live.merged(&cleanup);
+    let (again, _again) = Context::background().merged(&both);
+    let (child, _child) = again.child();
+    assert_eq!(child.level(), Level::Live);
+    tokio::time::timeout(2 * SECOND, child.draining()).await.unwrap();
+    for ctx in [&both, &again, &child] {
+        assert_eq!(ctx.level(), Level::Draining);
+        assert_eq!(ctx.drain_cause().unwrap().kind(), CauseKind::Deadline);
+    }
+    assert_eq!((live.level(), live.snapshot().entries()[1].level), (Level::Live, Level::Draining));
+    canceller.cancel();
+    assert_eq!(child.cause().unwrap().kind(), CauseKind::Cancelled);
+}
+
 #[test]
 fn a_shielded_context_keeps_the_values_and_can_be_ended_by_its_own_canceller() {
     let (request, _request) = Context::root();
