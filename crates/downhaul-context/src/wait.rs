@@ -49,7 +49,7 @@ impl Place {
             ready!(self.poll_timer(due, cx));
             // Kept in the node, so that all find it: the clock of the timer may be another one than
             // that by which the deadline was set.
-            node.cause_by_clock();
+            node.keep_by_clock();
             if node.level() >= self.level {
                 return Poll::Ready(());
             }

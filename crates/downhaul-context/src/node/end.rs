@@ -113,9 +113,11 @@ impl Node {
         if self.is_surely_live() { None } else { self.cause_by(now) }
     }
 
-    /// As [`cause`](Self::cause), by the clock of this runtime alone.
-    pub(crate) fn cause_by_clock(&self) -> Option<Cause> {
-        self.cause_by(Moment::now)
+    /// Keeps what time has brought by the clock of this runtime alone, here and where that makes it
+    /// drain.
+    pub(crate) fn keep_by_clock(&self) {
+        self.cause_by(Moment::now);
+        self.untold_by().for_each(|other| other.keep_by_clock());
     }
 
     fn cause_by(&self, now: impl FnOnce() -> Moment) -> Option<Cause> {

@@ -116,6 +116,9 @@ mod on_many_threads {
         let (ctx, _canceller) = many.block_on(set);
         let builder = &mut tokio::runtime::Builder::new_current_thread();
         let paused = builder.enable_time().start_paused(true).build().unwrap();
+        let (shielded, _shielded) = ctx.shielded(3600 * SECOND);
+        paused.block_on(shielded.draining());
+        assert!(shielded.is_draining());
         assert_eq!(paused.block_on(ctx.done()).kind(), CauseKind::Deadline);
         assert!(ctx.is_done() && ctx.cause().is_some());
     }
