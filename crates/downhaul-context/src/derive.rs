@@ -36,14 +36,14 @@ impl<'a> Derive<'a> {
 
     /// Ends the child after `budget`, or at the parent's deadline if that is sooner.
     pub fn timeout(mut self, budget: Duration) -> Self {
-        self.deadline = Some(OwnDeadline::after(budget));
+        self.deadline = Some(OwnDeadline::since(Instant::now(), budget));
         self
     }
 
     /// As [`timeout`](Self::timeout), with a budget that counts from `since`: for what has begun a
     /// while ago, such as a message that was waiting.
     pub fn timeout_since(mut self, since: Instant, budget: Duration) -> Self {
-        self.deadline = Some(OwnDeadline::since(Moment::from(since), budget));
+        self.deadline = Some(OwnDeadline::since(since, budget));
         self
     }
 

@@ -38,6 +38,8 @@ use std::panic::Location;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::clock::{Moment, is_steady};
 use crate::context::Level;
 use crate::label::Label;
@@ -81,12 +83,10 @@ pub(crate) struct OwnDeadline {
 }
 
 impl OwnDeadline {
-    pub(crate) fn after(budget: Duration) -> Self {
-        Self::since(Moment::now(), budget)
-    }
-
-    pub(crate) fn since(since: Moment, budget: Duration) -> Self {
-        Self { at: since.after(budget), since, is_steady: is_steady() }
+    pub(crate) fn since(since: Instant, budget: Duration) -> Self {
+        // Not as moments, of which those of long ago are one.
+        let at = since.checked_add(budget).map_or(Moment::NEVER, Moment::from);
+        Self { at, since: since.into(), is_steady: is_steady() }
     }
 
     pub(crate) fn at(at: Moment) -> Self {

@@ -24,6 +24,17 @@ fn a_deadline_in_the_past_ends_the_context_at_birth() {
 }
 
 #[test]
+fn a_budget_that_counts_from_days_ago_is_over_when_it_is() {
+    let day = 86_400 * SECOND;
+    let Some(begun) = Instant::now().checked_sub(3 * day) else { return };
+    let service = Context::background();
+    for (budget, is_over) in [(2 * day, true), (4 * day, false)] {
+        let (ctx, _canceller) = service.derive().timeout_since(begun, budget).build();
+        assert_eq!(ctx.is_done(), is_over);
+    }
+}
+
+#[test]
 fn a_budget_beyond_the_clock_is_no_deadline() {
     let (ctx, _canceller) = Context::background().with_timeout(Duration::MAX);
     assert_eq!((ctx.deadline(), ctx.is_done()), (None, false));
