@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::text::Plain;
 
 /// What kind of thing ended a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -283,7 +284,7 @@ impl Cause {
     fn quoted_label(&self) -> String {
         match self.path() {
             "" => String::new(),
-            path => format!(" \"{path}\""),
+            path => format!(" \"{}\"", Plain(path)),
         }
     }
 }
@@ -315,6 +316,7 @@ fn fmt_told(
     label: &str,
     site: &Location<'_>,
 ) -> fmt::Result {
+    let (words, is_silent) = (Plain(words), words.is_empty());
     match kind {
         CauseKind::ClientGone => write!(f, "client gone:{label} seen at {site}"),
         CauseKind::ComponentFailed => write!(f, "component failed: {words}, seen at {site}"),
@@ -324,7 +326,7 @@ fn fmt_told(
         CauseKind::Operator => write!(f, "operator: {words}, taken at {site}"),
         CauseKind::Signal => write!(f, "signal {words}"),
         CauseKind::TaskFailed => write!(f, "task failed:{label} spawned at {site}"),
-        _ if words.is_empty() => write!(f, "cancelled:{label} at {site}"),
+        _ if is_silent => write!(f, "cancelled:{label} at {site}"),
         _ => write!(f, "cancelled:{label} {words}, at {site}"),
     }
 }

@@ -137,6 +137,7 @@ mod request_id;
 pub mod scope;
 mod snapshot;
 mod sync;
+mod text;
 mod timer;
 #[cfg(feature = "tokio-util")]
 mod token;

@@ -9,6 +9,7 @@ use crate::cause::Cause;
 use crate::clock::Moment;
 use crate::context::Level;
 use crate::node::Node;
+use crate::text::Plain;
 
 /// What [`Context::snapshot`](crate::Context::snapshot) saw. Its `Display` has a line for each
 /// context, indented by its depth.
@@ -75,7 +76,7 @@ impl fmt::Display for SnapshotEntry {
             Level::Draining => "draining",
             Level::Done => "done",
         };
-        write!(f, "{}: {level}", self.label.as_deref().unwrap_or("(no label)"))?;
+        write!(f, "{}: {level}", Plain(self.label.as_deref().unwrap_or("(no label)")))?;
         if let Some(age) = self.age {
             write!(f, ", {age:.0?} old")?;
         }

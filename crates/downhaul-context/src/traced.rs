@@ -107,7 +107,6 @@ mod layer;
 mod print;
 mod result_ext;
 mod situation;
-mod text;
 mod trace;
 
 use std::error::Error;

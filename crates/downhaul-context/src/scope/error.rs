@@ -8,6 +8,7 @@ use super::work::{Millis, Work};
 use crate::cause::{Cause, Reason};
 use crate::chain::find_cause;
 use crate::context::Context;
+use crate::text::Plain;
 
 /// Any error: what tasks return, so that `?` works on all of them.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -120,7 +121,9 @@ impl fmt::Display for TaskError {
         match &self.0.why {
             Why::Failed(_) => write!(f, "{work} failed after {age}"),
             Why::Cancelled(_) => write!(f, "{work} was cancelled after {age}"),
-            Why::Panicked(message) => write!(f, "{work} panicked after {age}: {message}"),
+            Why::Panicked(message) => {
+                write!(f, "{work} panicked after {age}: {}", Plain(message))
+            }
             Why::Aborted => write!(f, "{work} was aborted after {age}"),
         }
     }

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use super::work::{Millis, Work, WorkKind};
 use crate::cause::Cause;
 use crate::chain::chain;
+use crate::text::Plain;
 
 /// How many failures, and how many cancellations, are kept in full.
 const KEPT: usize = 32;
@@ -109,7 +110,8 @@ impl fmt::Display for Report {
         }
         for error in &self.errors {
             write!(f, "\n  {error}")?;
-            chain(error).skip(1).try_for_each(|source| write!(f, ": {source}"))?;
+            let mut sources = chain(error).skip(1).map(ToString::to_string);
+            sources.try_for_each(|source| write!(f, ": {}", Plain(&source)))?;
         }
         fmt_more(f, "failed", counts.failed + counts.panicked, self.errors.len())?;
         self.cancelled.iter().try_for_each(|error| write!(f, "\n  {error}"))?;

@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use smol_str::{SmolStr, SmolStrBuilder};
 
-use super::text::Token;
+use crate::text::Token;
 
 /// How much of a value is kept, in bytes.
 const LONGEST_VALUE: usize = 512;

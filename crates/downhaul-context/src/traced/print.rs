@@ -6,10 +6,10 @@ use std::fmt::{self, Display};
 use super::erased::TracedError;
 use super::layer::Layer;
 use super::situation::Situation;
-use super::text::Plain;
 use super::trace::Trace;
 use crate::cause::Cause;
 use crate::chain::{chain, find_cause};
+use crate::text::Plain;
 
 /// A layer, or an error of the chain.
 enum Link<'a> {

@@ -7,9 +7,9 @@ use crate::cause::{Cause, Rounded};
 use crate::clock::Moment;
 use crate::context::Context;
 use crate::request_id::RequestId;
+use crate::text::Token;
 use crate::trace_context::TraceContext;
 use crate::traced::layer::Shown;
-use crate::traced::text::Token;
 
 /// How things stood with a context.
 pub(super) struct Situation {

@@ -16,6 +16,15 @@ fn a_cause_names_the_line_that_cancelled() {
 }
 
 #[test]
+fn a_cause_is_one_line_whatever_is_in_its_label_and_its_words() {
+    let (ctx, canceller) = Context::background().derive().label("db\nINFO").build();
+    canceller.cancel_with(Reason::cancelled("paid\r\nINFO paid=true"));
+    let line = r#"cancelled: "db\nINFO" paid\r\nINFO paid=true, at "#;
+    assert!(ctx.cause().unwrap().to_string().starts_with(line));
+    assert_eq!(ctx.snapshot().to_string().lines().count(), 1);
+}
+
+#[test]
 fn a_parents_cause_before_the_childs_wins() {
     let (parent, parent_canceller) = Context::root();
     let (child, child_canceller) = parent.child();

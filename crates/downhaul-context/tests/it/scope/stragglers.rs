@@ -158,7 +158,7 @@ async fn a_report_is_a_line_for_the_scope_and_one_for_each_that_did_not_end_well
     let parent = Context::background();
     let (scope, at) = (Scope::new(&parent, "orders").supervise(), line!());
     scope.spawn("fine", |_ctx| async { Ok(()) }).unwrap();
-    let error = || std::io::Error::other("disk full");
+    let error = || std::io::Error::other("disk\nfull");
     scope.spawn("store", move |_ctx| async move { Err::<(), _>(error().into()) }).unwrap();
     scope.spawn("poll", obedient).unwrap();
     scope.spawn("leak", stubborn).unwrap();
@@ -170,7 +170,7 @@ async fn a_report_is_a_line_for_the_scope_and_one_for_each_that_did_not_end_well
         format!(
             "scope \"orders\" made at {}: \
              1 finished, 1 failed, 1 cancelled, 1 aborted, 1 left behind\n  \
-             task \"store\" spawned at {} failed after 0ms: disk full\n  \
+             task \"store\" spawned at {} failed after 0ms: disk\\nfull\n  \
              task \"poll\" spawned at {} was cancelled after 1s\n  \
              task \"leak\" spawned at {} was aborted after 1.5s\n  \
              hold \"upload\" taken at {} is still held after 1.5s",

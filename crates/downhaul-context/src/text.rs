@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write as _};
 
 /// Text with escapes in place of what could break a line or play tricks on a terminal.
-pub(super) struct Plain<'a>(pub(super) &'a str);
+pub(crate) struct Plain<'a>(pub(super) &'a str);
 
 impl Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,7 +18,7 @@ impl Display for Plain<'_> {
 }
 
 /// A value, in quotes where it could be taken for more than one.
-pub(super) struct Token<'a>(pub(super) &'a str);
+pub(crate) struct Token<'a>(pub(super) &'a str);
 
 impl Display for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
