@@ -56,7 +56,8 @@ impl TraceContext {
     /// # Errors
     ///
     /// [`InvalidTraceContext`] if `traceparent` is not of the form `00-<32 hex>-<16 hex>-<2 hex>`
-    /// in lower case, or if its trace id or span id is all zeros.
+    /// in lower case, with more of what can be printed behind that in a later version, or if its
+    /// trace id or span id is all zeros.
     pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Result<Self, InvalidTraceContext> {
         if !is_traceparent(traceparent) {
             return Err(InvalidTraceContext(()));
@@ -115,8 +116,7 @@ impl TraceContext {
     #[must_use]
     pub fn with_tracestate(self, tracestate: &str) -> Self {
         let fits = !tracestate.is_empty() && tracestate.len() <= LONGEST_STATE;
-        let printable = tracestate.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        let tracestate = (fits && printable).then(|| Arc::from(tracestate));
+        let tracestate = (fits && is_printable(tracestate)).then(|| Arc::from(tracestate));
         Self { tracestate, ..self }
     }
 
@@ -227,9 +227,13 @@ fn is_traceparent(text: &str) -> bool {
     let known_form = (version == "00" && nothing_follows) || (version != "00" && version != "ff");
     known_form
         && text.len() <= LONGEST_STATE
-        && text.is_ascii()
+        && is_printable(text)
         && !is_zero(trace)
         && !is_zero(span)
+}
+
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 fn is_lower_hex(field: &str) -> bool {

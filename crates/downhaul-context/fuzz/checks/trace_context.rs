@@ -25,7 +25,7 @@ pub(crate) fn check(bytes: &[u8]) {
 fn is_parent(text: &str) -> bool {
     let is_hex = |text: &str| text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
     let is_id = |text: &str| is_hex(text) && text.contains(|c| c != '0');
-    if text.len() < 55 || text.len() > 512 || !text.is_ascii() {
+    if text.len() < 55 || text.len() > 512 || !is_printable(text) {
         return false;
     }
     let (fields, more) = text.split_at(55);
@@ -40,5 +40,9 @@ fn is_parent(text: &str) -> bool {
 }
 
 fn is_state(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 512 && text.chars().all(|c| matches!(c, ' '..='~'))
+    !text.is_empty() && text.len() <= 512 && is_printable(text)
+}
+
+fn is_printable(text: &str) -> bool {
+    text.chars().all(|c| matches!(c, ' '..='~'))
 }

@@ -39,6 +39,7 @@ fn a_traceparent_of_a_later_version_may_have_more_fields() {
     let later = format!("cc{}-what-the-future-brings", &PARENT[2..]);
     assert!(TraceContext::parse(&later, None).is_ok());
     assert!(TraceContext::parse(&format!("{PARENT}-more"), None).is_err());
+    assert!(TraceContext::parse(&format!("{later}\r\nx: y"), None).is_err());
 }
 
 #[test]
