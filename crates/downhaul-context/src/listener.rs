@@ -6,9 +6,10 @@
 //! 1. `turn` tells who listens: whoever finds it idle does, and whoever does not leaves a note that
 //!    makes the one who listens do so again. So the news that a waker brings is never lost, and it
 //!    never waits for another thread or for itself.
-//! 2. The ear is behind a lock, in which nobody else's code runs. A foreign future is lent to who
-//!    listens, and reactions run outside the lock: so both may stop their own listener, as they do
-//!    when they drop what it belongs to.
+//! 2. The ear is behind a lock, in which nobody else's code runs: it is lent to who listens, and
+//!    reactions run outside the lock. So whatever runs meanwhile may stop this listener, as it does
+//!    when it drops what that belongs to: a reaction, a foreign future, and the callbacks whose
+//!    time has come when a timer is set.
 //! 3. Once the ear is gone from its seat the listener has stopped: no reaction begins after that.
 //!    The last reaction begins by taking it away.
 
@@ -36,9 +37,6 @@ const AGAIN: u8 = 2;
 pub(crate) trait Ear: Send + 'static {
     /// Whether there is news once at most.
     const ONCE: bool;
-
-    /// Whether `poll_news` runs somebody else's code.
-    const IS_FOREIGN: bool = false;
 
     type News;
 
@@ -123,24 +121,8 @@ impl<E: Ear, R: React<E::News>> Listener<E, R> {
         }
     }
 
-    fn hear(&self, cx: &mut TaskContext<'_>) -> Heard<E::News> {
-        if E::IS_FOREIGN {
-            return self.hear_lent(cx);
-        }
-        let mut seat = self.seat();
-        let Seat::Taken(ear) = &mut *seat else { return Heard::Stopped };
-        let heard = Heard::of(ear.poll_news(cx), E::ONCE);
-        if let Heard::Last(_) = &heard {
-            // Invariant 3: before anyone else can stop it. It is dropped outside the lock.
-            let ear = mem::replace(&mut *seat, Seat::Gone);
-            drop(seat);
-            drop(ear);
-        }
-        heard
-    }
-
     /// Invariant 2.
-    fn hear_lent(&self, cx: &mut TaskContext<'_>) -> Heard<E::News> {
+    fn hear(&self, cx: &mut TaskContext<'_>) -> Heard<E::News> {
         let Some(mut ear) = self.lend() else { return Heard::Stopped };
         let heard = Heard::of(ear.poll_news(cx), E::ONCE);
         let is_last = matches!(heard, Heard::Last(_));
@@ -158,7 +140,7 @@ impl<E: Ear, R: React<E::News>> Listener<E, R> {
         }
     }
 
-    /// Returns whether nobody has stopped the listener meanwhile.
+    /// Invariant 3. Returns whether nobody has stopped the listener meanwhile.
     fn take_back(&self, ear: E, is_last: bool) -> bool {
         let mut seat = self.seat();
         let goes_on = !matches!(*seat, Seat::Gone);
@@ -292,8 +274,6 @@ pub(crate) struct Foreign(pub(crate) Pin<Box<dyn Future<Output = Reason> + Send>
 
 impl Ear for Foreign {
     const ONCE: bool = true;
-
-    const IS_FOREIGN: bool = true;
 
     type News = Reason;
 

@@ -81,6 +81,23 @@ fn a_callback_may_stop_itself_and_the_others_and_derive_from_its_context() {
     assert!(mine.lock().unwrap().is_none());
 }
 
+/// Sets one timer while another comes, which a paused clock cannot do. It hangs where the callback
+/// waits for who sets the timer, and calls it.
+#[test]
+#[cfg_attr(miri, ignore = "Miri's clock is too slow for it")]
+fn a_callback_may_stop_another_one_whose_timer_is_just_being_set() {
+    for nanos in 0..1_000 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _runtime = runtime.enter();
+        let (drained, canceller) = Context::root();
+        let registration = Arc::new(Mutex::new(Some(drained.on_done(drop))));
+        let timeout = Duration::from_nanos(20 * nanos);
+        let (timed, _timed) = Context::background().with_timeout(timeout);
+        let _stops = timed.on_done(move |_| drop(registration.lock().unwrap().take()));
+        canceller.drain(Duration::from_nanos(1));
+    }
+}
+
 #[test]
 fn dropping_a_registration_stops_it_and_keeping_it_does_not() {
     let (ctx, canceller) = Context::root();
