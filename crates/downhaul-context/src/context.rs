@@ -86,6 +86,7 @@ impl Context {
     /// Returns a context that never ends: no canceller, no deadline, no values.
     ///
     /// Meant for tests and for the outermost callers of functions that want a context.
+    #[track_caller]
     pub fn background() -> Self {
         Self { node: Node::eternal(), values: Values::default() }
     }
@@ -210,6 +211,7 @@ impl Context {
     ///
     /// For work that must outlive the request, such as settling or compensation. Give it a bound at
     /// once: `ctx.detached().with_timeout(budget)`.
+    #[track_caller]
     #[must_use]
     pub fn detached(&self) -> Self {
         Self { node: Node::eternal(), values: self.values.clone() }

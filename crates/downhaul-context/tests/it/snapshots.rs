@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use downhaul_context::{Context, Level};
 
+#[test]
+fn what_never_ends_was_made_where_it_was_asked_for() {
+    let ctx = Context::background();
+    for ctx in [&ctx, &ctx.detached()] {
+        assert_eq!(ctx.snapshot().entries()[0].location.file(), file!());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_observed_tree_is_listed_from_birth_with_levels_ages_and_times_left() {
     let (service, stop) = Context::background().derive().label("orders").observed().build();
