@@ -131,7 +131,8 @@ impl Scope {
     /// one: this scope has not ended before that work has.
     ///
     /// An idle child holds nobody up. Policy, limit and cancel grace are not inherited, and neither
-    /// do failures of the child's tasks end this scope.
+    /// do failures of the child's tasks end this scope. How they ended is told by a join of the
+    /// child alone, also of those that a join of this scope aborted.
     ///
     /// # Examples
     ///

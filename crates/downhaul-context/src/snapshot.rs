@@ -55,7 +55,8 @@ impl Snapshot {
         Self { entries }
     }
 
-    /// The contexts, each before its children, and these in the order in which they became known.
+    /// The contexts, each before its children, and these in the order in which they became known;
+    /// but one may have the place of another that has gone.
     pub fn entries(&self) -> &[SnapshotEntry] {
         &self.entries
     }

@@ -109,6 +109,15 @@ async fn what_is_left_in_a_child_scope_is_named_with_its_label() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_join_aborts_in_a_child_scope_is_in_the_report_of_that() {
+    let scope = scope();
+    let child = scope.child("lines");
+    child.spawn("leak", stubborn).unwrap();
+    assert!(scope.join(SECOND).await.is_clean());
+    assert_eq!(child.join(SECOND).await.aborted[0].name, "leak");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_child_scope_that_a_task_drops_with_a_blocking_task_still_shows() {
     let scope = Arc::new(scope());
     let child = scope.child("lines");
