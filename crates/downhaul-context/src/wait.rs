@@ -1,5 +1,6 @@
 //! Waiting for a level: one waker in the tree and, where time alone can end the node, one timer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
@@ -69,11 +70,15 @@ impl Place {
         if !self.makes_do {
             return self.timer.poll(due, cx);
         }
-        self.timer.try_poll(due, cx).unwrap_or_else(|_| {
-            // Not to be tried again: a runtime that is shut down wakes who tries.
-            self.is_timeless = true;
-            Poll::Pending
-        })
+        // That a runtime has no timer tokio says by a panic.
+        match catch_unwind(AssertUnwindSafe(|| self.timer.try_poll(due, cx))) {
+            Ok(Ok(polled)) => polled,
+            Ok(Err(_)) | Err(_) => {
+                // Not to be tried again: a runtime that is shut down wakes who tries.
+                self.is_timeless = true;
+                Poll::Pending
+            }
+        }
     }
 
     pub(crate) fn leave(&self, node: &Node) {

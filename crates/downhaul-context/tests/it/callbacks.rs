@@ -226,6 +226,19 @@ fn a_drain_on_a_thread_without_a_runtime_leaves_the_callbacks_listening_for_the_
 }
 
 #[test]
+fn a_drain_in_a_runtime_without_a_timer_leaves_the_callbacks_listening_for_the_cancel() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _runtime = runtime.enter();
+    let (ctx, canceller) = Context::root();
+    let log = Log::default();
+    let _callback = log.on_done(&ctx, "cancelled");
+    assert!(canceller.drain(60 * SECOND));
+    assert!(log.entries().is_empty());
+    canceller.cancel();
+    assert_eq!(log.entries(), ["cancelled"]);
+}
+
+#[test]
 fn a_drain_without_a_grace_on_a_thread_without_a_runtime_calls_back_before_it_returns() {
     let (ctx, canceller) = Context::root();
     let log = Log::default();
