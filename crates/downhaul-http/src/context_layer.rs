@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum_core::body::Body as AnyBody;
 use axum_core::response::{IntoResponse, Response};
 use downhaul_context::{Canceller, Cause, Context, Reason, RequestId};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::error;
@@ -92,7 +92,8 @@ impl ContextLayer {
         let label = in_flight::line(request.method(), request.uri());
         let (ctx, canceller) = self.ctx.derive().label(label).timeout(timeout).build();
         let ctx = head.bind(&ctx, &id);
-        Visit { ctx, canceller, id, has_time: !timeout.is_zero(), is_over: false }
+        let (method, has_time) = (request.method().clone(), !timeout.is_zero());
+        Visit { ctx, canceller, id, method, has_time, is_over: false }
     }
 }
 
@@ -171,6 +172,7 @@ struct Visit {
     ctx: Context,
     canceller: Canceller,
     id: RequestId,
+    method: Method,
     has_time: bool,
     is_over: bool,
 }
@@ -185,6 +187,7 @@ impl Visit {
             Some(document) => Payload::Ours { bytes: Some(document) },
             None => Payload::Theirs { body },
         };
+        let payload = payload.fit(&self.method, &mut parts);
         let body: AnswerBody<AnyBody, Self> = AnswerBody::new(&parts.headers, payload, self);
         Response::from_parts(parts, AnyBody::new(body))
     }

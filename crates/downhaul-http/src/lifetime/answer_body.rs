@@ -8,7 +8,8 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
 use downhaul_context::{Cause, Context};
-use http::{HeaderMap, header};
+use http::response::Parts;
+use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -175,7 +176,29 @@ fn divide(frame: Frame<Bytes>, rest: &mut Bytes, most: usize) -> Frame<Bytes> {
     }
 }
 
+/// Whether the connection goes on as something else after this answer (RFC 9110 §7.8, §9.3.6).
+pub(crate) fn is_upgrade(method: &Method, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || *method == Method::CONNECT && status.is_success()
+}
+
 impl<B: HttpBody<Data = Bytes>> Payload<B> {
+    /// What is sent of it: nothing where HTTP has no body (RFC 9110 §6.4.1), whatever the service
+    /// gave the answer, since hyper would send it over HTTP/2. HEAD tells its length all the same.
+    pub(crate) fn fit(self, method: &Method, parts: &mut Parts) -> Self {
+        let status = parts.status;
+        let never = status.is_informational()
+            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
+            || is_upgrade(method, status);
+        if !never && *method != Method::HEAD {
+            return self;
+        }
+        let length = self.size_hint().exact().filter(|length| !never && *length > 0);
+        if let Some(length) = length {
+            parts.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+        }
+        Self::Ours { bytes: None }
+    }
+
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Self::Theirs { body } => body.size_hint(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum_core::response::IntoResponse;
 use bytes::Bytes;
 use downhaul_context::{Canceller, Cause, CauseKind, Context, Instant, Reason};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tracing::{Instrument, Span, debug, error, warn};
 
 use crate::error::{BoxError, Error, Problem};
-use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload, panic_text};
+use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload, is_upgrade, panic_text};
 use crate::lifetime::body::Body;
 use crate::lifetime::head::{self, Head};
 use crate::lifetime::in_flight::{self, Handling, InFlight, Upload};
@@ -246,13 +246,7 @@ impl Exchange {
         self.answered = payload.size_hint().exact().is_none().then(Instant::now);
         stream_executor::begin(&self.request, &self.ctx);
         self.request.link.answered(self.request.upload() != Upload::Complete);
-        // Of these hyper sends the head alone, and does not look at the body.
-        let bodiless = parts.status.is_informational()
-            || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&parts.status)
-            || self.request.method == Method::HEAD;
-        if bodiless {
-            self.complete();
-        }
+        let payload = payload.fit(&self.request.method, &mut parts);
         let body = AnswerBody::new(&parts.headers, payload, self);
         http::Response::from_parts(parts, body)
     }
@@ -283,11 +277,10 @@ impl Exchange {
         }
     }
 
-    /// Whether the connection goes on as something else (RFC 9110 §7.8, §9.3.6).
+    /// Whether the connection goes on as something else.
     fn is_upgraded(&self) -> bool {
-        let connects = self.request.method == Method::CONNECT && self.status.is_success();
-        let switches = self.status == StatusCode::SWITCHING_PROTOCOLS;
-        self.complete && self.version <= Version::HTTP_11 && (switches || connects)
+        let is_upgrade = is_upgrade(&self.request.method, self.status);
+        self.complete && self.version <= Version::HTTP_11 && is_upgrade
     }
 
     fn client_gone(&mut self) {

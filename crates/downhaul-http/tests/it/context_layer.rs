@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use axum::extract::Extension;
+use axum::extract::{Extension, Path};
 use axum::routing::get as axum_get;
 use downhaul_context::{Canceller, CauseKind, Context, RequestId};
-use downhaul_http::{ContextLayer, Error};
+use downhaul_http::{ContextLayer, Error, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -23,7 +23,7 @@ struct Served {
 /// `/wait` waits under its context for ever, `/deaf` without it; both tell their context.
 async fn serve(set: impl FnOnce(ContextLayer) -> ContextLayer) -> Served {
     let (tell, contexts) = mpsc::unbounded_channel();
-    let deaf = tell.clone();
+    let (deaf, status_tell) = (tell.clone(), tell.clone());
     let wait = async move |Extension(ctx): Extension<Context>| {
         tell.send(ctx.clone()).unwrap();
         ctx.run(std::future::pending::<()>()).await.map_err(Error::from)
@@ -38,6 +38,10 @@ async fn serve(set: impl FnOnce(ContextLayer) -> ContextLayer) -> Served {
     let left = async |Extension(ctx): Extension<Context>| {
         ctx.remaining().map_or(0, |left| left.as_millis().div_ceil(1000)).to_string()
     };
+    let status = async move |Path(status): Path<u16>, Extension(ctx): Extension<Context>| {
+        status_tell.send(ctx).unwrap();
+        (StatusCode::from_u16(status).unwrap(), "a body")
+    };
     let (ctx, root) = Context::root();
     let app = axum::Router::new()
         .route("/wait", axum_get(wait))
@@ -45,6 +49,7 @@ async fn serve(set: impl FnOnce(ContextLayer) -> ContextLayer) -> Served {
         .route("/id", axum_get(id))
         .route("/left", axum_get(left))
         .route("/stream", axum_get(async || streamed(Pieces::Endless)))
+        .route("/status/{status}", axum_get(status))
         .layer(set(ContextLayer::new(ctx)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -115,4 +120,14 @@ async fn a_stream_is_cut_at_the_deadline() {
     let served = serve(|layer| layer.timeout(BRIEF)).await;
     let read = served.client(&get("/stream")).await.rest().await;
     assert!(read.starts_with(b"HTTP/1.1 200") && !read.ends_with(b"0\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_has_no_body_is_not_taken_for_one_whose_client_left() {
+    let mut served = serve(|layer| layer).await;
+    for (method, status) in [("GET", 200), ("HEAD", 200), ("GET", 204), ("GET", 304)] {
+        let request = format!("{method} /status/{status} HTTP/1.1\r\nhost: t\r\n\r\n");
+        let _client = served.client(&request).await;
+        assert_eq!(served.ended().await, CauseKind::Dropped, "{method} {status}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context};
-use downhaul_http::{Error, Request, Router};
+use downhaul_http::{Error, Request, Router, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::frames::{
@@ -118,6 +118,21 @@ async fn an_answer_that_is_not_done_at_the_deadline_is_reset_and_does_not_look_w
     assert!(peer.body(1).await.is_err());
     server.quiet().await;
     assert!(peer.ping().await.is_some());
+}
+
+#[tokio::test]
+async fn answers_that_have_no_body_have_none_whatever_the_service_gave_them() {
+    let status = async |_: Context, req: Request| {
+        let status = req.param::<u16>("status").unwrap();
+        (StatusCode::from_u16(status).unwrap(), "a body")
+    };
+    let server = Fixture::start(Router::new().get("/{status}", status)).await;
+    for (method, status) in [("HEAD", 200), ("HEAD", 404), ("GET", 204), ("GET", 304)] {
+        let mut peer = Peer::connect(&server).await;
+        peer.send(&request(method, &format!("/{status}"), &[])).await;
+        let head = peer.next_of(HEADERS).await.unwrap();
+        assert_ne!(head.flags & END_STREAM, 0, "{method} {status}");
+    }
 }
 
 #[tokio::test]
