@@ -15,7 +15,7 @@ use tower_service::Service;
 use tracing::error;
 
 use crate::error::Error;
-use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload};
+use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload, is_upgrade};
 use crate::lifetime::exchange::X_REQUEST_ID;
 use crate::lifetime::head::Head;
 use crate::lifetime::in_flight;
@@ -29,7 +29,8 @@ use crate::serve::limits::Limits;
 /// The context carries the request id, which the answer carries too, and the position in a trace;
 /// it ends with the deadline, which is answered with 504, with the client, with the last byte of
 /// the answer, or with the context that the layer was made of. Budgets of clients are read and
-/// heads refused as by [`Server`](crate::Server).
+/// heads refused as by [`Server`](crate::Server). Where the connection goes on as something else,
+/// such as a WebSocket, it ends with the deadline or with the layer's context alone.
 ///
 /// What takes a server is not there. A handler is dropped where it waits when its context ends,
 /// without a grace, and one that blocks its thread delays the 504. Connections have no limits but
@@ -93,6 +94,7 @@ impl ContextLayer {
         let (ctx, canceller) = self.ctx.derive().label(label).timeout(timeout).build();
         let ctx = head.bind(&ctx, &id);
         let (method, has_time) = (request.method().clone(), !timeout.is_zero());
+        let canceller = Some(canceller);
         Visit { ctx, canceller, id, method, has_time, is_over: false }
     }
 }
@@ -170,7 +172,8 @@ impl<E> fmt::Debug for InContextFuture<E> {
 struct Visit {
     // Before the canceller: a context that nobody holds any more needs no ending.
     ctx: Context,
-    canceller: Canceller,
+    /// None once the connection goes on as something else, which may last longer.
+    canceller: Option<Canceller>,
     id: RequestId,
     method: Method,
     has_time: bool,
@@ -178,7 +181,12 @@ struct Visit {
 }
 
 impl Visit {
-    fn answer(self, answer: Response) -> Response {
+    fn answer(mut self, answer: Response) -> Response {
+        if is_upgrade(&self.method, answer.status())
+            && let Some(canceller) = self.canceller.take()
+        {
+            canceller.disarm();
+        }
         let (mut parts, body) = answer.into_parts();
         if let Ok(id) = HeaderValue::from_str(self.id.as_str()) {
             parts.headers.insert(X_REQUEST_ID, id);
@@ -215,8 +223,8 @@ impl Lifetime for Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.canceller.cancel_with(Reason::client_gone());
+        if let Some(canceller) = self.canceller.as_ref().filter(|_| !self.is_over) {
+            canceller.cancel_with(Reason::client_gone());
         }
     }
 }

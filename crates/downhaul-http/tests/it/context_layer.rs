@@ -131,3 +131,16 @@ async fn a_request_whose_answer_has_no_body_is_not_taken_for_one_whose_client_le
         assert_eq!(served.ended().await, CauseKind::Dropped, "{method} {status}");
     }
 }
+
+#[tokio::test]
+async fn an_upgraded_connection_keeps_its_context() {
+    let mut served = serve(|layer| layer).await;
+    let upgrade =
+        "GET /status/101 HTTP/1.1\r\nhost: t\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    let mut client = served.client(upgrade).await;
+    assert_eq!(client.response().await.status, 101);
+    let ctx = soon(served.contexts.recv()).await.unwrap();
+    assert_eq!(ctx.cause().map(|cause| cause.kind()), None);
+    served.root.cancel();
+    assert_eq!(soon(ctx.done()).await.kind(), CauseKind::Cancelled);
+}
