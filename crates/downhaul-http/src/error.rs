@@ -232,7 +232,7 @@ impl IntoResponse for Error {
         self.log();
         let mut response = self.problem.into_response();
         if let Some(after) = self.retry_after {
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

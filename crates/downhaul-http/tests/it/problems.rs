@@ -1,5 +1,7 @@
 //! Errors, as clients read them (RFC 9457).
 
+use std::time::Duration;
+
 use downhaul_context::Context;
 use downhaul_http::{ContextLayer, Error, Request, Router, Server};
 use http::StatusCode;
@@ -30,6 +32,13 @@ async fn an_error_is_a_problem_that_names_its_request() {
     });
     assert_eq!((response.status, document(&response)), (404, expected));
     assert_eq!(response.header("content-length"), Some(&*response.body.len().to_string()));
+}
+
+#[tokio::test]
+async fn one_that_is_never_to_be_tried_again_says_so_and_does_not_panic() {
+    let response = answered(|| Error::unavailable("gone").retry_after(Duration::MAX)).await;
+    let never = u64::MAX.to_string();
+    assert_eq!((response.status, response.header("retry-after")), (503, Some(&*never)));
 }
 
 #[tokio::test]
