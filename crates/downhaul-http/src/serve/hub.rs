@@ -117,9 +117,10 @@ impl Hub {
         let most = self.limits.connections_of_one;
         let Some(address) = address.filter(|_| most < usize::MAX) else { return true };
         let mut guests = self.guests();
-        let count = guests.entry(address).or_default();
-        let is_admitted = *count < most;
-        *count += usize::from(is_admitted);
+        let is_admitted = guests.get(&address).copied().unwrap_or_default() < most;
+        if is_admitted {
+            *guests.entry(address).or_default() += 1;
+        }
         is_admitted
     }
 
@@ -208,5 +209,21 @@ pub(crate) async fn reached(stages: &mut watch::Receiver<Stage>, stage: Stage) {
     if stages.wait_for(|now| *now >= stage).await.is_err() {
         // The hub is gone, and with it whoever could raise the stage.
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::AccessLog;
+
+    #[test]
+    fn addresses_that_are_let_in_never_are_not_remembered() {
+        let limits = Limits { connections_of_one: 0, ..Limits::default() };
+        let hub = Hub::new(Context::background(), limits, Arc::new(AccessLog), false);
+        for host in 0..100 {
+            assert!(!hub.admit(Some([127, 0, 0, host].into())));
+        }
+        assert_eq!(hub.guests().len(), 0);
     }
 }
