@@ -37,8 +37,10 @@ pub fn inject(ctx: &Context, headers: &mut HeaderMap, reserve: Duration) {
     let Some(trace) = ctx.value::<TraceContext>() else { return };
     let pairs = [("traceparent", Some(trace.traceparent())), ("tracestate", trace.tracestate())];
     for (name, text) in pairs {
-        if let Some(Ok(text)) = text.map(HeaderValue::try_from) {
-            headers.insert(HeaderName::from_static(name), text);
+        match text.map(HeaderValue::try_from) {
+            Some(Ok(text)) => drop(headers.insert(HeaderName::from_static(name), text)),
+            // One that is there is that of another position.
+            _ => drop(headers.remove(name)),
         }
     }
 }

@@ -105,6 +105,15 @@ async fn what_is_left_goes_on_to_the_next_service() {
     assert_eq!(headers.len(), 4);
 }
 
+#[test]
+fn the_state_of_another_trace_does_not_go_on() {
+    let ctx = Context::background().with_value(TraceContext::parse(TRACE, None).unwrap());
+    let mut headers = HeaderMap::new();
+    headers.insert("tracestate", "stale=1".parse().unwrap());
+    inject(&ctx, &mut headers, Duration::ZERO);
+    assert_eq!(headers.get("tracestate"), None);
+}
+
 #[tokio::test]
 async fn a_client_that_asks_for_next_to_nothing_has_the_least_that_is_worth_a_handler() {
     let least = Duration::from_secs(3);
