@@ -22,6 +22,10 @@ use crate::serve::link::Link;
 /// How long to wait when the system has no file descriptor left for another socket.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How many clients the system may have greeted when a server stops, as many as tokio lets it. New
+/// ones may come as fast as they are accepted.
+const QUEUE: usize = 1024;
+
 /// Accepts, in the background, until the server stops. Closes everything when `ctx` ends.
 pub(crate) fn accept<S, B>(listeners: Vec<Listener>, hub: Arc<Hub>, ctx: Context, service: S)
 where
@@ -84,7 +88,10 @@ async fn listen(
         }
     }
     // Clients that the system has greeted already would be reset.
-    waiting(&mut door).await.into_iter().for_each(open);
+    for _ in 0..QUEUE {
+        let Some(client) = waiting(&mut door).await else { return };
+        open(client);
+    }
 }
 
 type Client = (Arrival, OwnedSemaphorePermit);
@@ -115,18 +122,12 @@ impl Door<'_> {
     }
 }
 
-/// The clients in the listener's queue, after a turn of the runtime's driver.
-async fn waiting(door: &mut Door<'_>) -> Vec<Client> {
-    let mut clients = Vec::new();
-    loop {
-        tokio::select! {
-            biased;
-            accepted = door.next() => match accepted {
-                Ok(client) => clients.push(client),
-                Err(_) => return clients,
-            },
-            () = yield_now() => return clients,
-        }
+/// The next client in the listener's queue, after a turn of the runtime's driver.
+async fn waiting(door: &mut Door<'_>) -> Option<Client> {
+    tokio::select! {
+        biased;
+        accepted = door.next() => accepted.ok(),
+        () = yield_now() => None,
     }
 }
 

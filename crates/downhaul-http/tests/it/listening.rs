@@ -37,6 +37,26 @@ async fn several_listeners_are_one_server() {
     assert!(from_memory.rest().await.is_empty() && over_tcp.rest().await.is_empty());
 }
 
+#[tokio::test]
+async fn one_to_which_clients_never_stop_to_come_is_closed_all_the_same() {
+    const CLIENTS: usize = 5_000;
+    let (listener, connector) = Listener::in_memory();
+    let server = Server::on(listener).max_connections(CLIENTS);
+    let running = server.serve(Context::background(), who());
+    let flood = async {
+        let mut clients = Vec::new();
+        while clients.len() < CLIENTS
+            && let Ok(client) = connector.connect().await
+        {
+            clients.push(client);
+        }
+        clients.len()
+    };
+    let drain = running.drain(DrainPlan::default().at_once());
+    let (_report, clients) = tokio::join!(drain, flood);
+    assert!(clients < CLIENTS);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_nobody_comes_to_takes_no_place_from_the_others() {
     let ((silent, nobody), (busy, connector)) = (Listener::in_memory(), Listener::in_memory());
