@@ -81,6 +81,8 @@ struct Times {
     stuck_since: Option<Instant>,
     /// When bytes last moved. Kept only while the server stops.
     moved: Option<Instant>,
+    /// Since when the server stops, for HTTP/2.
+    stops_since: Option<Instant>,
 }
 
 impl Link {
@@ -290,7 +292,11 @@ impl Link {
         let late = times.head_since.and_then(|since| since.checked_add(limits.head_timeout));
         let stops = self.hub.has_reached(Stage::Stopping);
         let quiet = stops.then(|| times.moved.map_or(idle_since, |at| at.max(idle_since)) + QUIET);
-        [idle.filter(|_| late.is_none()), late, quiet].into_iter().flatten().min()
+        // What a client of HTTP/2 says without a request is waited for no longer than a head.
+        let last = (stops && self.is_multiplexed())
+            .then(|| idle_since.max(*times.stops_since.get_or_insert_with(Instant::now)))
+            .and_then(|since| since.checked_add(limits.head_timeout));
+        [idle.filter(|_| late.is_none()), late, quiet, last].into_iter().flatten().min()
     }
 
     /// Not every request is looked at: the head that is there may be another than at the last look.

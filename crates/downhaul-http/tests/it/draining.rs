@@ -9,7 +9,8 @@ use http_body_util::Full;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::{Client, Fixture, NEVER, Told, ended, get, held, soon};
+use crate::frames::Peer;
+use crate::support::{Client, Fixture, NEVER, StillClock, Told, ended, get, held, soon};
 
 fn plan() -> DrainPlan {
     DrainPlan::default().at_once()
@@ -123,6 +124,28 @@ async fn a_half_sent_head_and_a_silent_client_do_not_hold_the_drain() {
     assert_eq!(server.get("/fast").await.status, 200);
     let report = soon(server.running.drain(plan())).await;
     assert!(report.is_clean() && report.took < plan().finish, "{report}");
+}
+
+#[tokio::test]
+async fn a_client_of_http2_that_talks_and_does_not_answer_does_not_hold_the_drain() {
+    let clock = StillClock::stop();
+    for talks in [false, true] {
+        let server = Fixture::start(held().0.router()).await;
+        let mut peer = Peer::connect(&server).await;
+        assert!(peer.ping().await.is_some());
+        let plan = plan().finish(2 * NEVER);
+        let talk = async {
+            // Its answer to the ping of the server never comes.
+            while peer.is_open() {
+                clock.advance(Duration::from_millis(500)).await;
+                if talks {
+                    peer.ping().await;
+                }
+            }
+        };
+        let (report, ()) = tokio::join!(server.running.drain(plan), talk);
+        assert!(report.took < plan.finish, "{report}");
+    }
 }
 
 #[tokio::test]

@@ -211,6 +211,11 @@ impl Peer {
         soon(self.tcp.write_all(bytes)).await.is_ok()
     }
 
+    /// Whether the server has not closed, as far as it was seen.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.frames.is_closed()
+    }
+
     /// The next frame, or nothing once the server has closed.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         soon(self.frames.recv()).await
