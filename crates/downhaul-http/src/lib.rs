@@ -52,7 +52,8 @@
 //!    (`lifecycle::a_deaf_handler_is_answered_for_at_its_deadline_and_aborted_after_the_grace`).
 //! 4. A client that goes away ends its request with a cause
 //!    (`lifecycle::a_client_that_goes_away_cancels_its_request`), also where a pipelined request or
-//!    an unread body lies in the way (`departures`), unless the server is to
+//!    an unread body lies in the way (`departures`), and in the middle of a body
+//!    (`uploads::one_whose_client_leaves_ends_with_that`), unless the server is to
 //!    [finish](OnDisconnect::Finish) it (`lifecycle::under_finish_a_handler_outlives_its_client`).
 //! 5. A panic is a 500 for one request (`lifecycle::a_panic_is_a_500_and_the_connection_lives_on`),
 //!    and where an answer has begun it is cut

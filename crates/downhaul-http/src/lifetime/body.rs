@@ -1,6 +1,8 @@
 //! [`Body`]: a request's body, bounded in size and in time.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
@@ -150,7 +152,7 @@ impl Inbound {
                 self.request.set_upload(Upload::Complete);
                 None
             }
-            Some(Err(error)) => Some(Err(BodyError::broken(error))),
+            Some(Err(error)) => Some(Err(self.broken(error))),
             Some(Ok(frame)) => Some(self.count(frame)),
         })
     }
@@ -171,6 +173,14 @@ impl Inbound {
         self.taken == 0 && self.incoming.size_hint().lower() > self.request.body_limit() as u64
     }
 
+    fn broken(&self, error: impl Into<BoxError>) -> BodyError {
+        let error = error.into();
+        if !is_malformed(&*error) {
+            self.request.set_upload(Upload::Lost);
+        }
+        BodyError::broken(error)
+    }
+
     fn too_large(&self) -> BodyError {
         self.request.set_upload(Upload::TooLarge);
         BodyError(Fault::TooLarge)
@@ -184,6 +194,14 @@ impl Inbound {
         self.request.set_upload(Upload::Stalled);
         Poll::Ready(BodyError(Fault::Late))
     }
+}
+
+/// Whether the client has sent what is no body, rather than left.
+fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
+    let malformed = [io::ErrorKind::InvalidData, io::ErrorKind::InvalidInput];
+    let mut chain = std::iter::successors(Some(error), |&error| error.source());
+    let io = chain.find_map(|error| error.downcast_ref::<io::Error>());
+    io.is_some_and(|error| malformed.contains(&error.kind()))
 }
 
 impl Drop for Inbound {

@@ -283,6 +283,12 @@ impl Exchange {
         self.complete && self.version <= Version::HTTP_11 && is_upgrade
     }
 
+    /// Whether the handler says no more than that its client left before it had said all.
+    fn has_lost_its_body(&self) -> bool {
+        let failed = self.ending == Ending::Answered && self.status.as_u16() >= 400;
+        failed && self.request.upload() == Upload::Lost
+    }
+
     fn client_gone(&mut self) {
         self.ending = Ending::ClientGone;
         self.status = StatusCode::from_u16(CLIENT_GONE).unwrap_or(self.status);
@@ -376,7 +382,7 @@ impl Drop for Exchange {
             && let Some(cause) = self.ctx().cause()
         {
             self.cut(&cause);
-        } else if !self.complete {
+        } else if !self.complete || self.has_lost_its_body() {
             self.client_gone();
         }
         if self.is_upgraded() {

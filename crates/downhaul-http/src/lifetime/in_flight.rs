@@ -131,10 +131,18 @@ pub(crate) enum Upload {
     Stalled,
     /// It is larger than the limit.
     TooLarge,
+    /// The client left in the middle of it.
+    Lost,
 }
 
-const UPLOADS: [Upload; 5] =
-    [Upload::Idle, Upload::Awaited, Upload::Complete, Upload::Stalled, Upload::TooLarge];
+const UPLOADS: [Upload; 6] = [
+    Upload::Idle,
+    Upload::Awaited,
+    Upload::Complete,
+    Upload::Stalled,
+    Upload::TooLarge,
+    Upload::Lost,
+];
 
 const HANDLING: u8 = 0;
 const ANSWERING: u8 = 1;

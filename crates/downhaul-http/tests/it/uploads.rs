@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use downhaul_context::Context;
+use downhaul_context::{CauseKind, Context};
+use downhaul_http::observe::Ending;
 use downhaul_http::{DrainPlan, Request, Router};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
-use crate::support::{Client, Fixture, NEVER, soon};
+use crate::support::{Client, Fixture, NEVER, Seen, soon};
 
 /// Soon over, and yet enough for a busy machine to begin a request.
 const BRIEF: Duration = Duration::from_millis(500);
@@ -57,6 +59,31 @@ async fn one_that_stalls_is_a_408_and_holds_the_drain_no_longer() {
     assert_eq!((response.status, response.closes()), (408, true));
     assert!(report.is_clean() && report.finished == 1, "{report}");
     assert!(report.took < NEVER / 2, "{report}");
+}
+
+#[tokio::test]
+async fn one_whose_client_leaves_ends_with_that() {
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let router = Router::new().post("/", move |ctx: Context, mut req: Request| {
+        tell.send(ctx).unwrap();
+        async move { req.bytes().await }
+    });
+    let server = Fixture::with(router, |server| server.observer(Seen(see))).await;
+    for is_reset in [false, true] {
+        let client = half_way(&server).await;
+        if is_reset {
+            client.0.set_zero_linger().unwrap();
+        }
+        drop(client);
+        assert_eq!(soon(seen.recv()).await, Some((499, Ending::ClientGone)), "{is_reset}");
+        let ctx = soon(told.recv()).await.unwrap();
+        assert_eq!(soon(ctx.done()).await.kind(), CauseKind::ClientGone);
+        server.quiet().await;
+    }
+    let no_chunk = "POST / HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\nx\r\n";
+    assert_eq!(server.request(no_chunk).await.status, 400);
+    assert_eq!(soon(seen.recv()).await, Some((400, Ending::Answered)));
 }
 
 #[tokio::test]
