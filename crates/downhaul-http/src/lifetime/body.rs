@@ -148,6 +148,9 @@ impl Inbound {
         };
         self.stall = None;
         Poll::Ready(match frame {
+            None if self.is_cut_off() => {
+                Some(Err(self.broken(io::Error::from(io::ErrorKind::UnexpectedEof))))
+            }
             None => {
                 self.request.set_upload(Upload::Complete);
                 None
@@ -171,6 +174,12 @@ impl Inbound {
     /// Before a byte is asked for: a client that waits for `100 Continue` need not send it.
     fn is_announced_too_large(&self) -> bool {
         self.taken == 0 && self.incoming.size_hint().lower() > self.request.body_limit() as u64
+    }
+
+    /// A stream of HTTP/2 that its client resets without an error has not come to its end, though
+    /// hyper says so.
+    fn is_cut_off(&self) -> bool {
+        self.request.link.is_multiplexed() && !self.incoming.is_end_stream()
     }
 
     fn broken(&self, error: impl Into<BoxError>) -> BodyError {

@@ -210,7 +210,7 @@ impl Link {
         self.head.store(NO_HEAD, Ordering::Relaxed);
     }
 
-    fn is_multiplexed(&self) -> bool {
+    pub(crate) fn is_multiplexed(&self) -> bool {
         self.multiplexed.load(Ordering::Relaxed)
     }
 

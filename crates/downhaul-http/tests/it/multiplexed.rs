@@ -7,7 +7,8 @@ use downhaul_http::{Error, Request, Router, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::frames::{
-    self, DATA, END_HEADERS, END_STREAM, HEADERS, PROTOCOL_ERROR, Peer, Reply, frame,
+    self, DATA, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, PROTOCOL_ERROR, Peer, RST_STREAM,
+    Reply, frame,
 };
 use crate::support::{Fixture, Pieces, Told, ended, held, soon, streamed};
 
@@ -76,6 +77,25 @@ async fn a_reset_amid_a_body_cancels_its_request() {
     assert_eq!(ended(&mut told).await, CauseKind::ClientGone);
     server.quiet().await;
     assert!(peer.ping().await.is_some());
+}
+
+#[tokio::test]
+async fn a_body_whose_stream_is_reset_without_an_error_is_not_taken_for_whole() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let router = Router::new().post("/", move |_: Context, mut req: Request| {
+        let tell = tell.clone();
+        async move {
+            let read = req.bytes().await;
+            let _ = tell.send(read.is_ok());
+            read
+        }
+    });
+    let server = Fixture::start(router).await;
+    let mut peer = Peer::connect(&server).await;
+    peer.send(&[frames::post(1, "/"), frame(DATA, 0, 1, b"half")].concat()).await;
+    peer.ping().await.unwrap();
+    peer.send(&frame(RST_STREAM, 0, 1, &NO_ERROR.to_be_bytes())).await;
+    assert_eq!(soon(told.recv()).await, Some(false));
 }
 
 #[tokio::test]
