@@ -104,8 +104,9 @@
 //!     streams
 //!     (`abuse::resets::slow_ones_run_no_more_handlers_than_there_may_be_streams`), and
 //!     a stream whose window never opens is cut at the deadline
-//!     (`abuse::windows::one_that_never_opens_is_cut_at_the_deadline`). What a client takes slowly
-//!     is in flight until it has it
+//!     (`abuse::windows::one_that_never_opens_is_cut_at_the_deadline`), or at the write limit
+//!     (`abuse::windows::one_that_never_opens_is_cut_at_the_write_limit_too`). What a client takes
+//!     slowly is in flight until it has it
 //!     (`abuse::windows::an_answer_in_one_piece_is_in_flight_until_it_is_taken`).
 //! 19. A request leaves nothing behind, however it ended
 //!     (`baseline::a_hundred_thousand_requests_leave_tasks_contexts_and_values_as_they_were`).
@@ -125,7 +126,7 @@
 //! | head, from its first byte; handshake | 10 s | close | [`header_timeout`] |
 //! | connection without a request | 60 s | close | [`idle_timeout`](Server::idle_timeout) |
 //! | connection, however busy | 1 h ± 10 % | drained | [`connection_age`] |
-//! | answer that nobody takes | 30 s | close | [`write_timeout`](Server::write_timeout) |
+//! | answer that nobody takes | 30 s | close, or reset | [`write_timeout`](Server::write_timeout) |
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
 //! | connections of one address | no bound | close | [`max_connections_of_one`] |
 //! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |

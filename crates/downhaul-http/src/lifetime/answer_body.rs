@@ -26,6 +26,9 @@ pub(crate) trait Lifetime {
         usize::MAX
     }
 
+    /// It was asked for more, which was there or not.
+    fn asked(&self, _is_there: bool) {}
+
     /// All of the answer was handed over.
     fn complete(&mut self);
 
@@ -87,6 +90,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         if !this.rest.is_empty() {
+            this.lifetime.asked(true);
             // Its context was looked at when its first part was handed over.
             let part = first(this.rest, this.lifetime.piece());
             let is_last = *this.left == Some(0) || this.payload.is_end_stream();
@@ -100,6 +104,7 @@ where
             this.lifetime.broke_off(Ending::Panicked, panic_text(&*panic));
             Poll::Ready(Some(Err("the body of the answer panicked".into())))
         });
+        this.lifetime.asked(polled.is_ready());
         let Poll::Ready(frame) = polled else {
             let lifetime = &*this.lifetime;
             let end = this.end.get_or_insert_with(|| Box::pin(lifetime.ctx().done_owned()));

@@ -355,6 +355,12 @@ impl Lifetime for Exchange {
         if self.version == Version::HTTP_2 { PIECE } else { usize::MAX }
     }
 
+    fn asked(&self, is_there: bool) {
+        if self.version == Version::HTTP_2 {
+            stream_executor::asked(is_there);
+        }
+    }
+
     fn complete(&mut self) {
         self.complete = true;
     }
@@ -382,7 +388,7 @@ impl Drop for Exchange {
             && let Some(cause) = self.ctx().cause()
         {
             self.cut(&cause);
-        } else if !self.complete || self.has_lost_its_body() {
+        } else if !self.complete || self.request.is_cut() || self.has_lost_its_body() {
             self.client_gone();
         }
         if self.is_upgraded() {

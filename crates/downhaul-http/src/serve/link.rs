@@ -243,6 +243,11 @@ impl Link {
         self.times().stuck_since.get_or_insert_with(Instant::now);
     }
 
+    /// Whether the socket has no room. That of a stream is another matter.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Relaxed)
+    }
+
     /// The client takes more again.
     pub(crate) fn unstuck(&self) {
         self.is_stuck.store(false, Ordering::Relaxed);
@@ -274,7 +279,7 @@ impl Link {
     /// the next stage at each turn. Neither is so while requests come and go whole.
     pub(crate) fn is_urgent(&self) -> bool {
         self.head.load(Ordering::Relaxed) != NO_HEAD
-            || self.is_stuck.load(Ordering::Relaxed)
+            || self.is_stuck()
             || self.hub.has_reached(Stage::LameDuck)
     }
 

@@ -186,7 +186,8 @@ impl Server {
     }
 
     /// How long a client may take nothing of an answer that is on its way; then its connection is
-    /// closed, and its requests end as those of a client that is gone. Default: 30 s.
+    /// closed, and its requests end as those of a client that is gone. Over HTTP/2 it is a stream
+    /// that is reset, where its window has no room for the next 16 KiB. Default: 30 s.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.limits.write_timeout = timeout;
         self

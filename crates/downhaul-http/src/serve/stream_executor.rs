@@ -1,24 +1,32 @@
 //! [`StreamExecutor`]: runs the streams of HTTP/2, and cuts those whose answers nobody takes.
 //!
 //! hyper asks the body of an answer for more only when the client's window takes what it has, so
-//! the body does not see its context end while the window stays shut. The stream's own task does.
+//! the body sees neither its context end nor its client stall while the window stays shut. The
+//! stream's own task does.
 
 use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 
 use downhaul_context::{Context, Instant};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::task_local;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use crate::lifetime::in_flight::InFlight;
 
 task_local! {
-    /// Where a request says to the stream that it is polled in that its answer has begun.
-    static BEGUN: Cell<Option<Answering>>;
+    /// Where a request says to the stream that it is polled in what becomes of its answer.
+    static TURN: Turn;
+}
+
+#[derive(Default)]
+struct Turn {
+    begun: Cell<Option<Answering>>,
+    /// Whether there was more of the answer, if it was asked for.
+    asked: Cell<Option<bool>>,
 }
 
 /// An answer that has begun.
@@ -32,7 +40,12 @@ struct Answering {
 /// The context is not kept: it is cheaper to end where nobody else holds it.
 pub(crate) fn begin(request: &Arc<InFlight>, ctx: &Context) {
     let answering = || Answering { request: Arc::clone(request), deadline: ctx.deadline() };
-    let _ = BEGUN.try_with(|begun| begun.set(Some(answering())));
+    let _ = TURN.try_with(|turn| turn.begun.set(Some(answering())));
+}
+
+/// Tells the stream that it was asked for more of the answer, and whether that was there.
+pub(crate) fn asked(is_there: bool) {
+    let _ = TURN.try_with(|turn| turn.asked.set(Some(is_there)));
 }
 
 impl Answering {
@@ -56,6 +69,37 @@ impl Answering {
     }
 }
 
+/// A client that takes no more of an answer.
+struct Stall {
+    request: Arc<InFlight>,
+    /// Armed while a piece waits to be taken.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    /// Ready once a piece has waited for the client's window as long as it may.
+    fn poll(&mut self, asked: Option<bool>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if asked.is_some() {
+            self.timer = None;
+        }
+        if asked == Some(false) {
+            return Poll::Pending;
+        }
+        let link = &self.request.link;
+        let limit = || Box::pin(sleep(link.hub.limits.write_timeout));
+        let timer = self.timer.get_or_insert_with(limit);
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if !link.is_stuck() {
+                self.request.cut();
+                return Poll::Ready(());
+            }
+            // Here all streams wait for the socket, which has a clock of its own.
+            *timer = limit();
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 pub(crate) struct StreamExecutor;
 
@@ -64,7 +108,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(Stream { stream, end: None });
+        tokio::spawn(Stream { stream, stall: None, end: None });
     }
 }
 
@@ -73,7 +117,8 @@ pin_project! {
     struct Stream<F> {
         #[pin]
         stream: F,
-        // There once an answer has begun that the client did not take at once.
+        // Both are there once an answer has begun that the client did not take at once.
+        stall: Option<Stall>,
         end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     }
 }
@@ -83,17 +128,50 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.project();
-        let poll = || (this.stream.poll(cx), BEGUN.with(Cell::take));
-        let (polled, begun) = BEGUN.sync_scope(Cell::default(), poll);
+        let turn = || TURN.with(|turn| (turn.begun.take(), turn.asked.take()));
+        let poll = || (this.stream.poll(cx), turn());
+        let (polled, (begun, asked)) = TURN.sync_scope(Turn::default(), poll);
         if polled.is_ready() {
             return Poll::Ready(());
         }
         if let Some(answering) = begun {
+            *this.stall = Some(Stall { request: Arc::clone(&answering.request), timer: None });
             *this.end = Some(Box::pin(answering.over()));
         }
-        match this.end {
-            Some(end) => end.as_mut().poll(cx),
-            None => Poll::Pending,
+        let (Some(stall), Some(end)) = (this.stall, this.end) else { return Poll::Pending };
+        if stall.poll(asked, cx).is_ready() {
+            return Poll::Ready(());
         }
+        end.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use downhaul_context::RequestId;
+    use http::Method;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::serve::link::tests::link;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_piece_that_waits_for_the_socket_has_its_time_once_that_has_room() {
+        let (link, id) = (link().await, RequestId::generate());
+        let request = link.begin_request(Instant::now(), id, Method::GET, "GET /".into());
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let mut stall = Stall { request, timer: None };
+        assert!(stall.poll(Some(true), &mut cx).is_pending());
+        link.stuck();
+        advance(Duration::from_secs(11)).await;
+        assert!(stall.poll(None, &mut cx).is_pending());
+        link.unstuck();
+        advance(Duration::from_secs(9)).await;
+        assert!(stall.poll(None, &mut cx).is_pending());
+        advance(Duration::from_secs(2)).await;
+        assert!(stall.poll(None, &mut cx).is_ready());
     }
 }

@@ -1,16 +1,18 @@
 //! Clients that ask and do not take.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
+use downhaul_context::Context;
 use downhaul_http::observe::Ending;
-use downhaul_http::{DrainPlan, Server};
+use downhaul_http::{DrainPlan, Request, Router, Server};
 use tokio::sync::mpsc;
 
 use super::{STREAMS, Siege};
 use crate::frames::{
     self, CANCEL, DATA, FLOW_CONTROL_ERROR, INITIAL_WINDOW_SIZE, Peer, RST_STREAM, Reply,
 };
-use crate::support::{NEVER, Seen, soon};
+use crate::support::{Fixture, NEVER, Pieces, Seen, StillClock, soon, streamed};
 
 /// Soon over, and yet enough for a busy machine to begin an answer.
 const BRIEF: Duration = Duration::from_millis(500);
@@ -22,18 +24,62 @@ async fn one_that_never_opens_is_cut_at_the_deadline() {
     let mut peer = Peer::with(&siege.server, &[(INITIAL_WINDOW_SIZE, 0)]).await;
     peer.send(&frames::get(1, "/large")).await;
     assert_eq!(peer.reply(1).await, Reply::Status(200));
-    let cut = soon(cut_while_others_are_answered(&mut peer)).await;
-    assert_eq!(cut, CANCEL);
-    let cut = async {
-        loop {
-            let (status, ending) = seen.recv().await.unwrap();
-            if ending != Ending::Answered {
-                return (status, ending);
-            }
-        }
-    };
-    assert_eq!(soon(cut).await, (200, Ending::Deadline));
+    assert_eq!(soon(cut_while_others_are_answered(&mut peer)).await, CANCEL);
+    assert_eq!(soon(cut(&mut seen)).await, (200, Ending::Deadline));
     siege.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_never_opens_is_cut_at_the_write_limit_too() {
+    for path in ["/large", "/fast"] {
+        let (see, mut seen) = mpsc::unbounded_channel();
+        let set =
+            |server: Server| server.timeout(Duration::MAX).write_timeout(BRIEF).observer(Seen(see));
+        let siege = Siege::with(set).await;
+        let mut peer = Peer::with(&siege.server, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+        peer.send(&frames::get(1, path)).await;
+        assert_eq!(peer.reply(1).await, Reply::Status(200));
+        assert_eq!(soon(cut_while_others_are_answered(&mut peer)).await, CANCEL);
+        assert_eq!(soon(cut(&mut seen)).await, (499, Ending::ClientGone));
+        siege.end().await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_opens_in_time_has_the_write_limit_for_each_piece() {
+    let (clock, second) = (StillClock::stop(), Duration::from_secs(1));
+    let (send, pieces) = mpsc::unbounded_channel();
+    let pieces = Mutex::new(Some(pieces));
+    let router = Router::new().get("/", move |_: Context, _: Request| {
+        let pieces = pieces.lock().unwrap().take().unwrap();
+        async { streamed(Pieces::Sent(pieces)) }
+    });
+    let set = |server: Server| server.timeout(Duration::MAX).write_timeout(10 * second);
+    let server = Fixture::with(router, set).await;
+    let mut peer = Peer::with(&server, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    peer.send(&frames::get(1, "/")).await;
+    assert_eq!(peer.reply(1).await, Reply::Status(200));
+    for _ in 0..3 {
+        // Nothing is there to be taken.
+        clock.advance(20 * second).await;
+        send.send("piece").unwrap();
+        assert!(peer.ping().await.is_some());
+        clock.advance(9 * second).await;
+        peer.send(&frames::window_update(1, 5)).await;
+        assert_eq!(peer.next_of(DATA).await.unwrap().payload, b"piece");
+    }
+    drop(send);
+    assert_eq!(peer.body(1).await.unwrap(), b"");
+}
+
+/// How the first request ended that was not answered.
+async fn cut(seen: &mut mpsc::UnboundedReceiver<(u16, Ending)>) -> (u16, Ending) {
+    loop {
+        let (status, ending) = seen.recv().await.unwrap();
+        if ending != Ending::Answered {
+            return (status, ending);
+        }
+    }
 }
 
 /// The error that the first stream is reset with, while others have their windows.
