@@ -96,7 +96,8 @@
 //!     (`upgrades::one_is_in_flight_and_its_context_lasts_until_it_is_over`).
 //! 16. Half a TLS handshake holds neither a connection
 //!     (`encrypted::plain_text_and_half_a_handshake_are_closed_after_the_header_limit`) nor a drain
-//!     (`encrypted::half_a_handshake_does_not_hold_a_drain`).
+//!     (`encrypted::half_a_handshake_does_not_hold_a_drain`): one that is a second old when the
+//!     server stops is cut, for nothing was asked on it.
 //! 17. A stream of events that never ends does not hold a drain, and ends whole
 //!     (`events::a_drain_ends_them_whole_and_is_not_held`).
 //! 18. A client that floods, resets or starves its streams is sent away or waited for, and costs
@@ -158,7 +159,8 @@
 //!   answered for half a second, and taken for gone then
 //!   (`departures::one_that_has_said_all_and_listens_is_answered`). One that leaves with more
 //!   behind it than its socket takes is not seen to.
-//! - An upgraded connection has no limits but its context: what is spoken on it is not ours.
+//! - An upgraded connection has no limits but its context: what is spoken on it is not ours. One
+//!   that neither reads nor writes is named by the drain that it outlasts, and not closed.
 //!
 //! # Features
 //!

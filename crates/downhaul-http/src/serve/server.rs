@@ -161,8 +161,8 @@ impl Server {
         self
     }
 
-    /// How long the head of a request may take from its first byte, and a fresh connection until
-    /// its first byte tells the protocol. The connection is closed then. Default: 10 s.
+    /// How long the head of a request may take from its first byte, and the handshake of TLS. The
+    /// connection is closed then. Default: 10 s.
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.limits.head_timeout = timeout;
         self
