@@ -92,8 +92,11 @@ where
 {
     let cx = &mut TaskContext::from_waker(Waker::noop());
     catch_unwind(AssertUnwindSafe(|| {
-        if in_a_task || service.poll_ready(cx).is_pending() {
-            return Begun::Waits(Box::pin(call(service, request)));
+        let readied = if in_a_task { Poll::Pending } else { service.poll_ready(cx) };
+        match readied {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Begun::Answered(Err(error)),
+            Poll::Pending => return Begun::Waits(Box::pin(call(service, request))),
         }
         let mut handler = service.call(request);
         if let Some(answered) = poll_routed(&mut handler, cx) {

@@ -1,17 +1,20 @@
 //! axum on our server, our router in axum, and HTTP/2.
 
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use axum::routing::post;
 use downhaul_context::{CauseKind, Context};
+use downhaul_http::observe::Ending;
 use downhaul_http::{Body, DrainPlan, Request, Router, Running, Server};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tower::ServiceExt;
+use tokio::sync::mpsc;
+use tower::{Service, ServiceExt};
 
-use crate::support::{Client, Told, held, post as raw_post, soon};
+use crate::support::{Client, Seen, Told, held, post as raw_post, soon};
 
 type Sender = SendRequest<Empty<bytes::Bytes>>;
 
@@ -172,4 +175,33 @@ async fn an_http2_connection_that_is_old_says_so_and_finishes_its_streams() {
     held.release.notify_one();
     assert_eq!(slow.await.unwrap().unwrap().status(), 200);
     conn.await.unwrap().unwrap();
+}
+
+/// A service that says that it is not there, and is not to be called.
+#[derive(Clone)]
+struct Absent;
+
+impl Service<http::Request<Body>> for Absent {
+    type Response = http::Response<axum::body::Body>;
+    type Error = &'static str;
+    type Future = std::future::Pending<Result<Self::Response, &'static str>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), &'static str>> {
+        Poll::Ready(Err("absent"))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        panic!("called")
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_not_called() {
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let server = Server::bind("127.0.0.1:0").await.unwrap().observer(Seen(see));
+    let running = server.serve(Context::background(), Absent);
+    let mut client = connect(&running).await;
+    client.send(&crate::support::get("/")).await;
+    assert_eq!(client.response().await.status, 500);
+    assert_eq!(soon(seen.recv()).await, Some((500, Ending::Failed)));
 }
