@@ -139,10 +139,11 @@ where
         request.extensions_mut().insert(visit.ctx.clone());
         let answer = self.service.call(request);
         InContextFuture(Box::pin(async move {
+            let mut visit = visit;
             let answer = tokio::select! {
                 // An answer that is ready at the deadline wins.
                 biased;
-                answer = answer => answer?.into_response(),
+                answer = answer => answer.inspect_err(|_| visit.is_over = true)?.into_response(),
                 cause = visit.ctx.done() => Error::from(cause).into_response(),
             };
             Ok(visit.answer(answer))

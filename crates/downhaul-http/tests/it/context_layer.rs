@@ -8,6 +8,7 @@ use downhaul_context::{Canceller, CauseKind, Context, RequestId};
 use downhaul_http::{ContextLayer, Error, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tower::{Layer, ServiceExt};
 
 use crate::support::{Client, Pieces, Response, get, soon, streamed};
 
@@ -143,4 +144,18 @@ async fn an_upgraded_connection_keeps_its_context() {
     assert_eq!(ctx.cause().map(|cause| cause.kind()), None);
     served.root.cancel();
     assert_eq!(soon(ctx.done()).await.kind(), CauseKind::Cancelled);
+}
+
+#[tokio::test]
+async fn a_service_that_fails_is_not_taken_for_a_client_that_left() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (ctx, _root) = Context::root();
+    let service = tower::service_fn(move |request: http::Request<()>| {
+        tell.send(request.extensions().get::<Context>().unwrap().clone()).unwrap();
+        async { Err::<axum::response::Response, _>("failed") }
+    });
+    let request = http::Request::get("/").header("host", "t").body(()).unwrap();
+    let failed = ContextLayer::new(ctx).layer(service).oneshot(request).await;
+    assert_eq!(failed.unwrap_err(), "failed");
+    assert_eq!(told.recv().await.unwrap().done().await.kind(), CauseKind::Dropped);
 }
