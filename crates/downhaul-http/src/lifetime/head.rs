@@ -1,5 +1,6 @@
 //! [`Head`]: what the server itself reads of a request's headers, in one walk over them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use downhaul_context::wire::{Budget, Names};
@@ -20,7 +21,7 @@ pub(crate) struct Head<'a> {
     pub(crate) expected: Option<&'a HeaderValue>,
     request_id: Option<&'a HeaderValue>,
     traceparent: Option<&'a HeaderValue>,
-    tracestate: Option<&'a HeaderValue>,
+    tracestate: Option<Cow<'a, [u8]>>,
     /// The least time that a valid header says the client waits.
     pub(crate) budget: Option<Duration>,
 }
@@ -42,8 +43,9 @@ impl<'a> Head<'a> {
 
     /// The context with the request's id and, where the client sent one, the position in a trace.
     pub(crate) fn bind(&self, ctx: &Context, id: &RequestId) -> Context {
-        let trace = text(self.traceparent)
-            .and_then(|parent| TraceContext::parse(parent, text(self.tracestate)).ok());
+        let state = self.tracestate.as_deref().and_then(|state| str::from_utf8(state).ok());
+        let trace =
+            text(self.traceparent).and_then(|parent| TraceContext::parse(parent, state).ok());
         match trace {
             Some(trace) => ctx.with_values((id.clone(), trace)),
             None => ctx.with_value(id.clone()),
@@ -70,9 +72,11 @@ impl<'a> Head<'a> {
             "traceparent" => {
                 self.traceparent.get_or_insert(value);
             }
-            "tracestate" => {
-                self.tracestate.get_or_insert(value);
-            }
+            "tracestate" => match &mut self.tracestate {
+                // It is a list, which may come in several headers.
+                Some(state) => state.to_mut().extend([b",", value.as_bytes()].concat()),
+                None => self.tracestate = Some(value.as_bytes().into()),
+            },
             X_REQUEST_TIMEOUT_MS | "connect-timeout-ms" | "x-envoy-expected-rq-timeout-ms" => {
                 self.allow(Budget::from_millis(value.as_bytes()));
             }

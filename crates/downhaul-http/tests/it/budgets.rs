@@ -105,6 +105,17 @@ async fn what_is_left_goes_on_to_the_next_service() {
     assert_eq!(headers.len(), 4);
 }
 
+#[tokio::test]
+async fn the_state_of_a_trace_may_come_in_several_headers() {
+    let state = async |ctx: Context, _: Request| {
+        let trace = ctx.value::<TraceContext>().unwrap();
+        trace.tracestate().unwrap_or_default().to_owned()
+    };
+    let server = Fixture::start(Router::new().get("/left", state)).await;
+    let headers = format!("traceparent: {TRACE}\r\ntracestate: a=1\r\ntracestate: b=2,c=3\r\n");
+    assert_eq!(server.request(&asking(&headers)).await.body, "a=1,b=2,c=3");
+}
+
 #[test]
 fn the_state_of_another_trace_does_not_go_on() {
     let ctx = Context::background().with_value(TraceContext::parse(TRACE, None).unwrap());
