@@ -289,6 +289,15 @@ impl Exchange {
         failed && self.request.upload() == Upload::Lost
     }
 
+    /// The server sends no more of the answer, or has closed the connection before there was one.
+    fn cut_off(&mut self, cause: &Cause) {
+        self.cut(cause);
+        if self.handling {
+            self.status = StatusCode::SERVICE_UNAVAILABLE;
+            self.end_handler(None);
+        }
+    }
+
     fn client_gone(&mut self) {
         self.ending = Ending::ClientGone;
         self.status = StatusCode::from_u16(CLIENT_GONE).unwrap_or(self.status);
@@ -384,10 +393,11 @@ impl Lifetime for Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.request.is_cut()
+        let is_closed = !self.complete && self.request.link.hub.has_reached(Stage::Closed);
+        if (is_closed || self.request.is_cut())
             && let Some(cause) = self.ctx().cause()
         {
-            self.cut(&cause);
+            self.cut_off(&cause);
         } else if !self.complete || self.request.is_cut() || self.has_lost_its_body() {
             self.client_gone();
         }

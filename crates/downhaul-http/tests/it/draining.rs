@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use downhaul_context::{CauseKind, Context};
+use downhaul_http::observe::Ending;
 use downhaul_http::{DrainPlan, Phase, Request, Router, Server};
 use http_body_util::Full;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::frames::Peer;
-use crate::support::{Client, Fixture, NEVER, StillClock, Told, ended, get, held, soon};
+use crate::support::{Client, Fixture, NEVER, Seen, StillClock, Told, ended, get, held, soon};
 
 fn plan() -> DrainPlan {
     DrainPlan::default().at_once()
@@ -295,6 +297,19 @@ async fn the_end_of_the_servers_context_closes_everything_at_once() {
     assert_eq!(ended(&mut told).await, CauseKind::Cancelled);
     let report = soon(server.running.drain(DrainPlan::default())).await;
     assert!(report.took < Duration::from_secs(1), "{report}");
+}
+
+#[tokio::test]
+async fn what_the_end_of_the_servers_context_cuts_is_not_told_as_a_client_that_left() {
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let (held, mut told) = held();
+    let server = Fixture::with(held.router(), |server| server.observer(Seen(see))).await;
+    let mut client = server.client().await;
+    client.send(&get("/deaf")).await;
+    assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+    server.root.cancel();
+    assert!(client.rest().await.is_empty());
+    assert_eq!(soon(seen.recv()).await, Some((503, Ending::Cancelled)));
 }
 
 #[tokio::test]
