@@ -117,6 +117,10 @@ where
             this.lifetime.broke_off(Ending::Failed, &error.to_string());
             return Poll::Ready(Some(Err(error)));
         }
+        if frame.is_none() && this.left.is_some_and(|left| left > 0) {
+            let why = "it is shorter than it was said to be";
+            this.lifetime.broke_off(Ending::Failed, why);
+        }
         let is_last = is_last(&frame, this.left) || this.payload.is_end_stream();
         if !is_last && let Some(cause) = this.lifetime.ctx().cause() {
             this.lifetime.cut(&cause);

@@ -54,6 +54,19 @@ async fn one_that_is_not_done_at_the_deadline_is_cut_and_does_not_look_whole() {
 }
 
 #[tokio::test]
+async fn one_that_is_shorter_than_it_was_said_to_be_is_told_as_failed() {
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let router = Router::new().get("/", async |_: Context, _: Request| {
+        let (send, pieces) = mpsc::unbounded_channel();
+        send.send("half").unwrap();
+        ([("content-length", "8")], streamed(Pieces::Sent(pieces)))
+    });
+    let server = Fixture::with(router, |server| server.observer(Seen(see))).await;
+    read(&server, "/").await;
+    assert_eq!(soon(seen.recv()).await, Some((200, Ending::Failed)));
+}
+
+#[tokio::test]
 async fn one_that_never_pauses_is_cut_too() {
     let router = Router::new().get("/", async |_: Context, _: Request| streamed(Pieces::Endless));
     let server = Fixture::with(router, |server| server.timeout(BRIEF)).await;
