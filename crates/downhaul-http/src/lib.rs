@@ -85,7 +85,9 @@
 //! 12. A route has what it needs and the rest keep their bounds
 //!     (`route_limits::one_may_take_longer_than_the_others`).
 //! 13. An answer that streams on when its context ends is cut, and does not look whole
-//!     (`streams::one_that_is_not_done_at_the_deadline_is_cut_and_does_not_look_whole`).
+//!     (`streams::one_that_is_not_done_at_the_deadline_is_cut_and_does_not_look_whole`), over
+//!     HTTP/1.0 neither
+//!     (`streams::one_of_http_1_0_that_is_cut_ends_with_a_reset_and_a_whole_one_does_not`).
 //! 14. A head that can be read in two ways is refused: no host or two
 //!     (`strictness::one_valid_host_is_asked_for`), codings and expectations that nobody knows
 //!     (`strictness::no_coding_but_chunked_is_known`,

@@ -246,6 +246,7 @@ impl Exchange {
         self.answered = payload.size_hint().exact().is_none().then(Instant::now);
         stream_executor::begin(&self.request, &self.ctx);
         self.request.link.answered(self.request.upload() != Upload::Complete);
+        self.request.link.set_ends_answer(self.version < Version::HTTP_11);
         let payload = payload.fit(&self.request.method, &mut parts);
         let body = AnswerBody::new(&parts.headers, payload, self);
         http::Response::from_parts(parts, body)
@@ -372,6 +373,7 @@ impl Lifetime for Exchange {
 
     fn complete(&mut self) {
         self.complete = true;
+        self.request.link.set_ends_answer(false);
     }
 
     fn cut(&mut self, cause: &Cause) {

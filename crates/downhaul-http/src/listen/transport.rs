@@ -109,6 +109,17 @@ impl Transport {
         0
     }
 
+    /// Makes its end a reset, where the system has such an end.
+    pub(crate) fn end_with_reset(&self) {
+        // Where it fails, the other side is gone.
+        let _ = match self {
+            Self::Tcp(tcp) => tcp.set_zero_linger(),
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => return tls.get_ref().0.transport.end_with_reset(),
+            _ => Ok(()),
+        };
+    }
+
     /// Sends what is written at once: answers are written in one piece, and waiting for more would
     /// only delay them.
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {

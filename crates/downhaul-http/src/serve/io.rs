@@ -292,6 +292,9 @@ impl AsyncWrite for Io {
 
 impl Drop for Io {
     fn drop(&mut self) {
+        if self.link.ends_answer() {
+            self.transport.end_with_reset();
+        }
         self.link.upgraded.end();
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Link {
     unread_body: AtomicBool,
     requests: Mutex<Requests>,
     tally: Arc<Tally>,
+    /// There is more of an answer whose end is that of the connection, as it is over HTTP/1.0.
+    ends_answer: AtomicBool,
     /// An answer was handed over and has not all been written yet.
     unflushed: AtomicBool,
     /// How far the head of the next request has come; see [`NO_HEAD`].
@@ -107,6 +109,7 @@ impl Link {
             unread_body: AtomicBool::new(false),
             requests: Mutex::default(),
             tally,
+            ends_answer: AtomicBool::new(false),
             unflushed: AtomicBool::new(false),
             head: AtomicU8::new(NO_HEAD),
             is_stuck: AtomicBool::new(false),
@@ -220,6 +223,15 @@ impl Link {
 
     pub(crate) fn has_unread_body(&self) -> bool {
         self.unread_body.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ends_answer(&self, ends: bool) {
+        self.ends_answer.store(ends, Ordering::Relaxed);
+    }
+
+    /// Whether half an answer would look whole if the connection ended now.
+    pub(crate) fn ends_answer(&self) -> bool {
+        self.ends_answer.load(Ordering::Relaxed)
     }
 
     /// The body of an answer is with hyper, which may not have written it yet.

@@ -10,6 +10,7 @@ use downhaul_context::Context;
 use downhaul_http::observe::Ending;
 use downhaul_http::{DrainPlan, Request, RouteLimits, Router};
 use http_body::Frame;
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 use crate::support::{Fixture, Pieces, Seen, get, soon, streamed};
@@ -51,6 +52,21 @@ async fn one_that_is_not_done_at_the_deadline_is_cut_and_does_not_look_whole() {
     assert!(!read.ends_with("0\r\n\r\n"), "{read}");
     assert_eq!(soon(seen.recv()).await, Some((200, Ending::Deadline)));
     server.quiet().await;
+}
+
+#[tokio::test]
+async fn one_of_http_1_0_that_is_cut_ends_with_a_reset_and_a_whole_one_does_not() {
+    let (router, mut given) = stream();
+    let server = Fixture::with(router, |server| server.timeout(BRIEF)).await;
+    for is_whole in [true, false] {
+        let mut client = server.client().await;
+        client.send("GET /stream HTTP/1.0\r\n\r\n").await;
+        let send = soon(given.recv()).await.unwrap();
+        send.send("half").unwrap();
+        let _held = (!is_whole).then_some(send);
+        let read = soon(client.0.read_to_end(&mut Vec::new())).await;
+        assert_eq!(read.is_ok(), is_whole, "{read:?}");
+    }
 }
 
 #[tokio::test]
