@@ -224,7 +224,8 @@ impl Lifetime for Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        if let Some(canceller) = self.canceller.as_ref().filter(|_| !self.is_over) {
+        let is_over = self.is_over || std::thread::panicking();
+        if let Some(canceller) = self.canceller.as_ref().filter(|_| !is_over) {
             canceller.cancel_with(Reason::client_gone());
         }
     }

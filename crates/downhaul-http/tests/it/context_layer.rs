@@ -147,15 +147,21 @@ async fn an_upgraded_connection_keeps_its_context() {
 }
 
 #[tokio::test]
-async fn a_service_that_fails_is_not_taken_for_a_client_that_left() {
+async fn a_service_that_fails_or_panics_is_not_taken_for_a_client_that_left() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let (ctx, _root) = Context::root();
-    let service = tower::service_fn(move |request: http::Request<()>| {
+    let service = tower::service_fn(move |request: http::Request<bool>| {
         tell.send(request.extensions().get::<Context>().unwrap().clone()).unwrap();
-        async { Err::<axum::response::Response, _>("failed") }
+        async move {
+            assert!(!request.body(), "on purpose");
+            Err::<axum::response::Response, _>("failed")
+        }
     });
-    let request = http::Request::get("/").header("host", "t").body(()).unwrap();
-    let failed = ContextLayer::new(ctx).layer(service).oneshot(request).await;
-    assert_eq!(failed.unwrap_err(), "failed");
-    assert_eq!(told.recv().await.unwrap().done().await.kind(), CauseKind::Dropped);
+    let service = ContextLayer::new(ctx).layer(service);
+    for panics in [false, true] {
+        let request = http::Request::get("/").header("host", "t").body(panics).unwrap();
+        let answered = tokio::spawn(service.clone().oneshot(request)).await;
+        assert!(answered.is_err() == panics && !matches!(answered, Ok(Ok(_))));
+        assert_eq!(told.recv().await.unwrap().done().await.kind(), CauseKind::Dropped);
+    }
 }
