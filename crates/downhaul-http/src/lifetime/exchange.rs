@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum_core::response::IntoResponse;
 use bytes::Bytes;
 use downhaul_context::{Canceller, Cause, CauseKind, Context, Instant, Reason};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use http::response::Parts;
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
@@ -201,7 +202,7 @@ impl Exchange {
         let bytes = problem.map(|problem| problem.render(Some(&self.request.id)));
         // What is left of a body that nobody reads would be taken for the next request.
         if close || self.request.upload() != Upload::Complete {
-            self.close_after(&mut parts.headers);
+            self.close_after(&mut parts);
         }
         self.send(parts, Payload::Ours { bytes })
     }
@@ -230,14 +231,14 @@ impl Exchange {
 
     fn send<B: HttpBody<Data = Bytes>>(
         mut self,
-        mut parts: http::response::Parts,
+        mut parts: Parts,
         payload: Payload<B>,
     ) -> http::Response<AnswerBody<B, Self>> {
         if let Ok(id) = HeaderValue::from_bytes(self.request.id.as_bytes()) {
             parts.headers.insert(X_REQUEST_ID, id);
         }
         if self.request.link.hub.has_reached(Stage::LameDuck) {
-            self.close_after(&mut parts.headers);
+            self.close_after(&mut parts);
         }
         self.handling = false;
         self.status = parts.status;
@@ -253,10 +254,10 @@ impl Exchange {
     }
 
     /// Closes the connection after this answer. HTTP/2 has no header for that.
-    fn close_after(&self, headers: &mut HeaderMap) {
-        let upgrades = headers.contains_key(header::UPGRADE);
+    fn close_after(&self, parts: &mut Parts) {
+        let upgrades = is_upgrade(&self.request.method, parts.status);
         if self.version <= Version::HTTP_11 && !upgrades {
-            headers.insert(header::CONNECTION, CLOSE);
+            parts.headers.insert(header::CONNECTION, CLOSE);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use downhaul_context::{CauseKind, Context};
 use downhaul_http::observe::Ending;
-use downhaul_http::{DrainPlan, Phase, Request, Router, Server};
+use downhaul_http::{DrainPlan, Phase, Request, Router, Server, StatusCode};
 use http_body_util::Full;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -226,6 +226,18 @@ async fn the_report_of_a_drain_that_goes_on_is_about_all_of_it() {
     let report = soon(server.running.drain(plan())).await;
     assert_eq!(report.finished, 1, "{report}");
     assert_eq!(server.running.drain(plan()).await.finished, 1, "a second call ends nothing");
+}
+
+#[tokio::test]
+async fn a_lame_duck_also_closes_after_an_answer_that_names_an_upgrade_and_is_none() {
+    let refuse =
+        async |_: Context, _: Request| (StatusCode::UPGRADE_REQUIRED, [("upgrade", "websocket")]);
+    let server = Fixture::start(Router::new().get("/", refuse)).await;
+    tokio::select! {
+        biased;
+        () = server.running.lame_duck(Duration::MAX) => panic!("nobody closed it"),
+        () = soon(async { while !server.get("/").await.closes() {} }) => {}
+    }
 }
 
 #[tokio::test]
