@@ -86,7 +86,7 @@
 //!    (`a_source_that_reaches_no_broker_for_a_session_is_dead`), has lost all, and commits nothing
 //!    (`who_was_cut_off_for_longer_than_the_session_has_lost_all_and_commits_nothing`). Whatever
 //!    happens to its links, nothing is lost
-//!    (`whatever_happens_to_its_links_nothing_is_lost_made_up_or_repeated_without_a_cause`).
+//!    (`whatever_happens_nothing_is_lost_made_up_or_repeated_without_a_cause`).
 //! 7. A confirmed message is on all replicas that are in sync, once, and in the order in which it
 //!    was sent (`what_is_sent_again_after_a_break_is_there_once_and_in_its_order`); many are under
 //!    way at a time (`each_of_many_receipts_under_way_resolves`). A message to a topic that there
