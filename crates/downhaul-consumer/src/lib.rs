@@ -71,6 +71,15 @@
 //! It keeps no order between two consumers of one queue, unless the broker has partitions. It does
 //! not count attempts that were lost with a link. It has no transactions over broker and database:
 //! that is what [`outbox`] and [`inbox`] are for. The memory brokers keep nothing on disk.
+//!
+//! # Features
+//!
+//! - `sqlite`: `SqliteInbox` and `SqliteOutbox`.
+//! - `testing`: trials of consumers on the paused clock, and a broker that fails on purpose.
+//!
+//! # Read on
+//!
+//! The book's part on consumers, `docs/src/consumers.md`, has a page on each of these.
 
 mod batch;
 mod broker;

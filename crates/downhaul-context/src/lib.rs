@@ -93,7 +93,6 @@
 //!    over the wire is read without a panic (`wire::whatever_comes_in_is_read_without_a_panic`).
 //! 8. Ending or dropping a chain of 100,000 contexts does not recurse
 //!    (`tree::a_very_deep_chain_is_ended_and_dropped`).
-//!
 //! 9. A [`Traced`] error tells its layers in their order, whatever it becomes on its way
 //!    (`traced::model::layers_and_values_stay_in_order_whatever_the_error_becomes`), in one line
 //!    that nothing breaks

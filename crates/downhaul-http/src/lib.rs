@@ -146,8 +146,8 @@
 //!
 //! # What it does not do
 //!
-//! - Keep a runtime awake whose threads are blocked. A thread that blocks right after it has waited
-//!   for the clock or a socket takes with it, while tokio's others sleep, who looks at both: then a
+//! - Keep a runtime awake whose threads are blocked. One of tokio's threads watches the clock and
+//!   the sockets for all. If a handler blocks it right after it was woken while the others sleep, a
 //!   504 is late, and so is a signal, until it goes on or something wakes another thread. An app of
 //!   the crate `downhaul` does so four times a second. Work that blocks belongs into
 //!   `spawn_blocking`.
@@ -159,8 +159,8 @@
 //!   and no access line; it is logged at DEBUG.
 //! - A client that closes its sending side alone cannot be told from one that has left: it is
 //!   answered for half a second, and taken for gone then
-//!   (`departures::one_that_has_said_all_and_listens_is_answered`). One that leaves with more
-//!   behind it than its socket takes is not seen to.
+//!   (`departures::one_that_has_said_all_and_listens_is_answered`). One that leaves after it has
+//!   sent more than its socket takes is not seen to leave.
 //! - An upgraded connection has no limits but its context: what is spoken on it is not ours. One
 //!   that neither reads nor writes is named by the drain that it outlasts, and not closed.
 //!
@@ -172,6 +172,11 @@
 //! - `systemd`: `Listener::inherited`, the sockets that systemd has opened.
 //! - `testing`: a client in memory, in `downhaul_http::testing`.
 //! - `tls`: `Listener::tls`, encrypted connections.
+//!
+//! # Read on
+//!
+//! The book's page on HTTP, `docs/src/http.md`, and those for who comes from axum or from Gin,
+//! `docs/src/from-axum.md` and `docs/src/from-gin.md`.
 
 mod call;
 mod context_layer;

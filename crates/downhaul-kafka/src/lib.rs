@@ -136,24 +136,26 @@
 //!
 //! - Commit what a handler emits together with the offset of its message, unless it was told to be
 //!   [transactional](Kafka::transactional): otherwise both may come twice.
-//!   [An inbox](downhaul_consumer::inbox) tells.
+//!   [An inbox](downhaul_consumer::inbox) recognises what comes again.
 //! - Acknowledge with an answer: offsets are committed every second or 10,000 messages
 //!   ([`Kafka::commit_every`]). What was finished in between comes again after a crash, and so does
-//!   all behind the lowest unfinished message of a partition, at most [`Kafka::longest_gap`]; this
-//!   also where a source is closed, which says so, or a partition goes, which is lost then.
+//!   all behind the lowest unfinished message of a partition, at most [`Kafka::longest_gap`]. The
+//!   latter does so too where a source is closed, which says so, and where a partition goes, which
+//!   then counts as lost.
 //! - Keep a delay to the moment: a message may be late by the difference between its delay and the
 //!   step that it was put into, and longer if its group was away. A delay beyond the longest step
 //!   is refused. One of a message to a topic holds up all behind it in its partition.
 //! - Count deliveries: whether a message has brought down consumers is not known.
-//! - Subscribe by a pattern, or begin anywhere but at `auto.offset.reset`. A group's offsets are
-//!   Kafka's own: its tools show and move them, while the group is stopped.
+//! - Subscribe by a pattern, or begin a new group anywhere but at `auto.offset.reset`. A group's
+//!   offsets are Kafka's own: [`Kafka::seek`] and Kafka's tools move them, while the group is
+//!   stopped.
 //! - Carry bytes in keys and headers: both are read as UTF-8 as far as they go, and of headers of
 //!   one name the last counts. A payload is bytes. Headers of a message that are called
 //!   `message-id`, `content-type`, `due-ms` or `tombstone` are not sent: these say what the record
 //!   is.
-//! - Tell a copy of a foreign message: one without the header `message-id` gets its place as its
-//!   id, `topic-partition-offset`, which is the same at each delivery.
-//! - Take the blame of librdkafka's log: its lines are events of `tracing` under the target
+//! - Recognise a foreign message that was published twice: one without the header `message-id` gets
+//!   its place as its id, `topic-partition-offset`, which is the same at each delivery.
+//! - Raise alarms for librdkafka: its log lines are events of `tracing` under the target
 //!   `librdkafka`, at most `INFO` unless it cannot go on.
 //! - Stop in the middle of a call to a broker that is frozen: such a call keeps a thread of its own
 //!   until librdkafka gives up on it.
@@ -169,6 +171,11 @@
 //! Librdkafka is built from the source that its crate brings, in about half a minute, with a C
 //! compiler and make; with `tls` also pkg-config and OpenSSL's headers. On Debian these are `gcc`,
 //! `make`, `pkg-config` and `libssl-dev`.
+//!
+//! # Read on
+//!
+//! The book's page on Kafka, `docs/src/kafka.md`, and the one for who has a loop on rdkafka,
+//! `docs/src/from-rdkafka.md`.
 
 mod address;
 mod admin;

@@ -126,6 +126,8 @@
 //! - Delay a message to a topic, send a header in `x-` or one called `CC` or `BCC` (RabbitMQ's own,
 //!   and skipped when read), or send a body above 128 MiB. Where `max_message_size` is lower, a
 //!   body above that costs the channel: the receipts under way resolve as unknown.
+//! - Send or read the properties `reply_to`, `type`, `app_id`, `priority`, `expiration` and
+//!   `user_id`.
 //! - Read a message whose properties, or the names of whose headers, are no UTF-8: lapin gives up
 //!   the connection for it, with all consumers on it, and so again when it is delivered again. The
 //!   error says so (`a_message_that_cannot_be_read_ends_the_source_with_advice`).
@@ -170,6 +172,15 @@
 //! Nor was it tried with streams, which it does not read; with OAuth 2, though
 //! `connection.update-secret` was, for RabbitMQ's own users; with `auth_mechanism=external`, which
 //! takes a plugin; or behind a load balancer.
+//!
+//! # Features
+//!
+//! `tls`: `amqps`, by rustls.
+//!
+//! # Read on
+//!
+//! The book's page on RabbitMQ, `docs/src/rabbitmq.md`, and the one for who has a loop on lapin,
+//! `docs/src/from-lapin.md`.
 
 mod address;
 mod attempts;

@@ -65,6 +65,14 @@
 //! - `tls`: encrypted HTTP.
 //! - `testing`: an app in a test, in `downhaul::testing`; and `downhaul::consumer::testing`.
 //! - `systemd`: systemd is told of start, stop and progress; HTTP on sockets that it has opened.
+//!
+//! What the other crates have features for, such as `axum` and `idempotency` of `downhaul-http` or
+//! `sqlite` of `downhaul-consumer`, is switched on by depending on that crate, too.
+//!
+//! # Read on
+//!
+//! The book: `docs/src/together.md` and the pages below it, `docs/src/together/deploying.md` for
+//! Kubernetes among them, and `docs/src/seeing.md` on logs, traces and metrics.
 
 mod abort;
 mod app;
