@@ -53,10 +53,11 @@ fn is_this_machine(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Compares in a time that does not tell how much of the token is right.
+/// Compares in a time that does not tell how much of the token is right. An empty one, as of a
+/// variable that is not set, is what everybody has: nobody bears it.
 fn bears(headers: &HeaderMap, token: &str) -> bool {
     let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     let differences = given.bytes().zip(token.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
-    given.len() == token.len() && differences == 0
+    !token.is_empty() && given.len() == token.len() && differences == 0
 }

@@ -55,7 +55,8 @@ impl Control {
         Self { address: address.into(), token: None }
     }
 
-    /// Asks for `Authorization: Bearer <token>` to change things, also on a loopback address.
+    /// Asks for `Authorization: Bearer <token>` to change things, also on a loopback address. With
+    /// an empty token nobody changes anything.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());

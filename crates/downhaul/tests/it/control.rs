@@ -237,3 +237,13 @@ fn no_token_is_shown() {
     let shown = format!("{app:?}");
     assert!(shown.contains("<redacted>") && !shown.contains("s3cret"), "{shown}");
 }
+
+#[tokio::test]
+async fn an_empty_token_is_borne_by_nobody() {
+    let fixture = Fixture::start(Some(""), None).await;
+    let stop = "POST /consumers/inventory/stop";
+    for headers in ["", "authorization: Bearer \r\n", "authorization: Basic x\r\n"] {
+        assert_eq!(fixture.send(stop, headers).await.0, 401, "{headers}");
+    }
+    assert_eq!(fixture.get("/consumers").await.1[0]["state"], "running");
+}
