@@ -25,6 +25,8 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) stage: Stage,
+    /// It has been running.
+    pub(crate) started: bool,
     /// Each component, in the order in which they were added.
     pub(crate) statuses: Vec<Status>,
 }
@@ -41,7 +43,7 @@ pub(crate) struct Board {
 
 impl Board {
     pub(crate) fn new() -> Self {
-        let view = View { stage: Stage::Starting, statuses: Vec::new() };
+        let view = View { stage: Stage::Starting, started: false, statuses: Vec::new() };
         Self { view: watch::Sender::new(view), parts: OnceLock::new(), listener: OnceLock::new() }
     }
 
@@ -69,7 +71,10 @@ impl Board {
     }
 
     pub(crate) fn set_stage(&self, stage: Stage) {
-        self.view.send_modify(|view| view.stage = stage);
+        self.view.send_modify(|view| {
+            view.started |= stage == Stage::Running;
+            view.stage = stage;
+        });
     }
 
     /// Says where the components are.
@@ -85,14 +90,19 @@ impl Board {
         self.view.borrow().clone()
     }
 
-    /// Whether the app has come as far as running.
+    /// Whether the app is on its way up.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.view.borrow().stage == Stage::Starting
+    }
+
+    /// Whether the app has come as far as running, though it may be on its way down now.
     pub(crate) fn has_started(&self) -> bool {
-        self.view.borrow().stage != Stage::Starting
+        self.view.borrow().started
     }
 
     /// Why the service is not ready, if it is not.
     pub(crate) fn not_ready(&self) -> Option<String> {
-        let View { stage, statuses } = self.view();
+        let View { stage, statuses, .. } = self.view();
         let held_up = || self.held_up(&statuses, true).into_iter().next();
         match stage {
             Stage::Starting => Some(match held_up() {

@@ -11,12 +11,13 @@ pub(super) async fn live(_ctx: Context, _req: Request<AppHandle>) -> Json<Value>
     Json(json!({ "status": "live" }))
 }
 
-/// Answers 503 until the app has started, for a probe that is patient only as long.
+/// Answers 503 until the app has started, for a probe that is patient only as long; also where it
+/// stops before.
 pub(super) async fn startup(_ctx: Context, req: Request<AppHandle>) -> (StatusCode, Json<Value>) {
     let board = &req.state().board;
     match board.has_started() {
         true => (StatusCode::OK, Json(json!({ "status": "started" }))),
-        false => unavailable("starting", board.not_ready().as_deref()),
+        false => unavailable("not started", board.not_ready().as_deref()),
     }
 }
 

@@ -274,7 +274,7 @@ impl Run {
         self.tell();
         let Frame { app, board, essential, .. } = &self.frame;
         let up = |part: &Part| part.state.is_up() || !essential[part.index];
-        if !board.has_started() && self.parts.iter().all(up) {
+        if board.is_starting() && self.parts.iter().all(up) {
             board.set_stage(Stage::Running);
             notify::ready();
             tracing::info!(app, "started");

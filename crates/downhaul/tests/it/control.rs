@@ -1,5 +1,6 @@
 //! Probes and control of the consumers, over real HTTP.
 
+use std::future::pending;
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use downhaul::consumer::{
     Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher, Subscription,
 };
 use downhaul::testing::TestApp;
-use downhaul::{App, ConsumerWorker, Context, Control, Policy, Report, Signal};
+use downhaul::{App, BoxError, ConsumerWorker, Context, Control, Job, Policy, Report, Signal};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,6 +41,12 @@ impl Fixture {
     }
 
     async fn of(token: Option<&str>, add: impl FnOnce(&mut App)) -> Self {
+        let fixture = Self::spawn(token, add);
+        fixture.app.ready().await;
+        fixture
+    }
+
+    fn spawn(token: Option<&str>, add: impl FnOnce(&mut App)) -> Self {
         // The system picks a port that is free; it is given back for the app to take.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let address = free.to_string();
@@ -47,7 +54,7 @@ impl Fixture {
         let control = token.into_iter().fold(control, Control::token);
         let mut app = App::new("shop").control(control);
         add(&mut app);
-        Self { address, app: TestApp::start(app).await }
+        Self { address, app: TestApp::spawn(app) }
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -246,4 +253,21 @@ async fn an_empty_token_is_borne_by_nobody() {
         assert_eq!(fixture.send(stop, headers).await.0, 401, "{headers}");
     }
     assert_eq!(fixture.get("/consumers").await.1[0]["state"], "running");
+}
+
+#[tokio::test]
+async fn an_app_that_stops_before_it_has_started_never_says_that_it_has() {
+    let slow = Part::new("slow", Manner::Stubborn, &Diary::default());
+    let fixture = Fixture::spawn(None, |app| {
+        app.add("slow", slow, []);
+        app.add("never", Job::new(|_ctx| pending::<Result<(), BoxError>>()), []);
+    });
+    fixture.app.until("slow started", 1).await;
+    assert_eq!(fixture.get("/health/startup").await.0, 503);
+    fixture.app.signal(Signal::Terminate);
+    fixture.app.until("slow stopping", 1).await;
+    let (status, body) = fixture.get("/health/startup").await;
+    assert_eq!((status, &body["reason"]), (503, &json!("draining: SIGTERM")));
+    fixture.app.signal(Signal::Terminate);
+    fixture.stop().await;
 }
