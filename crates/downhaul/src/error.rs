@@ -1,5 +1,6 @@
 //! Why an app did not start.
 
+use std::any::Any;
 use std::error::Error;
 
 use downhaul_context::traced::one_line;
@@ -15,7 +16,11 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// What a task said when it panicked.
 pub(crate) fn panicked(error: JoinError) -> String {
-    let panic = error.try_into_panic().ok();
+    words_of(error.try_into_panic().ok())
+}
+
+/// The same of what was caught.
+pub(crate) fn words_of(panic: Option<Box<dyn Any + Send>>) -> String {
     let words = panic.as_ref().and_then(|panic| {
         let text = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
         text.or_else(|| panic.downcast_ref::<String>().cloned())

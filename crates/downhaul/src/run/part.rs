@@ -1,6 +1,7 @@
 //! [`Part`]: a component of a running app, with the context it lives under and the tasks that start
 //! and stop it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::abort::AbortOnDrop;
 use crate::component::{Component, Ended};
-use crate::error::{BoxError, panicked};
+use crate::error::{BoxError, panicked, words_of};
 use crate::policy::Policy;
 use crate::report::{ComponentReport, Outcome};
 use crate::restart::Row;
@@ -174,7 +175,7 @@ impl Part {
     /// Takes down what is in flight, if it is not down.
     pub(crate) fn note_in_flight(&mut self) {
         if !self.state.is_down() {
-            self.cut_off = self.component.in_flight();
+            self.cut_off = in_flight(self.component.as_ref());
         }
     }
 
@@ -186,8 +187,14 @@ impl Part {
 
 fn left_behind(name: &str, component: &dyn Component, words: String) -> ComponentReport {
     let mut report = ComponentReport::new(name, Outcome::Abandoned);
-    (report.words, report.unfinished) = (words, component.in_flight());
+    (report.words, report.unfinished) = (words, in_flight(component));
     report
+}
+
+/// What a component says is in flight. A panic costs the answer alone.
+fn in_flight(component: &dyn Component) -> Vec<String> {
+    let answer = catch_unwind(AssertUnwindSafe(|| component.in_flight()));
+    answer.unwrap_or_else(|panic| vec![words_of(Some(panic))])
 }
 
 async fn start(component: Arc<dyn Component>, ctx: Context, within: Duration) -> Event {
@@ -234,7 +241,7 @@ impl Stopping {
         let mut report = match drained {
             Some(words) => {
                 let mut report = ComponentReport::new(&self.name, Outcome::Stopped);
-                (report.words, report.unfinished) = (words, self.component.in_flight());
+                (report.words, report.unfinished) = (words, in_flight(self.component.as_ref()));
                 report
             }
             None => self.cut_short(stop).await,
@@ -281,7 +288,7 @@ impl Stopping {
 
     /// Ends the context and gives the part a last moment to stop. What was in flight then is named.
     async fn cut_short(&self, stop: impl Future<Output = String>) -> ComponentReport {
-        let unfinished = self.component.in_flight();
+        let unfinished = in_flight(self.component.as_ref());
         self.life.canceller.cancel_with(self.reason.clone());
         let last = timeout(self.policy.cancel_grace, stop).await;
         let outcome = if last.is_ok() { Outcome::Cancelled } else { Outcome::Abandoned };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use downhaul::testing::TestApp;
-use downhaul::{App, Context, Ending, Handle, Outcome, Signal};
+use downhaul::{App, BoxError, Context, Ending, Handle, Outcome, Signal, Task};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -339,4 +339,25 @@ async fn a_component_that_is_asked_to_stop_can_read_how_long_it_may_take() {
     handle.stop_app("enough").await;
     running.await.unwrap();
     assert_eq!(diary.read(), ["draining: true, Some(30s) left"]);
+}
+
+fn drains() -> Task {
+    Task::new(|ctx| async move {
+        ctx.draining().await;
+        Ok::<_, BoxError>(())
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_panics_when_it_is_asked_for_its_work_costs_the_answer_alone() {
+    for signals in [1, 2] {
+        let mut app = App::new("shop");
+        app.add("task", drains().unfinished(|| panic!("a lock is poisoned")), []);
+        let app = TestApp::start(app).await;
+        (0..signals).for_each(|_| app.signal(Signal::Terminate));
+        let report = app.ended().await;
+        let task = report.component("task");
+        assert_eq!(task.unfinished, ["it panicked: a lock is poisoned"], "{report}");
+        assert!(report.took < Duration::from_secs(1), "{report}");
+    }
 }
