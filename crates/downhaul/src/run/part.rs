@@ -290,7 +290,10 @@ impl Stopping {
     async fn cut_short(&self, stop: impl Future<Output = String>) -> ComponentReport {
         let unfinished = in_flight(self.component.as_ref());
         self.life.canceller.cancel_with(self.reason.clone());
-        let last = timeout(self.policy.cancel_grace, stop).await;
+        let left = self.until.borrow().saturating_duration_since(Instant::now());
+        // Where its time is over, as when all is forced, it has its last moment all the same.
+        let moment = if left.is_zero() { self.policy.cancel_grace } else { left };
+        let last = timeout(moment, stop).await;
         let outcome = if last.is_ok() { Outcome::Cancelled } else { Outcome::Abandoned };
         let mut report = ComponentReport::new(&self.name, outcome);
         (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished);

@@ -75,3 +75,14 @@ async fn a_second_signal_ends_a_lame_duck() {
     let store = report.component("store");
     assert_eq!((store.outcome, store.took), (Outcome::Stopped, Duration::ZERO), "{report}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_last_moment_of_a_component_is_a_part_of_its_time_to_stop() {
+    for cancel_grace in [Duration::from_millis(500), Duration::from_secs(60)] {
+        let policy = Policy::new().stop_within(Duration::from_secs(1)).cancel_grace(cancel_grace);
+        let report = TestApp::start(app(stubborn(), policy).0).await.stop().await;
+        let store = report.component("store");
+        assert_eq!((store.outcome, store.allowed), (Outcome::Abandoned, Duration::from_secs(1)));
+        assert!(store.took <= store.allowed, "{report}");
+    }
+}
