@@ -84,7 +84,8 @@ impl Row {
         (self.0 <= policy.attempts).then(|| {
             let doubled =
                 policy.first.saturating_mul(1_u32.checked_shl(self.0 - 1).unwrap_or(u32::MAX));
-            doubled.min(policy.longest).mul_f64(1.0 - random / 2.0)
+            let wait = doubled.min(policy.longest);
+            wait - wait.mul_f64(random / 2.0)
         })
     }
 }
@@ -124,5 +125,11 @@ mod tests {
     fn a_row_without_end_does_not_overflow() {
         let (mut row, policy) = (Row(u32::MAX - 1), Restart::new().attempts(u32::MAX));
         assert_eq!(row.wait(policy, SHORT, 0.0), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_wait_without_end_does_not_overflow() {
+        let policy = Restart::new().backoff(Duration::MAX, Duration::MAX);
+        assert_eq!(Row::default().wait(policy, SHORT, 0.0), Some(Duration::MAX));
     }
 }
