@@ -20,9 +20,15 @@ impl Fields {
     }
 
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        let name = field.name();
         // `otel.*` steers the exporter and says nothing that the other fields do not.
-        if !field.name().starts_with("otel.") {
-            self.0.push((field.name(), value.into()));
+        if name.starts_with("otel.") {
+            return;
+        }
+        // In its place, or a span that lives long would keep all that it was ever told.
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value.into(),
+            None => self.0.push((name, value.into())),
         }
     }
 }

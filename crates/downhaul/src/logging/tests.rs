@@ -4,8 +4,11 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
+use super::fields::{Fields, SpanFields};
 use super::{LogFormat, layer};
 
 #[derive(Clone, Default)]
@@ -101,4 +104,22 @@ fn what_is_no_line_is_refused_once_and_what_a_line_may_bear_is_taken() {
     let [unwanted, wanted] = events.lock().unwrap()[..] else { panic!("two events") };
     assert!(interest(unwanted).is_never());
     assert!(interest(wanted).is_always() && interest(span.unwrap()).is_always());
+}
+
+#[test]
+fn a_span_keeps_one_value_of_a_field_however_often_it_is_recorded() {
+    let subscriber = tracing_subscriber::registry().with(SpanFields);
+    tracing::subscriber::with_default(subscriber, || {
+        let work = tracing::info_span!("work", offset = 0, user = tracing::field::Empty);
+        (1..100).for_each(|offset| {
+            work.record("offset", offset).record("user", 7);
+        });
+        work.with_subscriber(|(id, dispatch)| {
+            let registry = dispatch.downcast_ref::<Registry>().unwrap();
+            let span = registry.span(id).unwrap();
+            let named: Vec<_> = span.extensions().get::<Fields>().unwrap().named().collect();
+            let expected = [("offset".to_owned(), 99.into()), ("user".to_owned(), 7.into())];
+            assert_eq!(named, expected);
+        });
+    });
 }
