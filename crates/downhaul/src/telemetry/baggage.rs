@@ -63,8 +63,11 @@ impl Baggage {
             .filter(|(key, _)| allowed.contains(key))
             .collect();
         pairs.sort();
-        let let_in =
-            pairs.iter().cloned().map(|(key, value)| opentelemetry::KeyValue::new(key, value));
+        // What the SDK reads as an escape it does not escape itself.
+        let escaped = |value: &String| value.replace('%', "%25");
+        let let_in = pairs
+            .iter()
+            .map(|(key, value)| opentelemetry::KeyValue::new(key.clone(), escaped(value)));
         let mut carried = HashMap::new();
         propagator.inject_context(&none.with_baggage(let_in), &mut carried);
         let text = carried.remove(HEADER).filter(|text| !text.is_empty())?;
@@ -128,6 +131,15 @@ mod tests {
         let long = format!("tenant=acme,tier={}", "x".repeat(9000));
         for header in ["", "session=s", "tenant", "=,;", &long] {
             assert_eq!(read(header), None, "{header}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_the_same_after_each_hop() {
+        for written in ["50%2525", "a%2Cb%3Bc%3Dd", "%C3%A9%20%22%5C", "%252541"] {
+            let baggage = read(&format!("tenant={written}")).unwrap();
+            let next = read(&baggage.encode()).unwrap();
+            assert_eq!(next.get("tenant"), baggage.get("tenant"), "{written}");
         }
     }
 }
