@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider, UpDownCounter};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
+use self::app::Roots;
 pub(super) use self::http::known_method;
 pub(super) use self::page::Page;
 
@@ -26,7 +27,7 @@ const STOPS: [f64; 10] = [0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]
 
 /// All that this crate records.
 pub(crate) struct Instruments {
-    meter: Meter,
+    roots: Roots,
     request_duration: Histogram<f64>,
     active_requests: UpDownCounter<i64>,
     process_duration: Histogram<f64>,
@@ -106,7 +107,7 @@ impl Instruments {
                 "Duration of stopping a component",
                 &STOPS,
             ),
-            meter,
+            roots: Roots::counted(&meter),
         }
     }
 }

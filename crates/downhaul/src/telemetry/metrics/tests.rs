@@ -217,3 +217,16 @@ fn stops_are_measured_with_their_component_and_outcome() {
     let abandoned = set(["downhaul_component_name=\"http\",downhaul_outcome=\"abandoned\"} 1"]);
     assert_eq!(recording.series("downhaul_drain_duration_seconds_count"), abandoned);
 }
+
+#[test]
+fn the_contexts_of_all_apps_are_counted_together() {
+    let recording = Recording::new();
+    let (first, _first) = Context::root();
+    let (second, over) = Context::root();
+    recording.instruments().watch(&first);
+    recording.instruments().watch(&second);
+    assert!(recording.series("downhaul_contexts").contains("downhaul_context_level=\"live\"} 2"));
+    over.cancel();
+    assert!(recording.series("downhaul_contexts").contains("downhaul_context_level=\"live\"} 1"));
+    assert_eq!(recording.series("downhaul_stragglers"), set(["} 0"]), "nobody else holds it");
+}
