@@ -70,7 +70,9 @@ impl Environment {
     pub(super) fn service_name(&self) -> Option<String> {
         let attributes = self.get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
         let named = |pair: &str| match pair.split_once('=') {
-            Some((key, name)) if key.trim() == "service.name" => Some(name.trim().to_owned()),
+            Some((key, name)) if key.trim() == "service.name" => {
+                Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+            }
             _ => None,
         };
         self.get("OTEL_SERVICE_NAME").or_else(|| attributes.split(',').find_map(named))
@@ -82,18 +84,23 @@ impl Environment {
             Signal::Metrics => ("OTEL_METRICS_EXPORTER", "otlp, prometheus, console or none"),
             Signal::Traces => ("OTEL_TRACES_EXPORTER", "otlp, console or none"),
         };
-        let Some(value) = self.get(key) else { return self.collector(signal) };
-        let mut exporters = Vec::new();
-        for word in value.split(',').map(str::trim) {
-            match (word, signal) {
-                ("none", _) => {}
-                ("otlp", _) => exporters.push(Exporter::Otlp),
-                ("console", _) => exporters.push(Exporter::Console),
-                ("prometheus", Signal::Metrics) => exporters.push(Exporter::Prometheus),
-                _ => self.ignored(key, word, want),
-            }
+        let value = self.get(key).unwrap_or_default();
+        let (mut exporters, mut is_said) = (Vec::new(), false);
+        for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            let exporter = match (&*word.to_ascii_lowercase(), signal) {
+                ("none", _) => None,
+                ("otlp", _) => Some(Exporter::Otlp),
+                ("console", _) => Some(Exporter::Console),
+                ("prometheus", Signal::Metrics) => Some(Exporter::Prometheus),
+                _ => {
+                    self.ignored(key, word, want);
+                    continue;
+                }
+            };
+            is_said = true;
+            exporters.extend(exporter.filter(|exporter| !exporters.contains(exporter)));
         }
-        exporters
+        if is_said { exporters } else { self.collector(signal) }
     }
 
     fn collector(&self, signal: Signal) -> Vec<Exporter> {
@@ -130,36 +137,37 @@ impl Environment {
             Signal::Traces => "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
         };
         for key in [own, "OTEL_EXPORTER_OTLP_PROTOCOL"] {
-            match self.get(key).as_deref() {
-                None => {}
-                Some("http/protobuf") => return Ok(Protocol::HttpProtobuf),
+            let Some(value) = self.get(key) else { continue };
+            match &*value.to_ascii_lowercase() {
+                "http/protobuf" => return Ok(Protocol::HttpProtobuf),
                 #[cfg(feature = "grpc")]
-                Some("grpc") => return Ok(Protocol::Grpc),
+                "grpc" => return Ok(Protocol::Grpc),
                 #[cfg(not(feature = "grpc"))]
-                Some("grpc") => return Err(TelemetryError::NotBuilt { key, feature: "grpc" }),
-                Some(other) => self.ignored(key, other, "http/protobuf or grpc"),
+                "grpc" => return Err(TelemetryError::NotBuilt { key, feature: "grpc" }),
+                _ => self.ignored(key, &value, "http/protobuf or grpc"),
             }
         }
         Ok(Protocol::HttpProtobuf)
     }
 
-    /// The SDK reads the sampler itself, and says what is wrong with it before there is a log.
+    /// The SDK reads the sampler itself, letter by letter, and says what is wrong with it before
+    /// there is a log.
     pub(super) fn check_sampler(&mut self) {
         const PLAIN: [&str; 4] =
             ["always_on", "always_off", "parentbased_always_on", "parentbased_always_off"];
         const RATIOS: [&str; 2] = ["traceidratio", "parentbased_traceidratio"];
-        let key = "OTEL_TRACES_SAMPLER";
-        let Some(sampler) = self.get(key) else { return };
+        let [key, argument] = ["OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"];
+        let read = |key| (self.read)(key).filter(|value| !value.is_empty());
+        let (Some(sampler), ratio) = (read(key), read(argument)) else { return };
         if !RATIOS.contains(&&*sampler) {
             if !PLAIN.contains(&&*sampler) {
                 self.ignored(key, &sampler, &[&PLAIN[..], &RATIOS[..]].concat().join(", "));
             }
             return;
         }
-        let key = "OTEL_TRACES_SAMPLER_ARG";
-        let ratio = self.get(key).unwrap_or_default();
-        if !ratio.parse().is_ok_and(|ratio: f64| (0.0..=1.0).contains(&ratio)) {
-            self.ignored(key, &ratio, "a number from 0 to 1");
+        let is_one = |ratio: &String| ratio.parse().is_ok_and(|it: f64| (0.0..=1.0).contains(&it));
+        if let Some(ratio) = ratio.filter(|ratio| !is_one(ratio)) {
+            self.ignored(argument, &ratio, "a number from 0 to 1");
         }
     }
 }
@@ -268,5 +276,60 @@ mod tests {
         assert_eq!(environment(&[attributes]).service_name().unwrap(), "shop");
         let name = ("OTEL_SERVICE_NAME", "store");
         assert_eq!(environment(&[attributes, name]).service_name().unwrap(), "store");
+    }
+
+    #[test]
+    fn words_are_known_in_capitals_too() {
+        let mut environment = environment(&[
+            ("OTEL_TRACES_EXPORTER", "OTLP"),
+            ("OTEL_METRICS_EXPORTER", "Prometheus"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "HTTP/protobuf"),
+        ]);
+        assert_eq!(environment.exporters(Signal::Traces), [Exporter::Otlp]);
+        assert_eq!(environment.exporters(Signal::Metrics), [Exporter::Prometheus]);
+        assert_eq!(environment.protocol(Signal::Traces).unwrap(), Protocol::HttpProtobuf);
+        assert_eq!(mistaken(&environment), [""; 0]);
+    }
+
+    #[test]
+    fn an_exporter_that_is_not_known_is_as_if_it_were_not_there() {
+        let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c");
+        let mut environment = environment(&[collector, ("OTEL_TRACES_EXPORTER", "zipkin")]);
+        assert_eq!(environment.exporters(Signal::Traces), [Exporter::Otlp]);
+        assert_eq!(mistaken(&environment), ["OTEL_TRACES_EXPORTER"]);
+    }
+
+    #[test]
+    fn what_is_said_twice_is_exported_once() {
+        let mut environment = environment(&[("OTEL_TRACES_EXPORTER", "otlp,console,otlp")]);
+        let both = [Exporter::Otlp, Exporter::Console];
+        assert_eq!(environment.exporters(Signal::Traces), both);
+    }
+
+    #[test]
+    fn a_ratio_that_is_not_said_is_no_mistake() {
+        let mut environment = environment(&[("OTEL_TRACES_SAMPLER", "traceidratio")]);
+        environment.check_sampler();
+        assert_eq!(mistaken(&environment), [""; 0]);
+    }
+
+    #[test]
+    fn a_sampler_that_the_sdk_does_not_know_is_a_mistake_however_little_is_wrong_with_it() {
+        let ratio = ("OTEL_TRACES_SAMPLER", "traceidratio");
+        for variables in [
+            &[("OTEL_TRACES_SAMPLER", "always_off ")][..],
+            &[("OTEL_TRACES_SAMPLER", "ALWAYS_OFF")],
+            &[ratio, ("OTEL_TRACES_SAMPLER_ARG", " 0.1")],
+        ] {
+            let mut environment = environment(variables);
+            environment.check_sampler();
+            assert_eq!(mistaken(&environment).len(), 1, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_name_of_the_service_is_none() {
+        let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=,team=a");
+        assert_eq!(environment(&[attributes]).service_name(), None);
     }
 }
