@@ -14,6 +14,11 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     one_line(error).to_string()
 }
 
+/// A text of others without what could break a line or play tricks on a terminal.
+pub(crate) fn plain(text: &str) -> String {
+    chain(BoxError::from(text).as_ref())
+}
+
 /// What a task said when it panicked.
 pub(crate) fn panicked(error: JoinError) -> String {
     words_of(error.try_into_panic().ok())

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::error::plain;
 use crate::signal::Signal;
 
 /// How a run of an app ended.
 ///
 /// Its `Display` is for people: one line for the whole and one for each component, in the order in
-/// which they stopped. It serializes for programs, with durations in milliseconds.
+/// which they stopped, whatever their words are. It serializes for programs, with durations in
+/// milliseconds.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Report {
@@ -148,11 +150,12 @@ impl Termination for Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { app, cause, took, grace, .. } = self;
+        let Self { app, took, grace, .. } = self;
+        let cause = plain(&self.cause);
         match &self.ending {
             Ending::Clean => write!(f, "{app} stopped cleanly, after {cause}")?,
             Ending::CutShort => write!(f, "{app} did not finish all, after {cause}")?,
-            Ending::Failed(why) => write!(f, "{app} failed: {why}")?,
+            Ending::Failed(why) => write!(f, "{app} failed: {}", plain(why))?,
             Ending::NotStarted(why) => {
                 self.not_started(why, f)?;
                 return self.lost(f);
@@ -169,12 +172,12 @@ impl fmt::Display for Report {
 
 impl Report {
     fn lost(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.telemetry.iter().try_for_each(|lost| write!(f, "\n  telemetry    {lost}"))
+        self.telemetry.iter().try_for_each(|lost| write!(f, "\n  telemetry    {}", plain(lost)))
     }
 
     /// Only what there is to say over the cause: others that failed too, or did not stop.
     fn not_started(&self, why: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} did not start: {why}", self.app)?;
+        write!(f, "{} did not start: {}", self.app, plain(why))?;
         let said = |part: &ComponentReport| {
             let cause = part.error.as_ref().map(|error| format!("{}: {error}", part.name));
             cause.is_none_or(|cause| cause == why)
@@ -200,15 +203,16 @@ impl fmt::Display for ComponentReport {
             write!(f, " in {} of {}", Seconds(self.took), Seconds(self.allowed))?;
         }
         if !self.words.is_empty() {
-            write!(f, ": {}", self.words)?;
+            write!(f, ": {}", plain(&self.words))?;
         }
         if let Some(error) = self.error.as_ref().filter(|error| !self.words.contains(*error)) {
-            write!(f, "\n    failed: {error}")?;
+            write!(f, "\n    failed: {}", plain(error))?;
         }
         if self.starts > 1 {
             write!(f, "\n    started {} times", self.starts)?;
         }
-        self.unfinished.iter().try_for_each(|line| write!(f, "\n    not finished: {line}"))
+        let mut unfinished = self.unfinished.iter();
+        unfinished.try_for_each(|line| write!(f, "\n    not finished: {}", plain(line)))
     }
 }
 

@@ -361,3 +361,16 @@ async fn a_component_that_panics_when_it_is_asked_for_its_work_costs_the_answer_
         assert!(report.took < Duration::from_secs(1), "{report}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_text_of_others_begins_a_line_of_a_report() {
+    let mut app = App::new("shop");
+    let forged = || "left\n  http         stopped\u{202e}".to_owned();
+    let unfinished = move || vec![forged()];
+    app.add("task", drains().last_words(forged).unfinished(unfinished), []);
+    let app = TestApp::start(app).await;
+    app.handle().stop_app(forged()).await;
+    let report = app.ended().await;
+    assert_eq!(report.to_string().lines().count(), 3, "{report}");
+    assert!(!report.to_string().contains('\u{202e}'), "{report}");
+}
