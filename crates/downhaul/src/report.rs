@@ -43,7 +43,7 @@ pub struct Report {
 pub enum Ending {
     /// Everything that was begun was finished.
     Clean,
-    /// Not all was finished in time: something was cut short, and is named.
+    /// Not all was finished: something was cut short, or failed while it stopped, and is named.
     CutShort,
     /// A component failed; everything else was stopped in order.
     Failed(String),

@@ -66,6 +66,9 @@ impl Run {
         let name = self.parts[part].name.clone();
         match ended {
             Ended::Failed(error) => {
+                if self.ending.is_some() && self.frame.essential[part] {
+                    self.parts[part].cut_off = vec!["its work: it failed before".to_owned()];
+                }
                 let after = self.after_failure(part, self.parts[part].since.elapsed());
                 self.course.stop_first(part, after);
                 self.failed(part, chain(error.as_ref()), after, false)

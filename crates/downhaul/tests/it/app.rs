@@ -7,7 +7,7 @@ use std::time::Duration;
 use downhaul::testing::TestApp;
 use downhaul::{App, BoxError, Context, Ending, Handle, Outcome, Signal, Task};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::fixture::{Diary, Manner, Part, run};
 
@@ -373,4 +373,25 @@ async fn no_text_of_others_begins_a_line_of_a_report() {
     let report = app.ended().await;
     assert_eq!(report.to_string().lines().count(), 3, "{report}");
     assert!(!report.to_string().contains('\u{202e}'), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_fails_while_others_stop_is_no_clean_end() {
+    let store = Part::new("store", Manner::Good, &Diary::default());
+    let failure = Arc::clone(&store.failure);
+    let mut app = App::new("shop");
+    let store = app.add("store", store, []);
+    let slow = Task::new(move |ctx| {
+        let failure = Arc::clone(&failure);
+        async move {
+            ctx.draining().await;
+            failure.notify_one();
+            // tidy: the clock is paused
+            sleep(Duration::from_secs(1)).await;
+            Ok::<_, BoxError>(())
+        }
+    });
+    app.add("slow", slow, [store]);
+    let report = TestApp::start(app).await.stop().await;
+    assert_eq!((&report.ending, report.exit_code()), (&Ending::CutShort, 1), "{report}");
 }
