@@ -66,6 +66,8 @@ struct Running {
     /// What came of it, when it is over.
     outcome: watch::Receiver<Option<Result<(), String>>>,
     abort: AbortHandle,
+    /// It was at work when it was told to stop.
+    stopping: bool,
 }
 
 impl Running {
@@ -142,6 +144,13 @@ impl Task {
         self
     }
 
+    fn told_to_stop(&self) -> Option<Running> {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        let running = running.as_mut()?;
+        running.stopping = running.outcome.borrow().is_none();
+        Some(running.clone())
+    }
+
     fn running(&self) -> Option<Running> {
         self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -152,7 +161,7 @@ impl Component for Task {
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
         let (over, outcome) = watch::channel(None);
         let working = tokio::spawn((self.work)(ctx.clone()));
-        let running = Running { outcome, abort: working.abort_handle() };
+        let running = Running { outcome, abort: working.abort_handle(), stopping: false };
         tokio::spawn(async move {
             let done = working.await.unwrap_or_else(|panic| Err(panicked(panic).into()));
             over.send_replace(Some(done.map_err(|error| chain(error.as_ref()))));
@@ -162,7 +171,7 @@ impl Component for Task {
     }
 
     async fn stop(&self, _ctx: &Context) -> String {
-        let Some(running) = self.running() else { return String::new() };
+        let Some(running) = self.told_to_stop() else { return String::new() };
         // The work, when nobody waits for it any more.
         let _abort = AbortOnDrop(running.abort.clone());
         match running.over().await {
@@ -185,11 +194,17 @@ impl Component for Task {
     }
 
     fn in_flight(&self) -> Vec<String> {
-        if let Some(unfinished) = &self.unfinished {
-            return unfinished();
+        let Some(running) = self.running() else { return Vec::new() };
+        let mut lines = self.unfinished.as_ref().map(|told| told()).unwrap_or_default();
+        match &*running.outcome.borrow() {
+            None if self.unfinished.is_none() => {
+                lines.push("its work in the background".to_owned())
+            }
+            // What it was to do when it was told to stop.
+            Some(Err(error)) if running.stopping => lines.push(format!("its work: {error}")),
+            _ => {}
         }
-        let running = self.running().filter(|running| running.outcome.borrow().is_none());
-        running.map(|_| "its work in the background".to_owned()).into_iter().collect()
+        lines
     }
 }
 

@@ -401,3 +401,17 @@ async fn a_consumer_keeps_the_observer_that_it_was_given() {
     app.stop().await.assert_clean();
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_while_it_stops_is_no_clean_end() {
+    let task = Task::new(|ctx| async move {
+        ctx.draining().await;
+        Err::<(), _>("the last batch was not written")
+    });
+    let mut app = App::new("shop");
+    app.add("writer", task, []);
+    let report = TestApp::start(app).await.stop().await;
+    assert_eq!((&report.ending, report.exit_code()), (&Ending::CutShort, 1), "{report}");
+    let writer = report.component("writer");
+    assert_eq!(writer.unfinished, ["its work: the last batch was not written"]);
+}
