@@ -121,7 +121,7 @@ impl Run {
         self.ending = Some(End { reason: told.reason(), until, total });
         self.course.stop();
         // What stops already had more time before.
-        (0..self.parts.len()).for_each(|part| self.parts[part].hurry(self.until(part)));
+        (0..self.parts.len()).for_each(|part| self.hurry(part));
         let signal = tokio::select! {
             biased;
             () = self.until_over() => None,
@@ -129,7 +129,8 @@ impl Run {
             // A part that blocks its thread keeps its own task, and not the app.
             () = sleep_until(until) => None,
         };
-        if signal.is_some() {
+        if let Some(signal) = signal {
+            self.ending = Some(End { reason: Told::Signal(signal).reason(), until, total });
             self.force(signals).await;
         }
         signal
@@ -142,7 +143,7 @@ impl Run {
         // Before any of them ends what another has in hand.
         self.parts.iter_mut().for_each(Part::note_in_flight);
         self.course.force();
-        self.parts.iter().for_each(|part| part.hurry(Instant::now()));
+        (0..self.parts.len()).for_each(|part| self.hurry(part));
         tokio::select! {
             biased;
             () = self.until_over() => {}
@@ -216,6 +217,10 @@ impl Run {
         self.notes.push((part, State::Stopping));
         let (reason, until) = (self.reason(part), self.until(part));
         self.parts[part].stop(reason, until, &self.sender);
+    }
+
+    fn hurry(&self, part: usize) {
+        self.parts[part].hurry(self.until(part), self.reason(part));
     }
 
     /// By when a part is to have stopped that begins now.

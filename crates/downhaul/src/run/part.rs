@@ -59,10 +59,16 @@ pub(crate) struct Part {
 
 /// A stop under way.
 struct UnderWay {
-    /// When it is to be over.
-    until: watch::Sender<Instant>,
+    end: watch::Sender<End>,
     /// Ends it with the app, also where it was left behind.
     _task: AbortOnDrop,
+}
+
+/// When a stop is to be over, and why.
+#[derive(Clone)]
+struct End {
+    until: Instant,
+    reason: Reason,
 }
 
 /// The context of a part between its start and its stop.
@@ -147,16 +153,16 @@ impl Part {
     /// Begins to stop it, to be over by `until`.
     pub(crate) fn stop(&mut self, reason: Reason, until: Instant, events: &Events) {
         let Some(life) = self.life.clone() else { return };
-        let (sender, until) = watch::channel(until);
+        let (sender, end) = watch::channel(End { until, reason });
         let (name, component, policy) =
             (self.name.clone(), Arc::clone(&self.component), self.policy);
-        let stopping = Stopping { name, component, life, policy, reason, until };
+        let stopping = Stopping { name, component, life, policy, end };
         let (index, name, events) = (self.index, self.name.clone(), events.clone());
         let component = Arc::clone(&self.component);
         // In a task of its own, so that a panic costs this part alone.
         let stopping = tokio::spawn(stopping.run());
         let task = AbortOnDrop(stopping.abort_handle());
-        self.stop = Some(UnderWay { until: sender, _task: task });
+        self.stop = Some(UnderWay { end: sender, _task: task });
         tokio::spawn(async move {
             let report = stopping
                 .await
@@ -165,10 +171,12 @@ impl Part {
         });
     }
 
-    /// A stop under way is to be over by then, if not before.
-    pub(crate) fn hurry(&self, by: Instant) {
-        if let Some(UnderWay { until, .. }) = &self.stop {
-            until.send_modify(|until| *until = by.min(*until));
+    /// A stop under way is to be over by then, for this reason, if not before.
+    pub(crate) fn hurry(&self, by: Instant, reason: Reason) {
+        if let Some(UnderWay { end, .. }) = &self.stop
+            && by < end.borrow().until
+        {
+            end.send_replace(End { until: by, reason });
         }
     }
 
@@ -215,9 +223,8 @@ struct Stopping {
     component: Arc<dyn Component>,
     life: Life,
     policy: Policy,
-    reason: Reason,
-    /// When it is to be over: what the app has left may become less.
-    until: watch::Receiver<Instant>,
+    /// What the app has left may become less.
+    end: watch::Receiver<End>,
 }
 
 impl Stopping {
@@ -246,19 +253,19 @@ impl Stopping {
             }
             None => self.cut_short(stop).await,
         };
-        report.allowed = self.until.borrow().saturating_duration_since(began);
+        report.allowed = self.end.borrow().until.saturating_duration_since(began);
         report.took = began.elapsed();
         report
     }
 
     /// Waits until half of what it is allowed is over.
     async fn half_is_over(&self, began: Instant) {
-        let mut until = self.until.clone();
+        let mut end = self.end.clone();
         loop {
-            let allowed = until.borrow_and_update().saturating_duration_since(began);
+            let allowed = end.borrow_and_update().until.saturating_duration_since(began);
             tokio::select! {
                 () = sleep_until(began + allowed / 2) => return,
-                Ok(()) = until.changed() => {}
+                Ok(()) = end.changed() => {}
             }
         }
     }
@@ -268,29 +275,35 @@ impl Stopping {
     /// It would end with what is allowed. It is ended a little before, so that what is in flight
     /// then can be named first.
     async fn drain(&self, began: Instant) {
-        let mut until = self.until.clone();
+        let mut end = self.end.clone();
         loop {
-            let end = *until.borrow_and_update();
-            let allowed = end.saturating_duration_since(began);
+            let until = end.borrow_and_update().until;
+            let allowed = until.saturating_duration_since(began);
             self.drain_within_what_is_left();
             let cancel_grace = self.policy.cancel_grace.min(allowed / 4);
             tokio::select! {
-                () = sleep_until(end - cancel_grace) => return,
-                Ok(()) = until.changed() => {}
+                () = sleep_until(until - cancel_grace) => return,
+                Ok(()) = end.changed() => {}
             }
         }
     }
 
     fn drain_within_what_is_left(&self) {
-        let left = self.until.borrow().saturating_duration_since(Instant::now());
-        self.life.canceller.drain_with(left, self.reason.clone());
+        let End { until, reason } = self.end.borrow().clone();
+        let left = until.saturating_duration_since(Instant::now());
+        match left.is_zero() {
+            // For that reason, and not for a grace that is over.
+            true => self.life.canceller.cancel_with(reason),
+            false => self.life.canceller.drain_with(left, reason),
+        };
     }
 
     /// Ends the context and gives the part a last moment to stop. What was in flight then is named.
     async fn cut_short(&self, stop: impl Future<Output = String>) -> ComponentReport {
         let unfinished = in_flight(self.component.as_ref());
-        self.life.canceller.cancel_with(self.reason.clone());
-        let left = self.until.borrow().saturating_duration_since(Instant::now());
+        let End { until, reason } = self.end.borrow().clone();
+        self.life.canceller.cancel_with(reason);
+        let left = until.saturating_duration_since(Instant::now());
         // Where its time is over, as when all is forced, it has its last moment all the same.
         let moment = if left.is_zero() { self.policy.cancel_grace } else { left };
         let last = timeout(moment, stop).await;

@@ -395,3 +395,26 @@ async fn a_component_that_fails_while_others_stop_is_no_clean_end() {
     let report = TestApp::start(app).await.stop().await;
     assert_eq!((&report.ending, report.exit_code()), (&Ending::CutShort, 1), "{report}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_second_signal_cuts_short_has_that_for_its_cause() {
+    let cause = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&cause);
+    let task = Task::new(move |ctx| {
+        let seen = Arc::clone(&seen);
+        async move {
+            *seen.lock().unwrap() = Some(ctx.done().await);
+            Ok::<_, BoxError>(())
+        }
+    });
+    let mut app = App::new("shop");
+    app.add("task", task, []);
+    let app = TestApp::start(app).await;
+    app.signal(Signal::Terminate);
+    app.until("task stopping", 1).await;
+    app.signal(Signal::Interrupt);
+    let report = app.ended().await;
+    assert_eq!(report.ending, Ending::Forced(Signal::Interrupt));
+    let cause = cause.lock().unwrap().clone().unwrap().to_string();
+    assert!(cause.contains("SIGINT"), "{cause}");
+}
