@@ -121,7 +121,9 @@ impl Plan {
     pub fn mermaid(&self) -> String {
         let mut text = "graph TD\n".to_owned();
         for (index, part) in self.components.iter().enumerate() {
-            let label = part.name.replace('"', "#quot;");
+            let label = part.name.replace('#', "#35;").replace('"', "#quot;");
+            // Else it would be taken for HTML.
+            let label = label.replace('<', "#lt;").replace('>', "#gt;");
             let _ = writeln!(text, "    c{index}[\"{label}\"]");
             if !part.essential {
                 let _ = writeln!(text, "    style c{index} stroke-dasharray: 5 5");

@@ -104,3 +104,11 @@ fn a_plan_of_nothing_is_a_plan() {
     assert!(plan.critical_path.is_empty());
     assert_eq!(plan.worst_case, Duration::from_secs(1));
 }
+
+#[test]
+fn a_name_is_drawn_by_mermaid_as_it_is_written() {
+    let mut app = App::new("shop");
+    app.add("Cache<Orders> #1; \"#quot;\"", job(), []);
+    let label = "[\"Cache#lt;Orders#gt; #35;1; #quot;#35;quot;#quot;\"]";
+    assert!(app.plan().mermaid().contains(label), "{}", app.plan().mermaid());
+}
