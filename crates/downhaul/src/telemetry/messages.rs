@@ -166,6 +166,6 @@ fn position(meta: &Meta) -> Option<TraceContext> {
     headers.get(headers::TRACEPARENT).and_then(|it| TraceContext::parse(it, state).ok())
 }
 
-fn request_id(ctx: &Context) -> &str {
-    ctx.value::<RequestId>().map(RequestId::as_str).unwrap_or_default()
+fn request_id(ctx: &Context) -> Option<&str> {
+    ctx.value::<RequestId>().map(RequestId::as_str)
 }

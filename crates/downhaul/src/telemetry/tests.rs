@@ -223,3 +223,11 @@ async fn a_request_that_is_not_kept_has_its_place_in_the_trace_all_the_same() {
     app.stop().await.assert_clean();
     assert!(exporter.get_finished_spans().unwrap().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_published_for_no_request_has_no_id_of_one() {
+    let (exporter, _exporting) = exporting();
+    publish(&Arc::new(MemoryBroker::new()), "t").await;
+    let published = until_named(&exporter, "publish t", 1).await.remove(0);
+    assert_eq!(attributes(&published).get("request_id"), None);
+}
