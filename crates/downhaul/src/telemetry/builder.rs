@@ -115,6 +115,7 @@ impl TelemetryBuilder {
     /// the crate was built without it, or the environment has no address in it.
     pub fn install(self) -> Result<Telemetry, TelemetryError> {
         let mut environment = Environment::of_process();
+        environment.check_filter();
         let disabled = environment.is_disabled();
         let resource = self.resource(&environment);
         let (mut exports, mut page) = (Exports::default(), None);

@@ -3,6 +3,8 @@
 //! As the specification has it, a value that is not known is ignored with a warning: the mistakes
 //! are kept until there is a log to write them to. What would export nothing is an error.
 
+use tracing_subscriber::EnvFilter;
+
 use super::TelemetryError;
 
 /// What is exported.
@@ -148,6 +150,14 @@ impl Environment {
             }
         }
         Ok(Protocol::HttpProtobuf)
+    }
+
+    /// The filter of lines is read where they are written.
+    pub(super) fn check_filter(&mut self) {
+        let key = "RUST_LOG";
+        if let Some(filter) = self.get(key).filter(|filter| filter.parse::<EnvFilter>().is_err()) {
+            self.ignored(key, &filter, "directives such as `info,shop=debug`");
+        }
     }
 
     /// The SDK reads the sampler itself, letter by letter, and says what is wrong with it before
@@ -331,5 +341,14 @@ mod tests {
     fn an_empty_name_of_the_service_is_none() {
         let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=,team=a");
         assert_eq!(environment(&[attributes]).service_name(), None);
+    }
+
+    #[test]
+    fn a_filter_of_lines_that_cannot_be_read_is_a_mistake() {
+        for (filter, mistakes) in [("info,shop=debug", 0), ("", 0), ("info,shop=verbose", 1)] {
+            let mut environment = environment(&[("RUST_LOG", filter)]);
+            environment.check_filter();
+            assert_eq!(mistaken(&environment).len(), mistakes, "{filter}");
+        }
     }
 }
