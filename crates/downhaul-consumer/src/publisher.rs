@@ -67,7 +67,7 @@ impl Publisher {
     /// Makes a publisher. Nothing is opened before the first message. It makes no spans: see
     /// [`with_observer`](Self::with_observer).
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self::with_window(broker, WINDOW.0, WINDOW.1)
+        Self::made_of(broker, None, Window::new(WINDOW.0, WINDOW.1))
     }
 
     /// Makes a publisher whose spans are made by `observer`.
@@ -75,11 +75,13 @@ impl Publisher {
         Self::made_of(broker, Some(observer), Window::new(WINDOW.0, WINDOW.1))
     }
 
-    /// Makes a publisher that has at most so many messages, and so many bytes of payload, sent and
-    /// not answered yet: [`send`](Self::send) waits for room. Default 10,000 messages and 64 MiB. A
-    /// message that is larger than that is sent alone.
-    pub fn with_window(broker: Arc<dyn Broker>, messages: usize, bytes: usize) -> Self {
-        Self::made_of(broker, None, Window::new(messages, bytes))
+    /// Makes a publisher of this one that has at most so many messages, and so many bytes of
+    /// payload, sent and not answered yet: [`send`](Self::send) waits for room. Default 10,000
+    /// messages and 64 MiB. A message that is larger than that is sent alone.
+    #[must_use]
+    pub fn with_window(self, messages: usize, bytes: usize) -> Self {
+        let Shared { broker, observer, .. } = &*self.shared;
+        Self::made_of(Arc::clone(broker), observer.clone(), Window::new(messages, bytes))
     }
 
     fn made_of(

@@ -147,9 +147,20 @@ async fn of_a_message_that_is_only_sent_the_observer_hears_before_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_publisher_with_a_window_has_the_observer_that_it_had() {
+    let told = Arc::new(Told::default());
+    let observed = Publisher::with_observer(Arc::new(Held::default()), told.clone());
+    let publisher = observed.with_window(1, 1000);
+    let ctx = Context::background();
+    let _receipt = publisher.send(&ctx, message()).await.unwrap();
+    assert_eq!(told.0.lock().unwrap().len(), 1);
+    assert!(timeout(SECOND, publisher.send(&ctx, message())).await.is_err(), "one is under way");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_is_under_way_than_the_window_allows() {
     let broker = Arc::new(Held::default());
-    let publisher = Publisher::with_window(broker.clone(), 3, 1000);
+    let publisher = Publisher::new(broker.clone()).with_window(3, 1000);
     let ctx = Context::background();
     let send = |size| publisher.send(&ctx, Outgoing::to_topic("t", Message::new(vec![0; size])));
     let receipts = [send(10).await.unwrap(), send(10).await.unwrap(), send(10).await.unwrap()];
