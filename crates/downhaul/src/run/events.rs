@@ -65,10 +65,11 @@ impl Run {
     fn ended(&mut self, part: usize, ended: Ended) -> Option<Told> {
         let name = self.parts[part].name.clone();
         match ended {
+            Ended::Failed(error) if !self.course.wanted()[part] => {
+                self.failed_early(part, chain(error.as_ref()));
+                None
+            }
             Ended::Failed(error) => {
-                if self.ending.is_some() && self.frame.essential[part] {
-                    self.parts[part].cut_off = vec!["its work: it failed before".to_owned()];
-                }
                 let after = self.after_failure(part, self.parts[part].since.elapsed());
                 self.course.stop_first(part, after);
                 self.failed(part, chain(error.as_ref()), after, false)
@@ -85,6 +86,17 @@ impl Run {
                 Some(Told::Done(name))
             }
         }
+    }
+
+    /// Takes note that a part failed which is to stop anyway, mostly for what it needs.
+    fn failed_early(&mut self, part: usize, error: String) {
+        tracing::warn!(component = self.parts[part].name, error, "failed before it stopped");
+        self.parts[part].last_error = Some(error);
+        if self.ending.is_some() && self.frame.essential[part] {
+            self.parts[part].cut_off = vec!["its work: it failed before".to_owned()];
+        }
+        // Should it be wanted again meanwhile.
+        self.course.stop_first(part, After::Again);
     }
 
     /// What comes after a failure of a part that ran for so long.

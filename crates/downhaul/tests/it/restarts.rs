@@ -203,3 +203,42 @@ async fn a_signal_while_it_stops_for_a_failure_does_not_force() {
     assert!(!matches!(report.ending, Ending::Forced(_)), "{report}");
     assert!(report.components.iter().all(|part| part.outcome == Outcome::Stopped), "{report}");
 }
+
+/// A running app of store ← repo ← web, which takes its time to stop; the store, and what makes it
+/// and the repo fail.
+async fn chain() -> (TestApp, Handle, [Arc<Notify>; 2]) {
+    let diary = Diary::default();
+    let (store, repo) = (Scripted::new("store", &diary), Scripted::new("repo", &diary));
+    let failures = [store.failure(), repo.failure()];
+    let mut app = App::new("shop");
+    let store = app.add("store", store, []);
+    app.policy(store, restarts());
+    let repo = app.add("repo", repo, [store]);
+    app.add("web", Scripted::new("web", &diary).takes_to_stop(Duration::from_secs(2)), [repo]);
+    (TestApp::start(app).await, store, failures)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_because_something_that_it_needs_has_failed_is_no_failure_of_its_own() {
+    let (app, _store, [failure, repo_failure]) = chain().await;
+    failure.notify_one();
+    app.until("web stopping", 1).await;
+    repo_failure.notify_one();
+    app.until("web started", 2).await;
+    app.assert_order(["store failed", "web stopped", "repo stopped", "store stopped"]);
+    app.stop().await.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_before_it_stopped_is_not_taken_for_running() {
+    let (app, store, [_, repo_failure]) = chain().await;
+    let handle = app.handle();
+    tokio::spawn(async move { handle.stop(store).await });
+    app.until("web stopping", 1).await;
+    repo_failure.notify_one();
+    tokio::task::yield_now().await;
+    app.handle().start(store).await.unwrap();
+    app.until("web started", 2).await;
+    app.assert_order(["web stopped", "repo stopped", "repo started", "web started"]);
+    app.stop().await.assert_clean();
+}

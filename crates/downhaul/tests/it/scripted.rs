@@ -22,6 +22,8 @@ pub(crate) struct Scripted {
     starts: AtomicU32,
     restarts: bool,
     stops: bool,
+    /// How long it takes to stop.
+    stop_takes: Duration,
     is_lame_for_ever: bool,
     failure: Arc<Notify>,
 }
@@ -36,6 +38,7 @@ impl Scripted {
             starts: AtomicU32::new(0),
             restarts: true,
             stops: true,
+            stop_takes: Duration::ZERO,
             is_lame_for_ever: false,
             failure: Arc::default(),
         }
@@ -49,6 +52,11 @@ impl Scripted {
     /// This many of its starts fail, after the first.
     pub(crate) fn fails_again(self, times: u32) -> Self {
         self.failing.store(times, Ordering::SeqCst);
+        self
+    }
+
+    pub(crate) fn takes_to_stop(mut self, time: Duration) -> Self {
+        self.stop_takes = time;
         self
     }
 
@@ -97,6 +105,8 @@ impl Component for Scripted {
         if !self.stops {
             std::future::pending::<()>().await;
         }
+        // tidy: the clock is paused
+        sleep(self.stop_takes).await;
         self.diary.write(format!("{} stopped", self.name));
         String::new()
     }

@@ -196,7 +196,8 @@ impl Course {
         }
     }
 
-    fn wanted(&self) -> Vec<bool> {
+    /// For each part, whether it is wanted.
+    pub(crate) fn wanted(&self) -> Vec<bool> {
         let mut wanted: Vec<bool> = Vec::with_capacity(self.parts.len());
         for (index, part) in self.parts.iter().enumerate() {
             let against = self.stopping || part.held || part.after.is_some();
