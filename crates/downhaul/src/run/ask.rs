@@ -2,8 +2,8 @@
 
 use tokio::sync::oneshot;
 
-use super::course::After;
-use super::{Run, Told};
+use super::course::{After, Course};
+use super::{Part, Run, Told};
 use crate::handle::Refused;
 use crate::status::State;
 
@@ -44,38 +44,35 @@ impl Run {
             return Err(Refused::Stopping);
         }
         match verb {
-            Verb::Start => {
-                self.refuse_second_start(&self.frame.graph.all_needs(part), is_not_up)?;
-                self.course.release(part);
-            }
+            Verb::Start => self.course = self.released(part, &[])?,
             Verb::Stop => self.course.hold(part),
             Verb::Restart => {
-                self.refuse_second_start(&self.frame.graph.all_needs(part), is_not_up)?;
-                self.refuse_second_start(&self.frame.graph.all_dependents(part), |_| true)?;
-                self.course.release(part);
+                self.course = self.released(part, &self.frame.graph.all_dependents(part))?;
                 self.course.stop_first(part, After::Again);
             }
         }
         Ok(())
     }
 
-    /// Refuses what would start one of these again that cannot be.
-    fn refuse_second_start(
-        &self,
-        parts: &[usize],
-        starts: impl Fn(State) -> bool,
-    ) -> Result<(), Refused> {
-        let cannot = |part: &&usize| {
-            let part = &self.parts[**part];
-            part.starts > 0 && starts(part.state) && !part.component.can_restart()
+    /// The course on which a part and all that it needs may run, and these stop and start again.
+    /// Refused where a part would start again that cannot: one of these, or one that is down and
+    /// goes with them.
+    fn released(&self, part: usize, again: &[usize]) -> Result<Course, Refused> {
+        let mut course = self.course.clone();
+        course.release(part);
+        let wanted = course.wanted();
+        let goes_on = |part| match course.state(part) {
+            State::Starting => !course.is_interrupted(part),
+            state => state.is_up(),
         };
-        match parts.iter().find(cannot) {
-            Some(part) => Err(Refused::CannotRestart { name: self.parts[*part].name.clone() }),
-            None => Ok(()),
+        let cannot = |part: &&Part| {
+            let starts =
+                wanted[part.index] && (again.contains(&part.index) || !goes_on(part.index));
+            starts && part.starts > 0 && !part.component.can_restart()
+        };
+        match self.parts.iter().find(cannot) {
+            Some(part) => Err(Refused::CannotRestart { name: part.name.clone() }),
+            None => Ok(course),
         }
     }
-}
-
-fn is_not_up(state: State) -> bool {
-    !state.is_up()
 }

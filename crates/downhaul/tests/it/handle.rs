@@ -284,3 +284,35 @@ async fn a_consumer_is_had_by_its_own_handle_once_it_has_started() {
     assert!(strangers.into_iter().all(|other| apps.consumer(other).is_none()), "another app's");
     app.stop().await.assert_clean();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_started_again_is_not_by_the_start_of_what_it_needs_either() {
+    let diary = Diary::default();
+    let mut app = App::new("shop");
+    let store = app.add("store", Scripted::new("store", &diary), []);
+    let once = app.add("once", Scripted::new("once", &diary).only_once(), [store]);
+    let app = TestApp::start(app).await;
+    let handle = app.handle();
+    handle.stop(store).await.unwrap();
+    let refused = Refused::CannotRestart { name: "once".to_owned() };
+    assert_eq!(handle.start(store).await.unwrap_err(), refused);
+    // One that is kept down is not started with it.
+    handle.stop(once).await.unwrap();
+    assert!(handle.start(store).await.unwrap().state.is_up());
+    app.stop().await;
+    assert_eq!(diary.read()[..2], ["store started", "once started"]);
+    assert_eq!(diary.read().iter().filter(|line| *line == "once started").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_start_that_is_under_way_is_no_second_one() {
+    let diary = Diary::default();
+    let once = Scripted::new("once", &diary).only_once().takes(Duration::from_secs(5));
+    let mut app = App::new("shop");
+    let once = app.add("once", once, []);
+    let web = app.add("web", Scripted::new("web", &diary), [once]);
+    let app = TestApp::spawn(app);
+    app.until("once starting", 1).await;
+    assert!(app.handle().start(web).await.unwrap().state.is_up());
+    app.stop().await.assert_clean();
+}
