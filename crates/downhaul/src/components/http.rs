@@ -171,6 +171,7 @@ impl Component for HttpServer {
         let running = serve(server, ctx.clone());
         running.urls().for_each(|url| tracing::info!("listening on {url}"));
         self.address.set(Some(running.address().clone()));
+        self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(running));
         Ok(())
     }

@@ -415,3 +415,25 @@ async fn a_task_that_fails_while_it_stops_is_no_clean_end() {
     let writer = report.component("writer");
     assert_eq!(writer.unfinished, ["its work: the last batch was not written"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_cut_short_in_an_earlier_life_is_forgotten() {
+    let (sender, mut begun) = mpsc::unbounded_channel();
+    let router = Router::new().get("/", move |ctx: Context, _: Request| {
+        let _ = sender.send(());
+        async move { Ok::<(), Error>(ctx.run(pending()).await?) }
+    });
+    let (server, connector) = HttpServer::in_memory(router);
+    let mut app = App::new("shop");
+    let http = app.add("http", server, []);
+    app.policy(http, Policy::new().stop_within(Duration::from_secs(1)));
+    let app = TestApp::start(app).await;
+    let asking = tokio::spawn(async move { Client::new(connector).get("/").await });
+    begun.recv().await.unwrap();
+    app.handle().restart(http).await.unwrap();
+    assert_eq!(asking.await.unwrap().status(), 503);
+    app.signal(Signal::Terminate);
+    app.signal(Signal::Terminate);
+    let report = app.ended().await;
+    assert_eq!(report.component("http").unfinished, [""; 0], "{report}");
+}
