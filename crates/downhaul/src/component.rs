@@ -19,6 +19,8 @@ pub trait Component: Send + Sync + 'static {
     /// to `ctx`.
     ///
     /// The future is dropped, and `ctx` ends, if the app stops meanwhile or loses its patience.
+    /// [`stop`](Self::stop) is not called then: what was opened by then is to go with the future,
+    /// or with `ctx`.
     ///
     /// # Errors
     ///

@@ -17,7 +17,8 @@ use super::trace::{begin, carried, set_remote_parent, span_context, tell};
 /// wants them.
 ///
 /// A message that is processed is a child of its publish, and linked to it. A batch has one span,
-/// which is linked to the publish of each of its messages.
+/// which is linked to the publish of each of its messages: of the first 128, unless
+/// `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise.
 ///
 /// A [`ConsumerWorker`](crate::ConsumerWorker) has it by itself. A publisher is given it, by
 /// [`Publisher::with_observer`](downhaul_consumer::Publisher::with_observer).
