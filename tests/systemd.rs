@@ -53,3 +53,10 @@ async fn it_hears_of_readiness_of_progress_and_of_the_stop_and_its_grace() {
     assert_eq!(heard.trim(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000");
     assert!(service.ended().await.status.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watchdog_that_waits_for_no_time_is_none() {
+    let service = Service::start_with(&[], &[("WATCHDOG_USEC", "0")]).await;
+    service.signal("TERM").await;
+    assert!(service.ended().await.status.success());
+}

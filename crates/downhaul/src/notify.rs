@@ -30,10 +30,11 @@ pub(crate) fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
 
-/// How often systemd wants to hear that the app makes progress, halved, if it does.
+/// How often systemd wants to hear that the app makes progress, halved, if it does. Never is it
+/// without a pause, whatever the variable says.
 pub(crate) fn watchdog() -> Option<Duration> {
     #[cfg(feature = "systemd")]
-    return sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    return sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero());
     #[cfg(not(feature = "systemd"))]
     None
 }
