@@ -33,7 +33,8 @@ use crate::store::StoreError;
 /// 2. [`commit`](Self::commit) after success, before the message is acknowledged.
 /// 3. [`release`](Self::release) after a failure, so that the next attempt need not wait.
 ///
-/// Who dies in between says nothing, and the claim runs out with its lease.
+/// Who dies in between says nothing, and the claim runs out with its lease. A consumer drops a call
+/// that is not answered within a minute, and takes it for one that has failed.
 ///
 /// # Examples
 ///

@@ -1,7 +1,7 @@
 //! Messages that come twice.
 
 use std::future::pending;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -297,4 +297,57 @@ async fn a_message_that_was_processed_too_late_is_acknowledged_all_the_same() {
     let handle = spawn(consumer.dedupe(failing(0, 0, true)), &ctx, &broker).await;
     publish_id(&broker, "one").await;
     until(|| handle.tally().acked == 1).await;
+}
+
+/// An inbox that never answers the first of these calls.
+#[derive(Debug)]
+struct Silent {
+    to: &'static str,
+    inner: MemoryInbox,
+    was_silent: AtomicBool,
+}
+
+impl Silent {
+    async fn hear(&self, call: &str) {
+        if call == self.to && !self.was_silent.swap(true, Ordering::SeqCst) {
+            pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Inbox for Silent {
+    async fn claim(&self, scope: &str, id: &str, lease: Duration) -> Result<Claim, StoreError> {
+        self.hear("claim").await;
+        self.inner.claim(scope, id, lease).await
+    }
+
+    async fn commit(&self, ticket: &Ticket) -> Result<Commit, StoreError> {
+        self.hear("commit").await;
+        self.inner.commit(ticket).await
+    }
+
+    async fn release(&self, ticket: &Ticket) -> Result<(), StoreError> {
+        self.hear("release").await;
+        self.inner.release(ticket).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inbox_that_does_not_answer_holds_no_place_for_ever() {
+    for to in ["claim", "commit", "release"] {
+        let (ctx, _canceller) = Context::root();
+        let broker = MemoryBroker::new();
+        let (consumer, _calls) = noting(|message| match message.attempt() {
+            1 => Settlement::Retry { after: Some(Duration::ZERO) },
+            _ => Settlement::Ack,
+        });
+        let inbox = Silent { to, inner: MemoryInbox::new(), was_silent: AtomicBool::new(false) };
+        let consumer = consumer.handler_timeout(20 * SECOND).dedupe(Arc::new(inbox));
+        let handle = spawn(consumer.concurrency(1), &ctx, &broker).await;
+        publish_id(&broker, "one").await;
+        // The claim of a call that was given up runs out by itself.
+        sleep(120 * SECOND).await; // tidy: the clock is paused
+        assert_eq!(handle.tally().acked, 1, "no answer to {to}");
+    }
 }

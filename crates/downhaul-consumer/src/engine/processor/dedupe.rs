@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::Context;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Processor;
 use crate::engine::job::Then;
@@ -13,12 +13,16 @@ use crate::error::chain;
 use crate::handler::Meta;
 use crate::inbox::{Claim, Commit, Inbox, Ticket};
 use crate::settlement::Settlement;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::tally::End;
 
 /// How soon a message that another holds is looked at again. The other is done long before its
 /// lease is over, unless it died.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long an inbox may take to answer. Long, since many messages may come to it at once, and what
+/// was processed and is not marked is processed again.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What tells duplicates, if anything does.
 #[derive(Debug)]
@@ -48,7 +52,7 @@ impl Processor {
     pub(super) async fn claim(&self, lane: &Context, meta: &Meta) -> Result<Claimed, Then> {
         let Some(inbox) = &self.dedupe.inbox else { return Ok(Claimed(None)) };
         let id = meta.message.id();
-        let claim = inbox.claim(&self.shared.name, id, self.lease()).await;
+        let claim = in_time(inbox.claim(&self.shared.name, id, self.lease())).await;
         self.note_inbox(id, claim.as_ref().err());
         match claim {
             Ok(Claim::Fresh(ticket)) => Ok(Claimed(Some(ticket))),
@@ -68,12 +72,12 @@ impl Processor {
         let id = ticket.id();
         // A dead letter is not done with: it may be put back into its queue, with the same id.
         if !matches!(settlement, Settlement::Ack | Settlement::Drop { .. }) {
-            if let Err(error) = inbox.release(&ticket).await {
+            if let Err(error) = in_time(inbox.release(&ticket)).await {
                 tracing::warn!(message = id, error = chain(&error), "a claim runs out by itself");
             }
             return true;
         }
-        let commit = inbox.commit(&ticket).await;
+        let commit = in_time(inbox.commit(&ticket)).await;
         self.note_inbox(id, commit.as_ref().err());
         if let Ok(Commit::Lost) = commit {
             tracing::warn!(message = id, "processed after its claim had run out: perhaps twice");
@@ -92,4 +96,12 @@ impl Processor {
     fn lease(&self) -> Duration {
         self.timeout.saturating_add(self.cancel_grace).saturating_add(2 * SETTLE)
     }
+}
+
+/// An inbox that does not answer is as good as away.
+async fn in_time<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(ANSWERS_WITHIN, answer).await.unwrap_or_else(|_| {
+        let words = format!("the inbox did not answer within {ANSWERS_WITHIN:?}");
+        Err(StoreError::new(StoreErrorKind::Failed, words))
+    })
 }
