@@ -94,11 +94,14 @@ pub(crate) struct Breaker {
     attempts: VecDeque<(Instant, bool)>,
     failures: usize,
     open_until: Option<Instant>,
+    /// Whether the message that is tried alone was begun.
+    is_trying: bool,
 }
 
 impl Breaker {
     pub(crate) fn new(policy: KillSwitch) -> Self {
-        Self { policy, attempts: VecDeque::new(), failures: 0, open_until: None }
+        let (attempts, failures) = (VecDeque::new(), 0);
+        Self { policy, attempts, failures, open_until: None, is_trying: false }
     }
 
     pub(crate) fn allows(&self, now: Instant) -> Allowed {
@@ -109,13 +112,19 @@ impl Breaker {
         }
     }
 
+    /// The message that is tried begins, alone: the next attempt that ends is this one.
+    pub(crate) fn begin_trial(&mut self) {
+        self.is_trying = true;
+    }
+
     /// Counts an attempt that ended. Returns whether this opened the switch.
     pub(crate) fn record(&mut self, now: Instant, failed: bool) -> bool {
         match self.allows(now) {
             // An attempt from before it opened says nothing new.
             Allowed::NoneUntil(_) => false,
+            Allowed::One if !self.is_trying => false,
             Allowed::One => {
-                self.forget();
+                self.is_trying = false;
                 self.open_until = failed.then(|| later(now, self.policy.pause));
                 failed
             }
@@ -192,9 +201,11 @@ mod tests {
         record(&mut breaker, now, &[true; 4]);
         let half = now + 5 * SECOND;
         assert_eq!(breaker.allows(half), Allowed::One);
+        breaker.begin_trial();
         assert!(breaker.record(half, true), "it opens again");
         assert_eq!(breaker.allows(half + SECOND), Allowed::NoneUntil(half + 5 * SECOND));
         let again = half + 5 * SECOND;
+        breaker.begin_trial();
         assert!(!breaker.record(again, false));
         assert_eq!(breaker.allows(again), Allowed::All);
         // What failed before counts no more.
@@ -207,5 +218,7 @@ mod tests {
         record(&mut breaker, now, &[true; 4]);
         assert!(!breaker.record(now + SECOND, false));
         assert_eq!(breaker.allows(now + SECOND), Allowed::NoneUntil(now + 5 * SECOND));
+        assert!(!breaker.record(now + 6 * SECOND, false));
+        assert_eq!(breaker.allows(now + 6 * SECOND), Allowed::One);
     }
 }

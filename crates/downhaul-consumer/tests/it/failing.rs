@@ -11,7 +11,7 @@ use downhaul_consumer::{
     MessageObserver, Meta, Outgoing, Processed, Publisher, ReplayError, RetryPolicy, Settlement,
 };
 use downhaul_context::{Context, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::Span;
 
 use crate::support::{SECOND, publish, publish_numbers, spawn, subscription, until};
@@ -273,6 +273,35 @@ async fn a_kill_switch_tries_one_message_however_many_could_be_handled() {
     until(|| handle.in_flight().len() == 1).await;
     tokio::time::advance(10 * SECOND).await;
     assert_eq!((handle.in_flight().len(), calls.load(Ordering::SeqCst)), (1, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_begun_before_a_kill_switch_opened_is_not_the_message_that_it_tries() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, calls) = (MemoryBroker::new(), Arc::new(AtomicUsize::new(0)));
+    let (counted, slow) = (Arc::clone(&calls), Arc::new(Notify::new()));
+    let told = Arc::clone(&slow);
+    let handle = move |_: Context, _: Incoming<Message>| {
+        let (call, told) = (counted.fetch_add(1, Ordering::SeqCst), Arc::clone(&told));
+        async move {
+            match call {
+                0 => told.notified().await,
+                1..=4 => return Err(Failure::from(std::io::Error::other("the shop is down"))),
+                _ => std::future::pending().await,
+            }
+            Ok(())
+        }
+    };
+    let switch = KillSwitch::default().at_least(4).pause(30 * SECOND);
+    let consumer = Consumer::new(subscription(), handle).concurrency(2).kill_switch(switch);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 20).await;
+    let open = handle.wait_for(|status| status.suspended_until.is_some()).await.unwrap();
+    tokio::time::sleep_until(open.suspended_until.unwrap() + SECOND).await; // tidy: paused clock
+    slow.notify_one();
+    until(|| handle.tally().acked == 1 && !handle.in_flight().is_empty()).await;
+    tokio::time::advance(10 * SECOND).await;
+    assert_eq!((handle.in_flight().len(), calls.load(Ordering::SeqCst)), (1, 6));
 }
 
 #[tokio::test(start_paused = true)]

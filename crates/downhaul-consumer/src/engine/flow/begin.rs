@@ -9,7 +9,7 @@ use super::{Flow, TURN};
 use crate::batch::BatchHandler;
 use crate::engine::batcher::Batcher;
 use crate::engine::job::Job;
-use crate::kill_switch::Allowed;
+use crate::kill_switch::{Allowed, Breaker};
 
 impl Flow {
     /// Begins what may begin, up to [`TURN`] messages and until there is news. Returns how many.
@@ -131,9 +131,9 @@ impl Flow {
             self.suspect = Some(Box::new(job));
             return None;
         }
-        let breaker = self.breaker.as_ref();
-        let is_trial = breaker.is_some_and(|breaker| breaker.allows(now) == Allowed::One);
-        self.is_alone = is_suspect || is_trial;
+        let trying = self.breaker.as_mut().filter(|breaker| breaker.allows(now) == Allowed::One);
+        self.is_alone = is_suspect || trying.is_some();
+        trying.into_iter().for_each(Breaker::begin_trial);
         Some(job)
     }
 
