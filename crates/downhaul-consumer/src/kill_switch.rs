@@ -13,7 +13,8 @@ use crate::later::later;
 /// the consumer lets them lie instead: it opens when, of at least [`at_least`](Self::at_least)
 /// attempts within the [`window`](Self::window), the [`share`](Self::share) of failures is reached.
 /// Then nothing is taken for the [`pause`](Self::pause); after that one message is tried alone. If
-/// it succeeds the consumer goes on, and if it fails it pauses again.
+/// it succeeds the consumer goes on, and if it fails it pauses again. A message whose deadline has
+/// passed is no attempt.
 ///
 /// # Examples
 ///

@@ -115,12 +115,19 @@ pub struct Outcome {
     pub(crate) settlement: Settlement,
     pub(crate) emits: Vec<Outgoing>,
     pub(crate) error: Option<BoxError>,
+    /// False where there was no sense in an attempt.
+    pub(crate) is_of_attempt: bool,
 }
 
 impl Outcome {
     /// An outcome that settles the message and publishes nothing.
     pub fn new(settlement: Settlement) -> Self {
-        Self { settlement, emits: Vec::new(), error: None }
+        Self { settlement, emits: Vec::new(), error: None, is_of_attempt: true }
+    }
+
+    /// That of a message whose deadline has passed before it was begun.
+    pub(crate) fn expired(reason: String) -> Self {
+        Self { is_of_attempt: false, ..Self::new(Settlement::DeadLetter { reason }) }
     }
 
     /// What becomes of the message, if all that is emitted is confirmed.
@@ -170,7 +177,7 @@ impl IntoOutcome for () {
 
 impl IntoOutcome for Failure {
     fn into_outcome(self) -> Outcome {
-        Outcome { settlement: self.settlement, emits: Vec::new(), error: Some(self.error) }
+        Outcome { error: Some(self.error), ..Outcome::new(self.settlement) }
     }
 }
 

@@ -79,7 +79,7 @@ impl Counters {
     pub(crate) fn count(&self, end: End) {
         let counter = match end {
             End::Acked => &self.acked,
-            End::DeadLettered => &self.dead_lettered,
+            End::DeadLettered | End::Expired => &self.dead_lettered,
             End::Dropped => &self.dropped,
             End::Parked => &self.retried,
             End::Released => &self.released,
@@ -99,6 +99,8 @@ impl Counters {
 pub(crate) enum End {
     Acked,
     DeadLettered,
+    /// A dead letter without an attempt.
+    Expired,
     Dropped,
     Parked,
     Released,
@@ -113,7 +115,9 @@ impl End {
         match self {
             Self::Acked => Some(false),
             Self::DeadLettered | Self::Parked => Some(true),
-            Self::Dropped | Self::Released | Self::Duplicate | Self::GivenBack => None,
+            Self::Expired | Self::Dropped | Self::Released | Self::Duplicate | Self::GivenBack => {
+                None
+            }
         }
     }
 
@@ -121,6 +125,7 @@ impl End {
         match self {
             Self::Acked
             | Self::DeadLettered
+            | Self::Expired
             | Self::Dropped
             | Self::Duplicate
             | Self::GivenBack

@@ -54,6 +54,14 @@ pub(crate) enum Then {
 }
 
 impl Then {
+    /// The same, but no failure if it did not come of an attempt.
+    pub(crate) fn of_attempt(self, is_so: bool) -> Self {
+        match self {
+            Self::End(End::DeadLettered) if !is_so => Self::End(End::Expired),
+            then => then,
+        }
+    }
+
     /// Whether an attempt failed, if one was made.
     pub(crate) fn is_failure(&self) -> Option<bool> {
         match self {

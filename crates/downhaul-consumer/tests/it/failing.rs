@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use downhaul_consumer::headers::{DEAD_ERROR, DEAD_REASON, FIRST_FAILED, ORIGIN_QUEUE, TOPIC};
 use downhaul_consumer::{
-    Broker, Consumer, DeadLetters, Failure, Incoming, KillSwitch, MemoryBroker, Message,
+    Batches, Broker, Consumer, DeadLetters, Failure, Incoming, KillSwitch, MemoryBroker, Message,
     MessageObserver, Meta, Outgoing, Processed, Publisher, ReplayError, RetryPolicy, Settlement,
 };
 use downhaul_context::{Context, Instant};
@@ -273,6 +273,27 @@ async fn a_kill_switch_tries_one_message_however_many_could_be_handled() {
     until(|| handle.in_flight().len() == 1).await;
     tokio::time::advance(10 * SECOND).await;
     assert_eq!((handle.in_flight().len(), calls.load(Ordering::SeqCst)), (1, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_have_expired_do_not_open_a_kill_switch() {
+    for in_batches in [false, true] {
+        let (ctx, _canceller) = Context::root();
+        let broker = MemoryBroker::new();
+        let one = |_: Context, _: Incoming<Message>| async {};
+        let many = |_: Context, _: Vec<Incoming<Message>>| async {};
+        let consumer = match in_batches {
+            false => Consumer::new(subscription(), one),
+            true => Consumer::batches(subscription(), Batches::of(2), many),
+        };
+        let switch = KillSwitch::default().at_least(4).pause(30 * SECOND);
+        let handle = spawn(consumer.kill_switch(switch), &ctx, &broker).await;
+        for _ in 0..8 {
+            publish(&broker, Message::new("").with_deadline(SystemTime::now() - 5 * SECOND)).await;
+        }
+        until(|| handle.tally().dead_lettered == 8 || handle.tally().released > 0).await;
+        assert_eq!(handle.status().suspended_until, None, "in batches: {in_batches}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,7 +41,7 @@ impl Processor {
     /// Calls the handler and polls it once. `None` if it has to wait.
     pub(crate) fn first_step(&self, attempt: &mut Attempt) -> Option<Outcome> {
         if let Some(reason) = phases::expired(&attempt.meta.message) {
-            return Some(Outcome::new(Settlement::DeadLetter { reason }));
+            return Some(Outcome::expired(reason));
         }
         let _in_span = attempt.span.enter();
         let (ctx, meta) = (attempt.ctx.clone(), attempt.meta.clone());

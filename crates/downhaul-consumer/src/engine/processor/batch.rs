@@ -48,8 +48,7 @@ impl Processor {
     async fn look_at(&self, lane: &Context, job: Job) -> Item {
         let Job { ticket, meta } = job;
         let claimed = self.claim(lane, &meta).await;
-        let expired = phases::expired(&meta.message);
-        let outcome = expired.map(|reason| Outcome::new(Settlement::DeadLetter { reason }));
+        let outcome = phases::expired(&meta.message).map(Outcome::expired);
         Item { ticket, meta, claimed, outcome }
     }
 
@@ -108,6 +107,7 @@ impl Processor {
             Err(then) => return Finished { ticket, then },
         };
         let outcome = outcome.unwrap_or_else(|| Outcome::new(Settlement::Release));
+        let is_of_attempt = outcome.is_of_attempt;
         let ctx = self.identified(lane.clone(), &meta.message);
         let (settlement, error) = self.decide(lane, &ctx, &meta, outcome).await;
         let is_marked = self.conclude(claimed, &settlement).await;
@@ -129,7 +129,7 @@ impl Processor {
             true => self.carry_out(lane, ctx, meta, settlement, error).await,
             false => self.put_off(lane, meta),
         };
-        Finished { ticket, then }
+        Finished { ticket, then: then.of_attempt(is_of_attempt) }
     }
 }
 

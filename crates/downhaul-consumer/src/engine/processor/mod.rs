@@ -86,6 +86,7 @@ impl Processor {
                 Some(outcome) => outcome,
                 None => self.run(&mut attempt).await,
             };
+            let is_of_attempt = outcome.is_of_attempt;
             let (ctx, meta) = (&attempt.ctx, &attempt.meta);
             let (settlement, error) = self.decide(lane, ctx, meta, outcome).await;
             let is_marked = self.conclude(claimed, &settlement).await;
@@ -101,7 +102,8 @@ impl Processor {
                 // Boxed, since few come here and all would carry it.
                 failed => {
                     let Attempt { ctx, meta, .. } = attempt;
-                    Box::pin(self.carry_out(lane, ctx, meta, failed, error)).await
+                    let carried_out = self.carry_out(lane, ctx, meta, failed, error);
+                    Box::pin(carried_out).await.of_attempt(is_of_attempt)
                 }
             }
         };

@@ -56,7 +56,7 @@ impl Processor {
         meta: &Meta,
         outcome: Outcome,
     ) -> (Settlement, Option<BoxError>) {
-        let Outcome { mut settlement, emits, mut error } = outcome;
+        let Outcome { mut settlement, emits, mut error, .. } = outcome;
         if settlement == Settlement::Ack
             && !emits.is_empty()
             // Boxed, since few emit anything and all would carry it.
