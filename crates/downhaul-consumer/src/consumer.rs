@@ -293,7 +293,8 @@ impl Consumer {
 
     /// Says what becomes of a message whose handler failed with an error that it did not classify
     /// itself, as [`Failure`](crate::Failure) does: `None` leaves it to the retry policy. Of a
-    /// [`Traced`](downhaul_context::Traced) error it is given the error itself.
+    /// [`Traced`](downhaul_context::Traced) error it is given the error itself. An error on which
+    /// `classify` panics makes its message a dead letter.
     ///
     /// # Examples
     ///

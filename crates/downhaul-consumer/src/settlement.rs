@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -207,7 +208,11 @@ impl Classifier {
     pub(crate) fn settle(&self, error: &(dyn Error + 'static)) -> Option<Settlement> {
         let error = unshared(error);
         let traced = error.downcast_ref::<TracedError>();
-        (self.0)(traced.and_then(|traced| traced.source()).unwrap_or(error))
+        let error = traced.and_then(|traced| traced.source()).unwrap_or(error);
+        // Released, as where a hook panics, the message would come again and again.
+        catch_unwind(AssertUnwindSafe(|| (self.0)(error))).unwrap_or_else(|_| {
+            Some(Settlement::DeadLetter { reason: "the classifier panicked".to_owned() })
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use downhaul_consumer::headers::{DEAD_ERROR, DEAD_REASON, FIRST_FAILED, ORIGIN_Q
 use downhaul_consumer::{
     Batches, Broker, Consumer, DeadLetters, Failure, Incoming, KillSwitch, MemoryBroker, Message,
     MessageObserver, Meta, Outgoing, Processed, Publisher, ReplayError, RetryPolicy, Settlement,
+    Tally,
 };
 use downhaul_context::{Context, Instant};
 use tokio::sync::{Notify, mpsc};
@@ -393,4 +394,24 @@ async fn what_a_handler_has_classified_is_not_classified_again() {
     until(|| handle.tally().acked == 1).await;
     let tally = handle.tally();
     assert_eq!((tally.dead_lettered, tally.retried, tally.dropped), (1, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_on_which_the_classifier_panics_is_a_dead_letter() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let fail = |_: Context, _: Incoming<Message>| async {
+        Err::<(), _>(Failure::from(std::io::Error::other("out of stock")))
+    };
+    let consumer = Consumer::new(subscription(), fail).classify(|_| panic!("planted"));
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish(&broker, Message::new("")).await;
+    until(|| handle.tally() != Tally::default()).await;
+    assert_eq!((handle.tally().dead_lettered, handle.tally().released), (1, 0));
+    let dead = broker.ready("q.dead").remove(0);
+    let header = |name| dead.headers().get(name).unwrap();
+    assert_eq!(
+        (header(DEAD_REASON), header(DEAD_ERROR)),
+        ("the classifier panicked", "out of stock")
+    );
 }
