@@ -1,5 +1,7 @@
 //! From bytes to types.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
@@ -17,6 +19,12 @@ pub trait Decode: Sized + Send {
     /// [`DecodeError`] that says what is wrong with the message, so that its sender can be put
     /// right.
     fn decode(message: &Message) -> Result<Self, DecodeError>;
+}
+
+/// One whose decoder panics cannot be decoded either, and costs those beside it nothing.
+pub(crate) fn decode_safely<M: Decode>(message: &Message) -> Result<M, DecodeError> {
+    catch_unwind(AssertUnwindSafe(|| M::decode(message)))
+        .unwrap_or_else(|_| Err(DecodeError::new("the decoder panicked")))
 }
 
 /// A body that is JSON.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use downhaul_context::Context;
 
 use crate::batch::IntoOutcomes;
-use crate::decode::{Decode, DecodeError};
+use crate::decode::{Decode, DecodeError, decode_safely};
 use crate::handler::{Incoming, Meta};
 use crate::settlement::Outcome;
 
@@ -36,7 +36,7 @@ impl BatchHandler {
         Self(Arc::new(move |ctx, metas| {
             let (mut decoded, mut batch) = (Vec::new(), Vec::new());
             for meta in metas {
-                decoded.push(M::decode(&meta.message).map(|body| {
+                decoded.push(decode_safely::<M>(&meta.message).map(|body| {
                     batch.push(Incoming::new(body, meta));
                 }));
             }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use downhaul_consumer::headers::DEAD_REASON;
 use downhaul_consumer::{
-    Batches, Broker, Consumer, Failure, Incoming, IntoOutcomes, Json, KillSwitch, MemoryBroker,
-    Message, Settlement,
+    Batches, Broker, Consumer, Decode, DecodeError, Failure, Incoming, IntoOutcomes, Json,
+    KillSwitch, MemoryBroker, Message, Settlement,
 };
 use downhaul_context::{Context, Instant};
 use tokio::sync::{Semaphore, mpsc};
@@ -266,4 +266,27 @@ async fn what_is_gathered_is_buffered_and_begun_early_when_it_holds_enough_bytes
     assert_eq!((snapshot.buffered, snapshot.buffered_bytes), (10, 1000));
     gate.add_permits(100);
     until(|| handle.tally().acked == 50).await;
+}
+
+/// What cannot be decoded, and not even be refused.
+#[derive(Debug)]
+struct Fragile;
+
+impl Decode for Fragile {
+    fn decode(message: &Message) -> Result<Self, DecodeError> {
+        assert_ne!(message.id(), "1", "planted");
+        Ok(Self)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_decoder_panics_costs_the_others_of_its_batch_nothing() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let handle = |_: Context, _: Vec<Incoming<Fragile>>| async {};
+    let consumer = Consumer::batches(subscription(), Batches::of(3), handle);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 3).await;
+    until(|| handle.tally().acked + handle.tally().dead_lettered == 3).await;
+    assert_eq!(reasons(&broker), ["the decoder panicked"]);
 }
