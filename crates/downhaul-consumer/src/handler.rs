@@ -107,7 +107,7 @@ impl Meta {
     /// The topic that the message was published to, if it is known. A message that came back to its
     /// queue, from a delay or from the dead letters, has it in a header.
     pub fn topic(&self) -> Option<&str> {
-        self.message.headers().get(headers::TOPIC).or(self.topic.as_deref())
+        self.topic.as_deref().or_else(|| self.message.headers().get(headers::TOPIC))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{BrokerError, PublishError, PublishErrorKind};
 use crate::message::Message;
 use crate::message::headers;
 use crate::observer::{MessageObserver, Published};
-use crate::publish::{Outgoing, Place, PublishOutcome, Receipt, Window};
+use crate::publish::{Destination, Outgoing, Place, PublishOutcome, Receipt, Window};
 use crate::retry::backoff;
 
 /// The delays between attempts to open a sink, or to send what may have come through: from the
@@ -97,7 +97,8 @@ impl Publisher {
     ///
     /// The request id and the trace of `ctx` travel with it, and its values that
     /// [opted in](downhaul_context::WireValue), unless the message's headers have their own. Its
-    /// deadline does not; see [`Message::with_deadline_of`].
+    /// deadline does not; see [`Message::with_deadline_of`]. A message that had attempts elsewhere
+    /// begins with its first at the queues of a topic.
     /// While the broker cannot be reached, it is tried again until `ctx` ends: give the context a
     /// deadline.
     ///
@@ -307,6 +308,7 @@ impl Publisher {
         outgoing: &mut Outgoing,
     ) -> Result<Receipt, PublishError> {
         inject(ctx, &mut outgoing.message);
+        begin_anew(outgoing);
         if let Some(receipt) = self.shared.send_now(ctx, outgoing) {
             return Ok(receipt);
         }
@@ -404,6 +406,17 @@ fn confirmed(outcome: PublishOutcome) -> Result<(), PublishError> {
         }
         PublishOutcome::Unknown(error) => {
             Err(PublishError::caused(PublishErrorKind::Unknown, error))
+        }
+    }
+}
+
+/// What goes to a topic begins there, whatever came before where a handler sends on what it was
+/// given.
+fn begin_anew(outgoing: &mut Outgoing) {
+    let Destination::Topic(_) = outgoing.destination else { return };
+    for mark in [headers::ATTEMPT, headers::FIRST_FAILED] {
+        if outgoing.message.headers().get(mark).is_some() {
+            outgoing.message.headers_mut().remove(mark);
         }
     }
 }

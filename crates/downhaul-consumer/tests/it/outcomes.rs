@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use downhaul_consumer::headers::FIRST_FAILED;
 use downhaul_consumer::inbox::MemoryInbox;
 use downhaul_consumer::{
     Broker, BrokerError, Capabilities, Consumer, Destination, Event, Failure, Incoming,
@@ -11,8 +12,9 @@ use downhaul_consumer::{
     Source, State, Subscription, Token, Verdict,
 };
 use downhaul_context::Context;
+use tokio::sync::mpsc;
 
-use crate::support::{publish_numbers, subscription, until};
+use crate::support::{publish_numbers, spawn, subscription, until};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
@@ -185,4 +187,28 @@ async fn a_consumer_that_marks_what_it_has_seen_cannot_be_had_with_transactions(
     assert_eq!(handle.settled().await, State::Failed);
     let failure = handle.status().failure.clone().unwrap();
     assert!(failure.contains("dedupe"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_sends_on_to_a_topic_begins_there_with_its_first_attempt() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let send_on = |_: Context, message: Incoming<Message>| async move {
+        if message.attempt() < 3 {
+            return Err(Failure::retry_after(Duration::from_secs(10), "later"));
+        }
+        let onward = Outgoing::to_topic("onward", message.message().clone());
+        Ok(Outcome::new(Settlement::Ack).emit(onward))
+    };
+    spawn(Consumer::new(subscription(), send_on), &ctx, &broker).await;
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let tell = move |_: Context, message: Incoming<Message>| {
+        let first_failed = message.headers().get(FIRST_FAILED).map(str::to_owned);
+        let _ = sender.send((message.attempt(), message.topic().map(str::to_owned), first_failed));
+        async {}
+    };
+    let next = Subscription::new("next").topic("onward");
+    spawn(Consumer::new(next, tell), &ctx, &broker).await;
+    publish_numbers(&broker, 1).await;
+    assert_eq!(seen.recv().await.unwrap(), (1, Some("onward".to_owned()), None));
 }
