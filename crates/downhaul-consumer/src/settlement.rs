@@ -141,8 +141,9 @@ impl Outcome {
         matches!(self.settlement, Settlement::Ack) && self.emits.is_empty() && self.error.is_none()
     }
 
-    /// Publishes `outgoing` before the message is acknowledged. If that cannot be confirmed, the
-    /// message is not acknowledged but tried again.
+    /// Publishes `outgoing` before the message is acknowledged or given up. If that cannot be
+    /// confirmed, the message is tried again instead. With one that is tried again or released,
+    /// nothing is published.
     #[must_use]
     pub fn emit(mut self, outgoing: Outgoing) -> Self {
         self.emits.push(outgoing);

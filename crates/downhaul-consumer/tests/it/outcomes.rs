@@ -212,3 +212,18 @@ async fn what_a_handler_sends_on_to_a_topic_begins_there_with_its_first_attempt(
     publish_numbers(&broker, 1).await;
     assert_eq!(seen.recv().await.unwrap(), (1, Some("onward".to_owned()), None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_emits_with_a_message_that_it_gives_up_is_published_first() {
+    let dead = || Settlement::DeadLetter { reason: "old".to_owned() };
+    let dropped = || Settlement::Drop { reason: "old".to_owned() };
+    for (given_up, letters) in [(dropped(), 0), (dead(), 1)] {
+        let emit = move |_: Context, _: Incoming<Message>| {
+            let alert = Outgoing::to_queue("q.dead", Message::new("").with_id("alert"));
+            std::future::ready(Outcome::new(given_up.clone()).emit(alert))
+        };
+        let (token, told) = witnessed(Consumer::new(subscription(), emit)).await;
+        let sent = Told::Sent("q.dead".to_owned(), Some(token));
+        assert_eq!(told[..=letters], vec![sent; 1 + letters]);
+    }
+}

@@ -57,7 +57,8 @@ impl Processor {
         outcome: Outcome,
     ) -> (Settlement, Option<BoxError>) {
         let Outcome { mut settlement, emits, mut error, .. } = outcome;
-        if settlement == Settlement::Ack
+        let is_over = !matches!(settlement, Settlement::Retry { .. } | Settlement::Release);
+        if is_over
             && !emits.is_empty()
             // Boxed, since few emit anything and all would carry it.
             && let Err(failed) = Box::pin(self.emit(ctx, meta.token, emits)).await
