@@ -82,7 +82,8 @@ pub struct PublishError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PublishErrorKind {
-    /// The broker refused it. It is not in any queue.
+    /// The broker refused it: it is not in all the queues that it was meant for. Of several, some
+    /// may have it.
     Nacked,
     /// It was not sent: the context ended first, while the broker could not be reached or had no
     /// room.
@@ -112,7 +113,7 @@ impl PublishError {
 
     /// Whether the message is certainly in no queue.
     pub fn is_certainly_unsent(&self) -> bool {
-        self.kind != PublishErrorKind::Unknown
+        !matches!(self.kind, PublishErrorKind::Nacked | PublishErrorKind::Unknown)
     }
 
     /// The end of the context, where that is what stopped the publish.

@@ -42,8 +42,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// # What can be published twice
 ///
 /// What was under way when a relay died, when the link was lost, or when the store could not be
-/// told of a confirmation in time: at most one window each time, with the same ids. So consumers
-/// must tell duplicates, as always.
+/// told of a confirmation in time: at most one window each time, with the same ids. And what one
+/// of several queues refused, in the others. So consumers must tell duplicates, as always.
 ///
 /// # Examples
 ///

@@ -81,7 +81,7 @@ impl Outgoing {
 pub enum PublishOutcome {
     /// It is in every queue that it was routed to, as durably as the broker promises.
     Confirmed,
-    /// The broker refused it.
+    /// The broker refused it: one of its queues at least does not have it.
     Nacked,
     /// No queue took it; the text is the broker's.
     Returned(String),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, Delivery, Event, MemoryBroker, Message, Outgoing, Publisher, Source, Subscription,
-    Verdict,
+    Broker, Delivery, Event, MemoryBroker, Message, Outgoing, PublishErrorKind, Publisher, Source,
+    Subscription, Verdict,
 };
 use downhaul_context::Context;
 use tokio::time::Instant;
@@ -87,4 +87,19 @@ async fn who_waits_at_an_empty_queue_gets_what_another_gives_back() {
     first.settle(&[(held.token, Verdict::Release)]).await.unwrap();
     let delivery = waiting.await.unwrap();
     assert_eq!((delivery.message.id(), delivery.redeliveries), ("0", 1));
+}
+
+#[tokio::test]
+async fn a_message_that_one_queue_of_two_refuses_may_be_in_the_other() {
+    let (ctx, broker) = (Context::background(), MemoryBroker::with_longest_queue(1));
+    for queue in ["one", "full"] {
+        drop(broker.source(&ctx, &Subscription::new(queue).topic("t")).await.unwrap());
+    }
+    let publisher = Publisher::new(Arc::new(broker.clone()));
+    let first = Outgoing::to_queue("full", Message::new(""));
+    publisher.publish(&ctx, first).await.unwrap();
+    let second = Outgoing::to_topic("t", Message::new(""));
+    let error = publisher.publish(&ctx, second).await.unwrap_err();
+    assert_eq!((error.kind(), broker.depth("one").ready), (PublishErrorKind::Nacked, 1));
+    assert!(!error.is_certainly_unsent());
 }
