@@ -351,3 +351,37 @@ async fn an_inbox_that_does_not_answer_holds_no_place_for_ever() {
         assert_eq!(handle.tally().acked, 1, "no answer to {to}");
     }
 }
+
+/// An inbox of whose claims nothing is left, and another has each of them all the same.
+#[derive(Debug, Default)]
+struct Rounding(AtomicU32);
+
+#[async_trait]
+impl Inbox for Rounding {
+    async fn claim(&self, _: &str, _: &str, _: Duration) -> Result<Claim, StoreError> {
+        if self.0.fetch_add(1, Ordering::SeqCst) > 1000 {
+            // In circles it would hold up the clock for ever.
+            return Ok(Claim::Done);
+        }
+        Ok(Claim::Held { left: Duration::ZERO })
+    }
+
+    async fn commit(&self, _: &Ticket) -> Result<Commit, StoreError> {
+        Ok(Commit::Kept)
+    }
+
+    async fn release(&self, _: &Ticket) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inbox_that_knows_no_rest_of_a_second_is_not_asked_in_circles() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, inbox) = (MemoryBroker::new(), Arc::new(Rounding::default()));
+    let (consumer, _calls) = noting(|_| Settlement::Ack);
+    spawn(consumer.dedupe(inbox.clone()), &ctx, &broker).await;
+    publish_id(&broker, "one").await;
+    sleep(SECOND).await; // tidy: the clock is paused
+    assert!(inbox.0.load(Ordering::SeqCst) <= 11);
+}

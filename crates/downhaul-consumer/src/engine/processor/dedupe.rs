@@ -16,9 +16,10 @@ use crate::settlement::Settlement;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tally::End;
 
-/// How soon a message that another holds is looked at again. The other is done long before its
-/// lease is over, unless it died.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How soon a message that another holds is looked at again: at the earliest, where a store rounds
+/// down what is left of the lease, and at the latest. The other is done long before its lease is
+/// over, unless it died.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// How long an inbox may take to answer. Long, since many messages may come to it at once, and what
 /// was processed and is not marked is processed again.
@@ -58,8 +59,8 @@ impl Processor {
             Ok(Claim::Fresh(ticket)) => Ok(Claimed(Some(ticket))),
             Ok(Claim::Done) => Err(Then::End(End::Duplicate)),
             Ok(Claim::Held { left }) => {
-                let (meta, due) = (Box::new(meta.clone()), Instant::now() + left.min(LOOK_AGAIN));
-                Err(Then::Later { meta, due })
+                let due = Instant::now() + left.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1);
+                Err(Then::Later { meta: Box::new(meta.clone()), due })
             }
             Err(_) => Err(self.put_off(lane, meta.clone())),
         }
