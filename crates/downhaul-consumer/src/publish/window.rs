@@ -43,8 +43,9 @@ impl Window {
         Some(Place { _message: message, _bytes: bytes })
     }
 
+    /// What a message takes of the bytes: an empty one a byte, so that it waits for its turn.
     fn bounded(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes).unwrap_or(u32::MAX).min(self.most_bytes)
+        u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.most_bytes)
     }
 
     /// Waits until all that entered before is answered. What comes later waits meanwhile.

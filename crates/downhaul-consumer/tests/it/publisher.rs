@@ -177,6 +177,7 @@ async fn no_more_is_under_way_than_the_window_allows() {
     large.await;
     let larger_than_all = send(5000).await.unwrap();
     assert!(timeout(SECOND, send(1)).await.is_err());
+    assert!(timeout(SECOND, send(0)).await.is_err(), "an empty one waits for its turn, too");
     drop(larger_than_all);
     assert!(timeout(SECOND, send(1)).await.is_err(), "a receipt that is dropped is still open");
     broker.answer(1);
