@@ -1,5 +1,6 @@
 //! [`DeadLetters`]: what was given up, to be looked at and put back.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,7 +90,8 @@ impl DeadLetters {
     }
 
     /// Puts the letters that `wanted` says back into the queue that they come from, at most `limit`
-    /// of them, without what made them dead letters: they begin with their first attempt.
+    /// of them, without what made them dead letters: they begin with their first attempt. One that
+    /// is a dead letter again before this returns is not put back a second time.
     ///
     /// Each is confirmed in its queue before it is acknowledged, so that none is lost; one may be
     /// in both, if the end comes in between, and so may those behind one that is left at a broker
@@ -112,6 +114,8 @@ impl DeadLetters {
         let letters = Subscription::new(format!("{}.dead", self.queue)).with_prefetch(MOST_HELD);
         let mut source = self.broker.source(ctx, &letters).await?;
         let (mut replayed, mut held) = (Replayed::default(), Vec::new());
+        // One that fails again at once would go in circles.
+        let mut ids = HashSet::new();
         while replayed.put_back < limit && held.len() < usize::from(MOST_HELD) {
             let is_first = replayed.put_back + held.len() == 0;
             let quiet = if is_first { self.quiet.saturating_mul(BEGIN) } else { self.quiet };
@@ -120,7 +124,9 @@ impl DeadLetters {
                 break;
             }
             for letter in letters {
-                if replayed.put_back < limit && wanted(&letter.message) {
+                let is_new = !ids.contains(letter.message.id());
+                if is_new && replayed.put_back < limit && wanted(&letter.message) {
+                    ids.insert(letter.message.id().to_owned());
                     self.put_back(ctx, &mut *source, letter).await?;
                     replayed.put_back += 1;
                 } else {

@@ -415,3 +415,18 @@ async fn an_error_on_which_the_classifier_panics_is_a_dead_letter() {
         ("the classifier panicked", "out of stock")
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_comes_back_while_others_are_put_back_stays_one() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let refuse = |_: Context, _: Incoming<Message>| async {
+        Err::<(), _>(Failure::permanent("out of stock"))
+    };
+    let handle = spawn(Consumer::new(subscription(), refuse), &ctx, &broker).await;
+    publish_numbers(&broker, 3).await;
+    until(|| handle.tally().dead_lettered == 3).await;
+    let letters = DeadLetters::of("q", Arc::new(broker.clone()));
+    let replayed = letters.replay(&ctx, 100, |_| true).await.unwrap();
+    assert_eq!((replayed.put_back, replayed.left), (3, 3));
+}
