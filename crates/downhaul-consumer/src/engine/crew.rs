@@ -25,6 +25,8 @@ pub(crate) type Ended = SmallVec<[Finished; 1]>;
 #[derive(Default)]
 pub(crate) struct Crew {
     tasks: JoinSet<Ended>,
+    /// How many messages they have.
+    messages: usize,
 }
 
 impl Crew {
@@ -95,6 +97,7 @@ impl Crew {
         jobs: Vec<Job>,
     ) {
         let tickets: Vec<Ticket> = jobs.iter().map(|job| job.ticket).collect();
+        self.messages += tickets.len();
         let work = Arc::clone(processor).process_batch(handler.clone(), lane, jobs);
         self.tasks.spawn(async move {
             if !standing.holds() {
@@ -119,6 +122,7 @@ impl Crew {
     }
 
     fn spawn(&mut self, ticket: Ticket, work: impl Future<Output = Then> + Send + 'static) {
+        self.messages += 1;
         self.tasks.spawn(async move {
             let then = AssertUnwindSafe(work).catch_unwind().await;
             let ended = then.map_or_else(|_| released(ticket), |then| Finished { ticket, then });
@@ -129,20 +133,26 @@ impl Crew {
     /// Waits for what is finished; for ever, if nothing is being handled. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Ended, JoinError> {
         match self.tasks.join_next().await {
-            Some(joined) => joined,
+            Some(joined) => self.count(joined),
             None => std::future::pending().await,
         }
     }
 
     /// What is finished by now.
     pub(crate) fn try_next(&mut self) -> Option<Result<Ended, JoinError>> {
-        self.tasks.try_join_next()
+        let joined = self.tasks.try_join_next()?;
+        Some(self.count(joined))
     }
 
-    /// Stops waiting for handlers and returns how many were left.
+    fn count(&mut self, joined: Result<Ended, JoinError>) -> Result<Ended, JoinError> {
+        self.messages -= joined.as_ref().map_or(0, |ended| ended.len());
+        joined
+    }
+
+    /// Stops waiting for handlers and returns how many messages were left.
     pub(crate) fn abandon(&mut self) -> usize {
-        // Dropped, they are aborted.
-        std::mem::take(&mut self.tasks).len()
+        // Dropped, their tasks are aborted.
+        std::mem::take(self).messages
     }
 }
 

@@ -385,3 +385,40 @@ async fn an_inbox_that_knows_no_rest_of_a_second_is_not_asked_in_circles() {
     sleep(SECOND).await; // tidy: the clock is paused
     assert!(inbox.0.load(Ordering::SeqCst) <= 11);
 }
+
+/// An inbox that takes its time.
+#[derive(Debug, Default)]
+struct Slow(MemoryInbox);
+
+#[async_trait]
+impl Inbox for Slow {
+    async fn claim(&self, scope: &str, id: &str, lease: Duration) -> Result<Claim, StoreError> {
+        sleep(4 * SECOND).await; // tidy: the clock is paused
+        self.0.claim(scope, id, lease).await
+    }
+
+    async fn commit(&self, ticket: &Ticket) -> Result<Commit, StoreError> {
+        self.0.commit(ticket).await
+    }
+
+    async fn release(&self, ticket: &Ticket) -> Result<(), StoreError> {
+        sleep(4 * SECOND).await; // tidy: the clock is paused
+        self.0.release(ticket).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_message_of_a_batch_that_is_abandoned_is_counted() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let hang = |_: Context, _: Vec<Incoming<Message>>| pending::<()>();
+    let consumer = Consumer::batches(subscription(), Batches::of(3), hang);
+    let handle = spawn(consumer.dedupe(Arc::new(Slow::default())), &ctx, &broker).await;
+    for id in ["one", "two", "three"] {
+        publish_id(&broker, id).await;
+    }
+    until(|| broker.depth("q").unsettled == 3 && handle.buffered() == 0).await;
+    handle.abort();
+    assert_eq!(handle.settled().await, State::Stopped);
+    assert_eq!((handle.tally().abandoned, broker.depth("q").ready), (3, 3));
+}

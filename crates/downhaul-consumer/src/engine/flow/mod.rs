@@ -361,7 +361,7 @@ impl Flow {
         Counters::add(&self.processor.shared.counters.lost, count);
     }
 
-    /// Stops waiting for handlers and returns how many were left.
+    /// Stops waiting for handlers and returns how many messages were left.
     pub(crate) fn abandon(&mut self) -> usize {
         self.crew.abandon()
     }
