@@ -1,6 +1,6 @@
 //! [`Batcher`]: gathers messages into batches, by number, time and key.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tokio::time::Instant;
 
@@ -8,32 +8,46 @@ use crate::batch::Batches;
 use crate::broker::Lane;
 use crate::engine::job::{Job, Tenure};
 use crate::later::later;
+use crate::message::Name;
 
 pub(crate) struct Batcher {
     policy: Batches,
-    /// Those that are gathered now, oldest first: few.
-    open: VecDeque<Open>,
+    /// Those that are gathered now, by their numbers, which count up: as many as there are keys.
+    open: BTreeMap<u64, Open>,
+    /// The number of each.
+    numbers: HashMap<Kind, u64>,
+    opened: u64,
     full: VecDeque<Vec<Job>>,
+    len: usize,
     bytes: usize,
 }
 
-/// A batch that is being gathered: of one lane, and of one key if they are told apart.
+/// What the messages of a batch have in common: their lane, and their key if keys are told apart.
+type Kind = (Tenure, Option<Name>);
+
+/// A batch that is being gathered.
 struct Open {
-    tenure: Tenure,
-    key: Option<String>,
+    kind: Kind,
     due: Instant,
     jobs: Vec<Job>,
 }
 
 impl Batcher {
     pub(crate) fn new(policy: Batches) -> Self {
-        Self { policy, open: VecDeque::new(), full: VecDeque::new(), bytes: 0 }
+        Self {
+            policy,
+            open: BTreeMap::new(),
+            numbers: HashMap::new(),
+            opened: 0,
+            full: VecDeque::new(),
+            len: 0,
+            bytes: 0,
+        }
     }
 
     /// How many messages are gathered and not begun.
     pub(crate) fn len(&self) -> usize {
-        let open: usize = self.open.iter().map(|open| open.jobs.len()).sum();
-        open + self.full.iter().map(Vec::len).sum::<usize>()
+        self.len
     }
 
     /// Their payloads together.
@@ -42,51 +56,66 @@ impl Batcher {
     }
 
     pub(crate) fn push(&mut self, job: Job, now: Instant) {
+        self.len += 1;
         self.bytes += job.size();
         let key = job.meta.message.key().filter(|_| self.policy.by_key);
-        let tenure = job.ticket.tenure;
-        let fits = |open: &Open| open.tenure == tenure && open.key.as_deref() == key;
-        let place = self.open.iter().position(fits).unwrap_or_else(|| {
-            let (key, due) = (key.map(ToOwned::to_owned), later(now, self.policy.within));
-            self.open.push_back(Open { tenure, key, due, jobs: Vec::new() });
-            self.open.len() - 1
+        let kind = (job.ticket.tenure, key.map(Name::from));
+        let number = *self.numbers.entry(kind.clone()).or_insert_with(|| {
+            self.opened += 1;
+            self.opened
         });
-        self.open[place].jobs.push(job);
-        if self.open[place].jobs.len() >= self.policy.most.get() {
-            self.full.extend(self.open.remove(place).map(|open| open.jobs));
+        let open = self.open.entry(number).or_insert_with(|| {
+            let due = later(now, self.policy.within);
+            Open { kind, due, jobs: Vec::new() }
+        });
+        open.jobs.push(job);
+        if open.jobs.len() >= self.policy.most.get() {
+            let full = self.close(number);
+            self.full.extend(full);
         }
     }
 
     /// The next batch that is full or due; with `flush`, any.
     pub(crate) fn pop(&mut self, now: Instant, flush: bool) -> Option<Vec<Job>> {
         let next = self.full.pop_front().or_else(|| {
-            let first = self.open.front()?;
-            (flush || first.due <= now).then(|| self.open.pop_front()).flatten().map(|it| it.jobs)
+            let (&number, first) = self.open.first_key_value()?;
+            (flush || first.due <= now).then(|| self.close(number)).flatten()
         });
-        self.bytes -= size(next.as_deref().unwrap_or_default());
+        self.forget(next.as_deref().unwrap_or_default());
         next
+    }
+
+    /// Gathers no more for a batch.
+    fn close(&mut self, number: u64) -> Option<Vec<Job>> {
+        let open = self.open.remove(&number)?;
+        self.numbers.remove(&open.kind);
+        Some(open.jobs)
     }
 
     /// When the next batch is due that is not full.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.open.front().map(|open| open.due)
+        self.open.first_key_value().map(|(_, open)| open.due)
     }
 
     /// Takes all messages out, or those of these lanes.
     pub(crate) fn take_out(&mut self, lanes: Option<&[Lane]>) -> Vec<Job> {
         let leaves = |job: &mut Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
-        let batches = self.full.iter_mut().chain(self.open.iter_mut().map(|open| &mut open.jobs));
+        let open = self.open.values_mut().map(|open| &mut open.jobs);
+        let batches = self.full.iter_mut().chain(open);
         let out = batches.flat_map(|jobs| jobs.extract_if(.., leaves).collect::<Vec<_>>());
         let out: Vec<Job> = out.collect();
-        self.bytes -= size(&out);
+        self.forget(&out);
         self.full.retain(|jobs| !jobs.is_empty());
-        self.open.retain(|open| !open.jobs.is_empty());
+        self.open.retain(|_, open| !open.jobs.is_empty());
+        self.numbers.retain(|_, number| self.open.contains_key(number));
         out
     }
-}
 
-fn size(jobs: &[Job]) -> usize {
-    jobs.iter().map(Job::size).sum()
+    /// Counts these no more.
+    fn forget(&mut self, gone: &[Job]) {
+        self.len -= gone.len();
+        self.bytes -= gone.iter().map(Job::size).sum::<usize>();
+    }
 }
 
 #[cfg(test)]
@@ -147,12 +176,24 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_that_is_not_full_is_due_first() {
+        let keys = [(1, "a"), (2, "b"), (3, "c"), (4, "a"), (5, "a"), (6, "c"), (7, "c")];
+        let jobs = keys.map(|(token, key)| (token, Some(key), 0));
+        let (mut batcher, now) = batcher(Batches::of(3).by_key(), &jobs);
+        assert_eq!(batcher.next_due(), Some(now + WITHIN / 5 + WITHIN));
+        assert_eq!(pop(&mut batcher, now, true), Some(vec![1, 4, 5]));
+        assert_eq!(pop(&mut batcher, now, true), Some(vec![3, 6, 7]));
+        assert_eq!(pop(&mut batcher, now, true), Some(vec![2]));
+        assert!(batcher.open.is_empty() && batcher.numbers.is_empty());
+    }
+
+    #[test]
     fn what_leaves_with_its_lane_is_taken_out_of_its_batch() {
         let jobs = [(1, None, 0), (2, None, 1), (3, None, 1)];
         let (mut batcher, now) = batcher(Batches::of(2), &jobs);
         let out = batcher.take_out(Some(&[Lane::new(1)]));
         assert_eq!(out.len(), 2);
         assert_eq!(pop(&mut batcher, now, true), Some(vec![1]));
-        assert_eq!((batcher.len(), batcher.bytes()), (0, 0));
+        assert_eq!((batcher.len(), batcher.bytes(), batcher.numbers.len()), (0, 0, 0));
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Ticket {
 }
 
 /// Counts how often a lane was opened or lost, over all sources of a consumer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Tenure(pub(crate) u64);
 
 /// A delivery whose handling is over, for now or for good.
