@@ -49,7 +49,9 @@ impl Batches {
         self
     }
 
-    /// All messages of a batch have the same [key](crate::Message::with_key), or none.
+    /// All messages of a batch have the same [key](crate::Message::with_key), or none. Not for
+    /// [ordered](crate::Consumer::ordered) consumers: where the next of a key waits for the one
+    /// before, a batch has one of it at most.
     #[must_use]
     pub fn by_key(mut self) -> Self {
         self.by_key = true;
