@@ -16,6 +16,7 @@ use crate::batch::BatchHandler;
 use crate::engine::job::{Finished, Job, Then, Ticket};
 use crate::engine::lanes::Standing;
 use crate::engine::processor::Processor;
+use crate::handler::Meta;
 use crate::tally::End;
 
 /// What a task leaves behind: one message, or those of a batch.
@@ -44,6 +45,7 @@ impl Crew {
         now: Instant,
     ) -> (Instant, Option<Finished>) {
         let (Job { ticket, meta }, mut left) = (job, None);
+        let back = Back::of(processor, &lane, &meta);
         let in_place = || {
             let mut attempt = processor.prepare(&lane, meta, now);
             processor.shared.step(Some((&attempt.meta, now)));
@@ -56,16 +58,17 @@ impl Crew {
         };
         let stepped = catch_unwind(AssertUnwindSafe(in_place));
         processor.shared.step(None);
-        let end = match (&stepped, left) {
-            (Ok(_), None) => End::Acked,
+        let then = match (&stepped, left) {
+            (Ok(_), None) => Then::End(End::Acked),
             (Ok(_), Some((attempt, outcome))) => {
                 let processor = Arc::clone(processor);
-                self.spawn(ticket, async move { processor.finish(&lane, attempt, outcome).await });
+                let work = async move { processor.finish(&lane, attempt, outcome).await };
+                self.spawn(ticket, back, work);
                 return (stepped.unwrap_or(now), None);
             }
-            (Err(_), _) => End::Released,
+            (Err(_), _) => back.then(),
         };
-        (stepped.unwrap_or(now), Some(Finished { ticket, then: Then::End(end) }))
+        (stepped.unwrap_or(now), Some(Finished { ticket, then }))
     }
 
     /// Begins a message on a task of its own.
@@ -77,8 +80,9 @@ impl Crew {
         now: Instant,
     ) {
         let Job { ticket, meta } = job;
+        let back = Back::of(processor, &lane, &meta);
         let processor = Arc::clone(processor);
-        self.spawn(ticket, async move {
+        self.spawn(ticket, back, async move {
             // Its link may have been lost before this task had its turn: then it comes again.
             if !standing.holds() {
                 return Then::End(End::Released);
@@ -96,15 +100,17 @@ impl Crew {
         (lane, standing): (Context, Standing),
         jobs: Vec<Job>,
     ) {
-        let tickets: Vec<Ticket> = jobs.iter().map(|job| job.ticket).collect();
-        self.messages += tickets.len();
+        let back = |job: &Job| (job.ticket, Back::of(processor, &lane, &job.meta));
+        let backs: Vec<_> = jobs.iter().map(back).collect();
+        self.messages += backs.len();
         let work = Arc::clone(processor).process_batch(handler.clone(), lane, jobs);
         self.tasks.spawn(async move {
             if !standing.holds() {
-                return tickets.into_iter().map(released).collect();
+                return backs.into_iter().map(|(ticket, _)| released(ticket)).collect();
             }
             let ended = AssertUnwindSafe(work).catch_unwind().await;
-            ended.map_or_else(|_| tickets.into_iter().map(released).collect(), Ended::from_vec)
+            let given_back = |(ticket, back): (_, Back)| Finished { ticket, then: back.then() };
+            ended.map_or_else(|_| backs.into_iter().map(given_back).collect(), Ended::from_vec)
         });
     }
 
@@ -118,15 +124,19 @@ impl Crew {
     ) {
         let Job { ticket, meta } = job;
         let processor = Arc::clone(processor);
-        self.spawn(ticket, async move { processor.give_back(&lane, meta, due).await });
+        self.spawn(ticket, Back(None), async move { processor.give_back(&lane, meta, due).await });
     }
 
-    fn spawn(&mut self, ticket: Ticket, work: impl Future<Output = Then> + Send + 'static) {
+    fn spawn(
+        &mut self,
+        ticket: Ticket,
+        back: Back,
+        work: impl Future<Output = Then> + Send + 'static,
+    ) {
         self.messages += 1;
         self.tasks.spawn(async move {
             let then = AssertUnwindSafe(work).catch_unwind().await;
-            let ended = then.map_or_else(|_| released(ticket), |then| Finished { ticket, then });
-            smallvec![ended]
+            smallvec![Finished { ticket, then: then.unwrap_or_else(|_| back.then()) }]
         });
     }
 
@@ -156,7 +166,24 @@ impl Crew {
     }
 }
 
-/// A message whose handling was lost with a hook that panicked.
+/// Gives a message back whose handling was lost with a hook that panicked. One that was delivered
+/// before has to pause, and so is kept; boxed, since few are and all would carry it.
+struct Back(Option<Box<(Arc<Processor>, Context, Meta)>>);
+
+impl Back {
+    fn of(processor: &Arc<Processor>, lane: &Context, meta: &Meta) -> Self {
+        let pauses = meta.redeliveries > 0;
+        Self(pauses.then(|| Box::new((Arc::clone(processor), lane.clone(), meta.clone()))))
+    }
+
+    fn then(self) -> Then {
+        let Some(kept) = self.0 else { return Then::End(End::Released) };
+        let (processor, lane, meta) = *kept;
+        processor.release(&lane, meta)
+    }
+}
+
+/// A message that was not begun since it can no longer be settled.
 fn released(ticket: Ticket) -> Finished {
     Finished { ticket, then: Then::End(End::Released) }
 }

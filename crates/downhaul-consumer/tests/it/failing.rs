@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use downhaul_consumer::headers::{DEAD_ERROR, DEAD_REASON, FIRST_FAILED, ORIGIN_QUEUE, TOPIC};
+use downhaul_consumer::inbox::MemoryInbox;
 use downhaul_consumer::{
     Batches, Broker, Consumer, DeadLetters, Failure, Incoming, KillSwitch, MemoryBroker, Message,
     MessageObserver, Meta, Outgoing, Processed, Publisher, ReplayError, RetryPolicy, Settlement,
@@ -186,6 +187,37 @@ async fn a_hook_that_panics_costs_the_message_another_delivery_and_the_consumer_
         publish(&broker, Message::new("")).await;
         until(|| handle.tally().acked == 1).await;
         assert_eq!(handle.tally().released, 1, "{hook}");
+    }
+}
+
+/// Panics a thousand times, and no more: in circles it would hold up the clock for ever.
+#[derive(Debug, Default)]
+struct Hopeless(AtomicUsize);
+
+impl MessageObserver for Hopeless {
+    fn process(&self, ctx: Context, _: &Meta) -> (Context, Span) {
+        assert!(self.0.fetch_add(1, Ordering::SeqCst) > 1000, "planted");
+        (ctx, Span::none())
+    }
+
+    fn process_batch(&self, ctx: Context, batch: &[Meta]) -> (Context, Span) {
+        self.process(ctx, &batch[0])
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_hook_panics_again_and_again_pauses_in_between() {
+    let one = || Consumer::new(subscription(), |_: Context, _: Incoming<Message>| async {});
+    let many = |_: Context, _: Vec<Incoming<Message>>| async {};
+    let many = Consumer::batches(subscription(), Batches::of(1), many);
+    for consumer in [one(), one().dedupe(Arc::new(MemoryInbox::new())), many] {
+        let (ctx, _canceller) = Context::root();
+        let (broker, hook) = (MemoryBroker::new(), Arc::new(Hopeless::default()));
+        spawn(consumer.observer(hook.clone()), &ctx, &broker).await;
+        publish(&broker, Message::new("")).await;
+        tokio::time::sleep(60 * SECOND).await; // tidy: the clock is paused
+        let calls = hook.0.load(Ordering::SeqCst);
+        assert!((3..10).contains(&calls), "{calls} calls in a minute");
     }
 }
 

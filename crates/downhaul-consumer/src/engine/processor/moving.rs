@@ -95,9 +95,9 @@ impl Processor {
         }
     }
 
-    /// Gives a message to someone again, as its handler wished. One that was delivered before
-    /// pauses first, lest it goes in circles as fast as the broker can.
-    pub(super) fn release(&self, lane: &Context, meta: Meta) -> Then {
+    /// Gives a message to someone again, as its handler wished or since a hook panicked. One that
+    /// was delivered before pauses first, lest it goes in circles as fast as the broker can.
+    pub(crate) fn release(&self, lane: &Context, meta: Meta) -> Then {
         if meta.redeliveries == 0 || lane.is_draining() {
             return Then::End(End::Released);
         }
