@@ -18,7 +18,11 @@ impl Id {
         Self::Request(RequestId::generate())
     }
 
+    /// This one; a fresh one where it is empty, lest all that have none have the same.
     pub(super) fn of(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::fresh();
+        }
         RequestId::parse(text).map_or_else(|_| Self::Other(Name::from(text)), Self::Request)
     }
 

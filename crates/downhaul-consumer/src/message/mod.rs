@@ -87,7 +87,7 @@ impl Message {
     }
 
     /// Sets the id. Give the same id to what is the same message, so that consumers can tell a
-    /// duplicate.
+    /// duplicate. An empty one is none, and a fresh one takes its place.
     #[must_use]
     pub fn with_id(mut self, id: impl AsRef<str>) -> Self {
         self.content_mut().id = Id::of(id.as_ref());

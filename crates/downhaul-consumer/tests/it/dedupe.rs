@@ -50,6 +50,19 @@ async fn a_message_that_was_processed_is_acknowledged_and_not_handled_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_without_an_id_are_no_duplicates_of_each_other() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (consumer, _calls) = noting(|_| Settlement::Ack);
+    let handle = spawn(consumer.dedupe(Arc::new(MemoryInbox::new())), &ctx, &broker).await;
+    for _ in 0..2 {
+        publish_id(&broker, "").await;
+    }
+    until(|| handle.tally().acked + handle.tally().duplicates == 2).await;
+    assert_eq!(handle.tally().duplicates, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_whose_first_attempt_failed_is_handled_again() {
     let (ctx, _canceller) = Context::root();
     let broker = MemoryBroker::new();
