@@ -79,10 +79,7 @@ impl Queue {
     /// Takes as many messages as are ready now, up to `most`, oldest first. If there are none, says
     /// when one is due that is held back.
     pub(super) fn pop(&self, most: usize, mut take: impl FnMut(Stored)) -> Option<Instant> {
-        let mut content = self.lock();
-        if !content.delayed.is_empty() {
-            content.ripen(Instant::now());
-        }
+        let mut content = self.ripened();
         let count = most.min(content.ready.len());
         content.unsettled += count;
         content.ready.drain(..count).for_each(&mut take);
@@ -113,13 +110,22 @@ impl Queue {
     }
 
     pub(super) fn depth(&self) -> QueueDepth {
-        let content = self.lock();
+        let content = self.ripened();
         let (ready, delayed) = (content.ready.len(), content.delayed.len());
         QueueDepth { ready, delayed, unsettled: content.unsettled }
     }
 
     pub(super) fn ready(&self) -> Vec<Message> {
-        self.lock().ready.iter().map(|stored| stored.message.clone()).collect()
+        self.ripened().ready.iter().map(|stored| stored.message.clone()).collect()
+    }
+
+    /// The content, with all ready that is due.
+    fn ripened(&self) -> MutexGuard<'_, Content> {
+        let mut content = self.lock();
+        if !content.delayed.is_empty() {
+            content.ripen(Instant::now());
+        }
+        content
     }
 
     fn lock(&self) -> MutexGuard<'_, Content> {

@@ -103,3 +103,16 @@ async fn a_message_that_one_queue_of_two_refuses_may_be_in_the_other() {
     assert_eq!((error.kind(), broker.depth("one").ready), (PublishErrorKind::Nacked, 1));
     assert!(!error.is_certainly_unsent());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_held_back_is_ready_at_its_time_whether_anybody_reads_or_not() {
+    let (broker, _subscription) = filled(0).await;
+    let publisher = Publisher::new(Arc::new(broker.clone()));
+    let delayed = Outgoing::to_topic("t", Message::new("").with_id("later"));
+    let delayed = delayed.after(Duration::from_secs(60));
+    publisher.publish(&Context::background(), delayed).await.unwrap();
+    assert_eq!((broker.depth("q").ready, broker.depth("q").delayed), (0, 1));
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(ids(&broker), ["later"]);
+    assert_eq!((broker.depth("q").ready, broker.depth("q").delayed), (1, 0));
+}
