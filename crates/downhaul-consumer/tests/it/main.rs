@@ -13,6 +13,7 @@ mod engine;
 mod failing;
 mod flow;
 mod inbox;
+mod kill_switch;
 mod lifecycle;
 mod log;
 mod memory;
