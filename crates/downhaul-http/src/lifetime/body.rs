@@ -197,7 +197,7 @@ impl Inbound {
 
     fn poll_stall(&mut self, cx: &mut TaskContext<'_>) -> Poll<BodyError> {
         self.request.set_upload(Upload::Awaited);
-        let limit = self.request.link.hub.limits.body_stall;
+        let limit = self.request.link.hub.limits.body_timeout;
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(stall.as_mut().poll(cx));
         self.request.set_upload(Upload::Stalled);

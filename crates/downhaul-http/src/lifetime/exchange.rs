@@ -161,7 +161,7 @@ impl Exchange {
     {
         match answered {
             Ok(response) => self.finish(response),
-            Err(source) => self.refuse(Error::internal(source), Ending::Failed, false),
+            Err(source) => self.refuse(Error::internal(source), Ending::Failed),
         }
     }
 
@@ -173,10 +173,10 @@ impl Exchange {
         match self.request.upload() {
             // The service saw only that its body broke.
             Upload::TooLarge if failed => {
-                return self.refuse(Error::too_large(), Ending::BodyTooLarge, true);
+                return self.refuse(Error::too_large(), Ending::BodyTooLarge);
             }
             Upload::Stalled if failed => {
-                return self.refuse(Error::late_body(), Ending::LateBody, true);
+                return self.refuse(Error::late_body(), Ending::LateBody);
             }
             _ => {}
         }
@@ -193,7 +193,6 @@ impl Exchange {
         mut self,
         error: Error,
         ending: Ending,
-        close: bool,
     ) -> http::Response<AnswerBody<B, Self>> {
         self.ending = ending;
         let response = self.span.in_scope(|| error.into_response());
@@ -201,7 +200,7 @@ impl Exchange {
         let problem = parts.extensions.remove::<Arc<Problem>>();
         let bytes = problem.map(|problem| problem.render(Some(&self.request.id)));
         // What is left of a body that nobody reads would be taken for the next request.
-        if close || self.request.upload() != Upload::Complete {
+        if ends_connection(ending) || self.request.upload() != Upload::Complete {
             self.close_after(&mut parts);
         }
         self.send(parts, Payload::Ours { bytes })
@@ -214,7 +213,7 @@ impl Exchange {
         let Ok(panic) = failed.try_into_panic() else {
             // Aborted: only a drain that has come to its end does that.
             let error = Error::unavailable("the server is stopping; try again");
-            return self.refuse(error, Ending::Cancelled, true);
+            return self.refuse(error, Ending::Cancelled);
         };
         self.refuse_panicked(&*panic)
     }
@@ -226,7 +225,7 @@ impl Exchange {
         self.span.in_scope(|| error!(panic = panic_text(panic), "handler panicked"));
         let message = "the server failed; tell its operators the request id";
         let error = Error::new(StatusCode::INTERNAL_SERVER_ERROR, message);
-        self.refuse(error, Ending::Panicked, false)
+        self.refuse(error, Ending::Panicked)
     }
 
     fn send<B: HttpBody<Data = Bytes>>(
@@ -270,12 +269,12 @@ impl Exchange {
             // It had its grace before this answer.
             self.handling = false;
             self.span.in_scope(|| abort(&self.request));
-            return self.refuse(error, Ending::Cancelled, true);
+            return self.refuse(error, Ending::Cancelled);
         }
         self.end_handler(None);
         match self.request.upload() {
-            Upload::Awaited => self.refuse(Error::late_body(), Ending::LateBody, true),
-            _ => self.refuse(error, Ending::Deadline, false),
+            Upload::Awaited => self.refuse(Error::late_body(), Ending::LateBody),
+            _ => self.refuse(error, Ending::Deadline),
         }
     }
 
@@ -342,6 +341,12 @@ impl Exchange {
         };
         runtime.spawn(end.instrument(self.span.clone()));
     }
+}
+
+/// Whether no other request is to come on the connection of one that ended so.
+fn ends_connection(ending: Ending) -> bool {
+    use Ending::{BodyTooLarge, Cancelled, LateBody, Malformed};
+    matches!(ending, BodyTooLarge | Cancelled | LateBody | Malformed)
 }
 
 /// Aborts the handler of a request, which has had its grace.

@@ -52,14 +52,14 @@ where
     let head = Head::read(request.headers());
     let mut exchange = Exchange::open(link, &request, &head);
     if let Some(objection) = strict::objection(&request, &head) {
-        return Reply::now(exchange.refuse(objection, Ending::Malformed, true));
+        return Reply::now(exchange.refuse(objection, Ending::Malformed));
     }
     if link.is_crowded() {
-        return Reply::now(exchange.refuse(Error::crowded(), Ending::Refused, false));
+        return Reply::now(exchange.refuse(Error::crowded(), Ending::Refused));
     }
     let request = exchange.equip(request);
     if !exchange.has_time() {
-        return Reply::now(exchange.refuse(Error::no_time(), Ending::Deadline, false));
+        return Reply::now(exchange.refuse(Error::no_time(), Ending::Deadline));
     }
     let begun = exchange.span().in_scope(|| begin(service, request, link.hub.limits.own_tasks));
     match begun {

@@ -158,7 +158,7 @@ impl InFlight {
         method: Method,
         line: SmolStr,
     ) -> Self {
-        let body_limit = AtomicUsize::new(link.hub.limits.body_bytes);
+        let body_limit = AtomicUsize::new(link.hub.limits.body_limit);
         Self {
             id,
             method,

@@ -111,7 +111,7 @@ impl<S: Stream<Item = Event>> HttpBody for Events<S> {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.project();
         // Before the events: some never pause.
-        if this.ctx.is_draining() || this.ctx.is_done() {
+        if this.ctx.is_draining() {
             return Poll::Ready(None);
         }
         let said = match this.events.poll_next(cx) {

@@ -67,15 +67,14 @@ where
         move |request: http::Request<Incoming>| handle(&handler, service.clone(), request);
     let io = TokioIo::new(io);
     let limits = &link.hub.limits;
+    link.speak(protocol);
     let end = match protocol {
         Protocol::Http1 => {
-            link.speak_http1();
             let conn = http1(limits).serve_connection(io, service_fn(requests)).with_upgrades();
             let conn = pin!(conn);
             drive(conn, http1::UpgradeableConnection::graceful_shutdown, watch).await
         }
         Protocol::Http2 => {
-            link.multiplex();
             // Each stream has a task, in which its handler is begun.
             let streams = service_fn(move |request| {
                 let requests = requests.clone();
@@ -153,10 +152,10 @@ fn http1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // The watchdog times heads and idleness apart, with one timer for a connection's life.
+        // `Watch` times heads and idleness apart, with one timer for a connection's life.
         .header_read_timeout(None::<Duration>)
         .max_headers(limits.headers)
-        .max_header_size(limits.head_bytes);
+        .max_header_size(limits.max_head);
     builder
 }
 
@@ -164,7 +163,7 @@ fn http2(limits: &Limits) -> http2::Builder<StreamExecutor> {
     let mut builder = http2::Builder::new(StreamExecutor);
     builder
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
         .max_pending_accept_reset_streams(limits.early_resets)
         .max_local_error_reset_streams(limits.faulty_streams);

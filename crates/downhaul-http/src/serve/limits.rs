@@ -22,19 +22,19 @@ pub(crate) struct Limits {
     /// What a handler may ask for beyond that.
     pub(crate) max_timeout: Duration,
     pub(crate) client_budget: bool,
-    pub(crate) least_budget: Duration,
+    pub(crate) min_client_budget: Duration,
     pub(crate) own_tasks: bool,
     pub(crate) cancel_grace: Duration,
-    pub(crate) body_bytes: usize,
-    pub(crate) body_stall: Duration,
-    pub(crate) head_timeout: Duration,
+    pub(crate) body_limit: usize,
+    pub(crate) body_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) connection_age: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) connections: usize,
     pub(crate) connections_of_one: usize,
     pub(crate) headers: usize,
-    pub(crate) head_bytes: usize,
+    pub(crate) max_head: usize,
     /// How many streams, and how many requests, an HTTP/2 connection has at once.
     pub(crate) streams: u32,
     /// How many streams that the client has reset may wait to be begun.
@@ -50,19 +50,19 @@ impl Default for Limits {
             timeout: Duration::from_secs(30),
             max_timeout: Duration::ZERO,
             client_budget: true,
-            least_budget: Duration::from_millis(10),
+            min_client_budget: Duration::from_millis(10),
             own_tasks: false,
             cancel_grace: Duration::from_secs(1),
-            body_bytes: 2 << 20,
-            body_stall: Duration::from_secs(10),
-            head_timeout: Duration::from_secs(10),
+            body_limit: 2 << 20,
+            body_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             connection_age: Duration::from_secs(3600),
             write_timeout: Duration::from_secs(30),
             connections: 10_000,
             connections_of_one: usize::MAX,
             headers: 100,
-            head_bytes: 16 << 10,
+            max_head: 16 << 10,
             streams: 200,
             early_resets: 20,
             faulty_streams: 100,
@@ -81,6 +81,6 @@ impl Limits {
     /// least, but for a client that has no time at all.
     pub(crate) fn counting(&self, budget: Option<Duration>) -> Option<Duration> {
         let budget = budget.filter(|_| self.client_budget)?;
-        Some(if budget.is_zero() { budget } else { budget.max(self.least_budget) })
+        Some(if budget.is_zero() { budget } else { budget.max(self.min_client_budget) })
     }
 }

@@ -8,7 +8,7 @@
 //! 3. Nothing is dropped and no waker runs under the lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::lifetime::in_flight::InFlight;
 use crate::listen::address::Address;
 use crate::serve::connection_info::{ConnectionInfo, ConnectionPhase};
 use crate::serve::hub::{Hub, Stage};
+use crate::serve::io::Protocol;
 use crate::serve::tally::Tally;
 use crate::serve::upgraded::Upgraded;
 
@@ -37,10 +38,9 @@ pub(crate) struct Link {
     pub(crate) scheme: &'static str,
     pub(crate) upgraded: Upgraded,
     key: usize,
-    /// Whether its client has said that it speaks HTTP/1.
-    is_http1: AtomicBool,
-    /// An HTTP/2 connection talks without requests; only idleness is timed there.
-    multiplexed: AtomicBool,
+    /// What its client speaks, once it has said so. HTTP/2 talks without requests; only idleness is
+    /// timed there.
+    protocol: OnceLock<Protocol>,
     /// The last answer was sent before all of its request had come.
     unread_body: AtomicBool,
     requests: Mutex<Requests>,
@@ -104,8 +104,7 @@ impl Link {
             peer,
             scheme,
             upgraded: Upgraded::default(),
-            is_http1: AtomicBool::new(false),
-            multiplexed: AtomicBool::new(false),
+            protocol: OnceLock::new(),
             unread_body: AtomicBool::new(false),
             requests: Mutex::default(),
             tally,
@@ -193,28 +192,24 @@ impl Link {
     }
 
     fn phase(&self) -> ConnectionPhase {
-        if self.upgraded.is_kept() {
-            ConnectionPhase::Upgraded
-        } else if self.is_multiplexed() {
-            ConnectionPhase::Http2
-        } else if self.is_http1.load(Ordering::Relaxed) {
-            ConnectionPhase::Http1
-        } else {
-            ConnectionPhase::Opening
+        match self.protocol.get() {
+            _ if self.upgraded.is_kept() => ConnectionPhase::Upgraded,
+            Some(Protocol::Http2) => ConnectionPhase::Http2,
+            Some(Protocol::Http1) => ConnectionPhase::Http1,
+            None => ConnectionPhase::Opening,
         }
     }
 
-    pub(crate) fn speak_http1(&self) {
-        self.is_http1.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn multiplex(&self) {
-        self.multiplexed.store(true, Ordering::Relaxed);
-        self.head.store(NO_HEAD, Ordering::Relaxed);
+    /// Said once, when its first bytes have come.
+    pub(crate) fn speak(&self, protocol: Protocol) {
+        let _ = self.protocol.set(protocol);
+        if protocol == Protocol::Http2 {
+            self.head.store(NO_HEAD, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn is_multiplexed(&self) -> bool {
-        self.multiplexed.load(Ordering::Relaxed)
+        self.protocol.get() == Some(&Protocol::Http2)
     }
 
     pub(crate) fn answered(&self, unread_body: bool) {
@@ -306,13 +301,13 @@ impl Link {
         }
         let idle_since = self.opened + Duration::from_nanos(self.idle_at.load(Ordering::Acquire));
         let idle = idle_since.checked_add(limits.idle_timeout);
-        let late = times.head_since.and_then(|since| since.checked_add(limits.head_timeout));
+        let late = times.head_since.and_then(|since| since.checked_add(limits.header_timeout));
         let stops = self.hub.has_reached(Stage::Stopping);
         let quiet = stops.then(|| times.moved.map_or(idle_since, |at| at.max(idle_since)) + QUIET);
         // What a client of HTTP/2 says without a request is waited for no longer than a head.
         let last = (stops && self.is_multiplexed())
             .then(|| idle_since.max(*times.stops_since.get_or_insert_with(Instant::now)))
-            .and_then(|since| since.checked_add(limits.head_timeout));
+            .and_then(|since| since.checked_add(limits.header_timeout));
         [idle.filter(|_| late.is_none()), late, quiet, last].into_iter().flatten().min()
     }
 

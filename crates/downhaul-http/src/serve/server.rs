@@ -128,7 +128,7 @@ impl Server {
     /// The least time that a client may ask for; one that asks for less has this much. Default:
     /// 10 ms. A client that says that it has none is answered with 504 all the same.
     pub fn min_client_budget(mut self, budget: Duration) -> Self {
-        self.limits.least_budget = budget;
+        self.limits.min_client_budget = budget;
         self
     }
 
@@ -150,21 +150,21 @@ impl Server {
 
     /// The largest body that is taken, in bytes; beyond it the client reads 413. Default: 2 MiB.
     pub fn body_limit(mut self, bytes: usize) -> Self {
-        self.limits.body_bytes = bytes;
+        self.limits.body_limit = bytes;
         self
     }
 
     /// How long the next piece of a body may let a handler wait; then the client reads 408.
     /// Default: 10 s.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.body_stall = timeout;
+        self.limits.body_timeout = timeout;
         self
     }
 
     /// How long the head of a request may take from its first byte, and the handshake of TLS. The
     /// connection is closed then. Default: 10 s.
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.head_timeout = timeout;
+        self.limits.header_timeout = timeout;
         self
     }
 
@@ -214,7 +214,7 @@ impl Server {
     /// How large the head of a request may be, in bytes; beyond it the client reads 431.
     /// Default: 16 KiB.
     pub fn max_head(mut self, bytes: usize) -> Self {
-        self.limits.head_bytes = bytes;
+        self.limits.max_head = bytes;
         self
     }
 
