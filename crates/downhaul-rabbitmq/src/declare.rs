@@ -4,12 +4,12 @@ use downhaul_consumer::{BrokerError, BrokerErrorKind, Subscription};
 use lapin::options::{
     ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use lapin::{Channel, ExchangeKind};
 
 use crate::error::cannot;
-use crate::options::{Options, QueueType};
-use crate::topology::{Binding, Exchange, Target, Topology, name};
+use crate::options::Options;
+use crate::topology::{Binding, Exchange, Queue, Target, Topology, name};
 
 /// What a source needs: the exchanges, its queue, its dead-letter queue, and whatever the dead
 /// letters of these get to. The queues of others are not looked at: what is wrong with them is no
@@ -47,7 +47,7 @@ pub(crate) async fn declare_all(channel: &Channel, options: &Options) -> Result<
     declare_default_exchange(channel, options).await?;
     declare_exchanges(channel, topology).await?;
     for queue in &topology.queues {
-        declare_queue(channel, &queue.name, queue.arguments.table()?).await?;
+        declare_queue(channel, queue).await?;
     }
     for binding in &topology.bindings {
         if matches!(binding.to, Target::Queue(_)) {
@@ -84,11 +84,10 @@ async fn declare_by_name(
     options: &Options,
     queue: &str,
 ) -> Result<(), BrokerError> {
-    let arguments = match options.topology.find_queue(queue) {
-        Some(known) => known.arguments.table()?,
-        None => arguments(options.queue_type),
-    };
-    declare_queue(channel, queue, arguments).await
+    match options.topology.find_queue(queue) {
+        Some(known) => declare_queue(channel, known).await,
+        None => declare_queue(channel, &Queue::new(queue, options.queue_type)).await,
+    }
 }
 
 async fn declare_binding(channel: &Channel, binding: &Binding) -> Result<(), BrokerError> {
@@ -131,30 +130,15 @@ async fn declare_exchange(
     declared.map_err(|error| cannot(&format!("declare exchange `{exchange}`"), &error))
 }
 
-pub(crate) async fn declare_queue(
-    channel: &Channel,
-    queue: &str,
-    arguments: FieldTable,
-) -> Result<(), BrokerError> {
+pub(crate) async fn declare_queue(channel: &Channel, queue: &Queue) -> Result<(), BrokerError> {
+    let Queue { name: queue, arguments, .. } = queue;
     if queue.is_empty() {
         let words = "a queue needs a name, or it cannot be found again";
         return Err(BrokerError::new(BrokerErrorKind::Configuration, words));
     }
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let declared = channel.queue_declare(name("the queue", queue)?, options, arguments).await;
+    let (named, arguments) = (name("the queue", queue)?, arguments.table()?);
+    let declared = channel.queue_declare(named, options, arguments).await;
     declared.map_err(|error| cannot(&format!("declare queue `{queue}`"), &error))?;
     Ok(())
-}
-
-/// Classic queues are declared without a word about their type, as everybody else does.
-pub(crate) fn arguments(queue_type: QueueType) -> FieldTable {
-    let mut arguments = FieldTable::default();
-    if queue_type == QueueType::Quorum {
-        arguments.insert("x-queue-type".into(), text("quorum"));
-    }
-    arguments
-}
-
-pub(crate) fn text(value: &str) -> AMQPValue {
-    AMQPValue::LongString(value.into())
 }

@@ -110,13 +110,13 @@ fn held_too_long(error: &Error) -> bool {
 }
 
 /// As [`lost`], where lapin gives no reason.
-pub(crate) fn gone(words: impl Into<String>) -> BrokerError {
+pub(crate) fn unreachable(words: impl Into<String>) -> BrokerError {
     BrokerError::new(BrokerErrorKind::Unreachable, words)
 }
 
 /// The context ended before something was open.
 pub(crate) fn gave_up(what: &str, cause: Cause) -> BrokerError {
-    gone(format!("gave up waiting to {what}")).with_source(cause)
+    unreachable(format!("gave up waiting to {what}")).with_source(cause)
 }
 
 /// What was closed by its owner.
@@ -125,7 +125,7 @@ pub(crate) fn closed(what: &str) -> BrokerError {
 }
 
 /// The message is at fault.
-pub(crate) fn refused(words: impl Into<String>) -> BrokerError {
+pub(crate) fn unsendable(words: impl Into<String>) -> BrokerError {
     BrokerError::new(BrokerErrorKind::Message, words)
 }
 

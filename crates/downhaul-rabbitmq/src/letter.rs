@@ -7,7 +7,7 @@ use downhaul_consumer::{BrokerError, BrokerErrorKind, Delivery, Message, Name, T
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::error::{check_short, refused};
+use crate::error::{check_short, unsendable};
 
 /// The largest body that RabbitMQ takes unless it is told otherwise: `max_message_size`. A larger
 /// one would cost the channel, and with it the answers for all that is under way.
@@ -35,12 +35,14 @@ impl Letter {
         let id = message.id();
         if message.payload().len() > LARGEST {
             let size = message.payload().len();
-            return Err(refused(format!("the payload has {size} bytes, RabbitMQ takes {LARGEST}")));
+            return Err(unsendable(format!(
+                "the payload has {size} bytes, RabbitMQ takes {LARGEST}"
+            )));
         }
         let header_size = FIXED + id.len() + message.content_type().len() + headers_size(message);
         if header_size > frame_max {
             let words = format!("the headers have {header_size} bytes, RabbitMQ takes {frame_max}");
-            return Err(refused(words));
+            return Err(unsendable(words));
         }
         let at_fault = BrokerErrorKind::Message;
         check_short("the message's id", id, at_fault)?;
@@ -49,7 +51,7 @@ impl Letter {
             check_short("the name of a header", name, at_fault)?;
             if is_reserved(name) {
                 let words = "RabbitMQ keeps `CC`, `BCC` and names in `x-` for itself";
-                return Err(refused(format!("the header `{name}`: {words}")));
+                return Err(unsendable(format!("the header `{name}`: {words}")));
             }
         }
         Ok(Self(message.clone()))

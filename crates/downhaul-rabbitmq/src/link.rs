@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
 use crate::attempts::{Attempts, Opened};
-use crate::error::{cannot, closed, gone};
+use crate::error::{cannot, closed, unreachable};
 use crate::nodes::{Nodes, none_of};
 use crate::options::Options;
 use crate::refresh::Refreshing;
@@ -128,7 +128,7 @@ async fn create_channel(connection: &Connection) -> Result<Channel, BrokerError>
         channel = connection.create_channel() => {
             channel.map_err(|error| cannot("open a channel", &error))
         }
-        () = lost => Err(gone(LOST)),
+        () = lost => Err(unreachable(LOST)),
     }
 }
 
@@ -180,7 +180,7 @@ async fn connect_to(
     let limit = address.connect_timeout().unwrap_or(options.connect_timeout);
     // The handshake as well, which lapin itself waits for without an end.
     timeout(limit, attempts.connect(node, attempt)).await.unwrap_or_else(|_| {
-        Err(gone(format!("RabbitMQ at {address} did not answer within {limit:?}")))
+        Err(unreachable(format!("RabbitMQ at {address} did not answer within {limit:?}")))
     })
 }
 
@@ -220,10 +220,10 @@ impl Line {
     pub(crate) fn check(&self) -> Result<(), BrokerError> {
         // The connection first: its channels hear of its end a moment later.
         if !self.connection.status().connected() {
-            return Err(gone(LOST));
+            return Err(unreachable(LOST));
         }
         if !self.channel.status().connected() {
-            return Err(gone("RabbitMQ closed the channel"));
+            return Err(unreachable("RabbitMQ closed the channel"));
         }
         Ok(())
     }

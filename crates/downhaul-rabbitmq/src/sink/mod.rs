@@ -23,7 +23,7 @@ use lapin::types::ShortString;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::declare;
-use crate::error::{cannot, closed, refused, short};
+use crate::error::{cannot, closed, short, unsendable};
 use crate::letter::Letter;
 use crate::link::Line;
 use crate::options::Options;
@@ -61,7 +61,7 @@ impl RabbitSink {
         let (exchange, what) = match &outgoing.destination {
             Destination::Topic(_) if !outgoing.delay.is_zero() => {
                 let words = "a delay needs a queue as its destination, and this is a topic";
-                return Err(refused(words));
+                return Err(unsendable(words));
             }
             Destination::Topic(_) => (self.exchange.clone(), "the topic"),
             Destination::Queue(_) if outgoing.delay.is_zero() => {

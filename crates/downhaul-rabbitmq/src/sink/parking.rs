@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, BrokerErrorKind};
 use lapin::options::QueueDeclareOptions;
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::declare::{self, text};
-use crate::error::{cannot, code, refused, short};
+use crate::declare::declare_queue;
+use crate::error::{cannot, code, short, unsendable};
 use crate::link::Line;
 use crate::options::QueueType;
+use crate::topology::{Overflow, Queue};
 
 /// The delays that there are, in milliseconds. What is asked for is rounded up.
 const STEPS: [u32; 15] = [
@@ -54,7 +55,7 @@ impl Parking {
         delay: Duration,
     ) -> Result<Option<String>, BrokerError> {
         let Some(step) = step(delay) else {
-            return Err(refused("a delay of more than 24 hours"));
+            return Err(unsendable("a delay of more than 24 hours"));
         };
         let place = format!("{queue}.retry.{step}");
         let mut declared = self.declared.lock().await;
@@ -85,26 +86,22 @@ impl Parking {
             Err(error) if code(&error) == Some(404) => return Ok(false),
             Err(error) => return Err(cannot(&format!("look for queue `{queue}`"), &error)),
         }
-        declare::declare_queue(&channel, place, self.arguments(queue, step)).await?;
+        declare_queue(&channel, &self.queue(place, queue, step)).await?;
         tracing::debug!(queue = place, "a place to wait");
         Ok(true)
     }
 
-    fn arguments(&self, queue: &str, step: u32) -> FieldTable {
-        let mut arguments = declare::arguments(self.queue_type);
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(step.into()));
-        arguments.insert("x-dead-letter-exchange".into(), text(""));
-        arguments.insert("x-dead-letter-routing-key".into(), text(queue));
-        if self.queue_type == QueueType::Quorum {
+    fn queue(&self, place: &str, queue: &str, step: u32) -> Queue {
+        let time = Duration::from_millis(step.into());
+        let place =
+            Queue::new(place, self.queue_type).message_ttl(time).dead_letter_to_queue(queue);
+        match self.queue_type {
+            QueueType::Classic => place.expires(time.saturating_add(IDLE)),
             // The way back is confirmed as well, which takes an overflow that refuses.
-            arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-            arguments.insert("x-overflow".into(), text("reject-publish"));
-        } else {
-            let expires = Duration::from_millis(step.into()).saturating_add(IDLE).as_millis();
-            let expires = AMQPValue::LongLongInt(expires.try_into().unwrap_or(i64::MAX));
-            arguments.insert("x-expires".into(), expires);
+            QueueType::Quorum => {
+                place.dead_letter_at_least_once().overflow(Overflow::RejectPublish)
+            }
         }
-        arguments
     }
 }
 
@@ -114,6 +111,8 @@ fn step(delay: Duration) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use crate::topology::Argument;
+
     use super::*;
 
     #[test]
@@ -128,10 +127,10 @@ mod tests {
     #[test]
     fn only_a_queue_whose_time_begins_anew_when_it_is_declared_has_a_time() {
         let expires = |queue_type| {
-            let arguments = Parking::new(queue_type).arguments("orders", 1_000);
-            arguments.inner().get("x-expires").cloned()
+            let place = Parking::new(queue_type).queue("orders.retry.1000", "orders", 1_000);
+            place.arguments.get("x-expires").cloned()
         };
-        let hour_and_delay = AMQPValue::LongLongInt(3_601_000);
+        let hour_and_delay = Argument::from(3_601_000);
         assert_eq!(expires(QueueType::Classic), Some(hour_and_delay));
         assert_eq!(expires(QueueType::Quorum), None);
     }

@@ -45,13 +45,16 @@ impl Queue {
 
     /// Replicated with Raft over the nodes of a cluster.
     pub fn quorum(name: impl Into<String>) -> Self {
-        let mut queue = Self::new(name, QueueType::Quorum);
-        queue.arguments.set(TYPE, "quorum");
-        queue
+        Self::new(name, QueueType::Quorum)
     }
 
-    fn new(name: impl Into<String>, queue_type: QueueType) -> Self {
-        Self { name: name.into(), queue_type, arguments: Arguments::default() }
+    /// Classic queues are declared without a word about their type, as everybody else does.
+    pub(crate) fn new(name: impl Into<String>, queue_type: QueueType) -> Self {
+        let mut arguments = Arguments::default();
+        if queue_type == QueueType::Quorum {
+            arguments.set(TYPE, "quorum");
+        }
+        Self { name: name.into(), queue_type, arguments }
     }
 
     /// Sends dead letters, which are those that were rejected, whose time is over, that had no room
