@@ -78,6 +78,11 @@ pub(crate) fn kind(code: Code) -> BrokerErrorKind {
     }
 }
 
+/// Whether a message has nowhere to go.
+pub(crate) fn is_unknown_place(code: Code) -> bool {
+    matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition)
+}
+
 fn kind_of_others(error: &KafkaError) -> BrokerErrorKind {
     match error {
         KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) | KafkaError::Nul(_) => {

@@ -18,6 +18,8 @@ use crate::transactions::Transactions;
 const COMMITTED: &str = "read_committed";
 /// How long a transaction may take unless told otherwise (`transaction.timeout.ms`).
 const TRANSACTION: Duration = Duration::from_secs(60);
+/// What librdkafka keeps a session for unless told otherwise (`session.timeout.ms`).
+const SESSION: Duration = Duration::from_secs(45);
 
 /// What consumers are set to unless told otherwise.
 pub(crate) const CONSUMER: [(&str, &str); 4] = [
@@ -152,8 +154,12 @@ impl Options {
 
     /// How long a transaction of such a producer may take.
     pub(crate) fn transaction_timeout(config: &ClientConfig) -> Duration {
-        let millis = config.get("transaction.timeout.ms").and_then(|millis| millis.parse().ok());
-        millis.map_or(TRANSACTION, Duration::from_millis)
+        time_of(config, "transaction.timeout.ms").unwrap_or(TRANSACTION)
+    }
+
+    /// How long a consumer is kept that is not heard of.
+    pub(crate) fn session_timeout(config: &ClientConfig) -> Duration {
+        time_of(config, "session.timeout.ms").unwrap_or(SESSION)
     }
 
     /// Where lanes get their numbers from.
@@ -191,6 +197,10 @@ impl Options {
             None => Ok(()),
         }
     }
+}
+
+fn time_of(config: &ClientConfig, property: &str) -> Option<Duration> {
+    config.get(property)?.parse().ok().map(Duration::from_millis)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use downhaul_consumer::headers::name_of;
 use downhaul_consumer::{BrokerError, Message, Outgoing};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+use rdkafka::util::IntoOpaque;
 
 use crate::error::unsendable;
 use crate::own::DUE;
@@ -124,8 +126,21 @@ pub(crate) fn headers(outgoing: &Outgoing) -> Result<OwnedHeaders, BrokerError> 
     Ok(headers)
 }
 
+/// A message as it is handed over, with what comes back with the answer.
+pub(crate) fn outgoing_record<'a, T: IntoOpaque>(
+    topic: &'a str,
+    message: &'a Message,
+    headers: OwnedHeaders,
+    label: T,
+) -> BaseRecord<'a, str, [u8], T> {
+    let mut record = BaseRecord::with_opaque_to(topic, label).headers(headers);
+    record.payload = payload(message);
+    record.key = message.key();
+    record
+}
+
 /// The value; `None` for one that ends its key.
-pub(crate) fn payload(message: &Message) -> Option<&[u8]> {
+fn payload(message: &Message) -> Option<&[u8]> {
     let ends_key = message.payload().is_empty() && message.headers().get(TOMBSTONE).is_some();
     (!ends_key).then_some(message.payload())
 }

@@ -18,10 +18,10 @@ use tokio::time::timeout;
 
 use crate::blocking::blocking;
 use crate::client::{self, Trouble};
-use crate::error::{cannot, closed, kind, unreachable};
+use crate::error::{cannot, closed, is_unknown_place, kind, unreachable};
 use crate::options::Options;
 use crate::places::Places;
-use crate::record::{headers, payload};
+use crate::record::{headers, outgoing_record};
 
 /// How long a sink that closes waits for answers, unless its context ends before.
 const FLUSH: Duration = Duration::from_secs(30);
@@ -52,14 +52,7 @@ fn record<'a>(
 ) -> Result<(Record<'a>, Receipt), BrokerError> {
     let headers = headers(outgoing)?;
     let (sender, receipt) = Receipt::pending();
-    let mut record = BaseRecord::with_opaque_to(topic, Box::new(sender)).headers(headers);
-    if let Some(payload) = payload(&outgoing.message) {
-        record = record.payload(payload);
-    }
-    if let Some(key) = outgoing.message.key() {
-        record = record.key(key);
-    }
-    Ok((record, receipt))
+    Ok((outgoing_record(topic, &outgoing.message, headers, Box::new(sender)), receipt))
 }
 
 impl KafkaSink {
@@ -182,9 +175,7 @@ fn outcome(error: &KafkaError) -> PublishOutcome {
         return PublishOutcome::Unknown(Arc::new(cannot("publish", error)));
     };
     match code {
-        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
-            PublishOutcome::Returned(code.to_string())
-        }
+        code if is_unknown_place(code) => PublishOutcome::Returned(code.to_string()),
         // Said by the broker before it wrote anything, or by the client before it sent any.
         code if kind(code) != downhaul_consumer::BrokerErrorKind::Unreachable => {
             PublishOutcome::Nacked

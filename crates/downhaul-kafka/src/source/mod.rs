@@ -44,8 +44,6 @@ use crate::transactions::{TransactionalProducer, Turn};
 
 /// How many records of a partition are read before the next has its turn.
 const TURN: usize = 64;
-/// What librdkafka keeps a session for unless told otherwise (`session.timeout.ms`).
-const SESSION: Duration = Duration::from_secs(45);
 
 pub(crate) struct KafkaSource {
     lanes: Lanes,
@@ -97,7 +95,7 @@ impl KafkaSource {
             numbers: options.lane_numbers(),
         };
         let (servers, topic) = (options.address.to_string(), topics[0].to_owned());
-        let health = Health::new(session(&config), servers, topic);
+        let health = Health::new(Options::session_timeout(&config), servers, topic);
         let mail = Arc::clone(&mailbox);
         let (joined, has_joined) = oneshot::channel();
         let member = Member::new(client);
@@ -215,11 +213,6 @@ fn join(config: &ClientConfig, bell: &Arc<Notify>) -> Result<Client, BrokerError
     let bell = Arc::clone(bell);
     client.set_nonempty_callback(move || bell.notify_one());
     Ok(client)
-}
-
-fn session(config: &ClientConfig) -> Duration {
-    let millis = config.get("session.timeout.ms").and_then(|millis| millis.parse().ok());
-    millis.map_or(SESSION, Duration::from_millis)
 }
 
 #[async_trait]

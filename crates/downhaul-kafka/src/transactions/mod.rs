@@ -95,7 +95,8 @@ impl Transactions {
         tenures.insert(new.lane.number(), Arc::downgrade(new));
     }
 
-    /// Keeps what a delivery leads to until it is settled.
+    /// Keeps what a delivery leads to until it is settled. Returns whether it did: what is settled
+    /// or lost cannot count any more.
     ///
     /// # Errors
     ///
@@ -105,17 +106,16 @@ impl Transactions {
         delivery: Token,
         topic: String,
         outgoing: &Outgoing,
-    ) -> Result<Kept, BrokerError> {
+    ) -> Result<bool, BrokerError> {
         let Ticket { place, delivery, lane } = Ticket::of(delivery);
-        let Some(tenure) = self.tenure(lane) else { return Ok(Kept::No) };
+        let Some(tenure) = self.tenure(lane) else { return Ok(false) };
         let mut progress = tenure.progress();
-        let Some(offset) = progress.offset(place, delivery) else { return Ok(Kept::No) };
+        let Some(offset) = progress.offset(place, delivery) else { return Ok(false) };
         let origin = Origin::new(&tenure, offset);
         if let Some(words) = self.refusals.find(&origin, &topic) {
             return Err(unsendable(words));
         }
-        let is_kept = progress.keep(place, delivery, Output::new(origin, topic, outgoing)?);
-        Ok(if is_kept { Kept::Yes } else { Kept::No })
+        Ok(progress.keep(place, delivery, Output::new(origin, topic, outgoing)?))
     }
 
     /// Forgets what a delivery would have led to.
@@ -133,13 +133,6 @@ impl Transactions {
     fn tenures(&self) -> MutexGuard<'_, BTreeMap<u32, Weak<Tenure>>> {
         self.tenures.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether something was kept.
-enum Kept {
-    Yes,
-    /// It cannot count any more.
-    No,
 }
 
 /// Dropped with its source, which lets another be opened.

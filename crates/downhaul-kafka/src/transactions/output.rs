@@ -4,7 +4,7 @@ use downhaul_consumer::{BrokerError, Message, Outgoing};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::BaseRecord;
 
-use crate::record::{headers, payload};
+use crate::record::{headers, outgoing_record};
 use crate::transactions::refusals::Origin;
 
 /// A message that waits for its transaction, with all that could be found wrong with it found.
@@ -34,14 +34,6 @@ impl Output {
 
     pub(super) fn record(&self) -> BaseRecord<'_, str, [u8], Box<Label>> {
         let label = Box::new((self.origin.clone(), self.topic.clone()));
-        let mut record = BaseRecord::with_opaque_to(&self.topic, label);
-        record = record.headers(self.headers.clone());
-        if let Some(payload) = payload(&self.message) {
-            record = record.payload(payload);
-        }
-        match self.message.key() {
-            Some(key) => record.key(key),
-            None => record,
-        }
+        outgoing_record(&self.topic, &self.message, self.headers.clone(), label)
     }
 }

@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 
 use crate::client::{self, Trouble};
-use crate::error::{cannot, kind, refused, unreachable};
+use crate::error::{cannot, is_unknown_place, kind, refused, unreachable};
 use crate::transactions::output::Label;
 use crate::transactions::refusals::Refusals;
 
@@ -36,9 +36,9 @@ impl Reports {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert_with(|| error.clone());
-        let is_final = error
-            .rdkafka_error_code()
-            .is_some_and(|code| kind(code) != BrokerErrorKind::Unreachable || is_unknown(code));
+        let is_final = error.rdkafka_error_code().is_some_and(|code| {
+            kind(code) != BrokerErrorKind::Unreachable || is_unknown_place(code)
+        });
         if is_final {
             let words = cannot(&format!("publish to `{topic}`"), error).to_string();
             self.refusals.note(origin.clone(), topic.clone(), words);
@@ -48,10 +48,6 @@ impl Reports {
     pub(super) fn first_failure(&self) -> Option<KafkaError> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
-
-fn is_unknown(code: Code) -> bool {
-    matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition)
 }
 
 /// An error of a client, with what was tried.

@@ -9,7 +9,7 @@ use downhaul_context::Context;
 use crate::error::{closed, misconfigured};
 use crate::options::Options;
 use crate::places::Places;
-use crate::transactions::{Kept, Transactions};
+use crate::transactions::Transactions;
 
 /// Sends nothing itself. What it says to be confirmed is published together with the offset of its
 /// delivery, or the delivery comes again.
@@ -44,12 +44,9 @@ impl Sink for OutcomeSink {
         if let Some(returned) = self.places.returned(&topic).await? {
             return Ok(returned);
         }
-        Ok(Receipt::resolved(
-            match self.transactions.keep(delivery, topic.into_owned(), outgoing)? {
-                Kept::Yes => PublishOutcome::Confirmed,
-                Kept::No => PublishOutcome::Nacked,
-            },
-        ))
+        let is_kept = self.transactions.keep(delivery, topic.into_owned(), outgoing)?;
+        let outcome = if is_kept { PublishOutcome::Confirmed } else { PublishOutcome::Nacked };
+        Ok(Receipt::resolved(outcome))
     }
 
     async fn close(&self, _ctx: &Context) {}
