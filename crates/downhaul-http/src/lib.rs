@@ -166,7 +166,7 @@
 //!
 //! # Features
 //!
-//! - `axum`: the extractors `Ctx`, `Peer` and [`OriginalUri`].
+//! - `axum`: the extractors `Ctx`, `Peer` and [`OriginalUri`], and the layer `MatchedRoutes`.
 //! - `idempotency`: answers that are kept, and told again to requests with the same
 //!   `Idempotency-Key`.
 //! - `systemd`: `Listener::inherited`, the sockets that systemd has opened.
@@ -212,6 +212,8 @@ pub use crate::route::endpoint::Next;
 pub use crate::route::event::Event;
 pub use crate::route::json::Json;
 pub use crate::route::limited::{Limited, LimitedFuture};
+#[cfg(feature = "axum")]
+pub use crate::route::matched::{MatchedRoutes, WithRoute};
 pub use crate::route::mount::OriginalUri;
 pub use crate::route::request::Request;
 pub use crate::route::route_limits::RouteLimits;

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::lifetime::in_flight::InFlight;
 use crate::lifetime::tracked::Tracked;
 use crate::listen::address::Address;
+use crate::route::matched::tell_route;
 use crate::route::mount::{OriginalUri, original_uri};
 use crate::route::set_timeout::set_timeout;
 
@@ -65,6 +66,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Ctx {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
         let ctx = parts.extensions.get::<Context>().ok_or_else(|| not_served("context"))?;
+        tell_route(&parts.extensions);
         Ok(Self(match Tracked::request(&parts.extensions) {
             Some(in_flight) => ctx.with_value(Extracted(Arc::downgrade(in_flight))),
             None => ctx.clone(),

@@ -6,6 +6,8 @@ pub(crate) mod endpoint;
 pub(crate) mod event;
 pub(crate) mod json;
 pub(crate) mod limited;
+#[cfg(feature = "axum")]
+pub(crate) mod matched;
 pub(crate) mod mount;
 pub(crate) mod params;
 pub(crate) mod request;

@@ -205,6 +205,31 @@ async fn access_lines_name_the_prefix_and_no_fallback() {
     }
 }
 
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn access_lines_name_the_routes_of_an_axum_router_that_tells_them() {
+    use downhaul_http::{Ctx, MatchedRoutes};
+
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let users = axum::Router::new().route("/{id}", axum_get(async || "Ada")).layer(MatchedRoutes);
+    let app = axum::Router::new()
+        .nest("/users", users)
+        .route("/asks/{what}", axum_get(async |Ctx(_): Ctx| "this"))
+        .route("/silent", axum_get(async || "and tells nothing"));
+    let server = Server::bind("127.0.0.1:0").await.unwrap().observer(Routes(tell));
+    let running = server.serve(Context::background(), app);
+    for (path, route) in [
+        ("/users/7", Some("/users/{id}")),
+        ("/asks/that", Some("/asks/{what}")),
+        ("/silent", None),
+        ("/nothing", None),
+    ] {
+        let stream = TcpStream::connect(running.address().tcp().unwrap()).await.unwrap();
+        Client(stream).send(&get(path)).await;
+        assert_eq!(soon(told.recv()).await.unwrap().as_deref(), route, "{path}");
+    }
+}
+
 fn tells(words: &'static str) -> impl Fn(Context, Request) -> std::future::Ready<&'static str> {
     move |_, _| std::future::ready(words)
 }
