@@ -63,11 +63,10 @@
 //! - `kafka`: the Kafka broker. It builds librdkafka, which needs a C compiler and make.
 //! - `kafka-tls`: TLS and SASL/SCRAM for it, which need OpenSSL's headers.
 //! - `tls`: encrypted HTTP.
+//! - `axum` and `idempotency` of `downhaul-http`, `sqlite` of `downhaul-consumer` and `tokio-util`
+//!   of `downhaul-context`: as there.
 //! - `testing`: an app in a test, in `downhaul::testing`; and `downhaul::consumer::testing`.
 //! - `systemd`: systemd is told of start, stop and progress; HTTP on sockets that it has opened.
-//!
-//! What the other crates have features for, such as `axum` and `idempotency` of `downhaul-http` or
-//! `sqlite` of `downhaul-consumer`, is switched on by depending on that crate, too.
 //!
 //! # Read on
 //!
