@@ -21,6 +21,8 @@ pub(crate) struct Head<'a> {
     pub(crate) expected: Option<&'a HeaderValue>,
     request_id: Option<&'a HeaderValue>,
     traceparent: Option<&'a HeaderValue>,
+    /// How many there are. Of two, neither can be trusted.
+    traceparents: usize,
     tracestate: Option<Cow<'a, [u8]>>,
     /// The least time that a valid header says the client waits.
     pub(crate) budget: Option<Duration>,
@@ -44,8 +46,8 @@ impl<'a> Head<'a> {
     /// The context with the request's id and, where the client sent one, the position in a trace.
     pub(crate) fn bind(&self, ctx: &Context, id: &RequestId) -> Context {
         let state = self.tracestate.as_deref().and_then(|state| str::from_utf8(state).ok());
-        let trace =
-            text(self.traceparent).and_then(|parent| TraceContext::parse(parent, state).ok());
+        let parent = text(self.traceparent).filter(|_| self.traceparents == 1);
+        let trace = parent.and_then(|parent| TraceContext::parse(parent, state).ok());
         match trace {
             Some(trace) => ctx.with_values((id.clone(), trace)),
             None => ctx.with_value(id.clone()),
@@ -70,6 +72,7 @@ impl<'a> Head<'a> {
                 self.request_id.get_or_insert(value);
             }
             "traceparent" => {
+                self.traceparents += 1;
                 self.traceparent.get_or_insert(value);
             }
             "tracestate" => match &mut self.tracestate {

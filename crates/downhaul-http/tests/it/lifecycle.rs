@@ -240,6 +240,8 @@ async fn a_traceparent_is_bound_to_the_context_if_it_is_valid() {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     assert_eq!(server.request(&with(parent)).await.body, parent);
     assert_eq!(server.request(&with("00-zz")).await.body, "none");
+    let two = format!("{parent}\r\ntraceparent: {parent}");
+    assert_eq!(server.request(&with(&two)).await.body, "none", "of two, neither can be trusted");
 }
 
 #[tokio::test]
