@@ -4,6 +4,7 @@
 //! UTF-8.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -42,12 +43,13 @@ impl Record {
     /// Reads a record, also of publishers that know nothing of Downhaul.
     ///
     /// A record without an id gets one of its place, which is the same at each delivery. A key and
-    /// headers that are no text are read as far as they are.
+    /// headers that are no text are read as far as they are, and a header whose name is none is
+    /// left out.
     pub(crate) fn read(record: &BorrowedMessage<'_>) -> Self {
         let payload = record.payload();
         let mut message = Message::identified(id(record), copied(payload));
         let mut due = None;
-        for header in record.headers().into_iter().flat_map(Headers::iter) {
+        for header in legible(record) {
             match header.key {
                 ID => {}
                 CONTENT_TYPE => message = message.with_content_type(media_type(&header)),
@@ -70,8 +72,7 @@ fn copied(payload: Option<&[u8]>) -> Bytes {
 }
 
 fn id<'a>(record: &'a BorrowedMessage<'_>) -> Cow<'a, str> {
-    let mut headers = record.headers().into_iter().flat_map(Headers::iter);
-    let id = headers.find(|header| header.key == ID).and_then(|header| header.value);
+    let id = legible(record).find(|header| header.key == ID).and_then(|header| header.value);
     match id.map(readable).filter(|id| !id.is_empty()) {
         Some(id) => id,
         None => {
@@ -79,6 +80,15 @@ fn id<'a>(record: &'a BorrowedMessage<'_>) -> Cow<'a, str> {
             format!("{topic}-{partition}-{offset}").into()
         }
     }
+}
+
+/// The headers that can be read: rdkafka panics over a name that is no UTF-8, as clients in C can
+/// write it. That record would bring down whoever reads its partition, again and again.
+fn legible<'a>(record: &'a BorrowedMessage<'_>) -> impl Iterator<Item = Header<'a, &'a [u8]>> {
+    record.headers().into_iter().flat_map(|headers| {
+        let read = move |index| catch_unwind(AssertUnwindSafe(|| headers.try_get(index)));
+        (0..headers.count()).filter_map(move |index| read(index).ok()?)
+    })
 }
 
 fn text(header: &Header<'_, &[u8]>) -> String {

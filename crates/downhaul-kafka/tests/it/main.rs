@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what the tests share is test code as well")]
 
 mod backlog;
+mod bytes;
 mod capture;
 mod churn;
 mod delay;
