@@ -18,6 +18,8 @@ use crate::error::{cannot, misconfigured, refused};
 use crate::options::Options;
 use crate::topics::NewTopics;
 
+/// The longest name of a topic, in bytes.
+const LONGEST_NAME: usize = 249;
 /// How long an answer is waited for before it is looked what else the client has to say.
 const ASK: Duration = Duration::from_millis(500);
 /// How often a topic that was made is looked for.
@@ -111,6 +113,10 @@ impl Cluster {
     /// What is wrong with a topic. Gives up when nobody answers in time, and as soon as it is known
     /// that nobody will.
     async fn ask(&self, topic: &str) -> Result<Option<Code>, BrokerError> {
+        if topic.len() > LONGEST_NAME {
+            // As the broker would say. rdkafka panics over one of more than 512.
+            return Ok(Some(Code::InvalidTopic));
+        }
         let until = Instant::now() + self.within;
         loop {
             let (client, name) = (Arc::clone(&self.client), topic.to_owned());

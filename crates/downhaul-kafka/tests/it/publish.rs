@@ -15,7 +15,7 @@ use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use tokio::time::Instant;
 
 use crate::support::{
-    Foreigner, OwnBroker, mock, publish, shared_broker, sink, soon, subscription, within,
+    Foreigner, OwnBroker, mock, opening, publish, shared_broker, sink, soon, subscription, within,
 };
 
 fn keyed(topic: &str, key: usize, number: usize) -> Outgoing {
@@ -135,6 +135,19 @@ async fn a_topic_that_comes_to_be_there_while_it_is_looked_for_takes_the_message
     };
     let (outcome, ()) = tokio::join!(publish(&*sink, &outgoing), making);
     assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+}
+
+/// And not looked for again and again.
+#[tokio::test]
+async fn a_topic_whose_name_is_too_long_is_refused() {
+    let subscription = subscription("short");
+    let (_mock, broker) = mock(1, &subscription, 1);
+    let long = "x".repeat(600);
+    let outgoing = Outgoing::to_topic(long.as_str(), Message::new("x"));
+    let error = sink(&broker).await.send(&outgoing).await.err().unwrap();
+    assert_eq!(error.kind(), BrokerErrorKind::Configuration, "{error}");
+    let error = opening(&broker, &subscription.topic(long)).await;
+    assert_eq!(error.kind(), BrokerErrorKind::Configuration, "{error}");
 }
 
 #[tokio::test]
