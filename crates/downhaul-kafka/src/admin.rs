@@ -18,6 +18,9 @@ use crate::error::{cannot, misconfigured, refused};
 use crate::options::Options;
 use crate::topics::NewTopics;
 
+/// How long a topic is looked for that was not missed before. A broker hears of a new one a while
+/// after whoever made it, mostly some milliseconds; and of all of them a while after it has begun.
+pub(crate) const LOOKED_FOR: Duration = Duration::from_secs(2);
 /// The longest name of a topic, in bytes.
 const LONGEST_NAME: usize = 249;
 /// How long an answer is waited for before it is looked what else the client has to say.
@@ -34,13 +37,17 @@ pub(crate) async fn ensure(
 ) -> Result<(), BrokerError> {
     let cluster = Cluster::open(options)?;
     let all: Vec<_> = named.iter().chain(groups).cloned().collect();
-    let missing = cluster.missing(&all).await?;
-    let unknown: Vec<_> = named.iter().filter(|topic| missing.contains(*topic)).collect();
-    if let (Some(topic), None) = (unknown.first(), &options.topics) {
-        return Err(misconfigured(format!(
-            "there is no topic `{topic}` at {}: make it, or let `Kafka::create_topics` do so",
-            options.address
-        )));
+    let mut missing = cluster.missing(&all).await?;
+    if options.topics.is_none() {
+        for topic in named.iter().filter(|topic| missing.remove(*topic)) {
+            if !cluster.finds(topic, LOOKED_FOR).await? {
+                return Err(misconfigured(format!(
+                    "there is no topic `{topic}` at {}: make it, or let `Kafka::create_topics` do \
+                     so",
+                    options.address
+                )));
+            }
+        }
     }
     let named_as = options.topics.as_ref().unwrap_or(&options.groups_topics);
     let how = |topic: &String| {
@@ -65,14 +72,7 @@ pub(crate) async fn find(
     topic: &str,
     patience: Duration,
 ) -> Result<bool, BrokerError> {
-    let (cluster, until) = (Cluster::open(options)?, Instant::now() + patience);
-    loop {
-        let is_there = cluster.has(topic).await?;
-        if is_there || Instant::now() >= until {
-            return Ok(is_there);
-        }
-        sleep(LOOK_AGAIN).await;
-    }
+    Cluster::open(options)?.finds(topic, patience).await
 }
 
 /// A client that looks. It makes no topic by asking for it.
@@ -107,6 +107,18 @@ impl Cluster {
             None | Some(Code::LeaderNotAvailable) => Ok(true),
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(false),
             Some(code) => Err(refused(&format!("look for the topic `{topic}`"), code)),
+        }
+    }
+
+    /// Whether a topic is there, or comes to be within `patience`.
+    async fn finds(&self, topic: &str, patience: Duration) -> Result<bool, BrokerError> {
+        let until = Instant::now() + patience;
+        loop {
+            let is_there = self.has(topic).await?;
+            if is_there || Instant::now() >= until {
+                return Ok(is_there);
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
 

@@ -9,12 +9,8 @@ use downhaul_consumer::{BrokerError, Destination, Outgoing, PublishOutcome, Rece
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
-use crate::admin;
+use crate::admin::{self, LOOKED_FOR};
 use crate::options::Options;
-
-/// How long a topic is looked for that was not missed before. A broker hears of a new one a while
-/// after whoever made it, mostly some milliseconds.
-const LOOKED_FOR: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(crate) struct Places {

@@ -123,6 +123,23 @@ async fn a_property_that_is_wrong_or_ours_is_told_by_its_name_and_never_by_its_v
     assert_eq!(opening(&kafka, &subscription("right")).await.kind(), Kind::Unreachable);
 }
 
+/// A broker that has just begun does not know all topics.
+#[tokio::test]
+async fn a_topic_that_is_there_after_a_while_is_no_wrong_configuration() {
+    let subscription = subscription("late");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let topic = subscription.queue();
+    let is_unknown = Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    mock.topic_error(topic, is_unknown).unwrap();
+    let making = async {
+        // tidy: the first look comes before
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        mock.topic_error(topic, Code::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    };
+    let (source, ()) = tokio::join!(source(&kafka, &subscription), making);
+    close(source).await;
+}
+
 /// Neither is mended by trying again.
 #[tokio::test]
 async fn a_group_or_a_topic_that_may_not_be_used_is_permanent() {
