@@ -12,6 +12,9 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use crate::admin::{self, LOOKED_FOR};
 use crate::options::Options;
 
+/// How many are known at most. Names may be made of data.
+const MOST: usize = 10_000;
+
 #[derive(Debug)]
 pub(crate) struct Places {
     options: Options,
@@ -69,9 +72,17 @@ impl Places {
         };
         let looked = self.look(topic, patience).await;
         let is_there = looked.map_err(|error| BrokerError::new(error.kind(), error.chain()))?;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(topic.to_owned(), is_there);
+        self.note(topic, is_there);
         Ok(is_there)
+    }
+
+    fn note(&self, topic: &str, is_there: bool) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST {
+            // Those that are used are looked for again.
+            known.clear();
+        }
+        known.insert(topic.to_owned(), is_there);
     }
 
     /// The look that is under way, or one that begins now. It ends when nobody waits for it.
@@ -86,5 +97,20 @@ impl Places {
         let look = looking.boxed().shared();
         looks.extend(look.downgrade().map(|look| (topic.to_owned(), look)));
         look
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    /// As where each message names a topic of its own.
+    #[test]
+    fn topics_that_were_looked_for_are_not_kept_without_end() {
+        let places = Places::new(&Options::new(Address::parse("localhost").unwrap()));
+        (0..=MOST).for_each(|topic| places.note(&topic.to_string(), true));
+        assert!(places.knows(&MOST.to_string()), "the last one");
+        assert!(places.known.read().unwrap().len() <= MOST);
     }
 }
