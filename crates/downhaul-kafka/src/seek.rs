@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use downhaul_consumer::BrokerError;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::admin;
@@ -24,6 +24,56 @@ pub enum Place {
     End,
     /// With the first message that was published at this time or later.
     Since(SystemTime),
+}
+
+/// Lets a group begin its own topics with their first message, where it has not begun: what is in
+/// them was acknowledged where it came from, and nobody else has it. So it must not be passed over
+/// where the property `auto.offset.reset` begins topics at their end.
+pub(crate) async fn begin_own(
+    options: &Options,
+    group: &str,
+    topics: &[String],
+) -> Result<(), BrokerError> {
+    let config = options.consumer(group)?;
+    if config.get("auto.offset.reset") == Some("earliest") {
+        return Ok(());
+    }
+    let client: BaseConsumer<Asking> = config
+        .create_with_context(Asking::default())
+        .map_err(|error| cannot("make a client of Kafka", &error))?;
+    let (topics, within) = (topics.to_vec(), options.connect_timeout);
+    let begun = blocking(move || {
+        for topic in topics {
+            let fresh = not_begun(&client, &topic, within)?;
+            if fresh.count() > 0 {
+                client.commit(&fresh, CommitMode::Sync)?;
+            }
+        }
+        Ok(())
+    });
+    match begun.await {
+        // Those who read have done it.
+        Err(error) if has_members(&error) => Ok(()),
+        begun => begun.map_err(|error| cannot("begin the topics of a group", &error)),
+    }
+}
+
+/// The first offset of each partition of which the group has committed none.
+fn not_begun(
+    client: &BaseConsumer<Asking>,
+    topic: &str,
+    within: Duration,
+) -> KafkaResult<TopicPartitionList> {
+    let first = places(client, topic, Place::First, within)?;
+    let committed = client.committed_offsets(first.clone(), within)?;
+    let mut fresh = TopicPartitionList::new();
+    for one in first.elements() {
+        let committed = committed.find_partition(topic, one.partition());
+        if committed.is_none_or(|committed| committed.offset() == Offset::Invalid) {
+            fresh.add_partition_offset(topic, one.partition(), one.offset())?;
+        }
+    }
+    Ok(fresh)
 }
 
 /// Sets where a group goes on in a topic, while nobody reads as the group.
@@ -55,16 +105,20 @@ pub(crate) async fn seek(
     match seeking.await {
         Ok(true) => Ok(()),
         Ok(false) => Err(is_read(&what)),
-        Err(error) => match error.rdkafka_error_code() {
-            Some(Code::UnknownMemberId | Code::IllegalGeneration | Code::RebalanceInProgress) => {
-                Err(is_read(&what))
-            }
-            _ => Err(cannot(&what, &error)),
-        },
+        Err(error) if has_members(&error) => Err(is_read(&what)),
+        Err(error) => Err(cannot(&what, &error)),
     }
 }
 
-/// The brokers let nobody else set the offsets of a group that has members.
+/// Whether the brokers refused because nobody else sets the offsets of a group that has members.
+fn has_members(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(
+        code,
+        Some(Code::UnknownMemberId | Code::IllegalGeneration | Code::RebalanceInProgress)
+    )
+}
+
 fn is_read(what: &str) -> BrokerError {
     misconfigured(format!("cannot {what} while it is read: stop its consumers first"))
 }

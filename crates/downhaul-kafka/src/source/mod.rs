@@ -30,6 +30,7 @@ use tokio::time::sleep;
 use crate::admin;
 use crate::error::{cannot, closed, gave_up, unheard};
 use crate::options::Options;
+use crate::seek;
 use crate::source::callbacks::{Callbacks, Client};
 use crate::source::committer::{Committer, Plain, Rounds};
 use crate::source::health::Health;
@@ -80,6 +81,8 @@ impl KafkaSource {
         let dead = options.own.to(&subscription.dead_letter_queue(), Duration::ZERO)?;
         let groups: Vec<_> = own_topics.iter().cloned().chain([dead]).collect();
         admin::ensure(options, &named, &groups).await?;
+
+        seek::begin_own(options, group, &own_topics).await?;
 
         // Before the group is joined: what is read of it afterwards is what counts.
         let (turn, committer) = Self::committer(options).await?;

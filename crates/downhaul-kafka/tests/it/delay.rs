@@ -6,8 +6,8 @@ use downhaul_consumer::{BrokerErrorKind, Message, Outgoing, PublishOutcome, Sink
 use downhaul_kafka::Kafka;
 
 use crate::support::{
-    Heard, all, close, publish, settle, shared_broker, sink, source, subscription, take, text,
-    texts,
+    Heard, STEP, all, close, mock, publish, settle, shared_broker, sink, source, subscription,
+    take, text, texts,
 };
 
 fn broker() -> Kafka {
@@ -52,6 +52,21 @@ async fn a_delayed_message_is_never_early_and_a_short_delay_does_not_wait_for_a_
         assert_eq!(due, None, "{} says what is ours", text(&delivery.message));
     }
     settle(&mut *source, &all(&heard.deliveries, Verdict::Ack)).await;
+    close(source).await;
+}
+
+/// It was acknowledged where it came from, so nobody else has it.
+#[tokio::test]
+async fn what_waits_is_not_left_out_by_a_group_that_begins_at_the_end() {
+    let subscription = subscription("latest");
+    let (_mock, kafka) = mock(1, &subscription, 1);
+    let kafka = kafka.consumer_property("auto.offset.reset", "latest");
+    close(source(&kafka, &subscription).await).await;
+    let (sink, queue) = (sink(&kafka).await, subscription.queue());
+    send(&*sink, queue, "before", STEP).await;
+    let mut source = source(&kafka, &subscription).await;
+    send(&*sink, queue, "after", STEP).await;
+    assert_eq!(texts(&take(&mut *source, 1).await), ["before"]);
     close(source).await;
 }
 
