@@ -79,6 +79,10 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "librdkafka", facility, "{message}");
         }
+        // It is read on elsewhere than where it was left.
+        RDKafkaLogLevel::Warning if facility == "OFFSET" => {
+            tracing::warn!("messages may be left out, or come again: {message}");
+        }
         // Links that break, as a rule. What comes of them is told at its own place.
         RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
             tracing::info!(target: "librdkafka", facility, "{message}");

@@ -7,6 +7,7 @@ use downhaul_context::Context;
 use downhaul_testkit::proxy::Direction;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 
+use crate::capture::{Capture, Line};
 use crate::rebalance::{Group, by_partition, expel, partition_of};
 use crate::support::{
     Foreigner, Heard, OwnBroker, all, close, mock, nothing, session, settle, shared_broker, soon,
@@ -31,6 +32,24 @@ async fn a_source_that_closes_when_its_lanes_are_lost_says_that_settlements_may_
     })
     .await;
     assert!(soon("it closes", source.close(&Context::background())).await.is_err());
+}
+
+/// They were deleted, as a rule, before they were read.
+#[tokio::test]
+async fn a_partition_that_does_not_go_on_where_it_was_left_is_warned_of() {
+    let logged = Capture::start();
+    let subscription = subscription("retained");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let foreigner = Foreigner::at(&mock.bootstrap_servers());
+    foreigner.append(subscription.queue(), 0, 0..1).await;
+    mock.request_errors(Api::Fetch, &[Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
+    let mut source = source(&kafka, &subscription).await;
+    let deliveries = take(&mut *source, 1).await;
+    settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
+    // Or the group's own, whichever is asked for first.
+    let names_it = |line: &Line| line.fields["message"].contains(subscription.queue());
+    until("a warning", async || logged.warnings().iter().any(names_it)).await;
+    close(source).await;
 }
 
 /// What lies behind something that was given back comes again at the other, and that is told.
