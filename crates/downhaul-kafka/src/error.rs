@@ -64,7 +64,6 @@ pub(crate) fn kind(code: Code) -> BrokerErrorKind {
         | Code::InvalidConfig
         | Code::InvalidTopic
         | Code::InvalidPartitions
-        | Code::InvalidReplicationFactor
         | Code::InvalidGroupId
         | Code::InconsistentGroupProtocol
         | Code::InvalidSessionTimeout
@@ -145,5 +144,7 @@ mod tests {
         assert!(error.to_string().starts_with("cannot reach Kafka: "), "{error}");
         let down = KafkaError::MetadataFetch(Code::BrokerTransportFailure);
         assert!(!cannot("reach Kafka", &down).is_permanent());
+        // While too few brokers are there, as when a cluster begins.
+        assert!(!refused("make a topic", Code::InvalidReplicationFactor).is_permanent());
     }
 }
