@@ -65,7 +65,6 @@ pub(crate) fn kind(code: Code) -> BrokerErrorKind {
         | Code::InvalidTopic
         | Code::InvalidPartitions
         | Code::InvalidGroupId
-        | Code::InconsistentGroupProtocol
         | Code::InvalidSessionTimeout
         | Code::AutoOffsetReset
         | Code::UnsupportedFeature => BrokerErrorKind::Configuration,

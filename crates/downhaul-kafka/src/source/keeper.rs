@@ -191,6 +191,13 @@ impl Keeper {
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
                 return Err(unreachable(format!("a topic is gone: {error}")));
             }
+            // They go, as a rule: a service that is being replaced.
+            Some(Code::InconsistentGroupProtocol) => {
+                return Err(unreachable(
+                    "cannot join the group: its members have another \
+                     `partition.assignment.strategy`",
+                ));
+            }
             Some(Code::AutoOffsetReset) => return Err(cannot("begin a partition", error)),
             // Everything else librdkafka mends by itself, or it comes to one of the above.
             _ => tracing::debug!(%error, "a complaint of librdkafka"),

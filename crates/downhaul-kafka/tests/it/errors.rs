@@ -140,6 +140,19 @@ async fn a_topic_that_is_there_after_a_while_is_no_wrong_configuration() {
     close(source).await;
 }
 
+/// They go, as a rule: a service that is being replaced by this one.
+#[tokio::test]
+async fn a_group_whose_members_share_in_another_way_is_told_of_and_tried_again() {
+    let subscription = subscription("replacing");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let theirs = Code::RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL;
+    mock.request_errors(Api::JoinGroup, &[theirs]);
+    let error = opening(&kafka, &subscription).await;
+    assert_eq!(error.kind(), Kind::Unreachable, "{error}");
+    assert!(error.to_string().contains("partition.assignment.strategy"), "{error}");
+    close(source(&kafka, &subscription).await).await;
+}
+
 /// Neither is mended by trying again.
 #[tokio::test]
 async fn a_group_or_a_topic_that_may_not_be_used_is_permanent() {
