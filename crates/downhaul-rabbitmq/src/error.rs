@@ -30,7 +30,8 @@ pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
             (BrokerErrorKind::Unreachable, ": another consumes it alone")
         }
         (Some(403), _) => (BrokerErrorKind::Configuration, ": the user may not do this"),
-        (Some(405), _) => (BrokerErrorKind::Configuration, ": another connection owns it alone"),
+        // With which it goes.
+        (Some(405), _) => (BrokerErrorKind::Unreachable, ": another connection owns it alone"),
         (Some(406), _) => {
             (BrokerErrorKind::Configuration, ": the broker does not take it as it is")
         }

@@ -176,6 +176,22 @@ async fn a_queue_that_another_consumes_alone_is_no_wrong_configuration() {
     soon("a source", opened).await;
 }
 
+/// It goes with the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_of_another_connection_alone_is_no_wrong_configuration() {
+    let (broker, subscription) = (shared_broker(), subscription("owned"));
+    let (ctx, foreigner) = (Context::background(), Foreigner::at(&shared()).await);
+    let options = QueueDeclareOptions { durable: true, exclusive: true, ..Default::default() };
+    let name = subscription.queue().into();
+    foreigner.channel.queue_declare(name, options, FieldTable::default()).await.unwrap();
+    let error = soon("an error", broker.source(&ctx, &subscription)).await.err().unwrap();
+    assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{}", error.chain());
+    assert!(error.to_string().contains("owns it alone"), "{error}");
+    drop(foreigner);
+    let opened = async { while broker.source(&ctx, &subscription).await.is_err() {} };
+    soon("a source", opened).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_too_long_or_missing_is_a_wrong_configuration() {
     let broker = shared_broker();
