@@ -55,7 +55,8 @@ pub(crate) fn not_connected(address: &Address, is_fresh: bool, error: &Error) ->
     }
     let (kind, words) = match code(error) {
         Some(_) if is_over_limit(error) => (BrokerErrorKind::Unreachable, LIMIT.to_owned()),
-        Some(403) if is_fresh => (
+        // A vhost that is not there is none of their business.
+        Some(403 | 530) if is_fresh && words(error).contains("refused") => (
             BrokerErrorKind::Unreachable,
             "it refused the credentials that it was given".to_owned(),
         ),
@@ -74,6 +75,15 @@ pub(crate) fn not_connected(address: &Address, is_fresh: bool, error: &Error) ->
     };
     let words = format!("RabbitMQ at {address} refused the connection: {words}");
     BrokerError::new(kind, words).with_source(error.to_string())
+}
+
+/// What was said to a user whose credentials were asked for. If he may not do it, that may pass:
+/// his rights end with them, or have not come yet.
+pub(crate) fn said_to_fresh(error: BrokerError) -> BrokerError {
+    if !error.chain().contains("ACCESS_REFUSED") {
+        return error;
+    }
+    BrokerError::new(BrokerErrorKind::Unreachable, error.chain())
 }
 
 /// What was open is lost. Whatever the reason, opening it again is what helps.

@@ -8,7 +8,7 @@ use downhaul_context::{Canceller, Context, Reason};
 use std::sync::Arc;
 
 use crate::credentials::{Credentials, Provider};
-use crate::error::{closed, gave_up};
+use crate::error::{closed, gave_up, said_to_fresh};
 use crate::link::{Link, Role};
 use crate::nodes::Nodes;
 use crate::options::{Options, QueueType};
@@ -246,7 +246,11 @@ impl RabbitMq {
         &self,
         opening: impl Future<Output = Result<T, BrokerError>>,
     ) -> Result<T, BrokerError> {
-        self.life.run(opening).await.unwrap_or_else(|_| Err(closed("the broker")))
+        let opened = self.life.run(opening).await.unwrap_or_else(|_| Err(closed("the broker")));
+        match self.options.credentials {
+            Some(_) => opened.map_err(said_to_fresh),
+            None => opened,
+        }
     }
 }
 

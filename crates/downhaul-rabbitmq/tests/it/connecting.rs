@@ -181,6 +181,32 @@ async fn credentials_are_asked_for_each_connection_and_their_failure_is_no_wrong
     assert_eq!(asked.load(Ordering::SeqCst), 4, "once for each connection");
 }
 
+/// Whose they are may be somebody else in a moment, or be allowed more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_user_may_not_who_was_asked_for_is_no_wrong_configuration() {
+    let (user, ctx) = (unique("fresh"), Context::background());
+    let ctl = |words: &[&str]| shared_ctl(words).map(|answer| drop(answer.unwrap()));
+    if ctl(&["add_user", &user, "s3cret"]).is_none() {
+        println!("SKIPPED: the node is somebody else's");
+        return;
+    }
+    let fresh = user.clone();
+    let ask = move || std::future::ready(Ok::<_, Infallible>(Credentials::new(&*fresh, "s3cret")));
+    let broker = RabbitMq::new(&shared()).unwrap().exchange(unique("exchange")).credentials(ask);
+    let subscription = subscription("fresh");
+    // Neither the vhost, nor to declare anything in it.
+    for allowed in [None, Some("^$")] {
+        allowed.map(|configure| ctl(&["set_permissions", &user, configure, ".*", ".*"]));
+        let refused = soon("an error", broker.source(&ctx, &subscription)).await.err().unwrap();
+        assert_eq!(refused.kind(), BrokerErrorKind::Unreachable, "{}", refused.chain());
+        let refused = soon("an error", broker.sink(&ctx)).await.err().unwrap();
+        assert_eq!(refused.kind(), BrokerErrorKind::Unreachable, "{}", refused.chain());
+        assert!(refused.chain().contains("refused"), "{}", refused.chain());
+    }
+    ctl(&["set_permissions", &user, ".*", ".*", ".*"]);
+    source(&broker, &subscription).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_never_come_cost_the_connect_timeout() {
     let broker = RabbitMq::new(&shared()).unwrap().connect_timeout(Duration::from_millis(200));
