@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lapin::Connection;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::credentials::Provider;
 
@@ -44,12 +44,14 @@ async fn run(connection: Weak<Connection>, provider: Provider, mut valid_for: Du
         let Some(connection) = connection.upgrade().filter(|open| open.status().connected()) else {
             return;
         };
-        match update(&connection, &provider).await {
+        let again = (valid_for / TRIES).max(LEAST);
+        let updated = timeout(again, update(&connection, &provider)).await;
+        match updated.unwrap_or_else(|_| Err(format!("no answer in {again:?}"))) {
             Ok(Some(next)) => (valid_for, wait) = (next, soon_over(next)),
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!(error, "the password at RabbitMQ was not renewed");
-                wait = valid_for / TRIES;
+                wait = again;
             }
         }
     }

@@ -272,6 +272,29 @@ async fn a_connection_that_outlives_its_password_is_told_the_next_one() {
     assert!(asked.load(Ordering::SeqCst) >= 3);
 }
 
+/// There is time for another try.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_do_not_come_in_time_for_a_renewal_are_asked_for_again() {
+    let (asked, mut turns) = mpsc::unbounded_channel();
+    let count = AtomicUsize::new(0);
+    let ask = move || {
+        let turn = count.fetch_add(1, Ordering::SeqCst);
+        let _ = asked.send(turn);
+        async move {
+            if turn == 1 {
+                std::future::pending::<()>().await;
+            }
+            let credentials = Credentials::new("guest", "guest");
+            Ok::<_, Infallible>(credentials.valid_for(Duration::from_millis(400)))
+        }
+    };
+    let broker = RabbitMq::new(&shared()).unwrap().credentials(ask);
+    sink(&broker).await;
+    for turn in 0..3 {
+        assert_eq!(soon("it is asked", turns.recv()).await, Some(turn));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_named_in_the_brokers_listings() {
     let name = unique("named");
