@@ -232,13 +232,15 @@ pub(crate) fn advice(error: &lapin::Error) -> Option<(BrokerErrorKind, &'static 
         Error::InvalidCertificate(Fault::Expired | Fault::ExpiredContext { .. }) => {
             (passing, "its certificate has expired")
         }
+        Error::AlertReceived(Alert::CertificateExpired) => {
+            (passing, "our certificate has expired; see `certfile`")
+        }
         Error::AlertReceived(
             Alert::CertificateRequired
             | Alert::HandshakeFailure
             | Alert::UnknownCA
             | Alert::BadCertificate
-            | Alert::CertificateUnknown
-            | Alert::CertificateExpired,
+            | Alert::CertificateUnknown,
         ) => (permanent, "it wants a certificate that it trusts; see `certfile` and `keyfile`"),
         Error::InvalidMessage(_) => {
             (permanent, "it does not speak TLS at this port, which is 5671 by custom")
@@ -250,4 +252,24 @@ pub(crate) fn advice(error: &lapin::Error) -> Option<(BrokerErrorKind, &'static 
 fn fault(words: impl Into<String>) -> BrokerError {
     let words = format!("TLS for RabbitMQ: {}", words.into());
     BrokerError::new(BrokerErrorKind::Configuration, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustls::AlertDescription as Alert;
+
+    use super::*;
+
+    /// The files are read again for each connection.
+    #[test]
+    fn a_certificate_of_ours_that_has_expired_may_be_renewed() {
+        let kind = |alert| {
+            let error = io::Error::other(rustls::Error::AlertReceived(alert));
+            advice(&lapin::ErrorKind::IOError(Arc::new(error)).into()).map(|(kind, _)| kind)
+        };
+        assert_eq!(kind(Alert::CertificateExpired), Some(BrokerErrorKind::Unreachable));
+        assert_eq!(kind(Alert::UnknownCA), Some(BrokerErrorKind::Configuration));
+    }
 }
