@@ -198,6 +198,13 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_is_of_the_type_that_its_arguments_say() {
+        let quorum = of(Queue::classic("q").argument("x-queue-type", "quorum").delivery_limit(5));
+        quorum.check().unwrap();
+        assert_eq!(quorum.warnings(), of(Queue::quorum("q").delivery_limit(5)).warnings());
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_before_anybody_is_asked() {
         let careful = Queue::quorum("q").dead_letter_at_least_once();
         let shop = || Topology::new().exchange(Exchange::topic("shop"));

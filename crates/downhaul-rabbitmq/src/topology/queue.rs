@@ -142,7 +142,7 @@ impl Queue {
     }
 
     pub(crate) fn is_quorum(&self) -> bool {
-        self.queue_type == QueueType::Quorum
+        self.queue_type == QueueType::Quorum || self.arguments.text(TYPE) == Some("quorum")
     }
 
     /// How long RabbitMQ waits for the verdict on a message of it, if that is its own.

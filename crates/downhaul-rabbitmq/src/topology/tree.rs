@@ -48,7 +48,7 @@ fn exchange_words(exchange: &Exchange) -> String {
 }
 
 fn queue_words(queue: &Queue) -> String {
-    let kind = if queue.is_quorum() { "quorum" } else { "classic" };
+    let kind = queue.arguments.text(TYPE).unwrap_or("classic");
     let told = [TYPE, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY];
     let begin = format!("queue {}, {kind}", queue.name);
     queue.arguments.words(&told).fold(begin, |words, word| words + ", " + &word)
@@ -95,6 +95,7 @@ mod tests {
                     .dead_letter_to_with("shop", "order.lost"),
             )
             .queue(Queue::classic("lost").dead_letter_to("unrouted"))
+            .queue(Queue::classic("log").argument("x-queue-type", "stream"))
             .bind("orders", "shop", "order.#")
             .bind("lost", "shop", "order.lost")
             .bind_exchange("by-headers", "shop", "#")
@@ -116,6 +117,7 @@ queue orders, quorum, delivery limit 5, single active consumer
 └─ dead letters → exchange shop as order.lost
 queue lost, classic
 └─ dead letters → exchange unrouted
+queue log, stream
 ";
         assert_eq!(topology.to_string(), tree);
     }
