@@ -110,9 +110,19 @@ impl Link {
         let before = std::mem::replace(&mut *state, State::Closed);
         drop(state);
         if let State::Open { connection: Some(connection), .. } = before {
-            // A connection that is dead already is closed as well.
-            let _ = connection.close(200, "OK".into()).await;
+            tokio::select! {
+                // A connection that is dead already is closed as well.
+                _ = connection.close(200, "OK".into()) => {}
+                () = blocked(&connection) => {}
+            }
         }
+    }
+}
+
+/// Waits until the broker takes nothing from a connection. It does not answer then, either.
+async fn blocked(connection: &Connection) {
+    while !connection.status().blocked() {
+        sleep(LOOK).await;
     }
 }
 
@@ -270,6 +280,15 @@ impl Line {
     /// Closes the channel: when this returns, the broker has seen all that was written to it.
     pub(crate) async fn close(&self) -> Result<(), lapin::Error> {
         self.channel.close(200, "OK".into()).await
+    }
+
+    /// The same for a line on which nothing has to arrive any more: a broker that is short is not
+    /// waited for.
+    pub(crate) async fn leave(&self) {
+        tokio::select! {
+            _ = self.close() => {}
+            () = blocked(&self.connection) => {}
+        }
     }
 }
 

@@ -127,7 +127,7 @@ impl Sink for RabbitSink {
     async fn close(&self, ctx: &Context) {
         // If the task has ended, the channel is all there is to close.
         let _ = self.commands.send(Command::Close);
-        let _ = ctx.run(self.line.close()).await;
+        let _ = ctx.run(self.line.leave()).await;
     }
 }
 

@@ -239,3 +239,28 @@ async fn a_broker_that_runs_short_lets_publishes_wait_and_acknowledgements_pass(
     let mut source = crate::support::source(&broker, &subscription).await;
     take(&mut *source, 2).await;
 }
+
+/// It reads nothing of who publishes, not even a farewell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_runs_short_holds_up_nobody_who_closes() {
+    let own = own_node();
+    let (broker, subscription) = (broker_at(&own.node.url()), subscription("short"));
+    let _source = source(&broker, &subscription).await;
+    let sink = sink(&broker).await;
+    let alarm = "{{resource_limit, memory, node()}, []}";
+    own.node.ctl(&["eval", &format!("rabbit_alarm:set_alarm({alarm}).")]).unwrap();
+    let outgoing = Outgoing::to_queue(subscription.queue(), Message::new("x"));
+    let receipt = sink.send(&outgoing).await.unwrap();
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    let short = async {
+        while sink.try_send(&outgoing).is_some() {
+            look.tick().await;
+        }
+    };
+    soon("it says so", short).await;
+    let ctx = Context::background();
+    soon("the sink closes", sink.close(&ctx)).await;
+    let outcome = soon("an answer", receipt).await;
+    assert!(matches!(outcome, PublishOutcome::Unknown(_)), "{outcome:?}");
+    soon("the broker closes", broker.close(&ctx)).await;
+}
