@@ -32,7 +32,7 @@ impl Trouble {
             complaints.all_down = true;
             return;
         }
-        if kind(code) == BrokerErrorKind::Configuration && !is_lost_while_asked(code, reason) {
+        if kind(code) == BrokerErrorKind::Configuration && !is_lost(code, reason) {
             complaints.permanent = Some(reason.to_owned());
         }
         complaints.last = Some(reason.to_owned());
@@ -66,11 +66,18 @@ impl Trouble {
     }
 }
 
-/// Whether nothing was refused, and the link was lost before the broker had said who it lets in.
-/// librdkafka has the same code for both, and tells them apart in its words alone.
-fn is_lost_while_asked(code: RDKafkaErrorCode, reason: &str) -> bool {
-    let lost = ["Local: Broker transport failure", "Local: Timed out"];
-    code == RDKafkaErrorCode::Authentication && lost.iter().any(|words| reason.contains(words))
+/// Whether nothing was refused, and the link was lost before it was encrypted, or before the broker
+/// had said who it lets in. librdkafka has the same code for both, and tells them apart in its
+/// words alone.
+fn is_lost(code: RDKafkaErrorCode, reason: &str) -> bool {
+    let lost: &[_] = match code {
+        RDKafkaErrorCode::Authentication => {
+            &["Local: Broker transport failure", "Local: Timed out"]
+        }
+        RDKafkaErrorCode::SSL => &["SSL transport error"],
+        _ => &[],
+    };
+    lost.iter().any(|words| reason.contains(words))
 }
 
 /// A line of librdkafka's log.
@@ -110,3 +117,21 @@ impl ClientContext for Asking {
 }
 
 impl rdkafka::consumer::ConsumerContext for Asking {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In librdkafka's own words.
+    #[test]
+    fn a_link_that_is_lost_while_it_is_encrypted_is_no_wrong_configuration() {
+        let said = |words: &str| {
+            let trouble = Trouble::default();
+            let words = format!("ssl://one:9093/bootstrap: SSL handshake failed: {words}");
+            trouble.note(&KafkaError::Global(RDKafkaErrorCode::SSL), &words);
+            trouble.error("begin").is_permanent()
+        };
+        assert!(!said("SSL transport error: Connection timed out"));
+        assert!(said("error:0A000086:SSL routines::certificate verify failed"));
+    }
+}
