@@ -25,10 +25,11 @@ pub(crate) struct OwnTopics {
 }
 
 impl OwnTopics {
-    /// At least one step, each at least a millisecond.
+    /// At least one step, each at least a millisecond, and whole ones: as they are called.
     pub(crate) fn new(steps: &[Duration]) -> Self {
-        let least = Duration::from_millis(1);
-        let mut steps: Vec<_> = steps.iter().map(|step| (*step).max(least)).collect();
+        let whole = |step: &Duration| u64::try_from(step.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mut steps: Vec<_> =
+            steps.iter().map(|step| Duration::from_millis(whole(step))).collect();
         if steps.is_empty() {
             steps.push(Duration::from_secs(1));
         }
@@ -91,6 +92,12 @@ mod tests {
         assert_eq!(to(60_001), "q.retry.24h");
         let error = topics().to("q", Duration::from_secs(86_401)).unwrap_err();
         assert!(error.is_permanent() && error.to_string().contains("24h"), "{error}");
+    }
+
+    #[test]
+    fn steps_that_are_called_the_same_are_one() {
+        let steps = [1_000_000, 1_200_000, 1_999_999].map(Duration::from_nanos);
+        assert_eq!(OwnTopics::new(&steps).of("q"), ["q.retry.1ms"]);
     }
 
     #[test]
