@@ -89,7 +89,10 @@ impl KafkaSource {
         let config = options.consumer(group)?;
         let (mailbox, bells) = (Arc::new(Mailbox::default()), Bells::default());
         let client = join(&config, &bells.said)?;
-        let topics: Vec<_> = named.iter().chain(&own_topics).map(String::as_str).collect();
+        let mut topics: Vec<_> = named.iter().chain(&own_topics).map(String::as_str).collect();
+        // librdkafka takes none twice.
+        topics.sort_unstable();
+        topics.dedup();
         client.subscribe(&topics).map_err(|error| cannot("subscribe", &error))?;
         let (leave, left) = oneshot::channel();
         let duties = Duties {

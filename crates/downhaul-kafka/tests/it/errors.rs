@@ -153,6 +153,19 @@ async fn a_group_whose_members_share_in_another_way_is_told_of_and_tried_again()
     close(source(&kafka, &subscription).await).await;
 }
 
+/// As it is where a queue is bound to one twice.
+#[tokio::test]
+async fn a_topic_that_is_named_twice_is_read_once() {
+    let subscription = subscription("twice");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let topic = subscription.queue().to_owned();
+    Foreigner::at(&mock.bootstrap_servers()).append(&topic, 0, 0..1).await;
+    let mut source = source(&kafka, &subscription.topic(topic)).await;
+    let deliveries = take(&mut *source, 1).await;
+    settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
+    close(source).await;
+}
+
 /// Neither is mended by trying again.
 #[tokio::test]
 async fn a_group_or_a_topic_that_may_not_be_used_is_permanent() {
