@@ -66,6 +66,7 @@ pub(crate) fn kind(code: Code) -> BrokerErrorKind {
         | Code::InvalidPartitions
         | Code::InvalidGroupId
         | Code::InvalidSessionTimeout
+        | Code::InvalidTransactionTimeout
         | Code::AutoOffsetReset
         | Code::UnsupportedFeature => BrokerErrorKind::Configuration,
         Code::MessageSizeTooLarge

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{Event, Message, Outgoing, PublishOutcome, Publisher, Source, Verdict};
+use downhaul_consumer::{
+    Broker, BrokerErrorKind, Event, Message, Outgoing, PublishOutcome, Publisher, Source, Verdict,
+};
 use downhaul_context::Context;
 use downhaul_kafka::Kafka;
 use rdkafka::mocking::{MockCluster, MockCoordinator};
@@ -88,6 +90,19 @@ async fn lost(source: &mut dyn Source) {
         }
     };
     tokio::time::timeout(LONG, losing).await.expect("partitions to be lost");
+}
+
+/// A property has to be set to less.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_for_transactions_that_the_broker_does_not_take_is_permanent() {
+    let mock = Mock::with(0).await;
+    let refused = [Code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT; 5];
+    mock.cluster.request_errors(Api::InitProducerId, &refused);
+    let (broker, subscription) = (mock.often(), mock.names.subscription());
+    let ctx = Context::background();
+    let opening = broker.source(&ctx, &subscription);
+    let error = tokio::time::timeout(LONG, opening).await.expect("an answer").err().unwrap();
+    assert_eq!(error.kind(), BrokerErrorKind::Configuration, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
