@@ -8,7 +8,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
 
 use crate::credentials::Credentials;
-use crate::error::not_connected;
+use crate::error::{check_short, not_connected};
 use crate::parameters::Parameters;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
@@ -32,6 +32,8 @@ impl Address {
             // The parser would quietly connect to localhost.
             uri.authority.host = literal.to_owned();
         }
+        // lapin panics over a longer one.
+        check_short("the vhost", &uri.vhost, BrokerErrorKind::Configuration)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         let Parameters { tls } = Parameters::read(url).map_err(|words| invalid(&words))?;
         match (&uri.scheme, tls.first()) {

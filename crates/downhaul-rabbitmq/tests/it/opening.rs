@@ -224,6 +224,7 @@ fn a_url_that_is_not_valid_is_refused_and_never_repeated() {
         "amqp://guest:12?s3cret@localhost",
         "amqp:guest:s3cret@localhost",
         "amqp://guest:s3cret@ho st",
+        &format!("amqp://guest:s3cret@localhost/{}", "v".repeat(256)),
     ] {
         let error = RabbitMq::new(url).unwrap_err();
         assert_eq!(error.kind(), BrokerErrorKind::Configuration, "{url}");
