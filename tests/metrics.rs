@@ -20,6 +20,10 @@ async fn the_metrics_of_a_service_at_work_are_a_page_that_promtool_accepts() {
         "messaging_client_consumed_messages_total",
         "downhaul_contexts",
         "downhaul_stragglers",
+        "downhaul_consumer_state",
+        "downhaul_consumer_link",
+        "downhaul_consumer_held_up",
+        "downhaul_consumer_messages",
     ] {
         assert!(page.lines().any(|line| line.starts_with(name)), "no {name} in\n{page}");
     }

@@ -258,9 +258,10 @@ impl App {
                 return self.not_started(why).await;
             }
         };
-        if let Some(instruments) = instruments() {
+        let _counted = instruments().map(|instruments| {
             instruments.watch(&root);
-        }
+            instruments.count_consumers(&self.name, &self.handle.board)
+        });
         let _pulse = Pulse::start();
         let mut run = self.begin(root);
         let told = run.until_told(&mut signals).await;

@@ -5,6 +5,7 @@
 //! instrument.
 
 mod app;
+mod consumers;
 mod http;
 mod messages;
 mod page;
@@ -15,6 +16,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider, UpDownCou
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 
 use self::app::Roots;
+use self::consumers::Apps;
 pub(super) use self::http::known_method;
 pub(super) use self::page::Page;
 
@@ -28,6 +30,7 @@ const STOPS: [f64; 10] = [0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]
 /// All that this crate records.
 pub(crate) struct Instruments {
     roots: Roots,
+    apps: Apps,
     request_duration: Histogram<f64>,
     active_requests: UpDownCounter<i64>,
     process_duration: Histogram<f64>,
@@ -108,6 +111,7 @@ impl Instruments {
                 &STOPS,
             ),
             roots: Roots::counted(&meter),
+            apps: Apps::counted(&meter),
         }
     }
 }

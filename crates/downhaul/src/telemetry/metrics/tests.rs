@@ -2,6 +2,8 @@
 
 #![cfg(feature = "prometheus")]
 
+mod consumers;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::pending;

@@ -1,0 +1,142 @@
+//! What is told of consumers, on the paused clock.
+
+use downhaul_consumer::{ConsumerHandle, KillSwitch, Link, State};
+use tokio::time::sleep;
+
+use super::*;
+use crate::board::Board;
+use crate::{Component, ConsumerWorker, Job};
+
+impl Recording {
+    /// What is counted under a name: the values of the attributes, and the number, but zeros.
+    fn counted(&self, name: &str) -> BTreeSet<String> {
+        let words = |line: &String| {
+            let (attributes, count) = line.rsplit_once(' ').unwrap();
+            let values: Vec<_> = attributes.split('"').skip(1).step_by(2).collect();
+            (count != "0").then(|| format!("{} {count}", values.join(" ")))
+        };
+        self.series(name).iter().filter_map(words).collect()
+    }
+}
+
+fn inventory<F>(handle: impl Fn(String) -> F + Send + Sync + 'static) -> Consumer
+where
+    F: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let handle = move |_: Context, message: Incoming<Message>| handle(message.id().to_owned());
+    Consumer::new(Subscription::new("inventory"), handle)
+}
+
+async fn take(_: String) -> Result<(), Failure> {
+    Ok(())
+}
+
+/// An app of this consumer, which has started, and of one component that is none.
+async fn app(consumer: Consumer, broker: &MemoryBroker) -> (Arc<Board>, ConsumerHandle) {
+    let worker = Arc::new(ConsumerWorker::new(consumer, Arc::new(broker.clone())));
+    worker.start(&Context::background()).await.unwrap();
+    let (handle, board) = (worker.consumer().unwrap(), Board::new());
+    board.set_parts(vec![worker, Arc::new(Job::new(|_| async { Ok::<_, Error>(()) }))]);
+    (Arc::new(board), handle)
+}
+
+async fn publish<const N: usize>(broker: &MemoryBroker, ids: [&str; N]) {
+    let publisher = Publisher::new(Arc::new(broker.clone()));
+    for id in ids {
+        let message = Outgoing::to_queue("inventory", Message::new("").with_id(id));
+        publisher.publish(&Context::background(), message).await.unwrap();
+    }
+    // tidy: the clock is paused
+    sleep(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_is_told_by_its_state_and_its_link() {
+    let (recording, broker) = (Recording::new(), MemoryBroker::new());
+    let (board, consumer) = app(inventory(take), &broker).await;
+    let _counted = recording.instruments().count_consumers("shop", &board);
+    let is = async |state: State, link: &str| {
+        consumer.wait_for(|status| status.state == state).await.unwrap();
+        let states = recording.counted("downhaul_consumer_state");
+        assert_eq!(states, set([&format!("shop inventory {state} 1")]));
+        let links = recording.counted("downhaul_consumer_link");
+        assert_eq!(links, set([&format!("shop {link} inventory 1")]));
+    };
+    is(State::Running, "up").await;
+    broker.set_reachable(false);
+    consumer.wait_for(|status| matches!(status.link, Link::Recovering { .. })).await.unwrap();
+    is(State::Running, "recovering").await;
+    broker.set_reachable(true);
+    consumer.wait_for(|status| matches!(status.link, Link::Up)).await.unwrap();
+    consumer.pause();
+    is(State::Paused, "up").await;
+    consumer.stop();
+    is(State::Stopped, "closed").await;
+    let closed = "downhaul_app_name=\"shop\",downhaul_consumer_link=\"closed\",\
+                  downhaul_consumer_name=\"inventory\"} 1";
+    assert!(recording.series("downhaul_consumer_link").contains(closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_consumer_has_in_hand_is_counted_where_it_is() {
+    let (recording, broker) = (Recording::new(), MemoryBroker::new());
+    let handle = async |id: String| match &*id {
+        "fails" => Err(Failure::from(std::io::Error::other("not yet"))),
+        _ => pending().await,
+    };
+    let hour = Duration::from_secs(3600);
+    let retry = RetryPolicy::default().backoff(hour, hour).in_place_up_to(hour);
+    let consumer = inventory(handle).concurrency(1).prefetch(8).retry(retry);
+    let (board, _consumer) = app(consumer, &broker).await;
+    let _counted = recording.instruments().count_consumers("shop", &board);
+    publish(&broker, ["fails", "hangs", "one more", "another"]).await;
+    let expected = set([
+        "shop inventory in_flight 1",
+        "shop inventory buffered 2",
+        "shop inventory waiting 1",
+    ]);
+    assert_eq!(recording.counted("downhaul_consumer_messages"), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_is_held_up_while_its_kill_switch_is_open() {
+    let (recording, broker) = (Recording::new(), MemoryBroker::new());
+    let fail = async |_| Err(Failure::permanent("never"));
+    let consumer = inventory(fail).kill_switch(KillSwitch::default().at_least(1));
+    let (board, consumer) = app(consumer, &broker).await;
+    let _counted = recording.instruments().count_consumers("shop", &board);
+    assert_eq!(recording.counted("downhaul_consumer_held_up"), set([]));
+    publish(&broker, ["fails"]).await;
+    let expected = set(["shop kill_switch inventory 1"]);
+    assert_eq!(recording.counted("downhaul_consumer_held_up"), expected);
+    consumer.wait_for(|status| status.suspended_until.is_none()).await.unwrap();
+    assert_eq!(recording.counted("downhaul_consumer_held_up"), set([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_is_held_up_while_its_dead_letters_are_not_taken() {
+    let (recording, broker) = (Recording::new(), MemoryBroker::with_longest_queue(1));
+    let (board, _consumer) =
+        app(inventory(async |_| Err(Failure::permanent("never"))), &broker).await;
+    let _counted = recording.instruments().count_consumers("shop", &board);
+    publish(&broker, ["a letter"]).await;
+    publish(&broker, ["one too many"]).await;
+    let expected = set(["shop elsewhere inventory 1"]);
+    assert_eq!(recording.counted("downhaul_consumer_held_up"), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn consumers_of_the_same_names_are_counted_together_until_their_app_is_over() {
+    let (recording, broker) = (Recording::new(), MemoryBroker::new());
+    let (first, _consumer) = app(inventory(take), &broker).await;
+    let (second, _consumer) = app(inventory(take), &broker).await;
+    let states = || recording.counted("downhaul_consumer_state");
+    let counted = recording.instruments().count_consumers("shop", &first);
+    let more = recording.instruments().count_consumers("shop", &second);
+    assert_eq!(states(), set(["shop inventory running 2"]));
+    drop(more);
+    assert_eq!(states(), set(["shop inventory running 1"]));
+    drop(counted);
+    assert_eq!(recording.series("downhaul_consumer_state"), set([]), "nor zeros");
+    assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1));
+}
