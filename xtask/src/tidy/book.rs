@@ -1,12 +1,20 @@
 //! What is written beside the code says the same as the code.
 
+use std::collections::HashMap;
+
 use super::{File, Violation};
 
 const QUICKSTART: &str = "docs/examples/quickstart.rs";
 const ARCHITECTURE: &str = "docs/src/contributing/architecture.md";
+/// Names of others that are as long as those of our tests.
+const FOREIGN: [&str; 3] = [
+    "dead_letter_worker_publisher_confirm_timeout",
+    "fail_if_no_peer_cert",
+    "into_make_service_with_connect_info",
+];
 
 pub(super) fn check(files: &[File]) -> Vec<Violation> {
-    let rules = [changelog, readme, examples, architecture];
+    let rules = [changelog, readme, examples, architecture, proofs];
     rules.into_iter().flat_map(|rule| rule(files)).collect()
 }
 
@@ -54,11 +62,14 @@ fn between(text: &str, start: &str, end: &str) -> Option<String> {
     (!inside.is_empty()).then(|| inside.join("\n"))
 }
 
+fn is_chapter(file: &File) -> bool {
+    file.path.starts_with("docs/src/") && file.path.ends_with(".md")
+}
+
 /// A program that no chapter shows is a program that nobody reads.
 fn examples(files: &[File]) -> Vec<Violation> {
-    let is_chapter =
-        |file: &&File| file.path.starts_with("docs/src/") && file.path.ends_with(".md");
-    let book: String = files.iter().filter(is_chapter).map(|file| file.text.as_str()).collect();
+    let book: String =
+        files.iter().filter(|file| is_chapter(file)).map(|file| file.text.as_str()).collect();
     let orphan = |file: &&File| {
         let name = file.path.strip_prefix("docs/examples/").filter(|_| file.is_rust());
         name.is_some_and(|name| !book.contains(&format!("examples/{name}")))
@@ -78,6 +89,52 @@ fn architecture(files: &[File]) -> Vec<Violation> {
     let rule = |name| format!("`{name}` is not on the map");
     let missing = crates.filter(|name| !named(name));
     missing.map(|name| page.violation(0, rule(name), "say what it is for")).collect()
+}
+
+/// What is named as the proof of a sentence is there, and where it is said to be.
+fn proofs(files: &[File]) -> Vec<Violation> {
+    let mut homes: HashMap<&str, Vec<&File>> = HashMap::new();
+    for file in files.iter().filter(|file| file.is_rust()) {
+        for rest in file.text.split("fn ").skip(1) {
+            homes.entry(rest.split(['(', '<']).next().unwrap_or(rest)).or_default().push(file);
+        }
+    }
+    let is_there = |name: &str| {
+        let mut modules: Vec<_> = name.split("::").collect();
+        let homes = modules.pop().and_then(|test| homes.get(test));
+        homes.is_some_and(|homes| homes.iter().any(|home| is_in(home, &modules)))
+    };
+    let mut found = Vec::new();
+    for file in files {
+        for (number, line) in file.lines().filter(|(_, line)| is_prose(file, line)) {
+            for name in line.split('`').skip(1).step_by(2).filter(|name| is_proof(name)) {
+                if !is_there(name) {
+                    let rule = format!("there is no test `{name}`");
+                    found.push(file.violation(number, rule, "name the one that proves it"));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether the modules are pieces of the file's path or within the file.
+fn is_in(file: &File, modules: &[&str]) -> bool {
+    let inside = |module: &str| file.text.contains(&format!("mod {module} {{"));
+    modules.iter().all(|module| file.path.split(['/', '.']).any(|p| p == *module) || inside(module))
+}
+
+/// A line of the book, the front page or the first page of a crate.
+fn is_prose(file: &File, line: &str) -> bool {
+    let is_root = file.is_library() && file.path.ends_with("/src/lib.rs");
+    is_chapter(file) || file.path == "README.md" || is_root && line.starts_with("//!")
+}
+
+/// Names of tests are sentences, of four words and more.
+fn is_proof(name: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c);
+    let test = name.rsplit("::").next().unwrap_or(name);
+    name.chars().all(is_word) && test.matches('_').count() >= 3 && !FOREIGN.contains(&name)
 }
 
 #[cfg(test)]
@@ -121,5 +178,23 @@ mod tests {
         let krate = ("crates/downhaul-nats/Cargo.toml", "");
         assert_eq!(rules(&[krate, (ARCHITECTURE, "`downhaul-nats` is …")]), [""; 0]);
         assert_eq!(rules(&[krate, (ARCHITECTURE, "…")]), ["`downhaul-nats` is not on the map"]);
+    }
+
+    #[test]
+    fn a_proof_that_is_named_is_there() {
+        let test = "mod quick {\n    async fn it_works_as_said() {}\n}\n";
+        let suite = ("crates/x/tests/it/order.rs", test);
+        let missing = |path, name| {
+            let line = format!("//! Yes (`x`, `{name}`).");
+            rules(&[suite, (path, &line)]).len()
+        };
+        for page in ["docs/src/a.md", "README.md", "crates/x/src/lib.rs"] {
+            assert_eq!(missing(page, "it_works_as_said"), 0);
+            assert_eq!(missing(page, "order::quick::it_works_as_said"), 0);
+            assert_eq!(missing(page, "it_works_as_told"), 1);
+            assert_eq!(missing(page, "slow::it_works_as_said"), 1);
+        }
+        assert_eq!(missing("docs/src/a.md", "no_test"), 0);
+        assert_eq!(missing("docs/notes.md", "it_works_as_told"), 0);
     }
 }
