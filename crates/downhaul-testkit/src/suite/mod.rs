@@ -56,11 +56,13 @@ pub struct Capabilities {
     /// A topic that nobody has made can be told from one that is there: some brokers make whatever
     /// topic they are asked for.
     pub missing_topics: bool,
+    /// What is given back goes to the place where it was: some queues put it at their end.
+    pub places: bool,
 }
 
 impl Capabilities {
     /// Everything.
-    pub const ALL: Self = Self { cut: true, missing_topics: true };
+    pub const ALL: Self = Self { cut: true, missing_topics: true, places: true };
 }
 
 /// Runs a scenario against a harness, within patience.
@@ -124,6 +126,7 @@ macro_rules! conformance {
             link: a_lost_link_loses_no_message,
             link: a_verdict_after_the_link_was_lost_is_counted_as_lost,
             ordering: messages_of_a_key_come_in_their_order,
+            ordering: messages_of_a_key_keep_their_order_over_a_stop,
             ordering: messages_of_a_key_are_never_handled_at_the_same_time,
             ordering: a_slow_key_does_not_hold_up_the_others,
             lanes: a_lane_that_moves_is_finished_first,

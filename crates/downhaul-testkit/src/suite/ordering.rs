@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use downhaul_consumer::{Consumer, Incoming, Message};
+use downhaul_consumer::{Consumer, ConsumerHandle, Failure, Incoming, Message, State};
 use downhaul_context::Context;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::yield_now;
 
 use super::{Fixture, Harness, Seen};
@@ -54,6 +55,52 @@ pub async fn messages_of_a_key_come_in_their_order<H: Harness>(fixture: Fixture<
         let next = &mut next[key.parse::<usize>().unwrap()];
         assert_eq!(number, next.to_string(), "of the key {key}");
         *next += 1;
+    }
+}
+
+/// What a stop gives back goes to its place, and those behind it go with it.
+pub async fn messages_of_a_key_keep_their_order_over_a_stop<H: Harness>(fixture: Fixture<H>) {
+    let has_places = fixture.capabilities().ordered && fixture.harness.capabilities().places;
+    if fixture.skips("messages_of_a_key_keep_their_order_over_a_stop", "places", has_places) {
+        return;
+    }
+    let mut seen = Seen::default();
+    let (record, (sender, mut held)) = (seen.recorder(), mpsc::unbounded_channel());
+    let to_hold = Arc::new(Mutex::new(HashSet::from(["0/7", "0/17"])));
+    let hold_some = move |ctx: Context, message: Incoming<Message>| {
+        let holds = to_hold.lock().unwrap().remove(message.id());
+        let (record, sender) = (record.clone(), sender.clone());
+        async move {
+            if holds {
+                let _ = sender.send(());
+                return Err(Failure::from(ctx.done().await));
+            }
+            record(&message);
+            Ok(())
+        }
+    };
+    let consumer = Consumer::new(fixture.subscription("q"), hold_some).ordered();
+    let consumer = fixture.spawn(consumer.drain_budget(Duration::from_millis(50))).await;
+    consumer.stop();
+    assert_eq!(consumer.settled().await, State::Stopped);
+    publish_by_turns(&fixture).await;
+    for end in [ConsumerHandle::stop, ConsumerHandle::drain] {
+        consumer.start();
+        held.recv().await.unwrap();
+        end(&consumer);
+        assert_eq!(consumer.settled().await, State::Stopped);
+    }
+    consumer.start();
+    // A log repeats what was finished beyond what was given back.
+    let repeats = fixture.capabilities().lanes;
+    let mut next = [0; KEYS];
+    while next != [EACH; KEYS] {
+        let (id, _) = seen.next().await;
+        let (key, number) = id.split_once('/').unwrap();
+        let (key, number): (usize, usize) = (key.parse().unwrap(), number.parse().unwrap());
+        let next = &mut next[key];
+        assert!(number == *next || repeats && number < *next, "{id}, not {next}");
+        *next = (*next).max(number + 1);
     }
 }
 
