@@ -82,6 +82,18 @@ impl Schedule {
         line
     }
 
+    /// Takes out what may begin and those behind it. Those behind a head that is begun stay: should
+    /// it come back after them, they would have overtaken it.
+    pub(crate) fn take_out_free(&mut self) -> Vec<Token> {
+        let mut out = Vec::new();
+        while let Some(head) = self.pop() {
+            let behind = self.give_up(head.ticket.key);
+            out.push(head.ticket.token);
+            out.extend(behind.into_iter().map(|job| job.ticket.token));
+        }
+        out
+    }
+
     /// Takes out what is not begun, or what of it is in these lanes, in the order of delivery.
     pub(crate) fn take_out(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
         let leaves = |job: &Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
@@ -181,6 +193,18 @@ pub(super) mod tests {
         assert!(schedule.give_up(None).is_empty());
         schedule.push(job(5, Some(7), 0));
         assert_eq!([3, 5].map(Some), [0; 2].map(|_| pop(&mut schedule)));
+    }
+
+    #[test]
+    fn what_is_behind_one_that_is_begun_is_not_free() {
+        let jobs = [(1, Some(7)), (2, Some(7)), (3, Some(8)), (4, None), (5, Some(8))];
+        let mut schedule = schedule(&jobs);
+        assert_eq!(pop(&mut schedule), Some(1));
+        assert_eq!(numbers(schedule.take_out_free()), [3, 5, 4]);
+        assert_eq!((schedule.len(), schedule.bytes()), (1, 5));
+        schedule.done(Some(7));
+        assert_eq!(numbers(schedule.take_out_free()), [2]);
+        assert!(schedule.lines.is_empty());
     }
 
     #[test]

@@ -215,6 +215,24 @@ async fn what_waits_behind_a_failed_message_goes_back_with_it_when_a_consumer_dr
     assert_eq!(ids, ["a1", "a2"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_a_message_whose_handler_does_not_end_goes_back_with_it() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let hang = |_: Context, _: Incoming<Message>| std::future::pending::<()>();
+    let handle = spawn(Consumer::new(subscription(), hang).ordered(), &ctx, &broker).await;
+    publish_keyed(&broker, &[("a1", "a"), ("a2", "a")]).await;
+    until(|| handle.buffered() == 1).await;
+    handle.stop();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(broker.depth("q").unsettled, 2);
+    handle.settled().await;
+    assert_eq!((broker.depth("q").ready, handle.buffered()), (2, 0));
+    assert_eq!(handle.tally().released, 2);
+}
+
 /// Given back with it, they would be overtaken by what is on its way.
 #[tokio::test(start_paused = true)]
 async fn those_behind_a_message_that_its_handler_releases_begin_in_their_order() {

@@ -155,3 +155,19 @@ async fn a_context_that_ends_just_before_a_draining_consumer_waits_ends_what_it_
     timeout(60 * SECOND, handle.ended()).await.expect("it ends");
     assert_eq!((handle.tally().abandoned, broker.depth("q").ready), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_behind_a_message_that_is_abandoned_are_given_back() {
+    let (ctx, canceller) = Context::root();
+    let (broker, at_once) = (MemoryBroker::new(), |_: Context, _: Incoming<Message>| ready(()));
+    let consumer = Consumer::new(subscription(), at_once).dedupe(Arc::new(Stuck)).ordered();
+    let handle = spawn(consumer, &ctx, &broker).await;
+    for _ in 0..2 {
+        publish(&broker, Message::new("").with_key("a")).await;
+    }
+    until(|| handle.buffered() == 1).await;
+    canceller.cancel();
+    handle.ended().await;
+    assert_eq!((handle.tally().abandoned, handle.tally().released), (1, 1));
+    assert_eq!((handle.buffered(), broker.depth("q").ready), (0, 2));
+}

@@ -12,7 +12,8 @@ impl Flow {
     /// settled.
     pub(super) fn revoke(&mut self, revoking: Revoking) {
         let lanes = Some(revoking.lanes());
-        self.release_unbegun(lanes);
+        let unbegun = self.take_out_unbegun(lanes);
+        self.release(unbegun);
         let waiting = self.waiting.take_out(lanes);
         let leaving = self.leaving.take_out(lanes);
         waiting.into_iter().chain(leaving).for_each(|(_, job)| self.leave(&job.ticket));
@@ -40,20 +41,31 @@ impl Flow {
         self.ends.extend(behind.into_iter().map(|job| (job.ticket.token, End::Released)));
     }
 
-    /// Gives back what has arrived and was not begun, and what waits for another attempt.
+    /// Gives back what has arrived and was not begun, and what waits for another attempt. What is
+    /// behind one that is begun goes when that one is over.
     pub(crate) fn give_back(&mut self) {
         self.wake_at = None;
-        self.release_unbegun(None);
+        let mut free = self.take_out_chosen(None);
+        free.extend(self.schedule.take_out_free());
+        self.release(free);
         self.give_back_waiting();
     }
 
-    fn release_unbegun(&mut self, lanes: Option<&[Lane]>) {
-        let unbegun = self.take_out_unbegun(lanes);
-        self.ends.extend(unbegun.into_iter().map(|token| (token, End::Released)));
+    /// Gives back these, in the order of their delivery.
+    fn release(&mut self, mut tokens: Vec<Token>) {
+        tokens.sort_unstable();
+        self.ends.extend(tokens.into_iter().map(|token| (token, End::Released)));
     }
 
-    /// Takes out what is not begun, in the order of its delivery.
+    /// Takes out what is not begun.
     pub(super) fn take_out_unbegun(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
+        let mut tokens = self.take_out_chosen(lanes);
+        tokens.extend(self.schedule.take_out(lanes));
+        tokens
+    }
+
+    /// Takes out what was to begin next: it makes way for those of its key.
+    fn take_out_chosen(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
         let batches = self.batches.as_mut();
         let gathered = batches.map(|(batcher, _)| batcher.take_out(lanes)).unwrap_or_default();
         let leaves =
@@ -61,10 +73,7 @@ impl Flow {
         let suspect = self.suspect.take_if(leaves);
         let begun: Vec<Job> = gathered.into_iter().chain(suspect.map(|job| *job)).collect();
         begun.iter().for_each(|job| self.schedule.done(job.ticket.key));
-        let mut tokens = self.schedule.take_out(lanes);
-        tokens.extend(begun.iter().map(|job| job.ticket.token));
-        tokens.sort_unstable();
-        tokens
+        begun.iter().map(|job| job.ticket.token).collect()
     }
 
     /// Gives back what waits for another attempt, or for that.

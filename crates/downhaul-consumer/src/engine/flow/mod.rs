@@ -373,6 +373,9 @@ impl Flow {
         {
             tracing::warn!(error = error.chain(), "last settlements may be lost");
         }
+        // Those behind one that was abandoned.
+        let behind = self.take_out_unbegun(None);
+        Counters::add(&self.processor.shared.counters.released, behind.len());
         self.gauge();
     }
 
