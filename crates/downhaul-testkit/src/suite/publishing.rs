@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use downhaul_consumer::headers::REQUEST_ID;
 use downhaul_consumer::{
-    Consumer, Failure, Incoming, Message, Outgoing, PublishErrorKind, PublishOutcome,
+    Consumer, Failure, Incoming, Message, Outgoing, PublishErrorKind, PublishOutcome, State,
 };
 use downhaul_context::{Context, Instant, RequestId};
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ pub async fn publishes_before_the_first_delivery_are_kept<H: Harness>(fixture: F
     let consumer =
         fixture.spawn(Consumer::new(fixture.subscription("q"), see).concurrency(1)).await;
     consumer.stop();
-    consumer.settled().await;
+    assert_eq!(consumer.settled().await, State::Stopped);
     fixture.publish_numbers("q", 5).await;
     assert!(seen.is_empty());
     consumer.start();
@@ -41,13 +41,15 @@ pub async fn each_queue_of_a_topic_gets_its_own_copy<H: Harness>(fixture: Fixtur
             async {}
         };
         let subscription = fixture.subscription(queue).topic(fixture.name("shared"));
-        fixture.spawn(Consumer::new(subscription, see)).await;
+        fixture.spawn(Consumer::new(subscription, see).ordered()).await;
         records.push(seen);
     }
-    fixture.publish("shared", "one").await;
+    // Another copy would come before the second.
+    for id in ["one", "two"] {
+        fixture.publish_keyed("shared", "a", id).await;
+    }
     for seen in &mut records {
-        assert_eq!(seen.take(1).await, ["one"]);
-        assert!(seen.is_empty());
+        assert_eq!(seen.take(2).await, ["one", "two"]);
     }
 }
 

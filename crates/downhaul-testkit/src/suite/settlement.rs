@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use downhaul_consumer::headers::{ATTEMPT, ORIGIN_QUEUE};
 use downhaul_consumer::{
-    Consumer, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing, RetryPolicy,
-    Settlement, Source, Verdict,
+    Consumer, ConsumerHandle, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing,
+    RetryPolicy, Settlement, Source, Verdict,
 };
 use downhaul_context::{Context, Instant};
 
@@ -67,8 +67,8 @@ pub async fn a_message_that_keeps_failing_is_a_dead_letter_after_its_attempts<H:
         async { Err::<(), _>(Failure::from(std::io::Error::other("out of stock"))) }
     };
     let consumer = Consumer::new(fixture.subscription("q"), fail).retry(quick_retries());
-    fixture.spawn(consumer).await;
-    fixture.publish("q", "one").await;
+    let consumer = fixture.spawn(consumer.ordered()).await;
+    fixture.publish_keyed("q", "a", "one").await;
     for attempt in 1..=3 {
         assert_eq!(seen.next().await, ("one".to_owned(), attempt));
     }
@@ -77,7 +77,17 @@ pub async fn a_message_that_keeps_failing_is_a_dead_letter_after_its_attempts<H:
     assert_eq!(message.headers().get(ATTEMPT), Some("3"));
     assert_eq!(message.headers().get(ORIGIN_QUEUE), Some(&*fixture.name("q")));
     assert!(reason.contains("failed 3 times") && reason.contains("out of stock"), "{reason}");
-    assert!(seen.is_empty());
+    until_settled(&consumer).await;
+    // A fourth attempt would come before it.
+    fixture.publish_keyed("q", "a", "two").await;
+    assert_eq!(seen.next().await, ("two".to_owned(), 1));
+}
+
+/// A dead letter is there before its message is settled.
+async fn until_settled(consumer: &ConsumerHandle) {
+    while consumer.tally().dead_lettered < 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// The reason says what is wrong with the body, and where.
@@ -114,12 +124,15 @@ pub async fn a_permanent_failure_is_a_dead_letter_at_once<H: Harness>(fixture: F
         record(&message);
         async { Err::<(), _>(Failure::permanent("no such product")) }
     };
-    fixture.spawn(Consumer::new(fixture.subscription("q"), refuse)).await;
-    fixture.publish("q", "one").await;
+    let consumer = Consumer::new(fixture.subscription("q"), refuse).ordered();
+    let consumer = fixture.spawn(consumer).await;
+    fixture.publish_keyed("q", "a", "one").await;
     let (message, reason) = fixture.dead_letter("q").await;
     assert_eq!((message.id(), reason.as_str()), ("one", "no such product"));
-    assert_eq!(seen.take(1).await, ["one"]);
-    assert!(seen.is_empty());
+    until_settled(&consumer).await;
+    // A second attempt would come before it.
+    fixture.publish_keyed("q", "a", "two").await;
+    assert_eq!(seen.take(2).await, ["one", "two"]);
 }
 
 /// A delay too long to wait for in place goes by way of the broker; other queues of the topic do
@@ -146,12 +159,13 @@ pub async fn a_parked_retry_comes_back_to_its_own_queue_alone<H: Harness>(fixtur
     let parked = RetryPolicy::default().in_place_up_to(Duration::ZERO);
     fixture.spawn(Consumer::new(fixture.subscription("q"), fail_once).retry(parked)).await;
     let neighbour = fixture.subscription("neighbour").topic(fixture.name("q"));
-    fixture.spawn(Consumer::new(neighbour, see)).await;
-    fixture.publish("q", "one").await;
+    fixture.spawn(Consumer::new(neighbour, see).ordered()).await;
+    fixture.publish_keyed("q", "a", "one").await;
     assert_eq!(failing.next().await, ("one".to_owned(), 1));
     assert_eq!(failing.next().await, ("one".to_owned(), 2));
-    assert_eq!(other.take(1).await, ["one"]);
-    assert!(other.is_empty());
+    // The retry would come before it.
+    fixture.publish_keyed("q", "a", "two").await;
+    assert_eq!(other.take(2).await, ["one", "two"]);
 }
 
 /// A message whose emitted one cannot be confirmed is not acknowledged.
