@@ -7,23 +7,13 @@ use downhaul_context::Context;
 
 use super::{Fixture, Harness, Seen};
 
-/// A consumer that records what it sees and is ready at once.
-fn recording<H: Harness>(fixture: &Fixture<H>, seen: &Seen) -> Consumer {
-    let record = seen.recorder();
-    let see = move |_ctx: Context, message: Incoming<Message>| {
-        record(&message);
-        async {}
-    };
-    Consumer::new(fixture.subscription("q"), see)
-}
-
 /// Each message is handled, and by one of them.
 pub async fn what_many_publish_is_handled_once_by_many<H: Harness>(fixture: Fixture<H>) {
     const PUBLISHERS: usize = 10;
     const EACH: usize = 40;
     let mut seen = Seen::default();
     for _ in 0..3 {
-        fixture.spawn(recording(&fixture, &seen)).await;
+        fixture.spawn(seen.recording(fixture.subscription("q"))).await;
     }
     let publishing = (0..PUBLISHERS).map(|publisher| {
         let (broker, topic, ctx) = (fixture.broker(), fixture.name("q"), fixture.ctx.clone());
@@ -48,8 +38,8 @@ pub async fn consumers_that_come_and_go_lose_nothing<H: Harness>(fixture: Fixtur
     const ROUNDS: usize = 5;
     const EACH: usize = 30;
     let mut seen = Seen::default();
-    let first = fixture.spawn(recording(&fixture, &seen)).await;
-    let second = fixture.spawn(recording(&fixture, &seen)).await;
+    let first = fixture.spawn(seen.recording(fixture.subscription("q"))).await;
+    let second = fixture.spawn(seen.recording(fixture.subscription("q"))).await;
     let mut missing = BTreeSet::new();
     for round in 0..ROUNDS {
         let leaver = if round % 2 == 0 { &first } else { &second };
@@ -109,12 +99,7 @@ pub async fn messages_of_one_topic_do_not_reach_another<H: Harness>(fixture: Fix
     let mut records = Vec::new();
     for name in ["left", "right"] {
         let seen = Seen::default();
-        let record = seen.recorder();
-        let see = move |_ctx: Context, message: Incoming<Message>| {
-            record(&message);
-            async {}
-        };
-        fixture.spawn(Consumer::new(fixture.subscription(name), see)).await;
+        fixture.spawn(seen.recording(fixture.subscription(name))).await;
         records.push((name, seen));
     }
     for number in 0..20 {
@@ -130,7 +115,7 @@ pub async fn messages_of_one_topic_do_not_reach_another<H: Harness>(fixture: Fix
 /// What it has sent is answered for, and what was confirmed arrives.
 pub async fn a_publisher_that_closes_loses_nothing<H: Harness>(fixture: Fixture<H>) {
     let mut seen = Seen::default();
-    fixture.spawn(recording(&fixture, &seen)).await;
+    fixture.spawn(seen.recording(fixture.subscription("q"))).await;
     let mut confirmed = BTreeSet::new();
     for round in 0..5 {
         let own = Publisher::new(fixture.broker());

@@ -13,6 +13,7 @@ use downhaul_consumer::{
 use downhaul_context::Context;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::fixture::until;
 use super::{Fixture, Harness, Seen};
 
 /// Whatever becomes of the others.
@@ -36,9 +37,7 @@ pub async fn each_message_of_a_batch_is_settled_by_itself<H: Harness>(fixture: F
     }
     let (letter, reason) = fixture.dead_letter("q").await;
     assert_eq!((letter.id(), reason.as_str()), ("bad", "no such product"));
-    while consumer.tally().acked < 3 {
-        tokio::task::yield_now().await;
-    }
+    until(&consumer, |tally| tally.acked >= 3).await;
     let mut handled = 0;
     while let Ok(size) = batches.try_recv() {
         handled += size;
@@ -61,13 +60,9 @@ pub async fn a_duplicate_is_acknowledged_and_not_handled<H: Harness>(fixture: Fi
     fixture.publish("q", "one").await;
     assert_eq!(seen.next().await, ("one".to_owned(), 1));
     assert_eq!(seen.next().await, ("one".to_owned(), 2), "what failed is no duplicate");
-    while consumer.tally().acked < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(&consumer, |tally| tally.acked >= 1).await;
     fixture.publish("q", "one").await;
-    while consumer.tally().duplicates < 1 {
-        tokio::task::yield_now().await;
-    }
+    until(&consumer, |tally| tally.duplicates >= 1).await;
     assert!(seen.is_empty());
 }
 
@@ -84,9 +79,7 @@ pub async fn dead_letters_can_be_put_back<H: Harness>(fixture: Fixture<H>) {
     let consumer = fixture.spawn(Consumer::new(fixture.subscription("q"), fail)).await;
     fixture.publish_numbers("q", 3).await;
     seen.take(3).await;
-    while consumer.tally().dead_lettered < 3 {
-        tokio::task::yield_now().await;
-    }
+    until(&consumer, |tally| tally.dead_lettered >= 3).await;
     heals.store(true, Ordering::SeqCst);
     let letters = DeadLetters::of(fixture.name("q"), fixture.broker());
     let letters = letters.quiet(Duration::from_millis(500));
@@ -102,12 +95,7 @@ pub async fn dead_letters_can_be_put_back<H: Harness>(fixture: Fixture<H>) {
 /// Its handler is not called.
 pub async fn a_message_that_has_expired_is_a_dead_letter<H: Harness>(fixture: Fixture<H>) {
     let mut seen = Seen::default();
-    let record = seen.recorder();
-    let see = move |_ctx: Context, message: Incoming<Message>| {
-        record(&message);
-        async {}
-    };
-    fixture.spawn(Consumer::new(fixture.subscription("q"), see)).await;
+    fixture.spawn(seen.recording(fixture.subscription("q"))).await;
     let past = SystemTime::now() - Duration::from_secs(10);
     let message = Message::new("").with_id("old").with_deadline(past);
     let outgoing = Outgoing::to_topic(fixture.name("q"), message);
@@ -145,9 +133,7 @@ pub async fn concurrency_changes_while_messages_flow<H: Harness>(fixture: Fixtur
     open.add_permits(100);
     seen.take(15).await;
     assert!(most.load(Ordering::SeqCst) <= 2, "none begins before three are over");
-    while consumer.tally().acked < 20 {
-        tokio::task::yield_now().await;
-    }
+    until(&consumer, |tally| tally.acked >= 20).await;
 }
 
 /// What is begun is told to end at once, and goes back uncounted.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use downhaul_consumer::{
     Broker, Capabilities, Consumer, ConsumerHandle, Delivery, Event, Incoming, Message, Outgoing,
-    Publisher, RetryPolicy, Source, State, Subscription, Verdict,
+    Publisher, RetryPolicy, Source, State, Subscription, Tally, Verdict,
 };
 use downhaul_context::{Canceller, Context, RequestId};
 use tokio::sync::mpsc;
@@ -24,15 +24,16 @@ pub struct Fixture<H> {
     pub canceller: Canceller,
     /// Publishes to the broker.
     pub publisher: Publisher,
+    scenario: &'static str,
     suffix: String,
 }
 
 impl<H: Harness> Fixture<H> {
-    pub(super) fn new(harness: H) -> Self {
+    pub(super) fn new(harness: H, scenario: &'static str) -> Self {
         let (ctx, canceller) = Context::root();
         let publisher = Publisher::new(harness.broker());
         let suffix = RequestId::generate().to_string();
-        Self { harness, ctx, canceller, publisher, suffix }
+        Self { harness, ctx, canceller, publisher, scenario, suffix }
     }
 
     /// The broker under test.
@@ -41,9 +42,9 @@ impl<H: Harness> Fixture<H> {
     }
 
     /// Whether a scenario is skipped for want of something, which is then printed.
-    pub fn skips(&self, scenario: &str, missing: &str, has: bool) -> bool {
+    pub fn skips(&self, missing: &str, has: bool) -> bool {
         if !has {
-            println!("SKIPPED {scenario}: no {missing}");
+            println!("SKIPPED {}: no {missing}", self.scenario);
         }
         !has
     }
@@ -128,6 +129,13 @@ pub(super) async fn next(source: &mut dyn Source) -> Vec<Delivery> {
     deliveries
 }
 
+/// Waits until a consumer has done enough.
+pub(super) async fn until(handle: &ConsumerHandle, is_enough: impl Fn(&Tally) -> bool) {
+    while !is_enough(&handle.tally()) {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// A policy that loses no time: three attempts, milliseconds apart.
 pub(super) fn quick_retries() -> RetryPolicy {
     let short = Duration::from_millis(2);
@@ -155,6 +163,16 @@ impl Seen {
         move |message| {
             let _ = sender.send((message.id().to_owned(), message.attempt()));
         }
+    }
+
+    /// A consumer whose handler records each message and is ready at once.
+    pub fn recording(&self, subscription: Subscription) -> Consumer {
+        let record = self.recorder();
+        let see = move |_ctx: Context, message: Incoming<Message>| {
+            record(&message);
+            async {}
+        };
+        Consumer::new(subscription, see)
     }
 
     /// Waits for the next message and returns its id and attempt.

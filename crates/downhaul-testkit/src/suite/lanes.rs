@@ -23,8 +23,7 @@ async fn publish_wave<H: Harness>(fixture: &Fixture<H>, wave: usize) {
 
 /// Who gets a lane gets none of what was begun by who had it, and nothing is handled twice.
 pub async fn a_lane_that_moves_is_finished_first<H: Harness>(fixture: Fixture<H>) {
-    let has_lanes = fixture.capabilities().lanes;
-    if fixture.skips("a_lane_that_moves_is_finished_first", "lanes", has_lanes) {
+    if fixture.skips("lanes", fixture.capabilities().lanes) {
         return;
     }
     let (mut seen, open) = (Seen::default(), Arc::new(Semaphore::new(0)));
@@ -62,19 +61,13 @@ pub async fn a_lane_that_moves_is_finished_first<H: Harness>(fixture: Fixture<H>
 pub async fn a_queue_that_is_made_later_gets_what_was_published_before<H: Harness>(
     fixture: Fixture<H>,
 ) {
-    let scenario = "a_queue_that_is_made_later_gets_what_was_published_before";
-    if fixture.skips(scenario, "replay", fixture.capabilities().replay) {
+    if fixture.skips("replay", fixture.capabilities().replay) {
         return;
     }
     let spawn = async |queue: &str| {
         let seen = Seen::default();
-        let record = seen.recorder();
-        let see = move |_ctx: Context, message: Incoming<Message>| {
-            record(&message);
-            async {}
-        };
         let subscription = fixture.subscription(queue).topic(fixture.name("shared"));
-        (fixture.spawn(Consumer::new(subscription, see).ordered()).await, seen)
+        (fixture.spawn(seen.recording(subscription).ordered()).await, seen)
     };
     let (_early, mut seen_early) = spawn("early").await;
     for key in 0..9 {

@@ -9,6 +9,7 @@ use downhaul_consumer::{Consumer, ConsumerHandle, Failure, Incoming, Message, St
 use downhaul_context::Context;
 use tokio::sync::{OnceCell, Semaphore};
 
+use super::fixture::until;
 use super::{Fixture, Harness, Seen};
 
 /// A gate that handlers wait at, and the record of those who came to it.
@@ -64,9 +65,7 @@ pub async fn a_paused_consumer_starts_nothing<H: Harness>(fixture: Fixture<H>) {
     assert_eq!(consumer.settled().await, State::Paused);
     fixture.publish_numbers("q", 3).await;
     gate.let_through(10);
-    while consumer.tally().acked + consumer.tally().released < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(&consumer, |tally| tally.acked + tally.released >= 2).await;
     assert_eq!(consumer.tally().acked, 1, "what had arrived was not begun");
     assert!(gate.seen.is_empty());
     assert_eq!(consumer.status().state, State::Paused);

@@ -7,13 +7,13 @@ use downhaul_consumer::{Consumer, Incoming, Message, Outgoing};
 use downhaul_context::Context;
 use tokio::sync::Semaphore;
 
+use super::fixture::until;
 use super::{Fixture, Harness, Seen};
 
 /// Every message whose publish was confirmed is handled, across several cuts.
 pub async fn a_lost_link_loses_no_message<H: Harness>(fixture: Fixture<H>) {
     const COUNT: usize = 300;
-    let can_cut = fixture.harness.capabilities().cut;
-    if fixture.skips("a_lost_link_loses_no_message", "way to cut links", can_cut) {
+    if fixture.skips("way to cut links", fixture.harness.capabilities().cut) {
         return;
     }
     let mut seen = Seen::default();
@@ -43,11 +43,7 @@ pub async fn a_lost_link_loses_no_message<H: Harness>(fixture: Fixture<H>) {
 
 /// It does not reach the wire, and the message comes again.
 pub async fn a_verdict_after_the_link_was_lost_is_counted_as_lost<H: Harness>(fixture: Fixture<H>) {
-    let (scenario, can_cut) = (
-        "a_verdict_after_the_link_was_lost_is_counted_as_lost",
-        fixture.harness.capabilities().cut,
-    );
-    if fixture.skips(scenario, "way to cut links", can_cut) {
+    if fixture.skips("way to cut links", fixture.harness.capabilities().cut) {
         return;
     }
     let mut seen = Seen::default();
@@ -65,9 +61,7 @@ pub async fn a_verdict_after_the_link_was_lost_is_counted_as_lost<H: Harness>(fi
     // The same message, by the new link, while the first handler still has it.
     assert_eq!(seen.take(1).await, ["one"]);
     open.add_permits(2);
-    while consumer.tally().acked + consumer.tally().lost < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(&consumer, |tally| tally.acked + tally.lost >= 2).await;
     // The first handler's verdict was lost. Its count as processed is made when it finishes.
     assert_eq!(consumer.tally().lost, 1);
 }

@@ -65,16 +65,17 @@ impl Capabilities {
     pub const ALL: Self = Self { cut: true, missing_topics: true, places: true };
 }
 
-/// Runs a scenario against a harness, within patience.
+/// Runs the scenario of this name against a harness, within patience.
 ///
 /// # Panics
 ///
 /// If the scenario does, or if it hangs.
 pub async fn run<H: Harness, F: Future<Output = ()>>(
     harness: H,
+    name: &'static str,
     scenario: impl FnOnce(Fixture<H>) -> F,
 ) {
-    let outcome = tokio::time::timeout(PATIENCE, scenario(Fixture::new(harness))).await;
+    let outcome = tokio::time::timeout(PATIENCE, scenario(Fixture::new(harness, name))).await;
     assert!(outcome.is_ok(), "the scenario hung for {PATIENCE:?}");
 }
 
@@ -137,7 +138,8 @@ macro_rules! conformance {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $scenario() {
-                $crate::suite::run($harness, $crate::suite::$module::$scenario).await;
+                let scenario = $crate::suite::$module::$scenario;
+                $crate::suite::run($harness, stringify!($scenario), scenario).await;
             }
         )+
     };

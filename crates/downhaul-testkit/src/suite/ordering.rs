@@ -9,6 +9,7 @@ use downhaul_context::Context;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::yield_now;
 
+use super::fixture::until;
 use super::{Fixture, Harness, Seen};
 
 const KEYS: usize = 20;
@@ -33,8 +34,7 @@ async fn work(id: &str) {
 
 /// One after the other, as they were published, however long each takes.
 pub async fn messages_of_a_key_come_in_their_order<H: Harness>(fixture: Fixture<H>) {
-    let is_ordered = fixture.capabilities().ordered;
-    if fixture.skips("messages_of_a_key_come_in_their_order", "order", is_ordered) {
+    if fixture.skips("order", fixture.capabilities().ordered) {
         return;
     }
     let mut seen = Seen::default();
@@ -61,7 +61,7 @@ pub async fn messages_of_a_key_come_in_their_order<H: Harness>(fixture: Fixture<
 /// What a stop gives back goes to its place, and those behind it go with it.
 pub async fn messages_of_a_key_keep_their_order_over_a_stop<H: Harness>(fixture: Fixture<H>) {
     let has_places = fixture.capabilities().ordered && fixture.harness.capabilities().places;
-    if fixture.skips("messages_of_a_key_keep_their_order_over_a_stop", "places", has_places) {
+    if fixture.skips("places", has_places) {
         return;
     }
     let mut seen = Seen::default();
@@ -125,9 +125,7 @@ pub async fn messages_of_a_key_are_never_handled_at_the_same_time<H: Harness>(fi
     let consumer = fixture.spawn(consumer).await;
     publish_by_turns(&fixture).await;
     let all = (KEYS * EACH) as u64;
-    while consumer.tally().acked + consumer.tally().dead_lettered < all {
-        yield_now().await;
-    }
+    until(&consumer, |tally| tally.acked + tally.dead_lettered >= all).await;
     assert_eq!(consumer.tally().dead_lettered, 0, "handlers of one key met");
     seen.take(KEYS * EACH).await;
 }

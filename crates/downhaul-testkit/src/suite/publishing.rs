@@ -15,13 +15,8 @@ use super::{Fixture, Harness, Seen};
 /// Once a consumer has run, its queue is there also while it is stopped.
 pub async fn publishes_before_the_first_delivery_are_kept<H: Harness>(fixture: Fixture<H>) {
     let mut seen = Seen::default();
-    let record = seen.recorder();
-    let see = move |_ctx: Context, message: Incoming<Message>| {
-        record(&message);
-        async {}
-    };
-    let consumer =
-        fixture.spawn(Consumer::new(fixture.subscription("q"), see).concurrency(1)).await;
+    let consumer = seen.recording(fixture.subscription("q")).concurrency(1);
+    let consumer = fixture.spawn(consumer).await;
     consumer.stop();
     assert_eq!(consumer.settled().await, State::Stopped);
     fixture.publish_numbers("q", 5).await;
@@ -35,13 +30,8 @@ pub async fn each_queue_of_a_topic_gets_its_own_copy<H: Harness>(fixture: Fixtur
     let mut records = Vec::new();
     for queue in ["left", "right"] {
         let seen = Seen::default();
-        let record = seen.recorder();
-        let see = move |_ctx: Context, message: Incoming<Message>| {
-            record(&message);
-            async {}
-        };
         let subscription = fixture.subscription(queue).topic(fixture.name("shared"));
-        fixture.spawn(Consumer::new(subscription, see).ordered()).await;
+        fixture.spawn(seen.recording(subscription).ordered()).await;
         records.push(seen);
     }
     // Another copy would come before the second.
@@ -55,8 +45,7 @@ pub async fn each_queue_of_a_topic_gets_its_own_copy<H: Harness>(fixture: Fixtur
 
 /// A publisher hears that nobody listens.
 pub async fn a_message_no_queue_wants_is_returned<H: Harness>(fixture: Fixture<H>) {
-    let has_missing = fixture.harness.capabilities().missing_topics;
-    if fixture.skips("a_message_no_queue_wants_is_returned", "missing topics", has_missing) {
+    if fixture.skips("missing topics", fixture.harness.capabilities().missing_topics) {
         return;
     }
     let outgoing = Outgoing::to_topic(fixture.name("nobody"), Message::new("one"));
@@ -66,17 +55,11 @@ pub async fn a_message_no_queue_wants_is_returned<H: Harness>(fixture: Fixture<H
 
 /// Not before its time; and a short delay does not wait behind a long one.
 pub async fn a_delayed_message_comes_later<H: Harness>(fixture: Fixture<H>) {
-    let can_delay = fixture.capabilities().delay;
-    if fixture.skips("a_delayed_message_comes_later", "delay", can_delay) {
+    if fixture.skips("delay", fixture.capabilities().delay) {
         return;
     }
     let mut seen = Seen::default();
-    let record = seen.recorder();
-    let see = move |_ctx: Context, message: Incoming<Message>| {
-        record(&message);
-        async {}
-    };
-    fixture.spawn(Consumer::new(fixture.subscription("q"), see)).await;
+    fixture.spawn(seen.recording(fixture.subscription("q"))).await;
     let sent = Instant::now();
     for (id, delay) in [("later", 1_500), ("sooner", 100)] {
         let message = Message::new("").with_id(id);
@@ -111,12 +94,7 @@ pub async fn the_request_id_travels_from_publisher_to_dead_letter<H: Harness>(fi
 pub async fn many_receipts_under_way_resolve_once_each<H: Harness>(fixture: Fixture<H>) {
     const COUNT: usize = 2_000;
     let mut seen = Seen::default();
-    let record = seen.recorder();
-    let see = move |_ctx: Context, message: Incoming<Message>| {
-        record(&message);
-        async {}
-    };
-    fixture.spawn(Consumer::new(fixture.subscription("q"), see)).await;
+    fixture.spawn(seen.recording(fixture.subscription("q"))).await;
     let mut receipts = Vec::with_capacity(COUNT);
     for number in 0..COUNT {
         let message = Message::new("").with_id(number.to_string());

@@ -138,12 +138,11 @@ pub async fn a_permanent_failure_is_a_dead_letter_at_once<H: Harness>(fixture: F
 /// A delay too long to wait for in place goes by way of the broker; other queues of the topic do
 /// not see it.
 pub async fn a_parked_retry_comes_back_to_its_own_queue_alone<H: Harness>(fixture: Fixture<H>) {
-    let can_delay = fixture.capabilities().delay;
-    if fixture.skips("a_parked_retry_comes_back_to_its_own_queue_alone", "delay", can_delay) {
+    if fixture.skips("delay", fixture.capabilities().delay) {
         return;
     }
     let (mut failing, mut other) = (Seen::default(), Seen::default());
-    let (record, record_other) = (failing.recorder(), other.recorder());
+    let record = failing.recorder();
     let fail_once = move |_ctx: Context, message: Incoming<Message>| {
         record(&message);
         let first = message.attempt() == 1;
@@ -152,14 +151,10 @@ pub async fn a_parked_retry_comes_back_to_its_own_queue_alone<H: Harness>(fixtur
             if first { Err(again) } else { Ok(()) }
         }
     };
-    let see = move |_ctx: Context, message: Incoming<Message>| {
-        record_other(&message);
-        async {}
-    };
     let parked = RetryPolicy::default().in_place_up_to(Duration::ZERO);
     fixture.spawn(Consumer::new(fixture.subscription("q"), fail_once).retry(parked)).await;
     let neighbour = fixture.subscription("neighbour").topic(fixture.name("q"));
-    fixture.spawn(Consumer::new(neighbour, see).ordered()).await;
+    fixture.spawn(other.recording(neighbour).ordered()).await;
     fixture.publish_keyed("q", "a", "one").await;
     assert_eq!(failing.next().await, ("one".to_owned(), 1));
     assert_eq!(failing.next().await, ("one".to_owned(), 2));
@@ -170,27 +165,17 @@ pub async fn a_parked_retry_comes_back_to_its_own_queue_alone<H: Harness>(fixtur
 
 /// A message whose emitted one cannot be confirmed is not acknowledged.
 pub async fn what_a_handler_emits_is_confirmed_before_the_ack<H: Harness>(fixture: Fixture<H>) {
-    let has_missing = fixture.harness.capabilities().missing_topics;
-    if fixture.skips(
-        "what_a_handler_emits_is_confirmed_before_the_ack",
-        "missing topics",
-        has_missing,
-    ) {
+    if fixture.skips("missing topics", fixture.harness.capabilities().missing_topics) {
         return;
     }
     let mut seen = Seen::default();
-    let record = seen.recorder();
-    let see = move |_ctx: Context, message: Incoming<Message>| {
-        record(&message);
-        async {}
-    };
     let (wanted, unwanted) = (fixture.name("wanted"), fixture.name("unwanted"));
     let emit = move |_ctx: Context, message: Incoming<Message>| {
         let topic = if message.id() == "good" { wanted.clone() } else { unwanted.clone() };
         let emitted = Message::new("").with_id(format!("{}.emitted", message.id()));
         async move { Outcome::new(Settlement::Ack).emit(Outgoing::to_topic(topic, emitted)) }
     };
-    fixture.spawn(Consumer::new(fixture.subscription("wanted"), see)).await;
+    fixture.spawn(seen.recording(fixture.subscription("wanted"))).await;
     let emitter = Consumer::new(fixture.subscription("q"), emit).retry(quick_retries());
     fixture.spawn(emitter).await;
     fixture.publish("q", "good").await;
