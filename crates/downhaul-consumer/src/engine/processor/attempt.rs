@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use downhaul_context::{Canceller, Context, RequestId};
+use downhaul_context::{Canceller, Cause, Context, RequestId};
 use futures_util::FutureExt;
 use tokio::pin;
 use tokio::time::{Instant, timeout};
@@ -74,18 +74,24 @@ impl Processor {
             return Outcome::new(Settlement::Release);
         };
         let _listed = self.list(attempt);
-        let ctx = &attempt.ctx;
-        let handling = AssertUnwindSafe(handling).catch_unwind();
-        pin!(handling);
-        let output = tokio::select! {
-            biased;
-            output = &mut handling => Ok(output),
-            cause = ctx.done() => timeout(self.cancel_grace, handling).await.map_err(|_| cause),
-        };
-        match output {
+        match self.within(&attempt.ctx, AssertUnwindSafe(handling).catch_unwind()).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => panicked(panic.as_ref()),
             Err(cause) => Failure::from(cause).into_outcome(),
+        }
+    }
+
+    /// Runs a handler until it returns or, its context having ended, its grace is over.
+    pub(super) async fn within<F: Future>(
+        &self,
+        ctx: &Context,
+        handling: F,
+    ) -> Result<F::Output, Cause> {
+        pin!(handling);
+        tokio::select! {
+            biased;
+            output = &mut handling => Ok(output),
+            cause = ctx.done() => timeout(self.cancel_grace, handling).await.map_err(|_| cause),
         }
     }
 }

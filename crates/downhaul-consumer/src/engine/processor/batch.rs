@@ -6,19 +6,16 @@ use std::sync::Arc;
 use downhaul_context::{Cause, Context};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use tokio::pin;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::attempt::panicked;
 use super::dedupe::Claimed;
-use super::{Processor, is_logged, phases};
+use super::{Processor, phases};
 use crate::batch::{BatchHandler, Call};
 use crate::engine::job::{Finished, Job, Then, Ticket};
-use crate::error::chain;
 use crate::handler::Meta;
 use crate::in_flight::InFlight;
-use crate::observer::Processed;
 use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
 
 /// A message and what has become of it, if that is known.
@@ -90,16 +87,6 @@ impl Processor {
         }
     }
 
-    /// Runs a handler until it returns or, its context having ended, its grace is over.
-    async fn within<F: Future>(&self, ctx: &Context, handling: F) -> Result<F::Output, Cause> {
-        pin!(handling);
-        tokio::select! {
-            biased;
-            output = &mut handling => Ok(output),
-            cause = ctx.done() => timeout(self.cancel_grace, handling).await.map_err(|_| cause),
-        }
-    }
-
     async fn settle_item(&self, lane: &Context, item: Item, begun: Instant) -> Finished {
         let Item { ticket, meta, claimed, outcome } = item;
         let claimed = match claimed {
@@ -107,29 +94,9 @@ impl Processor {
             Err(then) => return Finished { ticket, then },
         };
         let outcome = outcome.unwrap_or_else(|| Outcome::new(Settlement::Release));
-        let is_of_attempt = outcome.is_of_attempt;
         let ctx = self.identified(lane.clone(), &meta.message);
-        let (settlement, error) = self.decide(lane, &ctx, &meta, outcome).await;
-        let is_marked = self.conclude(claimed, &settlement).await;
-        let settlement = if is_marked { settlement } else { Settlement::Release };
-        let is_logged = error.as_deref().is_some_and(is_logged);
-        let error = error.map(|error| chain(error.as_ref()));
-        let took = begun.elapsed();
-        if let Some(error) = &error {
-            self.shared.note_error(meta.message.id(), error);
-        }
-        self.observer.processed(&Processed {
-            meta: &meta,
-            settlement: &settlement,
-            error: error.as_deref(),
-            is_logged,
-            took,
-        });
-        let then = match is_marked {
-            true => self.carry_out(lane, ctx, meta, settlement, error).await,
-            false => self.put_off(lane, meta),
-        };
-        Finished { ticket, then: then.of_attempt(is_of_attempt) }
+        let judged = self.settle(lane, &ctx, &meta, begun, claimed, outcome).await;
+        Finished { ticket, then: self.carry_out(lane, &ctx, meta, judged).await }
     }
 }
 

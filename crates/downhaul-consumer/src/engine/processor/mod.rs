@@ -25,15 +25,14 @@ use crate::batch::unshared;
 use crate::engine::job::Then;
 pub(crate) use crate::engine::processor::attempt::Attempt;
 pub(crate) use crate::engine::processor::dedupe::Dedupe;
-use crate::error::{PublishError, PublishErrorKind, chain};
+use crate::error::{PublishError, PublishErrorKind};
 use crate::handler::Handler;
 use crate::message::Name;
 use crate::observer::{MessageObserver, Processed};
 use crate::publisher::Publisher;
 use crate::retry::RetryPolicy;
-use crate::settlement::{Classifier, Outcome, Settlement};
+use crate::settlement::{Classifier, Outcome};
 use crate::shared::Shared;
-use crate::tally::End;
 
 pub(crate) struct Processor {
     pub(crate) handler: Handler,
@@ -64,7 +63,13 @@ impl Processor {
         let done = outcome.is_plain_ack();
         if done {
             let _in_span = attempt.span.enter();
-            self.report(attempt, &outcome.settlement, None, false, now);
+            self.observer.processed(&Processed {
+                meta: &attempt.meta,
+                settlement: &outcome.settlement,
+                error: None,
+                is_logged: false,
+                took: now.saturating_duration_since(attempt.begun),
+            });
         }
         done
     }
@@ -86,26 +91,10 @@ impl Processor {
                 Some(outcome) => outcome,
                 None => self.run(&mut attempt).await,
             };
-            let is_of_attempt = outcome.is_of_attempt;
-            let (ctx, meta) = (&attempt.ctx, &attempt.meta);
-            let (settlement, error) = self.decide(lane, ctx, meta, outcome).await;
-            let is_marked = self.conclude(claimed, &settlement).await;
-            let settlement = if is_marked { settlement } else { Settlement::Release };
-            let is_logged = error.as_deref().is_some_and(is_logged);
-            let error = error.map(|error| chain(error.as_ref()));
-            self.report(&attempt, &settlement, error.as_deref(), is_logged, Instant::now());
-            match settlement {
-                Settlement::Ack => Then::End(End::Acked),
-                Settlement::Drop { .. } => Then::End(End::Dropped),
-                Settlement::Release if !is_marked => self.put_off(lane, attempt.meta),
-                Settlement::Release => self.release(lane, attempt.meta),
-                // Boxed, since few come here and all would carry it.
-                failed => {
-                    let Attempt { ctx, meta, .. } = attempt;
-                    let carried_out = self.carry_out(lane, ctx, meta, failed, error);
-                    Box::pin(carried_out).await.of_attempt(is_of_attempt)
-                }
-            }
+            let Attempt { ctx, meta, begun, .. } = &attempt;
+            let judged = self.settle(lane, ctx, meta, *begun, claimed, outcome).await;
+            let Attempt { ctx, meta, .. } = attempt;
+            self.carry_out(lane, &ctx, meta, judged).await
         };
         finishing.instrument(span).await
     }
@@ -123,21 +112,6 @@ impl Processor {
             Some(outcome) => outcome,
             None => self.wait(attempt).await,
         }
-    }
-
-    fn report(
-        &self,
-        attempt: &Attempt,
-        settlement: &Settlement,
-        error: Option<&str>,
-        is_logged: bool,
-        now: Instant,
-    ) {
-        let (meta, took) = (&attempt.meta, now.saturating_duration_since(attempt.begun));
-        if let Some(error) = error {
-            self.shared.note_error(meta.message.id(), error);
-        }
-        self.observer.processed(&Processed { meta, settlement, error, is_logged, took });
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use downhaul_context::Context;
 use tokio::time::Instant;
 
+use super::phases::Judged;
 use super::{Processor, letters};
 use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
@@ -27,19 +28,22 @@ impl Processor {
     pub(super) async fn carry_out(
         &self,
         lane: &Context,
-        ctx: Context,
+        ctx: &Context,
         meta: Meta,
-        settlement: Settlement,
-        error: Option<String>,
+        judged: Judged,
     ) -> Then {
+        let Judged { settlement, error, is_marked, is_of_attempt } = judged;
+        // Boxed where it takes long, since few come there and all would carry it.
         match settlement {
-            Settlement::DeadLetter { reason } => {
-                self.bury(lane, &ctx, meta, &reason, error.as_deref()).await
-            }
-            Settlement::Retry { after } => self.again(lane, &ctx, meta, after).await,
             Settlement::Ack => Then::End(End::Acked),
             Settlement::Drop { .. } => Then::End(End::Dropped),
+            Settlement::Release if !is_marked => self.put_off(lane, meta),
             Settlement::Release => self.release(lane, meta),
+            Settlement::Retry { after } => Box::pin(self.again(lane, ctx, meta, after)).await,
+            Settlement::DeadLetter { reason } => {
+                let buried = self.bury(lane, ctx, meta, &reason, error.as_deref());
+                Box::pin(buried).await.of_attempt(is_of_attempt)
+            }
         }
     }
 

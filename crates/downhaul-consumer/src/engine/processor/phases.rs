@@ -4,13 +4,16 @@
 use std::time::{Duration, SystemTime};
 
 use downhaul_context::{Context, TraceContext};
+use tokio::time::Instant;
 
-use super::{Processor, refused};
+use super::dedupe::Claimed;
+use super::{Processor, is_logged, refused};
 use crate::broker::Token;
 use crate::engine::limits::SETTLE;
 use crate::error::{BoxError, PublishError, chain};
 use crate::handler::Meta;
 use crate::message::{Message, headers};
+use crate::observer::Processed;
 use crate::publish::Outgoing;
 use crate::settlement::{Outcome, Settlement};
 use crate::tally::Counters;
@@ -32,6 +35,15 @@ pub(super) fn budget(message: &Message, timeout: Duration) -> Duration {
     timeout.min(left.saturating_add(CLOCK_SKEW))
 }
 
+/// What becomes of a message, as its observer was told.
+pub(super) struct Judged {
+    pub(super) settlement: Settlement,
+    pub(super) error: Option<String>,
+    /// Or else it is put off.
+    pub(super) is_marked: bool,
+    pub(super) is_of_attempt: bool,
+}
+
 impl Processor {
     /// The context with what the message brings: its request id, its trace, and the values that are
     /// accepted.
@@ -48,8 +60,37 @@ impl Processor {
         found.bind_values(ctx)
     }
 
+    /// Finds out what becomes of a message, remembers it if that is due, and tells the observer.
+    pub(super) async fn settle(
+        &self,
+        lane: &Context,
+        ctx: &Context,
+        meta: &Meta,
+        begun: Instant,
+        claimed: Claimed,
+        outcome: Outcome,
+    ) -> Judged {
+        let is_of_attempt = outcome.is_of_attempt;
+        let (settlement, error) = self.decide(lane, ctx, meta, outcome).await;
+        let is_marked = self.conclude(claimed, &settlement).await;
+        let settlement = if is_marked { settlement } else { Settlement::Release };
+        let is_logged = error.as_deref().is_some_and(is_logged);
+        let error = error.map(|error| chain(error.as_ref()));
+        if let Some(error) = &error {
+            self.shared.note_error(meta.message.id(), error);
+        }
+        self.observer.processed(&Processed {
+            meta,
+            settlement: &settlement,
+            error: error.as_deref(),
+            is_logged,
+            took: begun.elapsed(),
+        });
+        Judged { settlement, error, is_marked, is_of_attempt }
+    }
+
     /// What really becomes of the message.
-    pub(super) async fn decide(
+    async fn decide(
         &self,
         lane: &Context,
         ctx: &Context,
