@@ -16,11 +16,10 @@ use crate::message::Message;
 use crate::message::headers;
 use crate::observer::{MessageObserver, Published};
 use crate::publish::{Destination, Outgoing, Place, PublishOutcome, Receipt, Window};
-use crate::retry::backoff;
+use crate::retry::Backoff;
 
-/// The delays between attempts to open a sink, or to send what may have come through: from the
-/// first to the longest.
-const REOPEN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// The delays between attempts to open a sink, or to send what may have come through.
+const REOPEN: Backoff = Backoff::doubling(Duration::from_millis(50), Duration::from_secs(2));
 
 /// How much may be sent and not answered: messages, and bytes of payload.
 const WINDOW: (usize, usize) = (10_000, 64 << 20);
@@ -148,7 +147,7 @@ impl Publisher {
                 Err(error) if error.kind() == PublishErrorKind::Unknown => {
                     doubts = doubts.saturating_add(1);
                     // What loses the link with its answer may do so at once, and every time.
-                    let pause = sleep(backoff(doubts, REOPEN.0, 2, REOPEN.1));
+                    let pause = sleep(REOPEN.after(doubts));
                     if ctx.run(pause).await.is_err() {
                         return Err(error);
                     }
@@ -325,7 +324,7 @@ impl Publisher {
             if error.is_permanent() {
                 return Err(PublishError::caused(PublishErrorKind::Refused, error));
             }
-            let pause = sleep(backoff(attempt, REOPEN.0, 2, REOPEN.1));
+            let pause = sleep(REOPEN.after(attempt));
             if let Err(cause) = ctx.run(pause).await {
                 return Err(not_sent(cause, Some(error)));
             }

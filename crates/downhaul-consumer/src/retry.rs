@@ -17,8 +17,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     attempts: u32,
-    first: Duration,
-    longest: Duration,
+    backoff: Backoff,
     in_place_up_to: Duration,
 }
 
@@ -27,8 +26,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             attempts: 5,
-            first: Duration::from_millis(200),
-            longest: Duration::from_secs(60),
+            backoff: Backoff::quadrupling(Duration::from_millis(200), Duration::from_secs(60)),
             in_place_up_to: Duration::from_secs(1),
         }
     }
@@ -46,7 +44,7 @@ impl RetryPolicy {
     /// delay.
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        (self.first, self.longest) = (first, longest);
+        self.backoff = Backoff::quadrupling(first, longest);
         self
     }
 
@@ -60,7 +58,7 @@ impl RetryPolicy {
 
     /// The delay after the `attempt`-th failure: between half of the backoff and all of it.
     pub fn delay_after(&self, attempt: u32) -> Duration {
-        backoff(attempt, self.first, 4, self.longest)
+        self.backoff.after(attempt)
     }
 
     pub(crate) fn is_last(&self, attempt: u32) -> bool {
@@ -72,10 +70,28 @@ impl RetryPolicy {
     }
 }
 
-/// `first × factor^(attempt − 1)` up to `longest`, of which a random part between one half and all
-/// is taken, so that many that failed together do not come back together.
-pub(crate) fn backoff(attempt: u32, first: Duration, factor: u32, longest: Duration) -> Duration {
-    let grown = factor.saturating_pow(attempt.saturating_sub(1).min(30));
-    let full = first.saturating_mul(grown).min(longest);
-    full.mul_f64(0.5 + fastrand::f64() / 2.0)
+/// Pauses that grow with each failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backoff {
+    first: Duration,
+    factor: u32,
+    longest: Duration,
+}
+
+impl Backoff {
+    pub(crate) const fn doubling(first: Duration, longest: Duration) -> Self {
+        Self { first, factor: 2, longest }
+    }
+
+    pub(crate) const fn quadrupling(first: Duration, longest: Duration) -> Self {
+        Self { first, factor: 4, longest }
+    }
+
+    /// `first × factor^(failures − 1)` up to `longest`, of which a random part between one half and
+    /// all is taken, so that many that failed together do not come back together.
+    pub(crate) fn after(&self, failures: u32) -> Duration {
+        let grown = self.factor.saturating_pow(failures.saturating_sub(1).min(30));
+        let full = self.first.saturating_mul(grown).min(self.longest);
+        full.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
 }

@@ -10,11 +10,11 @@ use tokio::time::sleep;
 use crate::broker::{Broker, Source};
 use crate::error::BrokerError;
 use crate::lifecycle::Link;
-use crate::retry::backoff;
+use crate::retry::Backoff;
 use crate::subscription::Subscription;
 
-/// The delays between attempts: from the first to the longest.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// The delays between attempts.
+const AGAIN: Backoff = Backoff::doubling(Duration::from_millis(50), Duration::from_secs(5));
 
 /// A source with the prefetch that it was opened with, or why there is none.
 pub(crate) type Opened = Result<(Box<dyn Source>, u16), BrokerError>;
@@ -44,7 +44,7 @@ impl Opening {
             let subscription = subscription.clone().with_prefetch(prefetch);
             Box::pin(async move {
                 if failures > 0 {
-                    sleep(backoff(failures, AGAIN.0, 2, AGAIN.1)).await;
+                    sleep(AGAIN.after(failures)).await;
                 }
                 let source = broker.source(&ctx, &subscription).await?;
                 Ok((source, subscription.prefetch()))

@@ -8,7 +8,7 @@ use downhaul_context::Context;
 use crate::outbox::Outbox;
 use crate::outbox::run::Run;
 use crate::publisher::Publisher;
-use crate::retry::backoff;
+use crate::retry::Backoff;
 
 /// No budget and no interval is longer, so that instants do not overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -103,7 +103,7 @@ pub struct Relay {
     pub(super) budget: Duration,
     pub(super) poll: Duration,
     pub(super) refusals: u32,
-    backoff: (Duration, Duration),
+    pub(super) backoff: Backoff,
 }
 
 impl Relay {
@@ -116,7 +116,7 @@ impl Relay {
             budget: Duration::from_secs(10),
             poll: Duration::from_secs(1),
             refusals: 16,
-            backoff: (Duration::from_millis(200), Duration::from_secs(60)),
+            backoff: Backoff::doubling(Duration::from_millis(200), Duration::from_secs(60)),
         }
     }
 
@@ -145,7 +145,7 @@ impl Relay {
     /// delay. Between a half and all of it is waited, at random. While nothing at all comes
     /// through, the whole relay rests as long, at most 5 s.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.backoff = (first, longest);
+        self.backoff = Backoff::doubling(first, longest);
         self
     }
 
@@ -171,9 +171,5 @@ impl Relay {
 
     pub(super) fn lease(&self) -> Duration {
         self.budget.saturating_mul(3)
-    }
-
-    pub(super) fn pause_after(&self, failures: u32) -> Duration {
-        backoff(failures, self.backoff.0, 2, self.backoff.1)
     }
 }

@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::error::{PublishErrorKind, chain};
 use crate::outbox::flight::{Flight, Landed};
 use crate::outbox::{Fate, Relay, RowTicket};
-use crate::retry::backoff;
+use crate::retry::Backoff;
 use crate::store::StoreError;
 
 /// How long the store may take to answer once the context has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The pauses after errors of the store: from the first to the longest.
-const STORE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The pauses after errors of the store.
+const STORE: Backoff = Backoff::doubling(Duration::from_millis(100), Duration::from_secs(10));
 
 /// The longest rest after a group of which nothing came through: so long it may take to notice that
 /// the broker takes messages again.
@@ -100,7 +100,7 @@ impl<'a> Run<'a> {
             Ok(()) => self.faults = 0,
             Err(error) => {
                 self.faults += 1;
-                self.store_at = Instant::now() + backoff(self.faults, STORE.0, 2, STORE.1);
+                self.store_at = Instant::now() + STORE.after(self.faults);
                 tracing::warn!(error = error.chain(), "the outbox cannot be reached");
             }
         }
@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
             (self.stalls, self.rest_until) = (0, self.look_at);
         } else if failed {
             self.stalls += 1;
-            self.rest_until = self.look_at + self.relay.pause_after(self.stalls).min(REST);
+            self.rest_until = self.look_at + self.relay.backoff.after(self.stalls).min(REST);
         }
     }
 
@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
             return Fate::Dead { error: said };
         }
         tracing::warn!(message_id = id, attempt, error = said, "message of the outbox failed");
-        Fate::Retry { after: self.relay.pause_after(attempt), error: said, refused }
+        Fate::Retry { after: self.relay.backoff.after(attempt), error: said, refused }
     }
 
     /// The context has ended. What is known is written if the store can do it soon; what is not

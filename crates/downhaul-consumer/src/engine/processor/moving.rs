@@ -14,14 +14,13 @@ use crate::error::{PublishError, chain};
 use crate::handler::Meta;
 use crate::later::later;
 use crate::publish::Outgoing;
-use crate::retry::backoff;
+use crate::retry::Backoff;
 use crate::settlement::Settlement;
 use crate::tally::{Counters, End};
 use crate::way::Way;
 
-/// How long a message pauses in hand that was put off, or that is given back again: the first time,
-/// and at most.
-const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How long a message pauses in hand that was put off, or that is given back again.
+const PUT_OFF: Backoff = Backoff::quadrupling(Duration::from_secs(1), Duration::from_secs(60));
 
 impl Processor {
     /// Publishes what has failed, to be tried again or to lie with the dead letters.
@@ -105,7 +104,7 @@ impl Processor {
         if meta.redeliveries == 0 || lane.is_draining() {
             return Then::End(End::Released);
         }
-        let due = Instant::now() + backoff(meta.redeliveries, PUT_OFF.0, 4, PUT_OFF.1);
+        let due = Instant::now() + PUT_OFF.after(meta.redeliveries);
         Then::Back { meta: Box::new(meta), due }
     }
 
@@ -116,7 +115,7 @@ impl Processor {
             return Then::End(End::Released);
         }
         meta.put_off = meta.put_off.saturating_add(1);
-        let due = Instant::now() + backoff(meta.put_off, PUT_OFF.0, 4, PUT_OFF.1);
+        let due = Instant::now() + PUT_OFF.after(meta.put_off);
         Then::Later { meta: Box::new(meta), due }
     }
 
