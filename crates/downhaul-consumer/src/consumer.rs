@@ -13,7 +13,7 @@ use downhaul_context::{Context, WireValue};
 use crate::batch::{BatchHandler, Batches, IntoOutcomes};
 use crate::broker::Broker;
 use crate::decode::Decode;
-use crate::engine::{Budgets, Dedupe, Engine, Ordered, Parts, Processor};
+use crate::engine::{Budgets, Engine, Ordered, Parts, Processor};
 use crate::handle::ConsumerHandle;
 use crate::handler::{Handler, Incoming};
 use crate::inbox::Inbox;
@@ -394,7 +394,7 @@ impl Consumer {
             retry: self.retry,
             classifier: self.classifier,
             accepted: self.accepted,
-            dedupe: Dedupe::by(self.inbox),
+            inbox: self.inbox,
             timeout: self.handler_timeout,
             cancel_grace: self.budgets.cancel_grace,
             publisher: Publisher::with_observer(Arc::clone(&broker), Arc::clone(&observer)),

@@ -32,7 +32,7 @@ use crate::batch::{BatchHandler, Batches};
 use crate::broker::Broker;
 pub(crate) use crate::engine::limits::Budgets;
 pub(crate) use crate::engine::ordering::Ordered;
-pub(crate) use crate::engine::processor::{Dedupe, Processor};
+pub(crate) use crate::engine::processor::Processor;
 use crate::engine::session::{News, Session};
 use crate::error::BrokerError;
 use crate::kill_switch::KillSwitch;
@@ -145,9 +145,9 @@ impl Engine {
         };
         let news = tokio::select! {
             biased;
-            () = self.ctx.draining(), if !leaving => News::Time,
+            () = self.ctx.draining(), if !leaving => News::Look,
             // Its sender is in `shared`, which the engine holds: it never closes.
-            _ = self.wishes.changed() => News::Time,
+            _ = self.wishes.changed() => News::Look,
             news = next => news,
         };
         if let Some(session) = session {

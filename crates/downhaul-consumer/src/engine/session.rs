@@ -46,8 +46,8 @@ pub(crate) struct Session {
 pub(crate) enum News {
     Opened(Opened),
     Flow(Happening),
-    /// A time that was waited for has come.
-    Time,
+    /// Nothing of its own: a time has come, or something else is wished, so all is looked at again.
+    Look,
 }
 
 impl Session {
@@ -169,8 +169,8 @@ impl Session {
             biased;
             opened = opening, if opens => News::Opened(opened),
             happening = self.flow.next() => News::Flow(happening),
-            _ = ctx.done(), if drains => News::Time,
-            () = time => News::Time,
+            _ = ctx.done(), if drains => News::Look,
+            () = time => News::Look,
         }
     }
 
@@ -186,7 +186,7 @@ impl Session {
 
     pub(crate) fn take(&mut self, news: News) {
         match news {
-            News::Time => {}
+            News::Look => {}
             News::Flow(happening) => {
                 // What arrives takes time as well, though less of it.
                 self.run += self.flow.arrived() / 8;
@@ -266,7 +266,7 @@ impl Session {
 
 /// Why the consumer and its broker cannot be had together.
 fn conflict(parts: &Parts) -> Option<BrokerError> {
-    let marks = parts.processor.dedupe.is_on();
+    let marks = parts.processor.inbox.is_some();
     (marks && parts.broker.capabilities().transactions).then(|| {
         let words = "a consumer of a transactional broker cannot dedupe: \
             messages would be marked as done before their outcomes are visible";

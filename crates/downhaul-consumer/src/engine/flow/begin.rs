@@ -39,7 +39,7 @@ impl Flow {
         {
             let Some(ctx) = self.enter(&job) else { continue };
             begun += 1;
-            if self.processor.dedupe.is_on() || !self.pace.is_quick() {
+            if self.processor.inbox.is_some() || !self.pace.is_quick() {
                 let standing = self.lanes.standing(&job.ticket);
                 self.crew.begin_apart(&self.processor, (ctx, standing), job, now);
                 continue;

@@ -69,10 +69,7 @@ impl Processor {
         let (ctx, span) = self.observer.process_batch(ctx, &metas);
         let _listed: Vec<_> = metas
             .iter()
-            .map(|meta| {
-                let request = Some(meta.message.request());
-                self.shared.enter(InFlight::new(meta, request, begun))
-            })
+            .map(|meta| self.shared.enter(InFlight::of(&meta.message, meta.attempt, begun)))
             .collect();
         let count = open.len();
         let calling = AssertUnwindSafe(async { run(handler.call(ctx.clone(), metas)).await });

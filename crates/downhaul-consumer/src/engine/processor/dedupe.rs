@@ -1,6 +1,5 @@
 //! Duplicates: claimed before the handler, committed after it, and never the other way round.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::Context;
@@ -11,7 +10,7 @@ use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
 use crate::error::chain;
 use crate::handler::Meta;
-use crate::inbox::{Claim, Commit, Inbox, Ticket};
+use crate::inbox::{Claim, Commit, Ticket};
 use crate::settlement::Settlement;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tally::End;
@@ -25,24 +24,8 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::
 /// was processed and is not marked is processed again.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
-/// What tells duplicates, if anything does.
-#[derive(Debug)]
-pub(crate) struct Dedupe {
-    inbox: Option<Arc<dyn Inbox>>,
-}
-
 /// A message may be handled, under this claim if duplicates are told.
 pub(super) struct Claimed(Option<Ticket>);
-
-impl Dedupe {
-    pub(crate) fn by(inbox: Option<Arc<dyn Inbox>>) -> Self {
-        Self { inbox }
-    }
-
-    pub(crate) fn is_on(&self) -> bool {
-        self.inbox.is_some()
-    }
-}
 
 impl Processor {
     /// Claims a message for this consumer.
@@ -51,7 +34,7 @@ impl Processor {
     ///
     /// It must not be handled now; this is what becomes of it.
     pub(super) async fn claim(&self, lane: &Context, meta: &Meta) -> Result<Claimed, Then> {
-        let Some(inbox) = &self.dedupe.inbox else { return Ok(Claimed(None)) };
+        let Some(inbox) = &self.inbox else { return Ok(Claimed(None)) };
         let id = meta.message.id();
         let claim = in_time(inbox.claim(&self.shared.name, id, self.lease())).await;
         self.note_inbox(id, claim.as_ref().err());
@@ -69,7 +52,7 @@ impl Processor {
     /// Commits or gives up a claim, as the message is to be settled. Returns whether it may be: one
     /// that was processed and cannot be marked is put off.
     pub(super) async fn conclude(&self, claimed: Claimed, settlement: &Settlement) -> bool {
-        let (Some(inbox), Some(ticket)) = (&self.dedupe.inbox, claimed.0) else { return true };
+        let (Some(inbox), Some(ticket)) = (&self.inbox, claimed.0) else { return true };
         let id = ticket.id();
         // A dead letter is not done with: it may be put back into its queue, with the same id.
         if !matches!(settlement, Settlement::Ack | Settlement::Drop { .. }) {

@@ -24,9 +24,9 @@ use tracing::Instrument;
 use crate::batch::unshared;
 use crate::engine::job::Then;
 pub(crate) use crate::engine::processor::attempt::Attempt;
-pub(crate) use crate::engine::processor::dedupe::Dedupe;
 use crate::error::{PublishError, PublishErrorKind};
 use crate::handler::Handler;
+use crate::inbox::Inbox;
 use crate::message::Name;
 use crate::observer::{MessageObserver, Processed};
 use crate::publisher::Publisher;
@@ -40,7 +40,8 @@ pub(crate) struct Processor {
     pub(crate) classifier: Option<Classifier>,
     /// The values that are read of messages.
     pub(crate) accepted: Option<Extract>,
-    pub(crate) dedupe: Dedupe,
+    /// What tells duplicates, if anything does.
+    pub(crate) inbox: Option<Arc<dyn Inbox>>,
     pub(crate) timeout: Duration,
     pub(crate) cancel_grace: Duration,
     pub(crate) publisher: Publisher,
