@@ -18,7 +18,7 @@ pub(super) struct Shared {
     topology: RwLock<Topology>,
     /// Counts the cuts: a link opened before the latest is dead.
     epoch: AtomicU64,
-    unreachable: AtomicBool,
+    reachable: AtomicBool,
     /// How many messages may wait in a queue.
     most: usize,
 }
@@ -39,18 +39,18 @@ impl Shared {
         Self {
             topology: RwLock::default(),
             epoch: AtomicU64::new(0),
-            unreachable: AtomicBool::new(false),
+            reachable: AtomicBool::new(true),
             most,
         }
     }
 
     /// Opens a link.
     pub(super) fn open(&self) -> Result<Epoch, BrokerError> {
-        if self.unreachable.load(Ordering::Acquire) {
-            let words = "the memory broker is set to be unreachable";
-            return Err(BrokerError::new(BrokerErrorKind::Unreachable, words));
+        if self.reachable.load(Ordering::Acquire) {
+            return Ok(Epoch(self.epoch.load(Ordering::Acquire)));
         }
-        Ok(Epoch(self.epoch.load(Ordering::Acquire)))
+        let words = "the memory broker is set to be unreachable";
+        Err(BrokerError::new(BrokerErrorKind::Unreachable, words))
     }
 
     pub(super) fn check(&self, epoch: Epoch) -> Result<(), BrokerError> {
@@ -117,7 +117,7 @@ impl Shared {
     }
 
     pub(super) fn set_reachable(&self, reachable: bool) {
-        self.unreachable.store(!reachable, Ordering::Release);
+        self.reachable.store(reachable, Ordering::Release);
         if !reachable {
             self.cut();
         }
