@@ -1,7 +1,6 @@
 //! [`TelemetryBuilder`]: what is seen of a process, and where.
 
 use std::io;
-use std::sync::Arc;
 
 use downhaul_http::AccessLog;
 use opentelemetry::trace::TracerProvider;
@@ -15,7 +14,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::environment::{Environment, Exporter, Signal};
 use super::exports::Exports;
-use super::{Telemetry, TelemetryError, baggage, metrics, providers};
+use super::providers::{Exporters, Meters};
+use super::{Telemetry, TelemetryError, baggage, metrics};
 use crate::logging::{self, LogFormat};
 
 /// Where spans go.
@@ -120,9 +120,10 @@ impl TelemetryBuilder {
         let resource = self.resource(&environment);
         let (mut exports, mut page) = (Exports::default(), None);
         if !disabled {
-            exports.spans = self.tracer(&mut environment, resource.clone(), &mut exports.driver)?;
-            (exports.metrics, page) =
-                self.meter(&mut environment, resource, &mut exports.driver)?;
+            let (environment, driver) = (&mut environment, &mut exports.driver);
+            let mut make = Exporters { environment, driver };
+            exports.spans = self.tracer(&mut make, resource.clone())?;
+            (exports.metrics, page) = self.meter(&mut make, resource)?;
         }
         // On a thread of its own: nobody who does not read our lines can hold the service up.
         let (writer, lines) = tracing_appender::non_blocking(io::stderr());
@@ -149,12 +150,11 @@ impl TelemetryBuilder {
 
     fn tracer(
         &self,
-        environment: &mut Environment,
+        make: &mut Exporters<'_>,
         resource: Resource,
-        driver: &mut Option<Arc<providers::Driver>>,
     ) -> Result<Option<SdkTracerProvider>, TelemetryError> {
         let exporters = match self.spans {
-            Spans::FromEnvironment => environment.exporters(Signal::Traces),
+            Spans::FromEnvironment => make.environment.exporters(Signal::Traces),
             Spans::Otlp => vec![Exporter::Otlp],
             Spans::Stdout => vec![Exporter::Console],
             Spans::None => Vec::new(),
@@ -162,22 +162,21 @@ impl TelemetryBuilder {
         if exporters.is_empty() {
             return Ok(None);
         }
-        environment.check_sampler();
+        make.environment.check_sampler();
         let mut builder = SdkTracerProvider::builder().with_resource(resource);
         for exporter in exporters {
-            builder = providers::spans(builder, exporter, environment, driver)?;
+            builder = make.spans(builder, exporter)?;
         }
         Ok(Some(builder.build()))
     }
 
     fn meter(
         &self,
-        environment: &mut Environment,
+        make: &mut Exporters<'_>,
         resource: Resource,
-        driver: &mut Option<Arc<providers::Driver>>,
-    ) -> Result<providers::Meters, TelemetryError> {
+    ) -> Result<Meters, TelemetryError> {
         let mut exporters = match self.metrics {
-            Metrics::FromEnvironment => environment.exporters(Signal::Metrics),
+            Metrics::FromEnvironment => make.environment.exporters(Signal::Metrics),
             Metrics::Otlp => vec![Exporter::Otlp],
             Metrics::Stdout => vec![Exporter::Console],
             Metrics::None => Vec::new(),
@@ -185,7 +184,7 @@ impl TelemetryBuilder {
         if self.page && !exporters.contains(&Exporter::Prometheus) {
             exporters.push(Exporter::Prometheus);
         }
-        providers::metrics(&exporters, resource, environment, driver)
+        make.metrics(&exporters, resource)
     }
 }
 

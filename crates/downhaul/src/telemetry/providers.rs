@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "otlp")]
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use opentelemetry_sdk::trace::TracerProviderBuilder;
@@ -15,78 +17,112 @@ use super::metrics::Page;
 /// What metrics are made by, and the page that shows them.
 pub(super) type Meters = (Option<SdkMeterProvider>, Option<Page>);
 
-/// What exports spans, too.
-pub(super) fn spans(
-    builder: TracerProviderBuilder,
-    exporter: Exporter,
-    environment: &mut Environment,
-    driver: &mut Option<Arc<Driver>>,
-) -> Result<TracerProviderBuilder, TelemetryError> {
-    match exporter {
-        #[cfg(feature = "otlp")]
-        Exporter::Otlp => {
-            environment.check_endpoint(Signal::Traces)?;
-            let exporter = otlp_spans(environment.protocol(Signal::Traces)?, driver)?;
-            Ok(builder.with_batch_exporter(exporter))
-        }
-        #[cfg(feature = "stdout")]
-        Exporter::Console => {
-            Ok(builder.with_batch_exporter(opentelemetry_stdout::SpanExporter::default()))
-        }
-        other => {
-            let _ = (builder, environment, driver);
-            Err(not_built("OTEL_TRACES_EXPORTER", other))
-        }
-    }
+/// What makes exporters.
+pub(super) struct Exporters<'a> {
+    pub(super) environment: &'a mut Environment,
+    #[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "nothing is driven"))]
+    pub(super) driver: &'a mut Option<Arc<Driver>>,
 }
 
-/// What makes metrics, and exports them, if anybody asks for them.
-pub(super) fn metrics(
-    exporters: &[Exporter],
-    resource: Resource,
-    environment: &mut Environment,
-    driver: &mut Option<Arc<Driver>>,
-) -> Result<Meters, TelemetryError> {
-    if exporters.is_empty() {
-        return Ok((None, None));
+impl Exporters<'_> {
+    /// What exports spans, too.
+    pub(super) fn spans(
+        &mut self,
+        builder: TracerProviderBuilder,
+        exporter: Exporter,
+    ) -> Result<TracerProviderBuilder, TelemetryError> {
+        match exporter {
+            #[cfg(feature = "otlp")]
+            Exporter::Otlp => {
+                let exporter = self.otlp(Signal::Traces, |over| match over {
+                    #[cfg(feature = "grpc")]
+                    Protocol::Grpc => SpanExporter::builder().with_tonic().build(),
+                    _ => SpanExporter::builder().with_http().build(),
+                })?;
+                Ok(builder.with_batch_exporter(exporter))
+            }
+            #[cfg(feature = "stdout")]
+            Exporter::Console => {
+                Ok(builder.with_batch_exporter(opentelemetry_stdout::SpanExporter::default()))
+            }
+            other => {
+                let _ = builder;
+                Err(not_built("OTEL_TRACES_EXPORTER", other))
+            }
+        }
     }
-    let mut builder = SdkMeterProvider::builder().with_resource(resource);
-    let mut page = None;
-    for exporter in exporters {
-        builder = metrics_to(builder, *exporter, environment, driver, &mut page)?;
-    }
-    Ok((Some(builder.build()), page))
-}
 
-fn metrics_to(
-    builder: MeterProviderBuilder,
-    exporter: Exporter,
-    environment: &mut Environment,
-    driver: &mut Option<Arc<Driver>>,
-    page: &mut Option<Page>,
-) -> Result<MeterProviderBuilder, TelemetryError> {
-    match exporter {
-        #[cfg(feature = "otlp")]
-        Exporter::Otlp => {
-            environment.check_endpoint(Signal::Metrics)?;
-            let exporter = otlp_metrics(environment.protocol(Signal::Metrics)?, driver)?;
-            Ok(builder.with_periodic_exporter(exporter))
+    /// What makes metrics, and exports them, if anybody asks for them.
+    pub(super) fn metrics(
+        &mut self,
+        exporters: &[Exporter],
+        resource: Resource,
+    ) -> Result<Meters, TelemetryError> {
+        if exporters.is_empty() {
+            return Ok((None, None));
         }
-        #[cfg(feature = "stdout")]
-        Exporter::Console => {
-            Ok(builder.with_periodic_exporter(opentelemetry_stdout::MetricExporter::default()))
+        let mut builder = SdkMeterProvider::builder().with_resource(resource);
+        let mut page = None;
+        for exporter in exporters {
+            builder = self.metrics_to(builder, *exporter, &mut page)?;
         }
-        #[cfg(feature = "prometheus")]
-        Exporter::Prometheus => {
-            let (reader, made) = Page::new().map_err(|error| broken(Box::new(error)))?;
-            *page = Some(made);
-            Ok(builder.with_reader(reader))
+        Ok((Some(builder.build()), page))
+    }
+
+    fn metrics_to(
+        &mut self,
+        builder: MeterProviderBuilder,
+        exporter: Exporter,
+        page: &mut Option<Page>,
+    ) -> Result<MeterProviderBuilder, TelemetryError> {
+        match exporter {
+            #[cfg(feature = "otlp")]
+            Exporter::Otlp => {
+                let exporter = self.otlp(Signal::Metrics, |over| match over {
+                    #[cfg(feature = "grpc")]
+                    Protocol::Grpc => MetricExporter::builder().with_tonic().build(),
+                    _ => MetricExporter::builder().with_http().build(),
+                })?;
+                Ok(builder.with_periodic_exporter(exporter))
+            }
+            #[cfg(feature = "stdout")]
+            Exporter::Console => {
+                Ok(builder.with_periodic_exporter(opentelemetry_stdout::MetricExporter::default()))
+            }
+            #[cfg(feature = "prometheus")]
+            Exporter::Prometheus => {
+                let (reader, made) = Page::new().map_err(|error| broken(Box::new(error)))?;
+                *page = Some(made);
+                Ok(builder.with_reader(reader))
+            }
+            #[cfg(not(all(feature = "otlp", feature = "prometheus", feature = "stdout")))]
+            other => {
+                let _ = (builder, page);
+                Err(not_built("OTEL_METRICS_EXPORTER", other))
+            }
         }
-        #[cfg(not(all(feature = "otlp", feature = "prometheus", feature = "stdout")))]
-        other => {
-            let _ = (builder, environment, driver, page);
-            Err(not_built("OTEL_METRICS_EXPORTER", other))
+    }
+
+    /// What is made to send a signal to a collector, inside what drives it.
+    #[cfg(feature = "otlp")]
+    fn otlp<E>(
+        &mut self,
+        signal: Signal,
+        make: impl FnOnce(Protocol) -> Result<E, ExporterBuildError>,
+    ) -> Result<E, TelemetryError> {
+        self.environment.check_endpoint(signal)?;
+        let protocol = self.environment.protocol(signal)?;
+        #[cfg(feature = "grpc")]
+        let _inside = match protocol {
+            Protocol::Grpc => Some(Driver::of(self.driver)?.runtime()?.enter()),
+            Protocol::HttpProtobuf => None,
+        };
+        #[cfg(not(feature = "grpc"))]
+        if protocol == Protocol::Grpc {
+            let (key, feature) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+            return Err(TelemetryError::NotBuilt { key, feature });
         }
+        make(protocol).map_err(|error| broken(Box::new(error)))
     }
 }
 
@@ -102,49 +138,6 @@ fn not_built(key: &'static str, exporter: Exporter) -> TelemetryError {
 #[cfg(any(feature = "otlp", feature = "prometheus"))]
 fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> TelemetryError {
     TelemetryError::Exporter(error)
-}
-
-#[cfg(feature = "otlp")]
-fn otlp_spans(
-    protocol: Protocol,
-    driver: &mut Option<Arc<Driver>>,
-) -> Result<opentelemetry_otlp::SpanExporter, TelemetryError> {
-    let builder = opentelemetry_otlp::SpanExporter::builder();
-    let made = match protocol {
-        Protocol::HttpProtobuf => builder.with_http().build(),
-        #[cfg(feature = "grpc")]
-        Protocol::Grpc => {
-            let _inside = Driver::of(driver)?.runtime()?.enter();
-            builder.with_tonic().build()
-        }
-        #[cfg(not(feature = "grpc"))]
-        Protocol::Grpc => return Err(no_grpc(driver)),
-    };
-    made.map_err(|error| broken(Box::new(error)))
-}
-
-#[cfg(feature = "otlp")]
-fn otlp_metrics(
-    protocol: Protocol,
-    driver: &mut Option<Arc<Driver>>,
-) -> Result<opentelemetry_otlp::MetricExporter, TelemetryError> {
-    let builder = opentelemetry_otlp::MetricExporter::builder();
-    let made = match protocol {
-        Protocol::HttpProtobuf => builder.with_http().build(),
-        #[cfg(feature = "grpc")]
-        Protocol::Grpc => {
-            let _inside = Driver::of(driver)?.runtime()?.enter();
-            builder.with_tonic().build()
-        }
-        #[cfg(not(feature = "grpc"))]
-        Protocol::Grpc => return Err(no_grpc(driver)),
-    };
-    made.map_err(|error| broken(Box::new(error)))
-}
-
-#[cfg(all(feature = "otlp", not(feature = "grpc")))]
-fn no_grpc(_driver: &mut Option<Arc<Driver>>) -> TelemetryError {
-    TelemetryError::NotBuilt { key: "OTEL_EXPORTER_OTLP_PROTOCOL", feature: "grpc" }
 }
 
 /// What drives gRPC: a runtime of its own, since the program's may not be there yet, or may have
