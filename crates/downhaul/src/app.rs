@@ -23,8 +23,11 @@ use crate::signal::{Signal, listen};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::instruments;
 
+/// How long stopping may take in all, unless the app is told otherwise.
+pub(crate) const GRACE: Duration = Duration::from_secs(30);
+
 /// How long a component may take to start, unless the app is told otherwise.
-const START: Duration = Duration::from_secs(10);
+pub(crate) const START: Duration = Duration::from_secs(10);
 
 /// The part of the grace that is kept for what comes after the components: the control server and
 /// telemetry. At most a tenth of it.
@@ -105,7 +108,7 @@ impl App {
         let app = APPS.fetch_add(1, Ordering::Relaxed);
         Self {
             name: name.into(),
-            grace: Duration::from_secs(30),
+            grace: GRACE,
             start: START,
             graph: Graph::default(),
             parts: Vec::new(),

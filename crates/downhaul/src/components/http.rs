@@ -24,7 +24,7 @@ use crate::telemetry::HttpSpans;
 const LAST_PART: Duration = Duration::from_secs(1);
 
 /// How long a server goes on to accept, unless it is told otherwise.
-const LAME_DUCK: Duration = Duration::from_millis(250);
+pub(crate) const LAME_DUCK: Duration = Duration::from_millis(250);
 
 type Configure = Box<dyn Fn(Server) -> Server + Send + Sync>;
 type Serve = Box<dyn Fn(Server, Context) -> Running + Send>;

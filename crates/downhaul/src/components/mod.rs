@@ -2,7 +2,7 @@
 
 mod broker;
 mod consumer;
-mod http;
+pub(crate) mod http;
 mod job;
 mod resource;
 mod task;

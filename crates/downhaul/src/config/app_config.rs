@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::origin::Origins;
 use super::secret::Secret;
+use crate::app::{GRACE, START};
+use crate::components::http::LAME_DUCK;
 use crate::logging::LogFormat;
 
 /// The settings of an app, with a default for each.
@@ -89,8 +91,8 @@ pub struct HttpConfig {
 impl Default for AppConfig {
     fn default() -> Self {
         Self {
-            grace: Duration::from_secs(30),
-            start_within: Duration::from_secs(10),
+            grace: GRACE,
+            start_within: START,
             log: LogFormat::Text,
             control: ControlConfig::default(),
             http: HttpConfig::default(),
@@ -104,7 +106,7 @@ impl Default for HttpConfig {
         Self {
             address: "127.0.0.1:8080".to_owned(),
             timeout: Duration::from_secs(30),
-            lame_duck: Duration::from_millis(250),
+            lame_duck: LAME_DUCK,
         }
     }
 }
