@@ -111,7 +111,8 @@ impl DeadLetters {
         limit: usize,
         mut wanted: impl FnMut(&Message) -> bool,
     ) -> Result<Replayed, ReplayError> {
-        let letters = Subscription::new(format!("{}.dead", self.queue)).with_prefetch(MOST_HELD);
+        let letters = Subscription::new(&*self.queue).dead_letter_queue();
+        let letters = Subscription::new(letters).with_prefetch(MOST_HELD);
         let mut source = self.broker.source(ctx, &letters).await?;
         let (mut replayed, mut held) = (Replayed::default(), Vec::new());
         // One that fails again at once would go in circles.

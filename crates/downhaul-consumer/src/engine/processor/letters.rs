@@ -51,9 +51,5 @@ fn with_origin(meta: &Meta) -> Message {
 }
 
 fn shortened(text: &str) -> String {
-    let mut end = text.len().min(LONGEST_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    text[..text.floor_char_boundary(LONGEST_TEXT)].to_owned()
 }
