@@ -20,6 +20,9 @@ const TOO_LONG: &str = "the request took too long; try again later";
 /// What a client reads of a failure that is none of its business.
 const FAILED: &str = "the server failed; tell its operators the request id";
 
+/// How long a client waits that may come again soon.
+pub(crate) const COME_BACK: Duration = Duration::from_secs(1);
+
 /// Any error, as services return it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum_core::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -15,12 +14,9 @@ use sha2::{Digest, Sha256};
 
 use super::claimed::Claimed;
 use super::{Claim, IdempotencyKey, IdempotencyStore, Ticket};
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, COME_BACK, Error};
 use crate::lifetime::body::BodyError;
 use crate::route::mount::original_uri;
-
-/// How long a client waits whose request is worked on.
-const COME_BACK: Duration = Duration::from_secs(1);
 
 type Scope = dyn Fn(&Context, &Parts) -> String + Send + Sync;
 

@@ -6,12 +6,9 @@ use std::time::Duration;
 use downhaul_context::Context;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::Error;
+use crate::error::{COME_BACK, Error};
 use crate::lifetime::in_flight::InFlight;
 use crate::serve::limits::OnDisconnect;
-
-/// How long a client waits that was turned away because others were served.
-const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Limits of some routes, in place of the server's; what is not set stays the server's.
 ///
