@@ -11,6 +11,7 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_kafka::{Kafka, NewTopics};
+pub(crate) use downhaul_testkit::faults::soon;
 use downhaul_testkit::kafka::{self, Gap, Kind, Setup, shared, shared_kind, unique};
 use downhaul_testkit::proxy::Proxy;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -34,11 +35,7 @@ pub(crate) fn session() -> Duration {
 /// The only step of delay of the tests' groups.
 pub(crate) const STEP: Duration = Duration::from_millis(500);
 
-/// Bounds everything that ought to happen: a test fails, it does not hang.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    within(Duration::from_secs(60), what, future).await
-}
-
+/// As [`soon`], of what has a time of its own.
 pub(crate) async fn within<F: Future>(time: Duration, what: &str, future: F) -> F::Output {
     let waited = tokio::time::timeout(time, future).await;
     waited.unwrap_or_else(|_| panic!("{what}: it did not happen in {time:?}"))

@@ -8,17 +8,12 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
+pub(crate) use downhaul_testkit::faults::soon;
 use downhaul_testkit::proxy::{Counts, Proxy};
 use downhaul_testkit::rabbitmq::{Node, shared, unique};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
-
-/// Bounds everything that ought to happen: a test fails, it does not hang.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    let waited = tokio::time::timeout(Duration::from_secs(60), future).await;
-    waited.unwrap_or_else(|_| panic!("{what}: it did not happen"))
-}
 
 /// A broker on the shared node with an exchange of its own.
 pub(crate) fn shared_broker() -> RabbitMq {
