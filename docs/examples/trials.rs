@@ -76,10 +76,15 @@ async fn a_trial_says_where_a_message_hangs() -> Tested {
 
 // ANCHOR: fault
 async fn what_was_done_is_not_done_again_when_its_verdict_is_lost() -> Tested {
-    let trial = Trial::of(inventory().dedupe(Arc::new(MemoryInbox::new()))).await;
+    let announce = |_: Context, order: Incoming<Json<u32>>| async move {
+        let reserved = Outgoing::to_topic("stock.reserved", Message::json(&order.body.0)?);
+        Ok::<_, Failure>(Outcome::new(Settlement::Ack).emit(reserved))
+    };
+    let inventory = Consumer::new(Subscription::new("inventory"), announce);
+    let trial = Trial::of(inventory.dedupe(Arc::new(MemoryInbox::new()))).await;
     trial.faults().lose_next_settlement(); // the handler has finished, and the broker does not know
 
-    let order = trial.send(Message::json(&3)?.with_header("attempt", "3")).await?;
+    let order = trial.send(Message::json(&3)?).await?;
     assert_eq!(order.ending, Ending::Duplicate); // it came again, and was told
     assert_eq!(trial.published_to("stock.reserved").len(), 1);
     assert_eq!(trial.faults().incidents()[0].fault, Fault::SettlementLost);
