@@ -84,9 +84,13 @@ pub(crate) struct OwnDeadline {
 
 impl OwnDeadline {
     pub(crate) fn since(since: Instant, budget: Duration) -> Self {
-        // Not as moments, of which those of long ago are one.
-        let at = since.checked_add(budget).map_or(Moment::NEVER, Moment::from);
-        Self { at, since: since.into(), is_steady: is_steady() }
+        let begun = Moment::from(since);
+        let at = match begun {
+            // All that is long ago is this moment, from which a budget would last too long.
+            Moment::START => since.checked_add(budget).map_or(Moment::NEVER, Moment::from),
+            _ => begun.after(budget),
+        };
+        Self { at, since: begun, is_steady: is_steady() }
     }
 
     pub(crate) fn at(at: Moment) -> Self {
