@@ -13,6 +13,8 @@
 //!
 //! Nothing outlives the test: dropping a node removes it, and so does the death of the process.
 
+#[cfg(feature = "suite")]
+pub mod certificates;
 mod error;
 #[cfg(feature = "suite")]
 pub mod faults;

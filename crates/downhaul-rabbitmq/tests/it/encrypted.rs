@@ -1,100 +1,52 @@
 //! Connections under TLS, with a node that wants certificates.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use downhaul_consumer::{Broker, BrokerErrorKind, Message, Outgoing, PublishOutcome, Verdict};
 use downhaul_context::Context;
 use downhaul_rabbitmq::{RabbitMq, Tls};
-use downhaul_testkit::rabbitmq::unique;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
-};
+use downhaul_testkit::certificates::Authority;
 use tokio::time::Instant;
 
 use crate::support::{
     OwnNode, all, more, own_node_with, publish, sink, soon, source, subscription, take, texts,
 };
 
-/// An authority and files of certificates that it has signed, in a folder that goes with them.
-struct Authority {
-    folder: PathBuf,
-    issuer: CertifiedIssuer<'static, KeyPair>,
+/// What a node needs to have a certificate for `rabbit.test` and to want one of ours.
+fn lines(authority: &Authority) -> String {
+    let file = |name| authority.file(name).display().to_string();
+    format!(
+        "listeners.ssl.1 = 127.0.0.1:0\nssl_options.cacertfile = {}\n\
+         ssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+         ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true",
+        file("ca.pem"),
+        file("rabbit.test.pem"),
+        file("rabbit.test.key"),
+    )
 }
 
-impl Authority {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(unique("amqps"));
-        std::fs::create_dir_all(&folder).unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        params.distinguished_name.push(DnType::CommonName, unique("authority"));
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let authority = Self { folder, issuer };
-        std::fs::write(authority.file("ca.pem"), authority.issuer.pem()).unwrap();
-        authority
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    /// Writes `<name>.pem` and `<name>.key`.
-    fn sign(&self, name: &str) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(self.file(&format!("{name}.pem")), certificate.pem()).unwrap();
-        std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
-
-    /// What a node needs to have a certificate for `rabbit.test` and to want one of ours.
-    fn lines(&self) -> String {
-        let file = |name| self.file(name).display().to_string();
-        format!(
-            "listeners.ssl.1 = 127.0.0.1:0\nssl_options.cacertfile = {}\n\
-             ssl_options.certfile = {}\nssl_options.keyfile = {}\n\
-             ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true",
-            file("ca.pem"),
-            file("rabbit.test.pem"),
-            file("rabbit.test.key"),
-        )
-    }
-
-    fn tls(&self) -> Tls {
-        Tls::new()
-            .ca_file(self.file("ca.pem"))
-            .certificate_files(self.file("client.pem"), self.file("client.key"))
-            .server_name("rabbit.test")
-    }
-
-    /// What [`tls`](Self::tls) says, as parameters.
-    fn parameters(&self) -> String {
-        let folder = self.folder.display();
-        format!(
-            "cacertfile={folder}/ca.pem&certfile={folder}/client.pem&keyfile={folder}/client.key\
-             &verify=verify_peer&server_name_indication=rabbit.test"
-        )
-    }
+fn tls(authority: &Authority) -> Tls {
+    Tls::new()
+        .ca_file(authority.file("ca.pem"))
+        .certificate_files(authority.file("client.pem"), authority.file("client.key"))
+        .server_name("rabbit.test")
 }
 
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
+/// What [`tls`] says, as parameters.
+fn parameters(authority: &Authority) -> String {
+    let folder = authority.folder().display();
+    format!(
+        "cacertfile={folder}/ca.pem&certfile={folder}/client.pem&keyfile={folder}/client.key\
+         &verify=verify_peer&server_name_indication=rabbit.test"
+    )
 }
 
 /// A node with its authority, and the URL without parameters where it speaks TLS.
 fn encrypted_node() -> (OwnNode, Authority, String) {
-    let authority = Authority::new();
-    authority.sign("rabbit.test");
-    authority.sign("client");
-    let own = own_node_with(&authority.lines());
+    let authority = Authority::new().unwrap();
+    authority.sign("rabbit.test").unwrap();
+    authority.sign("client").unwrap();
+    let own = own_node_with(&lines(&authority));
     let port = own.node.ctl(&["eval", "ranch:get_port({acceptor, {127,0,0,1}, 0})."]).unwrap();
     let url = format!("amqps://guest:guest@127.0.0.1:{}/%2f", port.trim());
     (own, authority, url)
@@ -118,9 +70,9 @@ async fn a_broker_is_used_under_tls_where_each_side_trusts_the_other_and_not_els
     let (_own, authority, url) = encrypted_node();
     let broker = || RabbitMq::new(&url).unwrap();
     let read = |name| std::fs::read(authority.file(name)).unwrap();
-    let by_url = RabbitMq::new(&format!("{url}?{}", authority.parameters())).unwrap();
+    let by_url = RabbitMq::new(&format!("{url}?{}", parameters(&authority))).unwrap();
     outcome(&by_url).await.unwrap();
-    outcome(&broker().tls(authority.tls()).unwrap()).await.unwrap();
+    outcome(&broker().tls(tls(&authority)).unwrap()).await.unwrap();
     let given = Tls::new()
         .ca_pem(read("ca.pem"))
         .certificate_pem(read("client.pem"), read("client.key"))
@@ -131,8 +83,8 @@ async fn a_broker_is_used_under_tls_where_each_side_trusts_the_other_and_not_els
         .certificate_files(authority.file("client.pem"), authority.file("client.key"));
     outcome(&broker().tls(unverified).unwrap()).await.unwrap();
 
-    let other = Authority::new();
-    other.sign("client");
+    let other = Authority::new().unwrap();
+    other.sign("client").unwrap();
     let nameless = Tls::new()
         .ca_file(authority.file("ca.pem"))
         .certificate_files(authority.file("client.pem"), authority.file("client.key"));
@@ -140,7 +92,7 @@ async fn a_broker_is_used_under_tls_where_each_side_trusts_the_other_and_not_els
     let stranger =
         bare.clone().certificate_files(other.file("client.pem"), other.file("client.key"));
     for (tls, hint) in [
-        (authority.tls().ca_file(other.file("ca.pem")), "`cacertfile`"),
+        (tls(&authority).ca_file(other.file("ca.pem")), "`cacertfile`"),
         (Tls::new(), "`cacertfile`"),
         (nameless, "`server_name_indication`"),
         (bare, "`certfile`"),
@@ -157,7 +109,7 @@ async fn a_broker_is_used_under_tls_where_each_side_trusts_the_other_and_not_els
 #[tokio::test(flavor = "multi_thread")]
 async fn many_and_large_messages_pass_under_tls_and_the_end_of_the_broker_is_told_at_once() {
     let (mut own, authority, url) = encrypted_node();
-    let broker = RabbitMq::new(&url).unwrap().tls(authority.tls()).unwrap();
+    let broker = RabbitMq::new(&url).unwrap().tls(tls(&authority)).unwrap();
     let subscription = subscription("encrypted").with_prefetch(100);
     let (mut source, sink) = (source(&broker, &subscription).await, sink(&broker).await);
     let sizes = || (0..600_usize).map(|n| if n % 100 == 99 { 3_000_000 } else { n });
@@ -197,12 +149,13 @@ async fn many_and_large_messages_pass_under_tls_and_the_end_of_the_broker_is_tol
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_files_count_from_the_next_connection_on_and_broken_ones_are_waited_for() {
     let (own, authority, url) = encrypted_node();
-    let broker = RabbitMq::new(&format!("{url}?{}", authority.parameters())).unwrap();
+    let broker = RabbitMq::new(&format!("{url}?{}", parameters(&authority))).unwrap();
     let cut = || own.node.ctl(&["close_all_connections", "renewed"]).unwrap();
     outcome(&broker).await.unwrap();
     // Another key alone does not fit.
-    let key = KeyPair::generate().unwrap().serialize_pem();
-    std::fs::write(authority.file("client.key"), key).unwrap();
+    let other = Authority::new().unwrap();
+    other.sign("client").unwrap();
+    std::fs::copy(other.file("client.key"), authority.file("client.key")).unwrap();
     cut();
     let refused = async {
         loop {
@@ -216,7 +169,7 @@ async fn renewed_files_count_from_the_next_connection_on_and_broken_ones_are_wai
     };
     let error = soon("the key is looked at", refused).await;
     assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{}", error.chain());
-    authority.sign("client");
+    authority.sign("client").unwrap();
     outcome(&broker).await.unwrap();
 }
 
@@ -224,7 +177,7 @@ async fn renewed_files_count_from_the_next_connection_on_and_broken_ones_are_wai
 async fn a_port_without_tls_is_told_from_a_broker_that_is_away() {
     let plain = downhaul_testkit::rabbitmq::shared();
     let host = plain.rsplit('@').next().unwrap().trim_start_matches("amqp://");
-    let authority = Authority::new();
+    let authority = Authority::new().unwrap();
     let broker = RabbitMq::new(&format!("amqps://guest:s3cret@{host}")).unwrap();
     let broker = broker.tls(Tls::new().ca_file(authority.file("ca.pem"))).unwrap();
     let (kind, chain) = outcome(&broker).await.unwrap_err();
@@ -234,10 +187,10 @@ async fn a_port_without_tls_is_told_from_a_broker_that_is_away() {
 
 #[test]
 fn what_cannot_be_used_for_tls_is_named_when_the_broker_is_made() {
-    let (one, other) = (Authority::new(), Authority::new());
-    one.sign("client");
-    other.sign("client");
-    let folder = one.folder.display();
+    let (one, other) = (Authority::new().unwrap(), Authority::new().unwrap());
+    one.sign("client").unwrap();
+    other.sign("client").unwrap();
+    let folder = one.folder().display();
     let by_url = |query: String| {
         RabbitMq::new(&format!("amqps://user:s3cret@localhost?{query}")).unwrap_err()
     };
@@ -276,8 +229,8 @@ fn what_cannot_be_used_for_tls_is_named_when_the_broker_is_made() {
 
 #[test]
 fn no_key_is_shown() {
-    let authority = Authority::new();
-    authority.sign("client");
+    let authority = Authority::new().unwrap();
+    authority.sign("client").unwrap();
     let key = std::fs::read_to_string(authority.file("client.key")).unwrap();
     let line = key.lines().nth(1).unwrap().to_owned();
     let chain = std::fs::read(authority.file("client.pem")).unwrap();
