@@ -9,6 +9,7 @@ mod kafka;
 mod metrics;
 mod one_id;
 mod otlp;
+mod otlp_tls;
 mod service;
 mod signals;
 mod systemd;

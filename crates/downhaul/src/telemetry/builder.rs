@@ -112,7 +112,8 @@ impl TelemetryBuilder {
     /// # Errors
     ///
     /// If the process has a subscriber already, or if an exporter that is asked for cannot be made:
-    /// the crate was built without it, or the environment has no address in it.
+    /// the crate was built without it, or the environment names no address or a file for TLS that
+    /// cannot be used.
     pub fn install(self) -> Result<Telemetry, TelemetryError> {
         let mut environment = Environment::of_process();
         environment.check_filter();

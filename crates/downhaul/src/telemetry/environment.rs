@@ -3,6 +3,9 @@
 //! As the specification has it, a value that is not known is ignored with a warning: the mistakes
 //! are kept until there is a log to write them to. What would export nothing is an error.
 
+#[cfg(feature = "otlp-tls")]
+use std::time::Duration;
+
 use tracing_subscriber::EnvFilter;
 
 use super::TelemetryError;
@@ -18,7 +21,7 @@ pub(super) enum Signal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing travels"))]
 pub(super) enum Protocol {
-    #[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "named in an error only"))]
+    #[cfg(feature = "grpc")]
     Grpc,
     HttpProtobuf,
 }
@@ -31,7 +34,23 @@ pub(super) enum Exporter {
     Prometheus,
 }
 
-type Read = Box<dyn Fn(&str) -> Option<String>>;
+/// The variables that say one thing of OTLP: for the signal, and for all that do not say their own.
+macro_rules! otlp {
+    ($signal:expr, $what:literal) => {
+        match $signal {
+            Signal::Metrics => [
+                concat!("OTEL_EXPORTER_OTLP_METRICS_", $what),
+                concat!("OTEL_EXPORTER_OTLP_", $what),
+            ],
+            Signal::Traces => [
+                concat!("OTEL_EXPORTER_OTLP_TRACES_", $what),
+                concat!("OTEL_EXPORTER_OTLP_", $what),
+            ],
+        }
+    };
+}
+
+pub(super) type Read = Box<dyn Fn(&str) -> Option<String>>;
 
 pub(super) struct Environment {
     read: Read,
@@ -44,7 +63,7 @@ impl Environment {
         Self::new(Box::new(|key| std::env::var(key).ok()))
     }
 
-    fn new(read: Read) -> Self {
+    pub(super) fn new(read: Read) -> Self {
         Self { read, mistakes: Vec::new() }
     }
 
@@ -110,35 +129,43 @@ impl Environment {
     }
 
     /// The variable that names a collector, and its value.
-    fn endpoint(&self, signal: Signal) -> Option<(&'static str, String)> {
-        let own = match signal {
-            Signal::Metrics => "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-            Signal::Traces => "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-        };
-        [own, "OTEL_EXPORTER_OTLP_ENDPOINT"].into_iter().find_map(|key| Some((key, self.get(key)?)))
+    pub(super) fn endpoint(&self, signal: Signal) -> Option<(&'static str, String)> {
+        self.first(otlp!(signal, "ENDPOINT"))
     }
 
-    /// Refuses a collector that the exporter would never reach.
-    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing travels"))]
-    pub(super) fn check_endpoint(&self, signal: Signal) -> Result<(), TelemetryError> {
-        let is_encrypted = |url: &str| {
-            let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-            scheme.eq_ignore_ascii_case("https")
-        };
-        match self.endpoint(signal) {
-            Some((key, url)) if is_encrypted(&url) => Err(TelemetryError::Encrypted { key }),
-            _ => Ok(()),
-        }
+    /// The file with whom to trust under TLS.
+    #[cfg(feature = "otlp-tls")]
+    pub(super) fn authority(&self, signal: Signal) -> Option<(&'static str, String)> {
+        self.first(otlp!(signal, "CERTIFICATE"))
+    }
+
+    /// The file with the certificate of this service.
+    #[cfg(feature = "otlp-tls")]
+    pub(super) fn certificate(&self, signal: Signal) -> Option<(&'static str, String)> {
+        self.first(otlp!(signal, "CLIENT_CERTIFICATE"))
+    }
+
+    /// The file with its private key.
+    #[cfg(feature = "otlp-tls")]
+    pub(super) fn key(&self, signal: Signal) -> Option<(&'static str, String)> {
+        self.first(otlp!(signal, "CLIENT_KEY"))
+    }
+
+    /// How long a collector may take for an answer. The exporter says what is wrong with it.
+    #[cfg(feature = "otlp-tls")]
+    pub(super) fn timeout(&self, signal: Signal) -> Duration {
+        let millis = self.first(otlp!(signal, "TIMEOUT")).and_then(|(_, text)| text.parse().ok());
+        millis.map_or(opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, Duration::from_millis)
+    }
+
+    fn first(&self, keys: [&'static str; 2]) -> Option<(&'static str, String)> {
+        keys.into_iter().find_map(|key| Some((key, self.get(key)?)))
     }
 
     /// How a signal travels to a collector.
     #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing travels"))]
     pub(super) fn protocol(&mut self, signal: Signal) -> Result<Protocol, TelemetryError> {
-        let own = match signal {
-            Signal::Metrics => "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
-            Signal::Traces => "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-        };
-        for key in [own, "OTEL_EXPORTER_OTLP_PROTOCOL"] {
+        for key in otlp!(signal, "PROTOCOL") {
             let Some(value) = self.get(key) else { continue };
             match &*value.to_ascii_lowercase() {
                 "http/protobuf" => return Ok(Protocol::HttpProtobuf),
@@ -211,16 +238,6 @@ mod tests {
         let none = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_TRACES_EXPORTER", "none")];
         assert_eq!(traces(&none), []);
         assert_eq!(traces(&[("OTEL_TRACES_EXPORTER", "console")]), [Exporter::Console]);
-    }
-
-    #[test]
-    fn a_collector_over_tls_is_refused_with_the_variable_that_names_it() {
-        let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "HTTPS://collector:4318");
-        let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://beside:4318/v1/traces");
-        let environment = environment(&[all, own]);
-        assert!(environment.check_endpoint(Signal::Traces).is_ok());
-        let error = environment.check_endpoint(Signal::Metrics).unwrap_err().to_string();
-        assert!(error.starts_with("OTEL_EXPORTER_OTLP_ENDPOINT: "), "{error}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::providers::Driver;
+use super::driver::Driver;
 
 /// What exports, where anything does. Dropped before it is closed, it exports in the background
 /// what it still can.

@@ -2,11 +2,15 @@
 
 mod baggage;
 mod builder;
+#[cfg_attr(not(feature = "otlp-tls"), allow(dead_code, reason = "nothing takes a runtime"))]
+mod driver;
 mod environment;
 mod exports;
 mod http;
 mod messages;
 pub(crate) mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod providers;
 mod trace;
 
@@ -53,14 +57,14 @@ pub enum TelemetryError {
     /// The exporter does not take what the environment says.
     #[error("cannot export: check the variables that begin with OTEL_EXPORTER_OTLP")]
     Exporter(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The collector speaks TLS, and the exporter does not.
-    #[error(
-        "{key}: no https here: name a collector over http, one beside the service that sends on"
-    )]
+    /// A file for TLS that the environment names cannot be used.
+    #[error("{key}: the file cannot be used")]
     #[non_exhaustive]
-    Encrypted {
-        /// The variable that names the collector.
+    Unusable {
+        /// The variable that names it.
         key: &'static str,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// This crate was built without what is asked for.
     #[error("{key}: built without that: it takes the feature `{feature}` of downhaul")]

@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "otlp-tls")]
+use opentelemetry_otlp::WithHttpConfig;
 #[cfg(feature = "otlp")]
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter};
+#[cfg(feature = "grpc")]
+use opentelemetry_otlp::{WithTonicConfig, tonic_types::transport::ClientTlsConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{MeterProviderBuilder, SdkMeterProvider};
 use opentelemetry_sdk::trace::TracerProviderBuilder;
 
 use super::TelemetryError;
-use super::environment::{Environment, Exporter};
+use super::driver::Driver;
 #[cfg(feature = "otlp")]
-use super::environment::{Protocol, Signal};
+use super::environment::Signal;
+use super::environment::{Environment, Exporter};
 use super::metrics::Page;
+#[cfg(feature = "otlp")]
+use super::otlp::Way;
 
 /// What metrics are made by, and the page that shows them.
 pub(super) type Meters = (Option<SdkMeterProvider>, Option<Page>);
@@ -20,7 +27,7 @@ pub(super) type Meters = (Option<SdkMeterProvider>, Option<Page>);
 /// What makes exporters.
 pub(super) struct Exporters<'a> {
     pub(super) environment: &'a mut Environment,
-    #[cfg_attr(not(feature = "grpc"), allow(dead_code, reason = "nothing is driven"))]
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is driven"))]
     pub(super) driver: &'a mut Option<Arc<Driver>>,
 }
 
@@ -34,10 +41,14 @@ impl Exporters<'_> {
         match exporter {
             #[cfg(feature = "otlp")]
             Exporter::Otlp => {
-                let exporter = self.otlp(Signal::Traces, |over| match over {
+                let exporter = self.otlp(Signal::Traces, |way| match way {
+                    Way::Http => SpanExporter::builder().with_http().build(),
+                    #[cfg(feature = "otlp-tls")]
+                    Way::Https(client) => {
+                        SpanExporter::builder().with_http().with_http_client(client).build()
+                    }
                     #[cfg(feature = "grpc")]
-                    Protocol::Grpc => SpanExporter::builder().with_tonic().build(),
-                    _ => SpanExporter::builder().with_http().build(),
+                    Way::Grpc(tls) => over_grpc(SpanExporter::builder().with_tonic(), tls).build(),
                 })?;
                 Ok(builder.with_batch_exporter(exporter))
             }
@@ -78,10 +89,16 @@ impl Exporters<'_> {
         match exporter {
             #[cfg(feature = "otlp")]
             Exporter::Otlp => {
-                let exporter = self.otlp(Signal::Metrics, |over| match over {
+                let exporter = self.otlp(Signal::Metrics, |way| match way {
+                    Way::Http => MetricExporter::builder().with_http().build(),
+                    #[cfg(feature = "otlp-tls")]
+                    Way::Https(client) => {
+                        MetricExporter::builder().with_http().with_http_client(client).build()
+                    }
                     #[cfg(feature = "grpc")]
-                    Protocol::Grpc => MetricExporter::builder().with_tonic().build(),
-                    _ => MetricExporter::builder().with_http().build(),
+                    Way::Grpc(tls) => {
+                        over_grpc(MetricExporter::builder().with_tonic(), tls).build()
+                    }
                 })?;
                 Ok(builder.with_periodic_exporter(exporter))
             }
@@ -108,21 +125,20 @@ impl Exporters<'_> {
     fn otlp<E>(
         &mut self,
         signal: Signal,
-        make: impl FnOnce(Protocol) -> Result<E, ExporterBuildError>,
+        make: impl FnOnce(Way) -> Result<E, ExporterBuildError>,
     ) -> Result<E, TelemetryError> {
-        self.environment.check_endpoint(signal)?;
-        let protocol = self.environment.protocol(signal)?;
-        #[cfg(feature = "grpc")]
-        let _inside = match protocol {
-            Protocol::Grpc => Some(Driver::of(self.driver)?.runtime()?.enter()),
-            Protocol::HttpProtobuf => None,
-        };
-        #[cfg(not(feature = "grpc"))]
-        if protocol == Protocol::Grpc {
-            let (key, feature) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
-            return Err(TelemetryError::NotBuilt { key, feature });
-        }
-        make(protocol).map_err(|error| broken(Box::new(error)))
+        let way = Way::of(signal, self.environment, self.driver)?;
+        let _inside = self.driver.as_ref().map(|driver| driver.handle().enter());
+        make(way).map_err(|error| broken(Box::new(error)))
+    }
+}
+
+/// Encrypted, if it is to be.
+#[cfg(feature = "grpc")]
+fn over_grpc<B: WithTonicConfig>(builder: B, tls: Option<ClientTlsConfig>) -> B {
+    match tls {
+        Some(tls) => builder.with_tls_config(tls),
+        None => builder,
     }
 }
 
@@ -138,37 +154,4 @@ fn not_built(key: &'static str, exporter: Exporter) -> TelemetryError {
 #[cfg(any(feature = "otlp", feature = "prometheus"))]
 fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> TelemetryError {
     TelemetryError::Exporter(error)
-}
-
-/// What drives gRPC: a runtime of its own, since the program's may not be there yet, or may have
-/// its only thread blocked.
-#[derive(Debug)]
-pub(super) struct Driver(#[cfg(feature = "grpc")] Option<tokio::runtime::Runtime>);
-
-#[cfg(feature = "grpc")]
-impl Driver {
-    /// The one that is there, or else a new one.
-    fn of(driver: &mut Option<Arc<Self>>) -> Result<&Self, TelemetryError> {
-        if driver.is_none() {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            builder.worker_threads(1).thread_name("telemetry").enable_all();
-            let runtime = builder.build().map_err(|error| broken(Box::new(error)))?;
-            *driver = Some(Arc::new(Self(Some(runtime))));
-        }
-        driver.as_deref().ok_or_else(|| broken("no runtime".into()))
-    }
-
-    fn runtime(&self) -> Result<&tokio::runtime::Runtime, TelemetryError> {
-        self.0.as_ref().ok_or_else(|| broken("no runtime".into()))
-    }
-}
-
-#[cfg(feature = "grpc")]
-impl Drop for Driver {
-    fn drop(&mut self) {
-        // Not to wait for it, which panics on an async thread.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
