@@ -133,6 +133,9 @@ impl App {
 
     /// How long each component may take to start, before the app gives up. Default 10 s.
     ///
+    /// One that blocks its thread is given up half a second later.
+    /// Where the runtime has no other thread, nothing can give it up.
+    ///
     /// A consumer of a Kafka group needs more where one before it has crashed: the group lets
     /// nobody in before the crashed one's session is over.
     pub fn start_within(mut self, limit: Duration) -> Self {

@@ -29,6 +29,7 @@ impl Run {
                 self.course.started(part, Some(After::Again));
                 None
             }
+            Event::Stuck(error) => self.stuck(part, error),
             Event::Ended(life, _) | Event::Rested(life) if life != self.parts[part].starts => None,
             // One that is stopped anyway ends as it should.
             Event::Ended(..) if self.course.state(part) != State::Running => None,
@@ -60,6 +61,16 @@ impl Run {
         self.course.started(part, Some(after));
         self.rest(part);
         told
+    }
+
+    /// Takes note that a start keeps its thread. It may do so for ever, so nobody waits for it.
+    fn stuck(&mut self, part: usize, error: String) -> Option<Told> {
+        self.parts[part]
+            .end(Reason::component_failed(self.parts[part].name.clone(), error.clone()));
+        let first = self.parts[part].starts == 1;
+        let told = self.failed(part, error, After::Failed, first);
+        self.course.started(part, Some(After::Failed));
+        told.filter(|_| !self.course.is_held(part))
     }
 
     fn ended(&mut self, part: usize, ended: Ended) -> Option<Told> {

@@ -158,7 +158,8 @@ impl Run {
         let order = self.stopped.iter().copied().chain(others);
         let report = |part: usize| {
             let (part, state) = (&self.parts[part], self.course.state(part));
-            let mut report = match (&part.stopped, state.is_down()) {
+            let came_back = state.is_down() && !part.is_starting();
+            let mut report = match (&part.stopped, came_back) {
                 (_, false) => self.left_behind(part),
                 (Some(report), true) => report.clone(),
                 (None, true) => ComponentReport::new(&part.name, Outcome::NotRunning),

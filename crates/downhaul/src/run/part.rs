@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Instant, Reason};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::abort::AbortOnDrop;
@@ -17,12 +18,17 @@ use crate::report::{ComponentReport, Outcome};
 use crate::restart::Row;
 use crate::status::State;
 
+/// How long a start that was given up may take to come back: one that does not blocks its thread.
+const COMES_BACK: Duration = Duration::from_millis(500);
+
 /// What has happened to a part.
 #[derive(Debug)]
 pub(crate) enum Event {
     Started(Result<(), BoxError>),
     /// It was told to stop before it had started.
     Interrupted,
+    /// It was given up long before, for this reason, and has not come back.
+    Stuck(String),
     /// It has ended by itself, in this life.
     Ended(u32, Ended),
     Stopped(ComponentReport),
@@ -54,6 +60,7 @@ pub(crate) struct Part {
     /// What was in flight when all was forced to end.
     pub(crate) cut_off: Vec<String>,
     life: Option<Life>,
+    starting: Option<AbortHandle>,
     stop: Option<UnderWay>,
 }
 
@@ -99,6 +106,7 @@ impl Part {
             stopped: None,
             cut_off: Vec::new(),
             life: None,
+            starting: None,
             stop: None,
         }
     }
@@ -109,13 +117,24 @@ impl Part {
         self.starts += 1;
         self.life = Some(Life { ctx: ctx.clone(), canceller: Arc::new(canceller) });
         let within = self.policy.start_within.unwrap_or(within);
-        let starting = tokio::spawn(start(Arc::clone(&self.component), ctx, within));
+        let starting = tokio::spawn(start(Arc::clone(&self.component), ctx.clone(), within));
+        self.starting = Some(starting.abort_handle());
         let (index, events) = (self.index, events.clone());
         tokio::spawn(async move {
-            let event =
-                starting.await.unwrap_or_else(|panic| Event::Started(Err(panicked(panic).into())));
+            let event = tokio::select! {
+                biased;
+                over = starting => {
+                    over.unwrap_or_else(|panic| Event::Started(Err(panicked(panic).into())))
+                }
+                event = stuck(&ctx, within) => event,
+            };
             let _ = events.send((index, event));
         });
+    }
+
+    /// Whether a start of it is under way, though it may have been given up.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.starting.as_ref().is_some_and(|starting| !starting.is_finished())
     }
 
     /// Tells of its end, should it end by itself before its context does.
@@ -182,14 +201,21 @@ impl Part {
 
     /// Takes down what is in flight, if it is not down.
     pub(crate) fn note_in_flight(&mut self) {
-        if !self.state.is_down() {
+        if !self.state.is_down() && !self.is_starting() {
             self.cut_off = in_flight(self.component.as_ref());
         }
     }
 
     /// What there is to say of one that has not come back.
     pub(crate) fn left_behind(&self) -> ComponentReport {
-        left_behind(&self.name, self.component.as_ref(), "it did not come back".to_owned())
+        let words = "it did not come back".to_owned();
+        match self.is_starting() {
+            // It has no work yet, and who asks for it might wait for a lock that it holds.
+            true => {
+                ComponentReport { words, ..ComponentReport::new(&self.name, Outcome::Abandoned) }
+            }
+            false => left_behind(&self.name, self.component.as_ref(), words),
+        }
     }
 }
 
@@ -215,6 +241,16 @@ async fn start(component: Arc<dyn Component>, ctx: Context, within: Duration) ->
         }
         Err(_told_to_stop) => Event::Interrupted,
     }
+}
+
+/// Waits until a start should have been over for long: its time was up, or it was told to stop.
+async fn stuck(ctx: &Context, within: Duration) -> Event {
+    let why = match timeout(within, ctx.done()).await {
+        Ok(_told_to_stop) => "told to stop while it started".to_owned(),
+        Err(_late) => format!("not started within {within:?}"),
+    };
+    sleep(COMES_BACK).await;
+    Event::Stuck(format!("{why}: it blocks its thread"))
 }
 
 /// What a stop does.

@@ -10,6 +10,7 @@ mod fixture;
 mod handle;
 mod invariants;
 mod lame_duck;
+mod left_behind;
 mod plan;
 mod policies;
 mod restarts;

@@ -130,14 +130,13 @@ impl Course {
     /// A part has started, or has not. What comes of a failure is in `after`.
     pub(crate) fn started(&mut self, part: usize, failure: Option<After>) {
         let part = &mut self.parts[part];
-        let interrupted = std::mem::take(&mut part.interrupted);
+        part.interrupted = false;
         if failure.is_some() {
             // It is down already.
             part.after = None;
         }
         part.state = match failure {
             None => State::Running,
-            Some(_) if interrupted => State::Waiting,
             Some(after) => after.state(),
         };
     }
