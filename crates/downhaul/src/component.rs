@@ -65,6 +65,13 @@ pub trait Component: Send + Sync + 'static {
         None
     }
 
+    /// Whether something of it may still be at work, though its context has ended and its
+    /// [`stop`](Self::stop) was dropped or panicked. Asked then alone, and until it is false the
+    /// component is not started again. By default it is never: nobody else can know.
+    fn is_at_work(&self) -> bool {
+        true
+    }
+
     /// What is in flight, one line each; after [`stop`](Self::stop), what was not finished.
     fn in_flight(&self) -> Vec<String> {
         Vec::new()

@@ -54,6 +54,13 @@ pub enum Refused {
         /// The component.
         name: String,
     },
+    /// It would start a component beside itself: it did not stop, or did not come back from a
+    /// start, and may still be at work. It can be started when that is over.
+    #[error("`{name}` may still be at work: it can be started when that is over")]
+    AtWork {
+        /// The component.
+        name: String,
+    },
     /// The handle is one of another app.
     #[error("the component is one of another app")]
     Stranger,

@@ -90,6 +90,11 @@ impl Component for ConsumerWorker {
         true
     }
 
+    fn is_at_work(&self) -> bool {
+        let state = self.consumer().map(|handle| handle.status().state);
+        !matches!(state, None | Some(State::Stopped | State::Failed))
+    }
+
     fn not_ready(&self) -> Option<String> {
         let handle = self.consumer()?;
         let (name, status) = (handle.name(), handle.status());

@@ -209,6 +209,10 @@ impl Component for HttpServer {
     fn can_restart(&self) -> bool {
         true
     }
+
+    fn is_at_work(&self) -> bool {
+        self.running().is_some_and(|running| running.in_flight() > 0)
+    }
 }
 
 impl Place {

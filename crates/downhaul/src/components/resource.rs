@@ -137,6 +137,11 @@ impl<T: Clone + Send + Sync + 'static> Component for Resource<T> {
     fn can_restart(&self) -> bool {
         true
     }
+
+    /// It went with the future that was to close it.
+    fn is_at_work(&self) -> bool {
+        false
+    }
 }
 
 impl<T> Default for Provided<T> {

@@ -46,6 +46,8 @@ use crate::error::{BoxError, chain, panicked};
 /// ```
 pub struct Task {
     work: Work<()>,
+    /// It is on a thread of its own, which cannot be aborted, but only be forgotten.
+    blocks: bool,
     end: End,
     last_words: Box<dyn Fn() -> String + Send + Sync>,
     /// What it has not finished, if it can tell.
@@ -87,7 +89,8 @@ impl Task {
     {
         let work = boxed(work);
         let last_words = Box::new(String::new);
-        Self { work, end: End::Fails, last_words, unfinished: None, running: RwLock::default() }
+        let running = RwLock::default();
+        Self { work, blocks: false, end: End::Fails, last_words, unfinished: None, running }
     }
 
     /// Makes a component of a closure that blocks, and runs on a thread of its own at each start.
@@ -100,7 +103,7 @@ impl Task {
         E: Into<BoxError> + Send + 'static,
     {
         let work = Arc::new(work);
-        Self::new(move |ctx| {
+        let task = Self::new(move |ctx| {
             let work = Arc::clone(&work);
             let thread = tokio::task::spawn_blocking(move || work(ctx));
             async move {
@@ -109,7 +112,8 @@ impl Task {
                     Err(error) => Err(BoxError::from(panicked(error))),
                 }
             }
-        })
+        });
+        Self { blocks: true, ..task }
     }
 
     /// It may end by itself, when there is no more to do.
@@ -173,7 +177,7 @@ impl Component for Task {
     async fn stop(&self, _ctx: &Context) -> String {
         let Some(running) = self.told_to_stop() else { return String::new() };
         // The work, when nobody waits for it any more.
-        let _abort = AbortOnDrop(running.abort.clone());
+        let _abort = (!self.blocks).then(|| AbortOnDrop(running.abort.clone()));
         match running.over().await {
             Ok(()) => (self.last_words)(),
             Err(error) => format!("ended with an error: {error}"),
@@ -191,6 +195,10 @@ impl Component for Task {
 
     fn can_restart(&self) -> bool {
         true
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.running().is_some_and(|running| running.outcome.borrow().is_none())
     }
 
     fn in_flight(&self) -> Vec<String> {

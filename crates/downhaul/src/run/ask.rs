@@ -55,8 +55,8 @@ impl Run {
     }
 
     /// The course on which a part and all that it needs may run, and these stop and start again.
-    /// Refused where a part would start again that cannot: one of these, or one that is down and
-    /// goes with them.
+    /// Refused where a part would start again that cannot, or not yet: one of these, or one that is
+    /// down and goes with them.
     fn released(&self, part: usize, again: &[usize]) -> Result<Course, Refused> {
         let mut course = self.course.clone();
         course.release(part);
@@ -65,14 +65,18 @@ impl Run {
             State::Starting => !course.is_interrupted(part),
             state => state.is_up(),
         };
-        let cannot = |part: &&Part| {
-            let starts =
-                wanted[part.index] && (again.contains(&part.index) || !goes_on(part.index));
-            starts && part.starts > 0 && !part.component.can_restart()
+        let starts = |part: &&Part| {
+            wanted[part.index] && (again.contains(&part.index) || !goes_on(part.index))
         };
-        match self.parts.iter().find(cannot) {
-            Some(part) => Err(Refused::CannotRestart { name: part.name.clone() }),
-            None => Ok(course),
-        }
+        let refused = |part: &Part| {
+            let name = part.name.clone();
+            match part.starts {
+                0 => None,
+                _ if !part.component.can_restart() => Some(Refused::CannotRestart { name }),
+                _ if part.state.is_down() && part.is_at_work() => Some(Refused::AtWork { name }),
+                _ => None,
+            }
+        };
+        self.parts.iter().filter(starts).find_map(refused).map_or(Ok(course), Err)
     }
 }

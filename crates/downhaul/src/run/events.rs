@@ -147,6 +147,7 @@ impl Run {
         }
         let left_behind = report.outcome == Outcome::Abandoned;
         self.end(part);
+        self.parts[part].left_behind = left_behind;
         self.parts[part].stopped = Some(report);
         self.stopped.retain(|other| *other != part);
         self.stopped.push(part);

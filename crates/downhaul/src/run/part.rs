@@ -57,6 +57,8 @@ pub(crate) struct Part {
     pub(crate) last_error: Option<String>,
     /// What there is to say of its last stop.
     pub(crate) stopped: Option<ComponentReport>,
+    /// It did not stop.
+    pub(crate) left_behind: bool,
     /// What was in flight when all was forced to end.
     pub(crate) cut_off: Vec<String>,
     life: Option<Life>,
@@ -104,6 +106,7 @@ impl Part {
             since: Instant::now(),
             last_error: None,
             stopped: None,
+            left_behind: false,
             cut_off: Vec::new(),
             life: None,
             starting: None,
@@ -114,7 +117,7 @@ impl Part {
     /// Begins to start it under a context of its own below `root`.
     pub(crate) fn start(&mut self, root: &Context, within: Duration, events: &Events) {
         let (ctx, canceller) = root.derive().label(self.name.clone()).build();
-        self.starts += 1;
+        (self.starts, self.left_behind) = (self.starts + 1, false);
         self.life = Some(Life { ctx: ctx.clone(), canceller: Arc::new(canceller) });
         let within = self.policy.start_within.unwrap_or(within);
         let starting = tokio::spawn(start(Arc::clone(&self.component), ctx.clone(), within));
@@ -135,6 +138,11 @@ impl Part {
     /// Whether a start of it is under way, though it may have been given up.
     pub(crate) fn is_starting(&self) -> bool {
         self.starting.as_ref().is_some_and(|starting| !starting.is_finished())
+    }
+
+    /// Whether it may still be at work, though the app has given it up.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.is_starting() || self.left_behind && self.component.is_at_work()
     }
 
     /// Tells of its end, should it end by itself before its context does.

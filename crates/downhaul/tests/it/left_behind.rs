@@ -1,11 +1,14 @@
-//! What does not come back: a start that blocks its thread.
+//! What does not come back, or not in time.
 
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul::testing::TestApp;
-use downhaul::{App, BoxError, Component, Context, Ending, Outcome, Signal};
+use downhaul::{
+    App, AppHandle, BoxError, Component, Context, Ending, Handle, Outcome, Policy, Refused, Signal,
+    State, Status, Task,
+};
 
 use crate::fixture::{Diary, Manner, Part};
 
@@ -28,6 +31,10 @@ impl Component for BlockedStart {
 
     async fn stop(&self, _ctx: &Context) -> String {
         String::new()
+    }
+
+    fn can_restart(&self) -> bool {
+        true
     }
 
     /// Waits for a lock that the start holds.
@@ -65,4 +72,52 @@ async fn a_start_that_blocks_its_thread_does_not_keep_others_from_stopping() {
     assert_eq!((&report.ending, report.exit_code()), (&Ending::CutShort, 1), "{report}");
     assert_eq!(report.component("blocks").outcome, Outcome::Abandoned, "{report}");
     assert_eq!(diary.read(), ["store started", "store stopped"]);
+}
+
+const SOON: Duration = Duration::from_millis(50);
+
+/// Starts a component as soon as the app lets it.
+async fn start_when_let(app: &AppHandle, part: Handle) -> Status {
+    loop {
+        match app.start(part).await {
+            Ok(status) => return status,
+            Err(refused) => assert!(matches!(refused, Refused::AtWork { .. }), "{refused}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_start_that_was_given_up_is_not_tried_again_before_it_has_come_back() {
+    let (blocks, lets_go) = BlockedStart::new();
+    let mut app = App::new("shop");
+    let blocks = app.add("blocks", blocks, []);
+    app.policy(blocks, Policy::new().start_within(SOON).optional());
+    let app = TestApp::spawn(app);
+    app.until("blocks failed", 1).await;
+    let refused = Refused::AtWork { name: "blocks".to_owned() };
+    assert_eq!(app.handle().start(blocks).await.unwrap_err(), refused);
+    drop(lets_go);
+    assert_eq!(start_when_let(&app.handle(), blocks).await.starts, 2);
+    app.stop().await.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thread_that_did_not_stop_is_joined_by_no_second_one() {
+    let (lets_go, until) = mpsc::channel::<()>();
+    let until = Mutex::new(until);
+    let task = Task::blocking(move |_ctx| {
+        let _ = until.lock().unwrap().recv();
+        Ok::<_, BoxError>(())
+    });
+    let mut app = App::new("shop");
+    let task = app.add("task", task.may_end(), []);
+    app.policy(task, Policy::new().stop_within(SOON));
+    let app = TestApp::start(app).await;
+    assert_eq!(app.handle().stop(task).await.unwrap().state, State::Failed);
+    let refused = Refused::AtWork { name: "task".to_owned() };
+    assert_eq!(app.handle().start(task).await.unwrap_err(), refused);
+    drop(lets_go);
+    assert_eq!(start_when_let(&app.handle(), task).await.starts, 2);
+    app.stop().await.assert_clean();
 }

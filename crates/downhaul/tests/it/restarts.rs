@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul::testing::TestApp;
-use downhaul::{App, AppHandle, Ending, Handle, Outcome, Policy, Report, Restart, Signal, State};
+use downhaul::{
+    App, AppHandle, Ending, Handle, Outcome, Policy, Refused, Report, Restart, Signal, State,
+};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -156,6 +158,9 @@ async fn what_did_not_stop_for_an_operator_has_failed_and_the_app_goes_on() {
     assert_eq!(running.app.stop(running.store).await.unwrap().state, State::Failed);
     let words = "store is failed: it did not stop, and may still be at work";
     assert_eq!(running.app.not_ready().unwrap(), words);
+    // Nobody but the component could say that it is not.
+    let refused = Refused::AtWork { name: "store".to_owned() };
+    assert_eq!(running.app.start(running.store).await.unwrap_err(), refused);
 }
 
 #[tokio::test(start_paused = true)]
