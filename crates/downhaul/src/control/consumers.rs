@@ -3,18 +3,19 @@
 use downhaul_consumer::{ConsumerHandle, Link, Snapshot};
 use downhaul_context::{Context, Instant};
 use downhaul_http::{Error, Json, Request};
+use http::StatusCode;
 use serde::Serialize;
 
 use super::FOLLOW;
 use crate::handle::AppHandle;
 
 pub(super) async fn list(_ctx: Context, req: Request<AppHandle>) -> Json<Vec<Shown>> {
-    Json(req.state().board.consumers().iter().map(Shown::new).collect())
+    Json(consumers(req.state()).into_iter().map(Shown::new).collect())
 }
 
 pub(super) async fn verb(ctx: Context, req: Request<AppHandle>) -> Result<Json<Shown>, Error> {
-    let consumer = find(&req)?;
-    let verb = req.param::<String>("verb")?;
+    let (name, verb) = (req.param::<String>("name")?, req.param::<String>("verb")?);
+    let (component, consumer) = find(&consumers(req.state()), &name)?;
     match verb.as_str() {
         "start" => consumer.start(),
         "stop" => consumer.stop(),
@@ -28,26 +29,52 @@ pub(super) async fn verb(ctx: Context, req: Request<AppHandle>) -> Result<Json<S
             return Err(Error::not_found(format!("unknown verb `{verb}`; known: {known}")));
         }
     }
-    tracing::info!(consumer = consumer.name(), verb, "operator");
+    tracing::info!(component, consumer = consumer.name(), verb, "operator");
     let (following, _canceller) = ctx.with_timeout(FOLLOW);
     // Not there yet is an answer too: the state says how far it has come.
     let _ = following.run(consumer.settled()).await;
-    Ok(Json(Shown::new(&consumer)))
+    Ok(Json(Shown::new((component, consumer))))
 }
 
-fn find(req: &Request<AppHandle>) -> Result<ConsumerHandle, Error> {
-    let name = req.param::<String>("name")?;
-    let consumers = req.state().board.consumers();
-    let known: Vec<&str> = consumers.iter().map(ConsumerHandle::name).collect();
-    let unknown = || format!("unknown consumer `{name}`; known: {}", known.join(", "));
-    let found = consumers.iter().find(|consumer| consumer.name() == name);
-    found.cloned().ok_or_else(|| Error::not_found(unknown()))
+/// A consumer, and the name of its component: that of the consumer itself is also another's where
+/// two brokers have a queue of one name.
+type Named = (String, ConsumerHandle);
+
+/// All consumers that have started.
+fn consumers(app: &AppHandle) -> Vec<Named> {
+    let names = app.statuses().into_iter().map(|status| status.name).enumerate();
+    names.filter_map(|(part, name)| Some((name, app.board.consumer(part)?))).collect()
+}
+
+/// The one that is called so or, where several are or none is, that of the component of this name.
+fn find(consumers: &[Named], name: &str) -> Result<Named, Error> {
+    let called: Vec<_> = consumers.iter().filter(|(_, one)| one.name() == name).collect();
+    if let [one] = &*called {
+        return Ok((*one).clone());
+    }
+    if let Some(one) = consumers.iter().find(|(component, _)| component == name) {
+        return Ok(one.clone());
+    }
+    let join = |names: Vec<&str>| names.join(", ");
+    Err(match called.len() {
+        0 => {
+            let known = join(consumers.iter().map(|(_, one)| one.name()).collect());
+            Error::not_found(format!("unknown consumer `{name}`; known: {known}"))
+        }
+        count => {
+            let which = join(called.iter().map(|(component, _)| component.as_str()).collect());
+            let several = format!("{count} consumers are called `{name}`");
+            let words = format!("{several}: say which by its component: {which}");
+            Error::new(StatusCode::CONFLICT, words)
+        }
+    })
 }
 
 /// A consumer as the interface shows it.
 #[derive(Serialize)]
 pub(super) struct Shown {
     name: String,
+    component: String,
     state: String,
     link: String,
     /// How much longer it takes nothing, because too much has failed.
@@ -65,7 +92,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    fn new(consumer: &ConsumerHandle) -> Self {
+    fn new((component, consumer): Named) -> Self {
         let Snapshot { status, tally, in_flight, buffered, waiting, held_up, last_error, .. } =
             consumer.snapshot();
         let until = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis();
@@ -78,6 +105,7 @@ impl Shown {
         };
         Self {
             name: consumer.name().to_owned(),
+            component,
             state: status.state.to_string(),
             link,
             suspended_ms: status.suspended_until.map(until),

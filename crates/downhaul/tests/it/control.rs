@@ -139,6 +139,26 @@ async fn an_unknown_consumer_is_a_404_with_the_known_names() {
 }
 
 #[tokio::test]
+async fn consumers_of_one_name_are_told_apart_by_their_components() {
+    async fn handle(_ctx: Context, _message: Incoming<Message>) {}
+    let fixture = Fixture::of(None, |app| {
+        for name in ["here", "there"] {
+            let consumer = Consumer::new(Subscription::new("orders"), handle);
+            app.add(name, ConsumerWorker::new(consumer, Arc::new(MemoryBroker::new())), []);
+        }
+    })
+    .await;
+    let (status, body) = fixture.post("/consumers/orders/pause").await;
+    let which = "2 consumers are called `orders`: say which by its component: here, there";
+    assert_eq!((status, &body["detail"]), (409, &json!(which)));
+    assert_eq!(fixture.post("/consumers/there/pause").await.1["state"], "paused");
+    let (_, all) = fixture.get("/consumers").await;
+    let seen = [0, 1].map(|one| [&all[one]["component"], &all[one]["name"], &all[one]["state"]]);
+    assert_eq!(seen, [["here", "orders", "running"], ["there", "orders", "paused"]]);
+    fixture.stop().await;
+}
+
+#[tokio::test]
 async fn no_browser_changes_anything() {
     let fixture = Fixture::start(None, None).await;
     let stop = "POST /consumers/inventory/stop";
