@@ -149,7 +149,8 @@ impl App {
         self
     }
 
-    /// Flushes spans when all else has stopped.
+    /// Exports the last spans and metrics when all else has stopped. Several apps of one process
+    /// share it by clones, and the last of them ends it.
     pub fn telemetry(mut self, telemetry: Telemetry) -> Self {
         self.telemetry = Some(telemetry);
         self

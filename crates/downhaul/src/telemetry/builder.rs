@@ -140,7 +140,7 @@ impl TelemetryBuilder {
         for (variable, why) in environment.mistakes {
             tracing::warn!(variable, "ignored: {why}");
         }
-        Ok(Telemetry { exports, _lines: lines })
+        Ok(Telemetry::new(exports, lines))
     }
 
     /// What all that is exported says of the service.

@@ -23,7 +23,7 @@ pub(super) struct Exports {
 }
 
 /// What is left to do, and for what.
-type Rest = (&'static str, Box<dyn FnOnce(Duration) -> OTelSdkResult + Send>);
+pub(super) type Rest = (&'static str, Box<dyn FnOnce(Duration) -> OTelSdkResult + Send>);
 
 /// How long what was dropped may take in the background.
 const IN_BACKGROUND: Duration = Duration::from_secs(5);
@@ -32,23 +32,19 @@ impl Exports {
     /// Exports what is left, all of it at once, and shuts down. Returns by `budget`, with what was
     /// lost.
     pub(super) async fn close(&mut self, budget: Duration) -> Option<String> {
-        let until = Instant::now() + budget;
-        let under_way: Vec<_> =
-            self.rest().map(|(what, rest)| (what, begin(rest, budget))).collect();
-        let mut lost = Vec::new();
-        for (what, ended) in under_way {
-            match timeout_at(until, ended).await {
-                Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(error))) => {
-                    lost.push(format!("the last {what} were not exported: {error}"))
-                }
-                Ok(Err(_gone)) => lost.push(format!("the last {what} were not exported: a panic")),
-                Err(_late) => {
-                    lost.push(format!("the last {what} were not exported within {budget:?}"));
-                }
-            }
-        }
-        (!lost.is_empty()).then(|| lost.join("; "))
+        finish(self.rest().collect(), budget).await
+    }
+
+    /// What there is to export now.
+    pub(super) fn flushes(&self) -> Vec<Rest> {
+        let (driven, driver) = (self.driver.clone(), self.driver.clone());
+        let spans =
+            self.spans.clone().map(|spans| flush("spans", driven, move || spans.force_flush()));
+        let metrics = self
+            .metrics
+            .clone()
+            .map(|metrics| flush("metrics", driver, move || metrics.force_flush()));
+        spans.into_iter().chain(metrics).collect()
     }
 
     fn rest(&mut self) -> impl Iterator<Item = Rest> {
@@ -81,6 +77,41 @@ impl Drop for Exports {
         // Waiting here could hold up an async thread.
         self.rest().for_each(|(_, rest)| drop(begin(rest, IN_BACKGROUND)));
     }
+}
+
+/// Does all of it at once. Returns by `budget`, with what was lost.
+pub(super) async fn finish(rests: Vec<Rest>, budget: Duration) -> Option<String> {
+    let until = Instant::now() + budget;
+    let begun = rests.into_iter().map(|(what, rest)| (what, begin(rest, budget)));
+    let under_way: Vec<_> = begun.collect();
+    let mut lost = Vec::new();
+    for (what, ended) in under_way {
+        match timeout_at(until, ended).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => lost.push(format!("the last {what} were not exported: {error}")),
+            Ok(Err(_gone)) => lost.push(format!("the last {what} were not exported: a panic")),
+            Err(_late) => {
+                lost.push(format!("the last {what} were not exported within {budget:?}"));
+            }
+        }
+    }
+    (!lost.is_empty()).then(|| lost.join("; "))
+}
+
+fn flush(
+    what: &'static str,
+    driver: Option<Arc<Driver>>,
+    flush: impl FnOnce() -> OTelSdkResult + Send + 'static,
+) -> Rest {
+    let rest = move |_budget| {
+        let _driven = driver;
+        match flush() {
+            // Another app was the last: it has exported this as well.
+            Err(OTelSdkError::AlreadyShutdown) => Ok(()),
+            flushed => flushed,
+        }
+    };
+    (what, Box::new(rest))
 }
 
 /// Does it on a thread of its own, for which nobody has to wait: a runtime would wait for one of

@@ -14,6 +14,7 @@ mod otlp;
 mod providers;
 mod trace;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_appender::non_blocking::WorkerGuard;
@@ -40,8 +41,16 @@ use crate::logging::LogFormat;
 ///
 /// Give it to the [`App`](crate::App), which exports what is left as the last thing it does, and
 /// says in its report what it could not. Dropped before, it exports in the background what it can.
+///
+/// Where a process has several apps, give each a clone. Each exports what there is when it stops,
+/// and the last of them ends it. A clone that is kept elsewhere is one that never stops: the end is
+/// in the background then, once it is dropped.
+#[derive(Clone, Debug)]
+pub struct Telemetry(Arc<Shared>);
+
+/// What all clones have in common.
 #[derive(Debug)]
-pub struct Telemetry {
+struct Shared {
     exports: Exports,
     /// Writes the last lines when dropped.
     _lines: WorkerGuard,
@@ -104,10 +113,18 @@ impl Telemetry {
         Self::builder(service).log(format).install()
     }
 
-    /// Exports what is left and shuts down, off the async threads and within `budget`. Returns what
-    /// was lost, which is logged, too.
-    pub(crate) async fn shut_down(mut self, budget: Duration) -> Option<String> {
-        let lost = self.exports.close(budget).await?;
+    fn new(exports: Exports, lines: WorkerGuard) -> Self {
+        Self(Arc::new(Shared { exports, _lines: lines }))
+    }
+
+    /// Exports what is left, off the async threads and within `budget`, and shuts down if nobody
+    /// else has it. Returns what was lost, which is logged, too.
+    pub(crate) async fn shut_down(self, budget: Duration) -> Option<String> {
+        let flushes = self.0.exports.flushes();
+        let lost = match Arc::into_inner(self.0) {
+            Some(mut last) => last.exports.close(budget).await,
+            None => exports::finish(flushes, budget).await,
+        }?;
         tracing::warn!("{lost}");
         Some(lost)
     }

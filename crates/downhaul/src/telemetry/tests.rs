@@ -12,7 +12,7 @@ use downhaul_consumer::{
 use downhaul_context::{Context, TraceContext};
 use downhaul_http::{Error, Request, Router};
 use http::StatusCode;
-use opentelemetry::trace::{SpanId, SpanKind, Status, TraceContextExt, TracerProvider};
+use opentelemetry::trace::{SpanId, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context as OtelContext, KeyValue, Value};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use tracing::subscriber::DefaultGuard;
@@ -20,7 +20,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::{MessageSpans, span_layer};
+use super::exports::Exports;
+use super::{MessageSpans, Telemetry, span_layer};
 use crate::testing::{Client, TestApp};
 use crate::{App, HttpServer};
 
@@ -230,4 +231,26 @@ async fn what_is_published_for_no_request_has_no_id_of_one() {
     publish(&Arc::new(MemoryBroker::new()), "t").await;
     let published = until_named(&exporter, "publish t", 1).await.remove(0);
     assert_eq!(attributes(&published).get("request_id"), None);
+}
+
+#[tokio::test]
+async fn of_apps_that_share_their_telemetry_each_exports_and_the_last_one_ends_it() {
+    let exporter = InMemorySpanExporter::default();
+    // Nothing of a batch is exported before somebody asks for it, for some seconds.
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter.clone()).build();
+    let tracer = provider.tracer("test");
+    let mut exports = Exports::default();
+    exports.spans = Some(provider);
+    let (_, lines) = tracing_appender::non_blocking(std::io::sink());
+    let telemetry = Telemetry::new(exports, lines);
+    let first = TestApp::start(App::new("first").telemetry(telemetry.clone())).await;
+    let second = TestApp::start(App::new("second").telemetry(telemetry)).await;
+
+    drop(tracer.start("work"));
+    first.stop().await.assert_clean();
+    assert_eq!(exporter.get_finished_spans().unwrap().len(), 1);
+    assert!(!exporter.is_shutdown_called());
+    let report = second.stop().await;
+    assert_eq!(report.telemetry, None, "{report}");
+    assert!(exporter.is_shutdown_called());
 }
