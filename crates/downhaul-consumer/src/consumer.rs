@@ -12,6 +12,7 @@ use downhaul_context::{Context, WireValue};
 
 use crate::batch::{BatchHandler, Batches, IntoOutcomes};
 use crate::broker::Broker;
+use crate::dead_letters::DeadLetters;
 use crate::decode::Decode;
 use crate::engine::{Budgets, Engine, Ordered, Parts, Processor};
 use crate::handle::ConsumerHandle;
@@ -387,7 +388,9 @@ impl Consumer {
     ///
     /// If called outside a tokio runtime.
     pub fn spawn(self, ctx: &Context, broker: Arc<dyn Broker>) -> ConsumerHandle {
-        let shared = Arc::new(Shared::new(Arc::clone(&self.name), self.settings));
+        let dead_letters = DeadLetters::of(self.subscription.queue(), Arc::clone(&broker));
+        let shared = Shared::new(Arc::clone(&self.name), self.settings, dead_letters);
+        let shared = Arc::new(shared);
         let observer = self.observer.unwrap_or_else(|| Arc::new(PlainObserver));
         let processor = Processor {
             handler: self.handler,

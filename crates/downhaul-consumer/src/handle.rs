@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::dead_letters::DeadLetters;
 use crate::in_flight::InFlight;
 use crate::lifecycle::{State, Status, StopReport, Wanted};
 use crate::settings::Settings;
@@ -92,6 +93,11 @@ impl ConsumerHandle {
     /// How much it takes at a time.
     pub fn settings(&self) -> Settings {
         self.shared.wish.borrow().settings
+    }
+
+    /// What it has given up: the dead letters of its queue.
+    pub fn dead_letters(&self) -> DeadLetters {
+        self.shared.dead_letters.clone()
     }
 
     /// How its latest stop went; `None` before the first.

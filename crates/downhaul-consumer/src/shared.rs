@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::dead_letters::DeadLetters;
 use crate::handler::Meta;
 use crate::in_flight::InFlight;
 use crate::lifecycle::{Link, State, Status, StopReport, Wanted, Wish};
@@ -22,6 +23,7 @@ use crate::way::Ways;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) wish: watch::Sender<Wish>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) over: watch::Sender<bool>,
@@ -37,7 +39,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(name: Arc<str>, settings: Settings) -> Self {
+    pub(crate) fn new(name: Arc<str>, settings: Settings, dead_letters: DeadLetters) -> Self {
         let status = Status {
             state: State::Starting,
             link: Link::Closed,
@@ -49,6 +51,7 @@ impl Shared {
         let wish = Wish { wanted: Wanted::Run, version: 0, restarts: 0, settings };
         Self {
             name,
+            dead_letters,
             wish: watch::Sender::new(wish),
             status: watch::Sender::new(status),
             over: watch::Sender::new(false),

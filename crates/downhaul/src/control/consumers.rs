@@ -1,12 +1,13 @@
 //! The consumers, to look at and to control.
 
-use downhaul_consumer::{ConsumerHandle, Link, Snapshot};
+use downhaul_consumer::{ConsumerHandle, Link, ReplayError, Snapshot};
 use downhaul_context::{Context, Instant};
 use downhaul_http::{Error, Json, Request};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::FOLLOW;
+use crate::error::chain;
 use crate::handle::AppHandle;
 
 pub(super) async fn list(_ctx: Context, req: Request<AppHandle>) -> Json<Vec<Shown>> {
@@ -34,6 +35,43 @@ pub(super) async fn verb(ctx: Context, req: Request<AppHandle>) -> Result<Json<S
     // Not there yet is an answer too: the state says how far it has come.
     let _ = following.run(consumer.settled()).await;
     Ok(Json(Shown::new((component, consumer))))
+}
+
+/// How many dead letters are put back at a time, unless it is said.
+const REPLAYED_AT_ONCE: usize = 100;
+
+#[derive(Deserialize)]
+pub(super) struct Limit {
+    limit: Option<usize>,
+}
+
+/// What became of the dead letters.
+#[derive(Serialize)]
+pub(super) struct Replayed {
+    put_back: usize,
+    /// Looked at, and left alone.
+    left: usize,
+}
+
+pub(super) async fn replay(ctx: Context, req: Request<AppHandle>) -> Result<Json<Replayed>, Error> {
+    let Limit { limit } = req.query()?;
+    let (component, consumer) = find(&consumers(req.state()), &req.param::<String>("name")?)?;
+    let (replaying, _canceller) = ctx.with_timeout(FOLLOW);
+    let letters = consumer.dead_letters();
+    let replayed = letters.replay(&replaying, limit.unwrap_or(REPLAYED_AT_ONCE), |_| true).await;
+    let (name, replayed) = (consumer.name(), replayed.map_err(|error| unfinished(&error))?);
+    let downhaul_consumer::Replayed { put_back, left, .. } = replayed;
+    tracing::info!(component, consumer = name, put_back, left, "operator: dead letters put back");
+    Ok(Json(Replayed { put_back, left }))
+}
+
+/// Those that were put back stay so, and it can be asked for the others again.
+fn unfinished(error: &ReplayError) -> Error {
+    let status = match error {
+        ReplayError::Ended(_) => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Error::new(status, format!("not all were put back: {}", chain(error)))
 }
 
 /// A consumer, and the name of its component: that of the consumer itself is also another's where

@@ -34,6 +34,7 @@ const FOLLOW: Duration = Duration::from_secs(10);
 /// | `POST /components/{name}/{verb}` | the resulting state; 404 with the known names, 409 |
 /// | `GET /consumers` | all consumers: name, component, state, link, in flight |
 /// | `POST /consumers/{name}/{verb}` | the resulting state; 404 with the known names, 409 |
+/// | `POST /consumers/{name}/dead-letters/replay?limit=100` | how many were put back |
 ///
 /// The verbs of a component are `start`, `stop` and `restart`: what needs it stops before it. Those
 /// of a consumer are `start`, `stop`, `pause`, `resume`, `drain`, `abort` and `restart`. Where
@@ -120,6 +121,7 @@ fn router(app: AppHandle, guard: Guard) -> Router<AppHandle> {
         .post("/components/{name}/{verb}", components::verb)
         .get("/consumers", consumers::list)
         .post("/consumers/{name}/{verb}", consumers::verb)
+        .post("/consumers/{name}/dead-letters/replay", consumers::replay)
         .middleware(move |ctx, req, next: Next<AppHandle>| {
             let guard = Arc::clone(&guard);
             async move {

@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use downhaul::consumer::{
     Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher, Subscription,
@@ -126,6 +127,41 @@ async fn verbs_are_idempotent_and_answer_the_resulting_state() {
     let (_, consumers) = fixture.get("/consumers").await;
     assert_eq!(consumers[0]["name"], "inventory");
     assert_eq!(consumers[0]["in_flight"], 0);
+    assert_eq!(fixture.stop().await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn dead_letters_are_put_back_when_an_operator_asks() {
+    let (broker, mended) = (Arc::new(MemoryBroker::new()), Arc::new(AtomicBool::new(false)));
+    let repair = Arc::clone(&mended);
+    let handle = move |_ctx: Context, _message: Incoming<Message>| {
+        let is_mended = mended.load(Ordering::Relaxed);
+        async move { if is_mended { Ok(()) } else { Err(Failure::permanent("broken")) } }
+    };
+    let consumer = Consumer::new(Subscription::new("inventory").topic("created"), handle);
+    let worker = ConsumerWorker::new(consumer, broker.clone());
+    let add = |app: &mut App| {
+        app.add("inventory", worker, []);
+    };
+    let fixture = Fixture::of(None, add).await;
+    let publisher = Publisher::new(broker);
+    for text in ["one", "two", "three"] {
+        let outgoing = Outgoing::to_topic("created", Message::new(text));
+        publisher.publish(&Context::background(), outgoing).await.unwrap();
+    }
+    let count = async |what: &str| fixture.get("/consumers").await.1[0][what].as_u64().unwrap();
+    while count("dead_lettered").await < 3 {}
+
+    repair.store(true, Ordering::Relaxed);
+    let replay = "/consumers/inventory/dead-letters/replay";
+    assert_eq!(fixture.post(&format!("{replay}?limit=many")).await.0, 400);
+    let two = fixture.post(&format!("{replay}?limit=2")).await;
+    assert_eq!(two, (200, json!({ "put_back": 2, "left": 1 })));
+    while count("processed").await < 2 {}
+    let last = fixture.post(&format!("{replay}?limit=1")).await;
+    assert_eq!(last, (200, json!({ "put_back": 1, "left": 0 })));
+    while count("processed").await < 3 {}
+    assert_eq!(fixture.post("/consumers/nobody/dead-letters/replay").await.0, 404);
     assert_eq!(fixture.stop().await.exit_code(), 0);
 }
 
