@@ -99,6 +99,15 @@ impl Transport {
         };
     }
 
+    /// What was agreed on in the handshake, where there was one, as ALPN calls it.
+    pub(crate) fn agreed(&self) -> Option<&[u8]> {
+        #[cfg(feature = "tls")]
+        if let Self::Tls(tls) = self {
+            return tls.get_ref().1.alpn_protocol();
+        }
+        None
+    }
+
     /// Grows with what the client takes of that which a [flush](AsyncWrite::poll_flush) waits for:
     /// under encryption, which takes what is written before it is sent.
     pub(crate) fn taken(&self) -> u64 {

@@ -78,7 +78,17 @@ impl Io {
     /// Reads as many bytes as it takes to tell the protocols apart: one, for most methods.
     ///
     /// A client that closes early speaks HTTP/1, whose parser finds the right words for it.
+    /// What was agreed on in a handshake counts, whatever comes.
     pub(crate) fn poll_protocol(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<Protocol>> {
+        let seen = ready!(self.poll_seen(cx))?;
+        Poll::Ready(Ok(match self.transport.agreed() {
+            Some(b"h2") => Protocol::Http2,
+            Some(b"http/1.1") => Protocol::Http1,
+            _ => seen,
+        }))
+    }
+
+    fn poll_seen(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<Protocol>> {
         loop {
             if self.begun[..self.filled] != PREFACE[..self.filled] {
                 return Poll::Ready(Ok(Protocol::Http1));

@@ -127,6 +127,20 @@ async fn http2_is_agreed_on_in_the_handshake() {
 }
 
 #[tokio::test]
+async fn what_was_agreed_on_is_spoken_whatever_comes() {
+    let files = Files::new("agreed");
+    let roots = files.renew();
+    let running = serve(&files.load(), held().0.router(), |server| server).await;
+    let mut client = Client(connect(&running, &roots, b"h2").await.unwrap());
+    client.send(&get("/fast")).await;
+    let rest = client.rest().await;
+    assert!(!String::from_utf8_lossy(&rest).contains("HTTP/"), "{rest:?}");
+    let mut client = Client(connect(&running, &roots, b"http/1.1").await.unwrap());
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert!(client.rest().await.is_empty());
+}
+
+#[tokio::test]
 async fn a_renewed_certificate_is_shown_to_who_comes_next_and_a_broken_one_is_not() {
     let files = Files::new("renewed");
     let old = files.renew();
