@@ -105,11 +105,17 @@ fn is_plain(host: &[u8]) -> bool {
     name > 0 && port.len() < 5 && port.iter().all(u8::is_ascii_digit)
 }
 
-/// No coding but `chunked` (RFC 9112 §6.1). A length beside it hyper has taken out, and closes.
+/// No coding but `chunked`, and that once (RFC 9112 §6.1). A length beside it hyper has taken out,
+/// and closes.
 fn coding(head: &Head<'_>) -> Option<Error> {
-    let coding = head.coding?;
-    if head.codings == 1 && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+    let coding = head.coding?.as_bytes();
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    if head.codings == 1 && is_chunked(coding) {
         return None;
+    }
+    let mut codings = coding.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    if codings.find(|coding| !coding.is_empty()).is_some_and(is_chunked) {
+        return Some(Error::bad_request("more than one Transfer-Encoding; send `chunked` alone"));
     }
     let words = "this Transfer-Encoding is not known; send `chunked`";
     Some(Error::new(StatusCode::NOT_IMPLEMENTED, words))
