@@ -26,7 +26,7 @@ use crate::route::table::{Route, Table, under};
 /// Paths are literal but for `{name}`, one segment, and `{*name}`, the rest. A trailing slash makes
 /// another path. What no path matches is answered with 404, or by a [fallback](Self::fallback), a
 /// method that a path has not with 405 and `Allow`; HEAD is answered by GET, OPTIONS with `Allow`,
-/// and `OPTIONS *` with the methods of all paths.
+/// and `OPTIONS *` with the methods of all paths. A CONNECT has no path, and reads 501.
 ///
 /// It is a tower service: [`Server`](crate::Server) serves it, and axum nests it. It nests axum,
 /// and any other such service, with [`nest_service`](Self::nest_service).

@@ -164,7 +164,13 @@ fn allow<'a>(methods: impl Iterator<Item = &'a str>) -> String {
 
 fn not_found<S: Send + Sync + 'static>() -> Endpoint<S> {
     endpoint(|_ctx, request: Request<S>| async move {
-        Error::not_found(format!("nothing is at {}; check the path", request.uri().path()))
+        match request.uri().path() {
+            // It has no path, and so no route (RFC 9110 §9.3.6).
+            "" if request.method() == Method::CONNECT => {
+                Error::new(StatusCode::NOT_IMPLEMENTED, "CONNECT is for proxies; this is none")
+            }
+            path => Error::not_found(format!("nothing is at {path}; check the path")),
+        }
     })
 }
 

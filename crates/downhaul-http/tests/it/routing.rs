@@ -60,6 +60,14 @@ async fn what_no_path_matches_is_a_404_and_a_trailing_slash_is_another_path() {
 }
 
 #[tokio::test]
+async fn a_connect_which_has_no_path_is_a_501() {
+    let server = Fixture::start(router()).await;
+    let response = server.request("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n").await;
+    assert_eq!(response.status, 501);
+    assert!(response.member("detail").contains("CONNECT"), "{}", response.body);
+}
+
+#[tokio::test]
 async fn another_method_is_a_405_that_lists_those_allowed() {
     let server = Fixture::start(router()).await;
     let response = ask(&server, "PUT", "/orders/17").await;

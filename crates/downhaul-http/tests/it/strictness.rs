@@ -58,7 +58,7 @@ async fn hosts_as_people_send_them_are_taken() {
 #[tokio::test]
 async fn a_connect_may_name_another_host_and_is_the_services_to_refuse() {
     let answered = answer("CONNECT elsewhere:443 HTTP/1.1\r\nHost: a\r\n").await;
-    assert_eq!(answered.0, 404);
+    assert_eq!(answered.0, 501);
 }
 
 #[tokio::test]
