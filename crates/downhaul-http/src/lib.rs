@@ -95,7 +95,9 @@
 //!     (`malformed::lines::request_lines`). Of 170 malformed and odd requests, `malformed` says
 //!     what the RFCs want and what becomes of each, and that none smuggles another.
 //! 15. A connection that is upgraded is a request in flight to its end
-//!     (`upgrades::one_is_in_flight_and_its_context_lasts_until_it_is_over`).
+//!     (`upgrades::one_is_in_flight_and_its_context_lasts_until_it_is_over`), which comes with the
+//!     drain at the latest
+//!     (`upgrades::one_that_nobody_reads_or_writes_is_closed_by_force_and_named`).
 //! 16. Half a TLS handshake holds neither a connection
 //!     (`encrypted::plain_text_and_half_a_handshake_are_closed_after_the_header_limit`) nor a drain
 //!     (`encrypted::half_a_handshake_does_not_hold_a_drain`): one that is a second old when the
@@ -161,8 +163,8 @@
 //!   answered for half a second, and taken for gone then
 //!   (`departures::one_that_has_said_all_and_listens_is_answered`). One that leaves after it has
 //!   sent more than its socket takes is not seen to leave.
-//! - An upgraded connection has no limits but its context: what is spoken on it is not ours. One
-//!   that neither reads nor writes is named by the drain that it outlasts, and not closed.
+//! - An upgraded connection has no limits but its context, and no end but that of a drain: what is
+//!   spoken on it is not ours. In memory, one that neither reads nor writes outlasts even that.
 //!
 //! # Features
 //!

@@ -1,6 +1,7 @@
 //! [`Transport`]: what carries a connection's bytes, as the system gives it.
 
 use std::io;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
@@ -26,6 +27,9 @@ pub(crate) enum Transport {
     #[cfg(feature = "tls")]
     Tls(Box<TlsStream<Counted>>),
 }
+
+/// Fails where the other side is gone.
+pub(crate) type Closer = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// Does the same with each kind of socket.
 macro_rules! each {
@@ -116,6 +120,22 @@ impl Transport {
             return tls.get_ref().0.taken;
         }
         0
+    }
+
+    /// What closes the socket, whoever has it. It takes a descriptor, and there is none of memory.
+    pub(crate) fn closer(&self) -> io::Result<Closer> {
+        Ok(match self.second()? {
+            Self::Tcp(tcp) => {
+                let tcp = tcp.into_std()?;
+                Box::new(move || tcp.shutdown(Shutdown::Both))
+            }
+            #[cfg(unix)]
+            Self::Unix(unix) => {
+                let unix = unix.into_std()?;
+                Box::new(move || unix.shutdown(Shutdown::Both))
+            }
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        })
     }
 
     /// Makes its end a reset, where the system has such an end.

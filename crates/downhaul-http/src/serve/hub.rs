@@ -84,6 +84,9 @@ impl Hub {
     pub(crate) fn raise(&self, stage: Stage) {
         self.mark(stage);
         self.tell(stage);
+        if stage == Stage::Closed {
+            self.connections().iter().for_each(|link| link.upgraded.close());
+        }
     }
 
     /// For those who look.

@@ -51,6 +51,8 @@ pub(crate) struct Io {
     /// while there is no room to write; who reads and who writes may be two.
     forced_read: Forced,
     forced_write: Forced,
+    /// Whether what is upgraded can be closed while nobody reads or writes.
+    is_held: bool,
     /// Armed while the rest of a body that nobody read is thrown away.
     linger: Option<Pin<Box<Sleep>>>,
 }
@@ -71,6 +73,7 @@ impl Io {
             half_closed: None,
             forced_read: None,
             forced_write: None,
+            is_held: false,
             linger: None,
         }
     }
@@ -190,6 +193,22 @@ impl Io {
         }
     }
 
+    /// Lets the server close by force what is upgraded while nobody reads or writes. hyper flushes
+    /// the answer that upgrades before it hands the connection over.
+    fn hold_upgraded(&mut self) {
+        if self.is_held || !self.link.upgraded.is_kept() {
+            return;
+        }
+        self.is_held = true;
+        // Without a descriptor to spare it is closed when somebody does.
+        if let Ok(closer) = self.transport.closer() {
+            self.link.upgraded.hold(closer);
+        }
+        if self.link.hub.has_reached(Stage::Closed) {
+            self.link.upgraded.close();
+        }
+    }
+
     /// Throws away what the client sends until it closes, too, or [`LINGER`] is over.
     fn poll_linger(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
@@ -241,7 +260,9 @@ impl AsyncRead for Io {
         let before = buf.filled().len();
         let read = Pin::new(&mut this.transport).poll_read(cx, buf);
         this.is_read = read.is_pending();
-        if read.is_pending() && poll_forced(&mut this.forced_read, &this.link, cx).is_ready() {
+        // What is closed by force is not to look as if the client had closed it.
+        let may_be_forced = read.is_pending() || this.link.hub.has_reached(Stage::Closed);
+        if may_be_forced && poll_forced(&mut this.forced_read, &this.link, cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         ready!(read)?;
@@ -286,6 +307,7 @@ impl AsyncWrite for Io {
         this.note_flush(flushed.is_pending());
         ready!(flushed)?;
         this.link.flushed();
+        this.hold_upgraded();
         Poll::Ready(this.poll_departure(cx))
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use downhaul_context::Canceller;
 
 use crate::lifetime::in_flight::InFlight;
+use crate::listen::transport::Closer;
 
 /// The request that has taken over its connection, from the 101 to the end of the socket.
 #[derive(Default)]
@@ -21,14 +22,19 @@ enum State {
     #[default]
     No,
     /// In flight, and its context lasts.
-    Kept { _canceller: Option<Canceller>, request: Arc<InFlight> },
+    Kept {
+        _canceller: Option<Canceller>,
+        request: Arc<InFlight>,
+        /// Closes the socket while nobody looks at it.
+        closer: Option<Closer>,
+    },
     /// The socket is gone: nothing would end what comes now.
     Over,
 }
 
 impl Upgraded {
     pub(crate) fn keep(&self, canceller: Option<Canceller>, request: Arc<InFlight>) {
-        let kept = State::Kept { _canceller: canceller, request };
+        let kept = State::Kept { _canceller: canceller, request, closer: None };
         let mut state = self.state();
         if let State::No = *state {
             *state = kept;
@@ -42,6 +48,22 @@ impl Upgraded {
 
     pub(crate) fn is_kept(&self) -> bool {
         self.is_kept.load(Ordering::Acquire)
+    }
+
+    /// Lets it be [closed](Self::close).
+    pub(crate) fn hold(&self, socket: Closer) {
+        if let State::Kept { closer, .. } = &mut *self.state() {
+            *closer = Some(socket);
+        }
+    }
+
+    /// Closes its socket, whoever has it.
+    pub(crate) fn close(&self) {
+        let closer = match &mut *self.state() {
+            State::Kept { closer, .. } => closer.take(),
+            _ => None,
+        };
+        let _ = closer.map(|close| close());
     }
 
     /// The socket is gone, and with it the request.

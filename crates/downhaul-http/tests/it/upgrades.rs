@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use downhaul_context::{Cause, CauseKind, Context};
-use downhaul_http::{ConnectionPhase, DrainPlan, Listener, Phase, Request, Router, Server};
+use downhaul_http::{
+    ConnectionPhase, DrainPlan, Listener, Phase, Request, Response, Router, Server,
+};
 use http::StatusCode;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,14 +37,18 @@ fn echo(minds: bool) -> (Router, mpsc::UnboundedReceiver<Option<Cause>>) {
                 };
                 let _ = tell.send(ended);
             });
-            let mut answer = http::Response::new(axum::body::Body::empty());
-            *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            answer.headers_mut().insert("upgrade", "echo".parse().unwrap());
-            answer.headers_mut().insert("connection", "upgrade".parse().unwrap());
-            answer
+            switching()
         }
     });
     (router, told)
+}
+
+fn switching() -> Response {
+    let mut answer = http::Response::new(axum::body::Body::empty());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    answer.headers_mut().insert("upgrade", "echo".parse().unwrap());
+    answer.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    answer
 }
 
 /// A client whose connection echoes.
@@ -99,6 +105,28 @@ async fn one_that_does_not_mind_its_context_is_closed_by_force_and_named() {
     assert!(client.rest().await.is_empty());
 }
 
+#[tokio::test]
+async fn one_that_nobody_reads_or_writes_is_closed_by_force_and_named() {
+    let router = Router::new().get("/echo", async |_: Context, req: Request| {
+        let upgrade = hyper::upgrade::on(req.into_http());
+        tokio::spawn(async move {
+            let _kept = upgrade.await.unwrap();
+            std::future::pending::<()>().await
+        });
+        switching()
+    });
+    let server = Fixture::start(router).await;
+    let mut client = server.client().await;
+    client.send(UPGRADE).await;
+    assert_eq!(client.response().await.status, 101);
+    let brief = Duration::from_millis(20);
+    let hurried = DrainPlan::default().at_once().finish(brief).cancel_grace(brief).force(brief);
+    let report = soon(server.running.drain(hurried)).await;
+    let [forced] = &report.forced[..] else { panic!("{report}") };
+    assert_eq!((forced.path.as_str(), forced.phase), ("/echo", Phase::Upgraded));
+    assert!(client.rest().await.is_empty());
+}
+
 /// `/write` writes a piece every second, and reads nothing; it tells when it cannot any more.
 fn write() -> (Router, mpsc::UnboundedReceiver<std::io::Error>) {
     let (tell, told) = mpsc::unbounded_channel();
@@ -116,11 +144,7 @@ fn write() -> (Router, mpsc::UnboundedReceiver<std::io::Error>) {
                 };
                 let _ = tell.send(failed);
             });
-            let mut answer = http::Response::new(axum::body::Body::empty());
-            *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            answer.headers_mut().insert("upgrade", "echo".parse().unwrap());
-            answer.headers_mut().insert("connection", "upgrade".parse().unwrap());
-            answer
+            switching()
         }
     });
     (router, told)
