@@ -142,6 +142,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // First: a request that is closed without a cause is one whose client has left.
+        self.canceller.cancel_with(Reason::cancelled("the server was dropped"));
         self.hub.raise(Stage::Closed);
     }
 }

@@ -349,3 +349,21 @@ async fn dropping_a_running_server_closes_it() {
     drop(server.running);
     assert!(client.rest().await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_in_flight_when_a_running_server_is_dropped_is_not_logged_as_left_by_its_client() {
+    let (held, mut told) = held();
+    let (seen, mut endings) = mpsc::unbounded_channel();
+    let server = Fixture::with(held.router(), |server| server.observer(Seen(seen))).await;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = server.client().await;
+        client.send(&get("/deaf")).await;
+        assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+        clients.push(client);
+    }
+    drop(server.running);
+    for _ in 0..clients.len() {
+        assert_eq!(soon(endings.recv()).await, Some((503, Ending::Cancelled)));
+    }
+}
