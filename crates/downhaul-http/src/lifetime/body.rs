@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context as TaskContext, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -39,8 +39,44 @@ struct Inbound {
     incoming: Incoming,
     taken: usize,
     request: Arc<InFlight>,
+    arrival: Arc<Arrival>,
     /// Armed while the next piece is awaited.
     stall: Option<Pin<Box<Sleep>>>,
+}
+
+/// Wakes who reads a body. From then on it is the reader who is waited for, and not the client.
+struct Arrival {
+    /// Not held: hyper keeps what it wakes longer than the body.
+    request: Weak<InFlight>,
+    reader: Mutex<Waker>,
+}
+
+impl Arrival {
+    fn new(request: &Arc<InFlight>) -> Arc<Self> {
+        let (request, reader) = (Arc::downgrade(request), Mutex::new(Waker::noop().clone()));
+        Arc::new(Self { request, reader })
+    }
+
+    /// Whom to wake in place of `reader`.
+    fn before(self: &Arc<Self>, reader: &Waker) -> Waker {
+        self.reader().clone_from(reader);
+        Waker::from(Arc::clone(self))
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Waker> {
+        // A waker that panics under the lock leaves it whole.
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Arrival {
+    fn wake(self: Arc<Self>) {
+        if let Some(request) = self.request.upgrade() {
+            request.stop_awaiting();
+        }
+        let reader = self.reader().clone();
+        reader.wake();
+    }
 }
 
 impl Body {
@@ -69,8 +105,9 @@ impl Body {
             request.set_upload(Upload::Complete);
             return Self::empty();
         }
-        let request = Arc::clone(request);
-        Self::of(Kind::Inbound(Box::new(Inbound { incoming, taken: 0, request, stall: None })))
+        let (request, arrival) = (Arc::clone(request), Arrival::new(request));
+        let inbound = Inbound { incoming, taken: 0, request, arrival, stall: None };
+        Self::of(Kind::Inbound(Box::new(inbound)))
     }
 
     pub(crate) fn carrying(self, carried: Carried) -> Self {
@@ -143,9 +180,14 @@ impl Inbound {
         if self.is_announced_too_large() {
             return Poll::Ready(Some(Err(self.too_large())));
         }
+        let waker = self.arrival.before(cx.waker());
+        let cx = &mut TaskContext::from_waker(&waker);
+        // Before it is polled: what comes right after that is not awaited any more.
+        self.request.set_upload(Upload::Awaited);
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             return self.poll_stall(cx).map(|error| Some(Err(error)));
         };
+        self.request.stop_awaiting();
         self.stall = None;
         Poll::Ready(match frame {
             None if self.is_cut_off() => {
@@ -196,7 +238,6 @@ impl Inbound {
     }
 
     fn poll_stall(&mut self, cx: &mut TaskContext<'_>) -> Poll<BodyError> {
-        self.request.set_upload(Upload::Awaited);
         let limit = self.request.link.hub.limits.body_timeout;
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(stall.as_mut().poll(cx));
@@ -215,9 +256,7 @@ fn is_malformed(error: &(dyn StdError + 'static)) -> bool {
 
 impl Drop for Inbound {
     fn drop(&mut self) {
-        if self.request.upload() == Upload::Awaited {
-            self.request.set_upload(Upload::Idle);
-        }
+        self.request.stop_awaiting();
     }
 }
 

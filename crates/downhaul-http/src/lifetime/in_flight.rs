@@ -322,6 +322,12 @@ impl InFlight {
         self.upload.store(upload as u8, Ordering::Release);
     }
 
+    /// Nobody waits for the client to go on with its body.
+    pub(crate) fn stop_awaiting(&self) {
+        let (from, to) = (Upload::Awaited as u8, Upload::Idle as u8);
+        let _ = self.upload.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
     pub(crate) fn upload(&self) -> Upload {
         UPLOADS[usize::from(self.upload.load(Ordering::Acquire))]
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use downhaul_context::Context;
-use downhaul_http::{Error, Json, Request, Router};
+use downhaul_http::{Error, Json, Listener, Request, Router, Server};
+use http_body_util::BodyExt;
+use tokio::time::{sleep, timeout};
 
-use crate::support::{Fixture, get, post};
+use crate::support::{Client, Fixture, get, post};
 
 #[derive(serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
@@ -78,6 +80,26 @@ async fn a_deadline_that_passes_while_the_body_arrives_is_a_408_not_a_504() {
     let response = client.response().await;
     assert_eq!((response.status, response.closes()), (408, true));
     assert_eq!(response.member("title"), "Request Timeout");
+}
+
+/// In memory, under the paused clock, which stands while there is something to do.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_while_the_handler_holds_what_has_come_is_a_504_not_a_408() {
+    let holds = |_: Context, req: Request| async move {
+        let mut body = req.into_http().into_body();
+        let asked = timeout(Duration::ZERO, body.frame()).await;
+        assert!(asked.is_err(), "it was to come later");
+        std::future::pending::<()>().await;
+        drop(body);
+    };
+    let (listener, connector) = Listener::in_memory();
+    let server = Server::on(listener).timeout(Duration::from_secs(5));
+    let _running = server.serve(Context::background(), Router::new().post("/", holds));
+    let mut client = Client(connector.connect().await.unwrap());
+    client.send("POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 4\r\n\r\n").await;
+    sleep(Duration::from_secs(1)).await; // tidy: the paused clock
+    client.send("body").await;
+    assert_eq!(client.response().await.status, 504);
 }
 
 #[tokio::test]
