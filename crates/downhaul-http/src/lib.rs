@@ -135,16 +135,22 @@
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
 //! | connections of one address | no bound | close | [`max_connections_of_one`] |
 //! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |
-//! | HTTP/2 streams of a connection | 200 | refused | |
-//! | HTTP/2 requests of a connection, with reset ones that run on | 200 | 503 | |
-//! | HTTP/2 streams that are reset before they begin, at once | 20 | close | |
-//! | HTTP/2 streams that break the protocol, ever | 100 | close | |
+//! | HTTP/2 streams of a connection | 200 | refused | [`Http2Limits::streams`] |
+//! | HTTP/2 requests of a connection, with reset ones that run on | 200 | 503 | the same |
+//! | HTTP/2 streams that are reset before they begin, at once | 20 | close | [`early_resets`] |
+//! | HTTP/2 streams that break the protocol, ever | 100 | close | [`faulty_streams`] |
+//! | HTTP/2 bytes of a body that nobody has read, of a stream | 1 MiB | wait | [`stream_window`] |
+//! | the same of a connection | 1 MiB | wait | [`connection_window`] |
 //! | requests of some routes at once | no bound | 503 | [`RouteLimits::concurrency`] |
 //! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |
 //!
 //! [`connection_age`]: Server::connection_age
+//! [`connection_window`]: Http2Limits::connection_window
+//! [`early_resets`]: Http2Limits::early_resets
+//! [`faulty_streams`]: Http2Limits::faulty_streams
 //! [`header_timeout`]: Server::header_timeout
 //! [`max_connections_of_one`]: Server::max_connections_of_one
+//! [`stream_window`]: Http2Limits::stream_window
 //!
 //! # What it does not do
 //!
@@ -223,6 +229,7 @@ pub use crate::route::router::{Routed, Router};
 pub use crate::route::sse::Sse;
 pub use crate::serve::connection_info::{ConnectionInfo, ConnectionPhase};
 pub use crate::serve::drain::{DrainPlan, DrainReport};
+pub use crate::serve::http2_limits::Http2Limits;
 pub use crate::serve::limits::OnDisconnect;
 pub use crate::serve::running::Running;
 pub use crate::serve::server::Server;

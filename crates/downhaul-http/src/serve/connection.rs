@@ -164,9 +164,11 @@ fn http2(limits: &Limits) -> http2::Builder<StreamExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits.streams)
-        .max_pending_accept_reset_streams(limits.early_resets)
-        .max_local_error_reset_streams(limits.faulty_streams);
+        .max_concurrent_streams(limits.http2.streams)
+        .max_pending_accept_reset_streams(limits.http2.early_resets)
+        .max_local_error_reset_streams(limits.http2.faulty_streams)
+        .initial_stream_window_size(limits.http2.stream_window)
+        .initial_connection_window_size(limits.http2.connection_window);
     builder
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::serve::http2_limits::Http2Limits;
+
 /// What becomes of a request whose client went away before the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,12 +37,7 @@ pub(crate) struct Limits {
     pub(crate) connections_of_one: usize,
     pub(crate) headers: usize,
     pub(crate) max_head: usize,
-    /// How many streams, and how many requests, an HTTP/2 connection has at once.
-    pub(crate) streams: u32,
-    /// How many streams that the client has reset may wait to be begun.
-    pub(crate) early_resets: usize,
-    /// How many streams the client may make the server reset.
-    pub(crate) faulty_streams: usize,
+    pub(crate) http2: Http2Limits,
     pub(crate) on_disconnect: OnDisconnect,
 }
 
@@ -63,9 +60,7 @@ impl Default for Limits {
             connections_of_one: usize::MAX,
             headers: 100,
             max_head: 16 << 10,
-            streams: 200,
-            early_resets: 20,
-            faulty_streams: 100,
+            http2: Http2Limits::default(),
             on_disconnect: OnDisconnect::Cancel,
         }
     }

@@ -18,6 +18,7 @@ use crate::listen::tls::Tls;
 use crate::observe::{AccessLog, RequestObserver};
 use crate::route::router::is_router;
 use crate::serve::accept::accept;
+use crate::serve::http2_limits::Http2Limits;
 use crate::serve::hub::Hub;
 use crate::serve::limits::{Limits, OnDisconnect};
 use crate::serve::running::Running;
@@ -215,6 +216,12 @@ impl Server {
     /// Default: 16 KiB.
     pub fn max_head(mut self, bytes: usize) -> Self {
         self.limits.max_head = bytes;
+        self
+    }
+
+    /// What bounds each connection of HTTP/2 besides. Default: see [`Http2Limits`].
+    pub fn http2(mut self, limits: Http2Limits) -> Self {
+        self.limits.http2 = limits;
         self
     }
 

@@ -26,6 +26,7 @@ const ACK: u8 = 1;
 
 // Settings (§6.5.2).
 const HEADER_TABLE_SIZE: u16 = 1;
+pub(crate) const MAX_CONCURRENT_STREAMS: u16 = 3;
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
 
 // Errors (§7).
@@ -55,8 +56,14 @@ impl Frame {
     }
 
     /// The four bytes at an offset of the payload: the error of a reset (0) and of a GOAWAY (4).
-    fn word(&self, at: usize) -> u32 {
+    pub(crate) fn word(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
+    }
+
+    /// A setting, where it is among these.
+    pub(crate) fn setting(&self, wanted: u16) -> Option<u32> {
+        let id = |at| u16::from_be_bytes([self.payload[at], self.payload[at + 1]]);
+        (0..self.payload.len()).step_by(6).find(|&at| id(at) == wanted).map(|at| self.word(at + 2))
     }
 
     /// The status of an answer, which h2 writes first.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context};
-use downhaul_http::{Error, Request, Router, StatusCode};
+use downhaul_http::{Error, Http2Limits, Request, Router, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::frames::{
-    self, DATA, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, PROTOCOL_ERROR, Peer, RST_STREAM,
-    Reply, frame,
+    self, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, HEADERS,
+    INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, NO_ERROR, PROTOCOL_ERROR, Peer, REFUSED_STREAM,
+    RST_STREAM, Reply, SETTINGS, WINDOW_UPDATE, frame,
 };
 use crate::support::{Fixture, Pieces, Told, ended, held, soon, streamed};
 
@@ -30,6 +31,43 @@ fn upload() -> (Router, mpsc::UnboundedReceiver<Told>) {
         }
     });
     (router, told)
+}
+
+#[tokio::test]
+async fn a_connection_has_the_streams_and_the_windows_that_its_server_was_given() {
+    let limits = Http2Limits::new().streams(2).stream_window(70_000).connection_window(200_000);
+    let (held, _told) = held();
+    let server = Fixture::with(held.router(), |server| server.http2(limits)).await;
+    let mut peer = Peer::connect(&server).await;
+    let settings = peer.next_of(SETTINGS).await.unwrap();
+    assert_eq!(settings.setting(MAX_CONCURRENT_STREAMS), Some(2));
+    assert_eq!(settings.setting(INITIAL_WINDOW_SIZE), Some(70_000));
+    // What there is from the start, and this, are the window of a connection (RFC 9113 §6.9.2).
+    let more = peer.next_of(WINDOW_UPDATE).await.unwrap();
+    assert_eq!((more.stream, more.word(0)), (0, 200_000 - 65_535));
+    for stream in [1, 3, 5] {
+        peer.send(&frames::get(stream, "/held")).await;
+    }
+    assert_eq!(peer.reply(5).await, Reply::Reset(REFUSED_STREAM));
+}
+
+#[tokio::test]
+async fn a_connection_may_break_and_reset_as_many_streams_as_its_server_says() {
+    let limits = Http2Limits::new().faulty_streams(1).early_resets(1);
+    let (held, _told) = held();
+    let server = Fixture::with(held.router(), |server| server.http2(limits)).await;
+    let mut faulty = Peer::connect(&server).await;
+    let overflow =
+        |id| [frames::get(id, "/deaf"), frames::window_update(id, u32::MAX >> 1)].concat();
+    faulty.send(&overflow(1)).await;
+    assert_eq!(faulty.reply(1).await, Reply::Reset(FLOW_CONTROL_ERROR));
+    faulty.send(&overflow(3)).await;
+    assert_eq!(faulty.goaway().await, Some(ENHANCE_YOUR_CALM));
+    let mut hasty = Peer::connect(&server).await;
+    let reset = |id| [frames::get(id, "/deaf"), frames::reset(id)].concat();
+    // In one piece, so that none is begun before it is reset.
+    hasty.send(&[1, 3, 5].map(reset).concat()).await;
+    assert_eq!(hasty.goaway().await, Some(ENHANCE_YOUR_CALM));
 }
 
 #[tokio::test]
