@@ -180,7 +180,8 @@ impl Server {
     /// GOAWAY, after which streams end in their own time. Default: 1 h. [`Duration::MAX`] means no
     /// bound.
     ///
-    /// Behind a load balancer this is how clients find the servers that have come since.
+    /// Behind a load balancer this is how clients find the servers that have come since. A client
+    /// of HTTP/2 that heeds no GOAWAY stays, as it could with another connection.
     pub fn connection_age(mut self, age: Duration) -> Self {
         self.limits.connection_age = age;
         self

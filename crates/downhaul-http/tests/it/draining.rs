@@ -367,3 +367,20 @@ async fn what_is_in_flight_when_a_running_server_is_dropped_is_not_logged_as_lef
         assert_eq!(soon(endings.recv()).await, Some((503, Ending::Cancelled)));
     }
 }
+
+#[tokio::test]
+async fn a_client_that_never_says_that_it_has_read_the_goaway_does_not_hold_a_drain() {
+    let server = Fixture::start(held().0.router()).await;
+    let mut peer = Peer::connect(&server).await;
+    let asking = async {
+        let mut stream = 1;
+        while peer.send(&crate::frames::get(stream, "/fast")).await && peer.is_open() {
+            stream += 2;
+            tokio::task::yield_now().await;
+        }
+    };
+    let brief = Duration::from_millis(50);
+    let hurried = plan().finish(brief).cancel_grace(brief);
+    let (report, ()) = tokio::join!(soon(server.running.drain(hurried)), soon(asking));
+    assert!(report.took < NEVER / 2, "{report}");
+}
