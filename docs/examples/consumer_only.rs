@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{Consumer, Failure, Incoming, Json, MemoryBroker, Message, Outgoing};
-use downhaul_consumer::{PublishErrorKind, Publisher, QueueDepth, RetryPolicy, State};
+use downhaul_consumer::{Consumer, DeadLetters, Failure, Incoming, Json, MemoryBroker, Message};
+use downhaul_consumer::{Outgoing, PublishErrorKind, Publisher, QueueDepth, RetryPolicy, State};
 use downhaul_consumer::{Subscription, headers};
 use downhaul_context::Context;
 use tokio::time::sleep;
@@ -27,6 +27,11 @@ async fn reserve(ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failure
 // ANCHOR_END: handler
 
 async fn write_down(_quantity: u32) {}
+
+/// What handles orders of nothing is not written yet.
+fn is_mended(letter: &Message) -> bool {
+    letter.headers().get(headers::DEAD_REASON) != Some("an order of nothing")
+}
 
 /// Waits until nothing is left in the queue, delayed or unsettled.
 async fn emptied(broker: &MemoryBroker) {
@@ -90,6 +95,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tally = inventory.tally();
     assert_eq!((tally.retried, tally.dead_lettered), (2, 1));
     // ANCHOR_END: dead
+
+    // ANCHOR: replay
+    let letters = DeadLetters::of("inventory", broker);
+    let replayed = letters.replay(&ctx, 100, is_mended).await?;
+    println!("{} put back, {} left alone", replayed.put_back, replayed.left);
+    // ANCHOR_END: replay
+    assert_eq!((replayed.put_back, replayed.left), (0, 1));
 
     canceller.drain(Duration::from_secs(30));
     inventory.ended().await;
