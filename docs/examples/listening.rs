@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use downhaul_context::Context;
-use downhaul_http::{Address, Listener, Request, Router, Server};
+use downhaul_http::{Address, Certificate, Listener, Request, Router, Server, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 // ANCHOR: handler
@@ -41,6 +41,18 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     // ANCHOR_END: memory
 
     assert_eq!(reqwest::get(urls[0]).await?.status(), 200);
+
+    let (chain, key) = (folder.join("chain.pem"), folder.join("key.pem"));
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    std::fs::write(&chain, own.cert.pem())?;
+    std::fs::write(&key, own.signing_key.serialize_pem())?;
+    // ANCHOR: tls
+    let certificate = Certificate::load(chain, key)?; // the paths of two PEM files
+    let server = Server::bind("127.0.0.1:0").await?.tls(Tls::new(&certificate));
+    // ANCHOR_END: tls
+    let encrypted = server.serve(Context::background(), Router::new().get("/", whoami));
+    assert!(encrypted.urls().all(|url| url.starts_with("https://127.0.0.1:")));
+
     drop(running);
     std::fs::remove_dir_all(&folder)?;
     Ok(())
