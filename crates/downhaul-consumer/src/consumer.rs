@@ -29,38 +29,7 @@ use crate::settlement::{Classifier, IntoOutcome, Settlement};
 use crate::shared::Shared;
 use crate::subscription::Subscription;
 
-/// Handles the messages of one queue.
-///
-/// # Examples
-///
-/// ```
-/// use downhaul_consumer::{Consumer, Failure, Incoming, Json, MemoryBroker, Message, Outgoing};
-/// use downhaul_consumer::{Publisher, Subscription};
-/// use downhaul_context::Context;
-/// use std::sync::Arc;
-/// use std::time::Duration;
-///
-/// async fn reserve(_ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failure> {
-///     println!("reserving {} of order {}", order.body.0, order.id());
-///     Ok(())
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let broker = Arc::new(MemoryBroker::new());
-/// let (service, canceller) = Context::root();
-///
-/// let inventory = Consumer::new(Subscription::new("inventory").topic("order.created"), reserve)
-///     .concurrency(8)
-///     .spawn(&service, broker.clone());
-/// inventory.settled().await; // running: the queue is there
-///
-/// let message = Outgoing::to_topic("order.created", Message::json(&3).unwrap());
-/// Publisher::new(broker).publish(&service, message).await.unwrap();
-///
-/// canceller.drain(Duration::from_secs(30));
-/// inventory.ended().await;
-/// # }
-/// ```
+/// Handles the messages of one queue. The [front page](crate) has a whole program.
 #[derive(Clone, Debug)]
 #[must_use = "a consumer does nothing until it is spawned"]
 pub struct Consumer {

@@ -1,8 +1,4 @@
-//! Messages as lifetimes: `async fn(Context, Incoming<M>) -> Result<(), Failure>`, on any broker.
-//!
-//! A [`Consumer`] gives each message of a queue to a handler, together with a
-//! [`Context`](downhaul_context::Context) that carries the request id, the deadline and the word to
-//! stop. What the handler returns settles the message. See [`Consumer`] for a whole program.
+#![doc = include_str!("../README.md")]
 //!
 //! # What to reach for
 //!
@@ -76,10 +72,6 @@
 //!
 //! - `sqlite`: `SqliteInbox` and `SqliteOutbox`.
 //! - `testing`: trials of consumers on the paused clock, and a broker that fails on purpose.
-//!
-//! # Read on
-//!
-//! The book's part on consumers, `docs/src/consumers.md`, has a page on each of these.
 
 mod batch;
 mod broker;

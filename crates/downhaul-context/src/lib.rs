@@ -1,37 +1,4 @@
-//! One lifetime for a request or a message: cancellation in two levels, deadlines and typed values.
-//!
-//! A [`Context`] says when work has to stop and why, and carries what belongs to it. It is passed
-//! explicitly, as the first parameter, and contexts form a tree: what ends the parent ends all its
-//! descendants. Its [`Canceller`] is what ends it.
-//!
-//! ```
-//! use std::time::Duration;
-//!
-//! use downhaul_context::{Cause, Context};
-//!
-//! async fn price(ctx: &Context, product: u32) -> Result<u32, Cause> {
-//!     // A tenth of a second, or what the caller has left if that is less.
-//!     let limit = Duration::from_millis(100);
-//!     let (query, _canceller) = ctx.derive().label("db.price").timeout(limit).build();
-//!     query.run(async { product * 2 }).await
-//! }
-//!
-//! #[tokio::main]
-//! async fn main() -> Result<(), Cause> {
-//!     let (service, stop) = Context::root();
-//!     let (request, _canceller) = service.with_timeout(Duration::from_secs(2));
-//!     assert_eq!(price(&request, 21).await?, 42);
-//!
-//!     stop.drain(Duration::from_secs(30));               // take nothing new, finish what is begun
-//!     assert!(request.is_draining());
-//!     assert_eq!(price(&request, 21).await?, 42);
-//!
-//!     stop.cancel();                                     // stop now
-//!     let cause = price(&request, 21).await.unwrap_err();
-//!     println!("{cause}");                               // cancelled: at src/main.rs:23:10
-//!     Ok(())
-//! }
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! # What to reach for
 //!
@@ -115,11 +82,6 @@
 //! Deadlines are instants of tokio's clock, which tests can pause in a runtime of one thread: set
 //! the deadlines that they are about in there. Deriving and checking need no runtime; waiting on a
 //! context that has a deadline or drains needs a tokio runtime with its timer enabled.
-//!
-//! # Read on
-//!
-//! The book's part on contexts, `docs/src/contexts.md`, has a page on each of these, with what goes
-//! wrong beside what is right, and pages for who comes from Go or from `CancellationToken`.
 
 mod canceller;
 mod cause;

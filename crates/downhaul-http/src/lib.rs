@@ -1,33 +1,4 @@
-//! HTTP requests as lifetimes: a server on hyper whose every request is a context that ends with
-//! its deadline, its client or its server, and never without a cause.
-//!
-//! ```
-//! use downhaul_context::Context;
-//! use downhaul_http::{DrainPlan, Error, Json, Request, Router, Server};
-//! use std::time::Duration;
-//!
-//! async fn greet(ctx: Context, req: Request) -> Result<Json<String>, Error> {
-//!     let name: String = req.param("name")?;
-//!     // Ends when the request does.
-//!     let greeting = ctx.run(async { format!("hello {name}") }).await?;
-//!     Ok(Json(greeting))
-//! }
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (ctx, _canceller) = Context::root();
-//! let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_secs(5));
-//! let running = server.serve(ctx, Router::new().get("/greet/{name}", greet));
-//!
-//! // When the process is told to stop:
-//! let report = running.drain(DrainPlan::default().at_once()).await;
-//! println!("{report}"); // drained in 0 ms: 0 finished, 0 cancelled, 0 forced
-//! # Ok(()) }
-//! ```
-//!
-//! Any tower service is served as it is, an `axum::Router` too: its handlers take the context with
-//! the extractor `Ctx`, or out of the request's extensions. Who stays with `axum::serve` takes the
-//! [`ContextLayer`], for the contexts without the server.
+#![doc = include_str!("../README.md")]
 //!
 //! # Rules of use
 //!
@@ -180,11 +151,6 @@
 //! - `systemd`: `Listener::inherited`, the sockets that systemd has opened.
 //! - `testing`: a client in memory, in `downhaul_http::testing`.
 //! - `tls`: `Listener::tls`, encrypted connections.
-//!
-//! # Read on
-//!
-//! The book's page on HTTP, `docs/src/http.md`, and those for who comes from axum or from Gin,
-//! `docs/src/from-axum.md` and `docs/src/from-gin.md`.
 
 mod call;
 mod context_layer;

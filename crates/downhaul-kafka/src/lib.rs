@@ -1,32 +1,4 @@
-//! Kafka as a [`Broker`](downhaul_consumer::Broker): groups, offsets and partitions, on rdkafka.
-//!
-//! ```no_run
-//! use std::sync::Arc;
-//!
-//! use downhaul_consumer::{Consumer, Failure, Incoming, Json, Message, Outgoing, Publisher};
-//! use downhaul_consumer::Subscription;
-//! use downhaul_context::Context;
-//! use downhaul_kafka::{Kafka, NewTopics};
-//!
-//! async fn reserve(_ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failure> {
-//!     println!("reserving {}", order.body.0);
-//!     Ok(())
-//! }
-//!
-//! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let kafka = Kafka::new("kafka://localhost:9092")?;
-//!     let broker = Arc::new(kafka.create_topics(NewTopics::partitions(12)));
-//!     let (service, _canceller) = Context::root();
-//!     let subscription = Subscription::new("inventory").topic("order.created");
-//!     let inventory = Consumer::new(subscription, reserve).spawn(&service, broker.clone());
-//!     inventory.settled().await;
-//!     let order = Message::json(&7)?.with_key("customer-1");
-//!     Publisher::new(broker).publish(&service, Outgoing::to_topic("order.created", order)).await?;
-//!     inventory.ended().await;
-//!     Ok(())
-//! }
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! # What it makes
 //!
@@ -171,11 +143,6 @@
 //! Librdkafka is built from the source that its crate brings, in about half a minute, with a C
 //! compiler and make; with `tls` also pkg-config and OpenSSL's headers. On Debian these are `gcc`,
 //! `make`, `pkg-config` and `libssl-dev`.
-//!
-//! # Read on
-//!
-//! The book's page on Kafka, `docs/src/kafka.md`, and the one for who has a loop on rdkafka,
-//! `docs/src/from-rdkafka.md`.
 
 mod address;
 mod admin;

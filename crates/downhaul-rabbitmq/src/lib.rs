@@ -1,31 +1,4 @@
-//! RabbitMQ as a [`Broker`](downhaul_consumer::Broker): AMQP 0.9.1, on lapin.
-//!
-//! ```no_run
-//! use std::sync::Arc;
-//!
-//! use downhaul_consumer::{Consumer, Failure, Incoming, Json, Message, Outgoing, Publisher};
-//! use downhaul_consumer::Subscription;
-//! use downhaul_context::Context;
-//! use downhaul_rabbitmq::RabbitMq;
-//!
-//! async fn reserve(_ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failure> {
-//!     println!("reserving {}", order.body.0);
-//!     Ok(())
-//! }
-//!
-//! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let broker = Arc::new(RabbitMq::new("amqp://guest:guest@localhost:5672")?);
-//!     let (service, _canceller) = Context::root();
-//!     let subscription = Subscription::new("inventory").topic("order.created");
-//!     let inventory = Consumer::new(subscription, reserve).spawn(&service, broker.clone());
-//!     inventory.settled().await;
-//!     let order = Outgoing::to_topic("order.created", Message::json(&7)?);
-//!     Publisher::new(broker).publish(&service, order).await?;
-//!     inventory.ended().await;
-//!     Ok(())
-//! }
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! # What it declares
 //!
@@ -176,11 +149,6 @@
 //! # Features
 //!
 //! `tls`: `amqps`, by rustls.
-//!
-//! # Read on
-//!
-//! The book's page on RabbitMQ, `docs/src/rabbitmq.md`, and the one for who has a loop on lapin,
-//! `docs/src/from-lapin.md`.
 
 mod address;
 mod attempts;

@@ -1,17 +1,4 @@
-//! What Downhaul's tests share: the suite that every broker passes, runs in which everything
-//! happens to a broker, an oracle that judges a run by its log, a proxy that breaks links, and
-//! private brokers that a test starts, breaks and forgets.
-//!
-//! ```no_run
-//! use downhaul_testkit::rabbitmq::Node;
-//!
-//! let mut node = Node::start().expect("RabbitMQ starts");
-//! println!("{}", node.url());
-//! node.kill();                            // as a power cut would
-//! node.restart().expect("it comes back"); // same data, same ports
-//! ```
-//!
-//! Nothing outlives the test: dropping a node removes it, and so does the death of the process.
+#![doc = include_str!("../README.md")]
 
 #[cfg(feature = "suite")]
 pub mod certificates;

@@ -42,30 +42,7 @@ const ASKS: usize = 16;
 /// A service: components that start in order, work under one tree of contexts, and stop in reverse
 /// order.
 ///
-/// # Examples
-///
-/// ```
-/// use downhaul::{App, HttpServer, Signal};
-/// use downhaul::http::{Error, Request, Router};
-/// use downhaul::Context;
-/// use tokio::sync::mpsc;
-///
-/// async fn hello(_ctx: Context, req: Request) -> Result<String, Error> {
-///     Ok(format!("Hello, {}!", req.param::<String>("name")?))
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let mut app = App::new("hello");
-/// let router = Router::new().get("/hello/{name}", hello);
-/// app.add("http", HttpServer::new("127.0.0.1:0", router), []);
-///
-/// // A real `main` says `app.run().await`, which listens to the process's signals.
-/// let (sender, signals) = mpsc::channel(1);
-/// sender.send(Signal::Terminate).await.unwrap();
-/// let report = app.run_with(signals).await;
-/// assert_eq!(report.exit_code(), 0);
-/// # }
-/// ```
+/// The [front page](crate) has a whole program.
 #[derive(Debug)]
 #[must_use = "an app does nothing until it is run"]
 pub struct App {
@@ -249,6 +226,30 @@ impl App {
 
     /// Runs the app with signals from elsewhere; for tests, and for programs that have their own.
     /// When the channel closes, no signal comes any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul::{App, HttpServer, Signal};
+    /// use downhaul::http::{Error, Request, Router};
+    /// use downhaul::Context;
+    /// use tokio::sync::mpsc;
+    ///
+    /// async fn hello(_ctx: Context, req: Request) -> Result<String, Error> {
+    ///     Ok(format!("Hello, {}!", req.param::<String>("name")?))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let mut app = App::new("hello");
+    /// let router = Router::new().get("/hello/{name}", hello);
+    /// app.add("http", HttpServer::new("127.0.0.1:0", router), []);
+    ///
+    /// let (sender, signals) = mpsc::channel(1);
+    /// sender.send(Signal::Terminate).await.unwrap();
+    /// let report = app.run_with(signals).await;
+    /// assert_eq!(report.exit_code(), 0);
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///

@@ -1,12 +1,4 @@
-//! Brings a service down in order: HTTP and consumers that start, work and stop together, under one
-//! tree of contexts.
-//!
-//! An [`App`] is made of components. It starts each as soon as what it needs is up; on SIGTERM it
-//! drains them in reverse order inside one budget, and says in a [`Report`] what stopped, what did
-//! not, and what was cut short. The context of a request carries its id through the broker into the
-//! consumer's log lines.
-//!
-//! See [`App`] for a program, and the example `orders` for a whole service.
+#![doc = include_str!("../README.md")]
 //!
 //! # Rules of use
 //!
@@ -67,11 +59,6 @@
 //!   of `downhaul-context`: as there.
 //! - `testing`: an app in a test, in `downhaul::testing`; and `downhaul::consumer::testing`.
 //! - `systemd`: systemd is told of start, stop and progress; HTTP on sockets that it has opened.
-//!
-//! # Read on
-//!
-//! The book: `docs/src/together.md` and the pages below it, `docs/src/together/deploying.md` for
-//! Kubernetes among them, and `docs/src/seeing.md` on logs, traces and metrics.
 
 mod abort;
 mod app;

@@ -12,7 +12,8 @@ pub(super) fn check(file: &File) -> Vec<Violation> {
 }
 
 fn header(file: &File) -> Vec<Violation> {
-    if !file.is_rust() || file.text.starts_with("//!") {
+    let begins = |with: &str| file.text.starts_with(with);
+    if !file.is_rust() || begins("//!") || begins("#![doc = include_str!") {
         return Vec::new();
     }
     vec![file.violation(1, "no module documentation", "begin with `//!` and what this file is for")]
@@ -71,6 +72,8 @@ mod tests {
     fn a_file_begins_with_what_it_is_for() {
         assert_eq!(lines("crates/x/tests/it/main.rs", "mod a;\n"), [1]);
         assert_eq!(lines("crates/x/tests/it/main.rs", "//! What.\nmod a;\n"), [0; 0]);
+        let front_page = "#![doc = include_str!(\"../README.md\")]\nmod a;\n";
+        assert_eq!(lines("crates/x/src/lib.rs", front_page), [0; 0]);
     }
 
     #[test]
