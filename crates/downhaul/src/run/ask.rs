@@ -65,8 +65,11 @@ impl Run {
             State::Starting => !course.is_interrupted(part),
             state => state.is_up(),
         };
+        // To be tried again, if only once what it needs is up again.
+        let revived = |part| self.course.state(part).is_lost() && !course.state(part).is_lost();
         let starts = |part: &&Part| {
-            wanted[part.index] && (again.contains(&part.index) || !goes_on(part.index))
+            let at_once = again.contains(&part.index) || !goes_on(part.index);
+            wanted[part.index] && at_once || revived(part.index)
         };
         let refused = |part: &Part| {
             let name = part.name.clone();

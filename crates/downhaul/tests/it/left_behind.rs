@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use downhaul::testing::TestApp;
 use downhaul::{
-    App, AppHandle, BoxError, Component, Context, Ending, Handle, Outcome, Policy, Refused, Signal,
-    State, Status, Task,
+    App, AppHandle, BoxError, Component, Context, Ending, Handle, Outcome, Policy, Refused,
+    Restart, Signal, State, Status, Task,
 };
 
 use crate::fixture::{Diary, Manner, Part};
+use crate::scripted::Scripted;
 
 /// Blocks its thread while it starts, until the test drops what lets it go.
 struct BlockedStart(Mutex<mpsc::Receiver<()>>);
@@ -120,4 +121,22 @@ async fn a_thread_that_did_not_stop_is_joined_by_no_second_one() {
     drop(lets_go);
     assert_eq!(start_when_let(&app.handle(), task).await.starts, 2);
     app.stop().await.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_at_work_is_not_started_once_what_it_needs_is_up_again_either() {
+    let diary = Diary::default();
+    let store = Scripted::new("store", &diary).takes_to_stop(SOON);
+    let failure = store.failure();
+    let mut app = App::new("shop");
+    let store = app.add("store", store, []);
+    app.policy(store, Policy::new().restart(Restart::new()));
+    let web = app.add("web", Scripted::new("web", &diary).never_stops(), [store]);
+    app.policy(web, Policy::new().stop_within(SOON).optional());
+    let app = TestApp::start(app).await;
+    assert_eq!(app.handle().stop(web).await.unwrap().state, State::Failed);
+    failure.notify_one();
+    app.until("store stopping", 1).await;
+    let refused = Refused::AtWork { name: "web".to_owned() };
+    assert_eq!(app.handle().start(web).await.unwrap_err(), refused);
 }
