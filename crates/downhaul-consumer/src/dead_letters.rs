@@ -164,7 +164,9 @@ impl DeadLetters {
         for mark in marks {
             message.headers_mut().remove(mark);
         }
-        self.publisher.publish(ctx, Outgoing::to_queue(queue, message)).await?;
+        // As it came, lest it is too large with what would be added to it.
+        let letter = Outgoing { is_complete: true, ..Outgoing::to_queue(queue, message) };
+        self.publisher.publish(ctx, letter).await?;
         let acknowledged: [(Token, Verdict); 1] = [(token, Verdict::Ack)];
         source.settle(&acknowledged).await?;
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use downhaul_context::Cause;
 use downhaul_context::traced::one_line;
@@ -114,6 +115,18 @@ impl PublishError {
     /// Whether the message is certainly in no queue.
     pub fn is_certainly_unsent(&self) -> bool {
         !matches!(self.kind, PublishErrorKind::Nacked | PublishErrorKind::Unknown)
+    }
+
+    /// Whether trying again does not help since the message itself is at fault, such as one that is
+    /// too large.
+    pub fn is_of_the_message(&self) -> bool {
+        let source = self.source.as_deref();
+        let broker = source.and_then(|source| match source.downcast_ref::<Arc<BrokerError>>() {
+            Some(error) => Some(&**error),
+            None => source.downcast_ref::<BrokerError>(),
+        });
+        let is_at_fault = broker.is_some_and(|error| error.kind() == BrokerErrorKind::Message);
+        is_at_fault && self.kind == PublishErrorKind::Refused
     }
 
     /// The end of the context, where that is what stopped the publish.

@@ -306,7 +306,9 @@ impl Publisher {
         ctx: &Context,
         outgoing: &mut Outgoing,
     ) -> Result<Receipt, PublishError> {
-        inject(ctx, &mut outgoing.message);
+        if !outgoing.is_complete {
+            inject(ctx, &mut outgoing.message);
+        }
         begin_anew(outgoing);
         if let Some(receipt) = self.shared.send_now(ctx, outgoing) {
             return Ok(receipt);
@@ -400,6 +402,9 @@ fn confirmed(outcome: PublishOutcome) -> Result<(), PublishError> {
     match outcome {
         PublishOutcome::Confirmed => Ok(()),
         PublishOutcome::Nacked => Err(PublishError::new(PublishErrorKind::Nacked)),
+        PublishOutcome::Refused(error) => {
+            Err(PublishError::caused(PublishErrorKind::Refused, error))
+        }
         PublishOutcome::Returned(text) => {
             Err(PublishError::caused(PublishErrorKind::Returned, text))
         }

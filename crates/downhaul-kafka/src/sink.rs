@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use downhaul_consumer::{BrokerError, Outgoing, PublishOutcome, Receipt, ReceiptSender, Sink};
+use downhaul_consumer::{
+    BrokerError, BrokerErrorKind, Outgoing, PublishOutcome, Receipt, ReceiptSender, Sink,
+};
 use downhaul_context::Context;
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -174,12 +176,11 @@ fn outcome(error: &KafkaError) -> PublishOutcome {
     let Some(code) = error.rdkafka_error_code() else {
         return PublishOutcome::Unknown(Arc::new(cannot("publish", error)));
     };
-    match code {
-        code if is_unknown_place(code) => PublishOutcome::Returned(code.to_string()),
+    match kind(code) {
+        _ if is_unknown_place(code) => PublishOutcome::Returned(code.to_string()),
         // Said by the broker before it wrote anything, or by the client before it sent any.
-        code if kind(code) != downhaul_consumer::BrokerErrorKind::Unreachable => {
-            PublishOutcome::Nacked
-        }
-        _ => PublishOutcome::Unknown(Arc::new(cannot("publish", error))),
+        BrokerErrorKind::Message => PublishOutcome::Refused(Arc::new(cannot("publish", error))),
+        BrokerErrorKind::Unreachable => PublishOutcome::Unknown(Arc::new(cannot("publish", error))),
+        _ => PublishOutcome::Nacked,
     }
 }

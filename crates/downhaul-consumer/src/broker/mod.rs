@@ -171,6 +171,10 @@ pub trait Sink: Debug + Send + Sync + 'static {
     /// 4. MUST hold back a message with a delay for at least that long
     ///    (`a_delayed_message_comes_later`).
     /// 5. MUST be cancel safe: a call that is dropped before it returns has sent nothing.
+    /// 6. A message that is too large, or cannot be sent for something else in it, MUST be in no
+    ///    queue, and the error or [`Refused`](crate::PublishOutcome::Refused) be of the kind
+    ///    [`Message`](crate::BrokerErrorKind::Message), so that the engine can leave out what it
+    ///    has added (`a_message_as_large_as_there_can_be_becomes_a_dead_letter`).
     ///
     /// # Errors
     ///

@@ -10,7 +10,8 @@ pub const TRACEPARENT: &str = "traceparent";
 pub const TRACESTATE: &str = "tracestate";
 /// Which attempt at handling the message this is; absent on the first.
 pub const ATTEMPT: &str = "attempt";
-/// Why a message is a dead letter, in a few words.
+/// Why a message is a dead letter, in a few words: at most 1,024 bytes, and 64 or none where the
+/// broker has no room for them.
 pub const DEAD_REASON: &str = "dead-reason";
 /// The queue that a dead letter comes from.
 pub const ORIGIN_QUEUE: &str = "origin-queue";
@@ -23,7 +24,8 @@ pub const KEY: &str = "key";
 pub const DEADLINE: &str = "deadline-ms";
 /// When the first attempt failed, in milliseconds since 1970, UTC.
 pub const FIRST_FAILED: &str = "first-failed-ms";
-/// The last error of a dead letter, on one line.
+/// The last error of a dead letter, on one line: at most 1,024 bytes, and none where the broker has
+/// no room for them.
 pub const DEAD_ERROR: &str = "dead-error";
 
 /// The names above.
@@ -85,6 +87,11 @@ impl Headers {
     pub fn remove(&mut self, name: &str) -> Option<String> {
         let index = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.remove(index).1)
+    }
+
+    /// All texts together, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
     /// All pairs.

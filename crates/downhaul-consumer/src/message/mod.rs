@@ -181,6 +181,11 @@ impl Message {
         &mut self.content_mut().headers
     }
 
+    /// The payload and the headers, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.0.payload.len() + self.0.headers.size()
+    }
+
     /// The payload.
     pub fn payload(&self) -> &Bytes {
         &self.0.payload

@@ -45,6 +45,8 @@ pub struct Outgoing {
     /// its dead letter. The engine sets it. A broker with transactions publishes it together with
     /// the settlement of the delivery; for all others it says nothing.
     pub outcome_of: Option<Token>,
+    /// Nothing is to be added to its headers.
+    pub(crate) is_complete: bool,
 }
 
 impl Outgoing {
@@ -59,7 +61,7 @@ impl Outgoing {
     }
 
     fn to(destination: Destination, message: Message) -> Self {
-        Self { destination, message, delay: Duration::ZERO, outcome_of: None }
+        Self { destination, message, delay: Duration::ZERO, outcome_of: None, is_complete: false }
     }
 
     /// Holds the message back for `delay`.
@@ -83,6 +85,9 @@ pub enum PublishOutcome {
     Confirmed,
     /// The broker refused it: one of its queues at least does not have it.
     Nacked,
+    /// The broker does not take it as it is, such as one that is too large: it is in no queue, and
+    /// trying again does not help.
+    Refused(Arc<BrokerError>),
     /// No queue took it; the text is the broker's.
     Returned(String),
     /// The link was lost before an answer. It may or may not be in its queues.

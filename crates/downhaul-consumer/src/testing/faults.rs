@@ -61,6 +61,7 @@ struct State {
     verdicts_left: Option<usize>,
     send_takes: Duration,
     settlement_takes: Duration,
+    largest: Option<usize>,
     plan: Option<Plan>,
     incidents: Vec<Incident>,
     hooks: Vec<Arc<Hook>>,
@@ -149,6 +150,13 @@ impl Faults {
         self.state().settlement_takes = each;
     }
 
+    /// Takes no message from now on whose payload and headers have more bytes than that: its
+    /// publish is [`Refused`](crate::PublishErrorKind::Refused). What is in a queue already stays
+    /// there.
+    pub fn refuse_larger_than(&self, largest: usize) {
+        self.state().largest = Some(largest);
+    }
+
     /// Lets things go wrong at random from now on.
     pub fn follow(&self, plan: Plan) {
         self.state().plan = Some(plan);
@@ -208,6 +216,11 @@ impl Faults {
         let left = state.verdicts_left?;
         state.verdicts_left = left.checked_sub(count).filter(|left| *left > 0);
         state.verdicts_left.is_none().then_some(left)
+    }
+
+    /// Whether a message of so many bytes is not taken.
+    pub(super) fn is_too_large(&self, size: usize) -> bool {
+        self.state().largest.is_some_and(|largest| size > largest)
     }
 
     pub(super) fn send_takes(&self) -> Duration {

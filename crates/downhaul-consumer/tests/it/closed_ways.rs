@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use downhaul_consumer::headers::{ATTEMPT, FIRST_FAILED};
+#[cfg(feature = "testing")]
+use downhaul_consumer::testing::FaultyBroker;
 use downhaul_consumer::{
-    Batches, Broker, BrokerError, Capabilities, Consumer, ConsumerHandle, Destination, Failure,
-    Incoming, MemoryBroker, Message, Outgoing, PublishOutcome, Receipt, Sink, Source, State,
-    Subscription,
+    Batches, Broker, BrokerError, Capabilities, Consumer, ConsumerHandle, DeadLetters, Destination,
+    Failure, Incoming, MemoryBroker, Message, Outgoing, PublishOutcome, Receipt, Sink, Source,
+    State, Subscription,
 };
-use downhaul_context::{Context, Instant};
+use downhaul_context::{Context, Instant, RequestId};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::sleep;
@@ -277,4 +279,36 @@ async fn a_consumer_stops_at_once_though_its_messages_can_be_moved_nowhere() {
     broker.open();
     handle.start();
     until(|| broker.memory.depth("q.dead").ready == 1).await;
+}
+
+/// The broker takes less than it did when the message was published.
+#[cfg(feature = "testing")]
+#[tokio::test(start_paused = true)]
+async fn a_message_that_has_become_too_large_by_itself_stays_in_hand_and_is_told_of() {
+    let (levels, _guard) = logged();
+    let (ctx, _canceller) = Context::root();
+    let (memory, calls) = (MemoryBroker::new(), Calls::default());
+    let broker = FaultyBroker::over(Arc::new(memory.clone()));
+    broker.faults().refuse_larger_than(3);
+    let consumer = Consumer::new(subscription(), failing(&calls, poison));
+    let handle = consumer.spawn(&ctx, Arc::new(broker.clone()));
+    assert_eq!(handle.settled().await, State::Running);
+    publish(&memory, Message::new("1234").with_id("bad")).await;
+    sleep(60 * SECOND).await; // tidy: the clock is paused
+    let count = calls.lock().unwrap().len();
+    assert!((3..=6).contains(&count), "{count} calls in the first minute");
+    let held_up = handle.snapshot().held_up;
+    let [why] = &held_up[..] else { panic!("{held_up:?}") };
+    assert!(why.ends_with("a message of 4 bytes was told to be too large"), "{why}");
+    broker.faults().refuse_larger_than(4);
+    sleep(60 * SECOND).await; // tidy: the clock is paused
+    assert_eq!((handle.tally().dead_lettered, handle.snapshot().held_up.len()), (1, 0));
+    assert_eq!(memory.ready("q.dead")[0].headers().iter().count(), 0, "there is room for none");
+    assert_eq!(levels.lock().unwrap().first(), Some(&Level::ERROR));
+    handle.stop();
+    assert_eq!(handle.settled().await, State::Stopped);
+    let replaying = ctx.with_value(RequestId::generate());
+    let letters = DeadLetters::of("q", Arc::new(broker));
+    let replayed = letters.replay(&replaying, 1, |_| true).await.unwrap();
+    assert_eq!((replayed.put_back, memory.depth("q").ready), (1, 1));
 }

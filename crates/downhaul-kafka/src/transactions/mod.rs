@@ -112,7 +112,7 @@ impl Transactions {
         let mut progress = tenure.progress();
         let Some(offset) = progress.offset(place, delivery) else { return Ok(false) };
         let origin = Origin::new(&tenure, offset);
-        if let Some(words) = self.refusals.find(&origin, &topic) {
+        if let Some(words) = self.refusals.find(&origin, &topic, output::size(&outgoing.message)) {
             return Err(unsendable(words));
         }
         Ok(progress.keep(place, delivery, Output::new(origin, topic, outgoing)?))

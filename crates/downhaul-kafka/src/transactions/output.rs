@@ -17,7 +17,18 @@ pub(crate) struct Output {
 }
 
 /// What goes with a record until it is delivered.
-pub(super) type Label = (Origin, String);
+#[derive(Clone, Debug)]
+pub(super) struct Label {
+    pub(super) origin: Origin,
+    pub(super) topic: String,
+    pub(super) size: usize,
+}
+
+/// What differs between two messages that a delivery leads to, in bytes.
+pub(super) fn size(message: &Message) -> usize {
+    let headers = message.headers().iter().map(|(name, value)| name.len() + value.len());
+    message.payload().len() + headers.sum::<usize>()
+}
 
 impl Output {
     /// # Errors
@@ -33,7 +44,8 @@ impl Output {
     }
 
     pub(super) fn record(&self) -> BaseRecord<'_, str, [u8], Box<Label>> {
-        let label = Box::new((self.origin.clone(), self.topic.clone()));
+        let (origin, topic) = (self.origin.clone(), self.topic.clone());
+        let label = Box::new(Label { origin, topic, size: size(&self.message) });
         outgoing_record(&self.topic, &self.message, self.headers.clone(), label)
     }
 }

@@ -41,6 +41,8 @@ struct Known {
 #[derive(Debug)]
 struct Refusal {
     why: String,
+    /// From what size on messages are refused.
+    from: usize,
     /// The last source that came across it.
     source: u64,
 }
@@ -54,14 +56,15 @@ impl Refusals {
         known.refused.retain(|_, refusal| refusal.source >= last);
     }
 
-    pub(super) fn note(&self, origin: Origin, topic: String, why: String) {
+    pub(super) fn note(&self, origin: Origin, topic: String, why: String, from: usize) {
         let mut known = self.lock();
         let source = known.source;
-        known.refused.insert((origin, topic), Refusal { why, source });
+        known.refused.insert((origin, topic), Refusal { why, from, source });
     }
 
-    /// Why a message was refused, if it was.
-    pub(super) fn find(&self, origin: &Origin, topic: &str) -> Option<String> {
+    /// Why a message of this size was refused, if it was. One that was too large may be tried with
+    /// less in it.
+    pub(super) fn find(&self, origin: &Origin, topic: &str, size: usize) -> Option<String> {
         let mut known = self.lock();
         // Next to always.
         if known.refused.is_empty() {
@@ -70,7 +73,7 @@ impl Refusals {
         let source = known.source;
         let refusal = known.refused.get_mut(&(origin.clone(), topic.to_owned()))?;
         refusal.source = source;
-        Some(refusal.why.clone())
+        (size >= refusal.from).then(|| refusal.why.clone())
     }
 
     /// Forgets those from before an offset that is committed.
@@ -94,14 +97,14 @@ mod tests {
     }
 
     fn finds(refusals: &Refusals, offset: i64) -> bool {
-        refusals.find(&origin(offset), "out").is_some()
+        refusals.find(&origin(offset), "out", 100).is_some()
     }
 
     fn with(offsets: &[i64]) -> Refusals {
         let refusals = Refusals::default();
         refusals.begin();
         for offset in offsets {
-            refusals.note(origin(*offset), "out".to_owned(), "too large".to_owned());
+            refusals.note(origin(*offset), "out".to_owned(), "too large".to_owned(), 100);
         }
         refusals
     }
@@ -111,7 +114,8 @@ mod tests {
         let refusals = with(&[4, 5]);
         refusals.begin();
         assert_eq!([4, 5, 6].map(|offset| finds(&refusals, offset)), [true, true, false]);
-        assert_eq!(refusals.find(&origin(4), "elsewhere"), None);
+        assert_eq!(refusals.find(&origin(4), "elsewhere", 100), None);
+        assert_eq!(refusals.find(&origin(4), "out", 99), None, "it may be small enough");
         refusals.forget("in", 0, 5);
         assert_eq!([4, 5].map(|offset| finds(&refusals, offset)), [false, true]);
     }

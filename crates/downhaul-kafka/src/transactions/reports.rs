@@ -31,7 +31,7 @@ impl Reports {
     }
 
     /// Notes why a message was not delivered. If trying again cannot help, it was refused.
-    pub(super) fn note(&self, error: &KafkaError, (origin, topic): &Label) {
+    pub(super) fn note(&self, error: &KafkaError, label: &Label) {
         self.failed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -40,8 +40,10 @@ impl Reports {
             kind(code) != BrokerErrorKind::Unreachable || is_unknown_place(code)
         });
         if is_final {
+            let Label { origin, topic, size } = label.clone();
             let words = cannot(&format!("publish to `{topic}`"), error).to_string();
-            self.refusals.note(origin.clone(), topic.clone(), words);
+            let is_too_large = error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge);
+            self.refusals.note(origin, topic, words, if is_too_large { size } else { 0 });
         }
     }
 

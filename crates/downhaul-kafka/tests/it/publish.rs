@@ -266,7 +266,7 @@ async fn what_is_sent_again_after_a_break_is_there_once_and_in_its_order() {
 
 /// Said by the broker of a record that it has not written.
 #[tokio::test]
-async fn what_a_broker_refuses_is_nacked_and_what_it_stumbles_over_is_sent_again() {
+async fn what_a_broker_refuses_is_known_and_what_it_stumbles_over_is_sent_again() {
     let subscription = subscription("refused");
     let topic = subscription.queue();
     let (mock, kafka) = mock(1, &subscription, 1);
@@ -277,7 +277,7 @@ async fn what_a_broker_refuses_is_nacked_and_what_it_stumbles_over_is_sent_again
     for refusal in refusals {
         mock.request_errors(Api::Produce, &[refusal]);
         let outcome = publish(&*sink, &keyed(topic, 0, 0)).await;
-        assert!(matches!(outcome, PublishOutcome::Nacked), "{refusal:?}: {outcome:?}");
+        assert!(matches!(outcome, PublishOutcome::Refused(_)), "{refusal:?}: {outcome:?}");
     }
     let stumbles = [
         Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,

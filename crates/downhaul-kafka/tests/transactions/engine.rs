@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use downhaul_consumer::inbox::MemoryInbox;
 use downhaul_consumer::{
-    Consumer, Failure, Incoming, Message, Outcome, Outgoing, RetryPolicy, Settlement, State,
+    Consumer, Failure, Incoming, Message, Outcome, Outgoing, Publisher, RetryPolicy, Settlement,
+    State,
 };
 use downhaul_context::Context;
 
-use crate::support::{LONG, emitted, ids, names, once, until_visible, visible};
+use crate::support::{LONG, emitted, ids, names, once, plain, until_visible, visible};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_message_leads_to_what_its_handler_returned_once() {
@@ -94,6 +95,26 @@ async fn a_message_whose_outcome_is_refused_becomes_a_dead_letter_and_the_others
     names.shows(once(ids(6).filter(|id| id != "3"))).await;
     assert_eq!(visible(&names.dead()).await.values().sum::<usize>(), 1);
     assert_eq!(names.committed().await, 6);
+}
+
+/// What is too large is found out by its transaction, which fails; then less is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_too_large_is_tried_with_less() {
+    let names = Arc::new(names());
+    names.publish(ids(3)).await;
+    // As much as librdkafka takes, without our headers.
+    let large = Message::new(vec![0; 999_800]).with_id("large");
+    let large = Outgoing::to_topic(names.input.clone(), large);
+    Publisher::new(Arc::new(plain())).publish(&Context::background(), large).await.unwrap();
+    let handler = |_ctx: Context, message: Incoming<Message>| async move {
+        if message.id() == "large" { Err(Failure::permanent("never".repeat(100))) } else { Ok(()) }
+    };
+    let consumer = Consumer::new(names.subscription(), handler);
+    let handle = consumer.spawn(&Context::background(), Arc::new(names.often()));
+    until_visible(&names.dead(), 1).await;
+    handle.stop();
+    handle.wait_for(|status| status.state == State::Stopped).await;
+    assert_eq!(names.committed().await, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,11 +58,13 @@ pub struct Capabilities {
     pub missing_topics: bool,
     /// What is given back goes to the place where it was: some queues put it at their end.
     pub places: bool,
+    /// There is a largest message, and headers of less than two megabytes make one that is larger.
+    pub largest: bool,
 }
 
 impl Capabilities {
     /// Everything.
-    pub const ALL: Self = Self { cut: true, missing_topics: true, places: true };
+    pub const ALL: Self = Self { cut: true, missing_topics: true, places: true, largest: true };
 }
 
 /// Runs the scenario of this name against a harness, within patience.
@@ -91,6 +93,8 @@ macro_rules! conformance {
             settlement: a_message_that_cannot_be_decoded_is_a_dead_letter,
             settlement: a_panic_is_a_dead_letter,
             settlement: a_permanent_failure_is_a_dead_letter_at_once,
+            settlement: a_message_as_large_as_there_can_be_becomes_a_dead_letter,
+            settlement: a_message_as_large_as_there_can_be_is_tried_again,
             settlement: a_parked_retry_comes_back_to_its_own_queue_alone,
             settlement: what_a_handler_emits_is_confirmed_before_the_ack,
             settlement: a_delivery_is_settled_once,

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use downhaul_consumer::headers::{ATTEMPT, ORIGIN_QUEUE};
+use downhaul_consumer::headers::{ATTEMPT, DEAD_REASON, ORIGIN_QUEUE};
 use downhaul_consumer::{
     Consumer, ConsumerHandle, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing,
-    RetryPolicy, Settlement, Source, Verdict,
+    PublishError, PublishErrorKind, RetryPolicy, Settlement, Source, Verdict,
 };
 use downhaul_context::{Context, Instant};
 
-use super::fixture::{next, quick_retries};
+use super::fixture::{next, quick_retries, until};
 use super::{Fixture, Harness, Seen};
 
 /// Releasing does not count as an attempt.
@@ -133,6 +133,86 @@ pub async fn a_permanent_failure_is_a_dead_letter_at_once<H: Harness>(fixture: F
     // A second attempt would come before it.
     fixture.publish_keyed("q", "a", "two").await;
     assert_eq!(seen.take(2).await, ["one", "two"]);
+}
+
+/// However little room there is beside it for why it is one.
+pub async fn a_message_as_large_as_there_can_be_becomes_a_dead_letter<H: Harness>(
+    fixture: Fixture<H>,
+) {
+    if fixture.skips("largest message", fixture.harness.capabilities().largest) {
+        return;
+    }
+    let refuse = |_ctx: Context, _message: Incoming<Message>| async {
+        Err::<(), _>(Failure::permanent("x".repeat(10_000)))
+    };
+    let consumer = fixture.spawn(Consumer::new(fixture.subscription("q"), refuse)).await;
+    let largest = largest(&fixture).await;
+    // With no room at all, with some, and with enough for all that is to be said.
+    for (room, reason) in [(0, None), (512, Some(64)), (8_192, Some(1_024))] {
+        fill(&fixture, "q", format!("{room:04}"), largest - room).await.unwrap();
+        let queue = fixture.subscription("q").dead_letter_queue();
+        let letter = fixture.read(&queue, 1).await.remove(0).message;
+        let length = |name| letter.headers().get(name).map(str::len);
+        assert_eq!((length(FILLING), length(DEAD_REASON)), (Some(largest - room), reason));
+    }
+    until(&consumer, |tally| tally.dead_lettered >= 3).await;
+}
+
+/// Also where what is said of its attempts has no room beside it, so that it cannot wait elsewhere.
+pub async fn a_message_as_large_as_there_can_be_is_tried_again<H: Harness>(fixture: Fixture<H>) {
+    if fixture.skips("largest message", fixture.harness.capabilities().largest) {
+        return;
+    }
+    let mut seen = Seen::default();
+    let record = seen.recorder();
+    let fail_once = move |_ctx: Context, message: Incoming<Message>| {
+        record(&message);
+        let again = Failure::retry_after(Duration::from_millis(50), "not yet");
+        let result = if message.attempt() == 1 { Err(again) } else { Ok(()) };
+        async move { result }
+    };
+    let parked = RetryPolicy::default().in_place_up_to(Duration::ZERO);
+    let consumer = Consumer::new(fixture.subscription("q"), fail_once).retry(parked);
+    let consumer = fixture.spawn(consumer).await;
+    fill(&fixture, "q", "same", largest(&fixture).await).await.unwrap();
+    assert_eq!(seen.next().await, ("same".to_owned(), 1));
+    assert_eq!(seen.next().await, ("same".to_owned(), 2));
+    until(&consumer, |tally| tally.acked >= 1).await;
+    assert_eq!(consumer.snapshot().held_up, [""; 0], "there is nothing to be mended");
+}
+
+/// The header that makes a message large: some brokers bound the payload by itself.
+const FILLING: &str = "filling";
+
+/// Publishes a message with so much in a header.
+async fn fill<H: Harness>(
+    fixture: &Fixture<H>,
+    topic: &str,
+    id: impl ToString,
+    filling: usize,
+) -> Result<(), PublishError> {
+    let message = Message::new("").with_id(id.to_string());
+    let message = message.with_header(FILLING, "x".repeat(filling));
+    let outgoing = Outgoing::to_topic(fixture.name(topic), message);
+    fixture.publisher.publish(&fixture.ctx, outgoing).await
+}
+
+/// How much a header can hold of a message that is not too large yet, and has an id of 4 bytes.
+async fn largest<H: Harness>(fixture: &Fixture<H>) -> usize {
+    let unread = fixture.subscription("unread");
+    drop(fixture.broker().source(&fixture.ctx, &unread).await.unwrap());
+    let (mut fits, mut is_too_large) = (0, 2 << 20);
+    while fits + 1 < is_too_large {
+        let filling = usize::midpoint(fits, is_too_large);
+        match fill(fixture, "unread", "none", filling).await {
+            Ok(()) => fits = filling,
+            Err(error) => {
+                assert_eq!(error.kind(), PublishErrorKind::Refused);
+                is_too_large = filling;
+            }
+        }
+    }
+    fits
 }
 
 /// A delay too long to wait for in place goes by way of the broker; other queues of the topic do

@@ -9,8 +9,24 @@ use crate::message::headers::{self, Headers};
 use crate::message::{Message, Name};
 use crate::publish::Outgoing;
 
-/// The longest text that is written into a header of a dead letter, in bytes.
-const LONGEST_TEXT: usize = 1024;
+/// How much is said of why a message is a dead letter, and whence it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    All,
+    /// A short reason, where it was, and its attempts.
+    Little,
+    /// The message is as large as it can be.
+    Nothing,
+}
+
+impl Said {
+    pub(super) const LESS_AND_LESS: [Self; 3] = [Self::All, Self::Little, Self::Nothing];
+
+    /// The longest text that is written into a header, in bytes.
+    fn longest_text(self) -> usize {
+        if self == Self::All { 1024 } else { 64 }
+    }
+}
 
 /// The message, to come back to its queue for its next attempt.
 pub(super) fn parked(meta: &Meta, attempt: u32, delay: Duration) -> Outgoing {
@@ -20,16 +36,28 @@ pub(super) fn parked(meta: &Meta, attempt: u32, delay: Duration) -> Outgoing {
 }
 
 /// The message, to lie in the dead-letter queue with why and whence.
-pub(super) fn dead(meta: &Meta, queue: &Name, reason: &str, error: Option<&str>) -> Outgoing {
-    let mut message = with_origin(meta);
-    let headers = message.headers_mut();
-    headers.set(headers::DEAD_REASON, shortened(reason));
-    headers.set(headers::ORIGIN_QUEUE, meta.queue.as_str());
-    headers.set(headers::ATTEMPT, meta.attempt.to_string());
-    if let Some(error) = error {
-        headers.set(headers::DEAD_ERROR, shortened(error));
+pub(super) fn dead(
+    meta: &Meta,
+    queue: &Name,
+    reason: &str,
+    error: Option<&str>,
+    said: Said,
+) -> Outgoing {
+    let mut message = if said == Said::All { with_origin(meta) } else { meta.message.clone() };
+    let (headers, longest) = (message.headers_mut(), said.longest_text());
+    if said != Said::All {
+        headers.remove(headers::FIRST_FAILED);
     }
-    Outgoing::to_queue(queue.clone(), message).with_outcome_of(meta.token)
+    if said != Said::Nothing {
+        headers.set(headers::DEAD_REASON, shortened(reason, longest));
+        headers.set(headers::ORIGIN_QUEUE, meta.queue.as_str());
+        headers.set(headers::ATTEMPT, meta.attempt.to_string());
+    }
+    if let Some(error) = error.filter(|_| said == Said::All) {
+        headers.set(headers::DEAD_ERROR, shortened(error, longest));
+    }
+    let letter = Outgoing::to_queue(queue.clone(), message).with_outcome_of(meta.token);
+    Outgoing { is_complete: said == Said::Nothing, ..letter }
 }
 
 /// Writes down when the first attempt failed, unless that is known.
@@ -50,6 +78,6 @@ fn with_origin(meta: &Meta) -> Message {
     message
 }
 
-fn shortened(text: &str) -> String {
-    text[..text.floor_char_boundary(LONGEST_TEXT)].to_owned()
+fn shortened(text: &str, longest: usize) -> String {
+    text[..text.floor_char_boundary(longest)].to_owned()
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use downhaul_context::Context;
 use tokio::time::Instant;
 
+use super::Processor;
+use super::letters::{self, Said};
 use super::phases::Judged;
-use super::{Processor, letters};
 use crate::engine::job::Then;
 use crate::engine::limits::SETTLE;
 use crate::error::{PublishError, chain};
@@ -17,7 +18,6 @@ use crate::publish::Outgoing;
 use crate::retry::Backoff;
 use crate::settlement::Settlement;
 use crate::tally::{Counters, End};
-use crate::way::Way;
 
 /// How long a message pauses in hand that was put off, or that is given back again.
 const PUT_OFF: Backoff = Backoff::quadrupling(Duration::from_secs(1), Duration::from_secs(60));
@@ -61,7 +61,7 @@ impl Processor {
             return self.keep(meta, next, delay);
         }
         let parked = letters::parked(&meta, next, delay);
-        match self.moved(ctx, parked, &meta, &self.shared.ways.parking).await {
+        match self.park(ctx, parked, &meta).await {
             true => Then::End(End::Parked),
             false if lane.is_draining() => Then::End(End::Released),
             false => self.keep(meta, next, delay),
@@ -91,11 +91,36 @@ impl Processor {
         error: Option<&str>,
     ) -> Then {
         letters::note_failure(meta.message.headers_mut());
-        let letter = letters::dead(&meta, &self.dead_letter_queue, reason, error);
-        match self.moved(ctx, letter, &meta, &self.shared.ways.burying).await {
-            true => Then::End(End::DeadLettered),
-            false => self.put_off(lane, meta),
+        let buried = self.publish_letter(ctx, &meta, reason, error).await;
+        self.note_moved(&buried, &meta);
+        self.shared.ways.burying.note(&self.queue, meta.message.id(), buried.as_ref().err());
+        match buried {
+            Ok(()) => Then::End(End::DeadLettered),
+            Err(_) => self.put_off(lane, meta),
         }
+    }
+
+    /// Publishes the message as a dead letter, which says as much as the broker has room for.
+    async fn publish_letter(
+        &self,
+        ctx: &Context,
+        meta: &Meta,
+        reason: &str,
+        error: Option<&str>,
+    ) -> Result<(), PublishError> {
+        let mut buried = Ok(());
+        for said in Said::LESS_AND_LESS {
+            let letter = letters::dead(meta, &self.dead_letter_queue, reason, error, said);
+            buried = self.hand_over(ctx, letter).await;
+            if buried.is_ok() && said != Said::All {
+                let (queue, message) = (&*self.queue, meta.message.id());
+                tracing::warn!(queue, message, reason, "a dead letter has no room to say all");
+            }
+            if !buried.as_ref().is_err_and(PublishError::is_of_the_message) {
+                break;
+            }
+        }
+        buried
     }
 
     /// Gives a message to someone again, as its handler wished or since a hook panicked. One that
@@ -125,22 +150,29 @@ impl Processor {
         let delay = due.saturating_duration_since(Instant::now());
         let ctx = self.identified(lane.clone(), &meta.message);
         let parked = letters::parked(&meta, meta.attempt, delay);
-        let is_parked = self.moved(&ctx, parked, &meta, &self.shared.ways.parking).await;
+        let is_parked = self.park(&ctx, parked, &meta).await;
         // It was counted when it failed.
         Then::End(if is_parked { End::GivenBack } else { End::Released })
     }
 
-    /// Publishes the message elsewhere, which is its end here. Returns whether that is confirmed.
-    async fn moved(&self, ctx: &Context, outgoing: Outgoing, meta: &Meta, way: &Way) -> bool {
-        let moved = self.hand_over(ctx, outgoing).await;
-        if let Err(error) = &moved {
-            // What is handled again may end in another way.
-            self.publisher.retract(meta.token);
-            let error = chain(error);
-            self.shared.note_error(meta.message.id(), &format!("cannot be moved: {error}"));
+    /// Publishes the message to come back later, which is its end here. Returns whether that is
+    /// confirmed.
+    async fn park(&self, ctx: &Context, parked: Outgoing, meta: &Meta) -> bool {
+        let moved = self.hand_over(ctx, parked).await;
+        self.note_moved(&moved, meta);
+        // One that is too large with its marks waits in hand as well: the way is open to others.
+        if !moved.as_ref().is_err_and(PublishError::is_of_the_message) {
+            self.shared.ways.parking.note(&self.queue, meta.message.id(), moved.as_ref().err());
         }
-        way.note(&self.queue, meta.message.id(), moved.as_ref().err());
         moved.is_ok()
+    }
+
+    fn note_moved(&self, moved: &Result<(), PublishError>, meta: &Meta) {
+        let Err(error) = moved else { return };
+        // What is handled again may end in another way.
+        self.publisher.retract(meta.token);
+        let error = chain(error);
+        self.shared.note_error(meta.message.id(), &format!("cannot be moved: {error}"));
     }
 
     /// Publishes on a context of its own: settling works also when the handler's has ended.

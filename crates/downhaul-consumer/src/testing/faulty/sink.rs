@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::lost;
 use crate::broker::Sink;
-use crate::error::BrokerError;
+use crate::error::{BrokerError, BrokerErrorKind};
 use crate::message::Name;
 use crate::publish::{Destination, Outgoing, PublishOutcome, Receipt};
 use crate::testing::faults::Faults;
@@ -54,6 +54,11 @@ impl FaultySink {
 impl Sink for FaultySink {
     async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
         self.alive()?;
+        let size = outgoing.message.size();
+        if self.faults.is_too_large(size) {
+            let words = format!("a message of {size} bytes was told to be too large");
+            return Err(BrokerError::new(BrokerErrorKind::Message, words));
+        }
         let fault = self.faults.next(Fault::OF_SENDS);
         let takes = match fault {
             Some((Fault::SendSlow, takes)) => takes,

@@ -288,7 +288,8 @@ impl Trial {
         let (destination, delay) = (self.entrance.clone(), Duration::ZERO);
         // Past the faults, and past what is kept of publishes: the sender is not on trial.
         let publisher = Publisher::new(Arc::new(self.memory.clone()));
-        let outgoing = Outgoing { destination, message, delay, outcome_of: None };
+        let mut outgoing = Outgoing::to_queue("", message).after(delay);
+        outgoing.destination = destination;
         let published = publisher.publish(&self.ctx, outgoing).await;
         published.map_err(|error| TrialError::not_sent(id, error))
     }
