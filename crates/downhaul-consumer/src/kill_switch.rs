@@ -53,9 +53,11 @@ impl KillSwitch {
         self
     }
 
-    /// The share of failures that opens it: above 0, at most 1.
+    /// The share of failures that opens it: above 0, at most 1. With 0 or less, any failure does;
+    /// what is no number counts as 1.
     #[must_use]
     pub fn share(mut self, share: f64) -> Self {
+        let share = if share.is_nan() { 1.0 } else { share };
         self.share = share.clamp(f64::MIN_POSITIVE, 1.0);
         self
     }
@@ -185,6 +187,22 @@ mod tests {
         let opened = record(&mut breaker, now, &[true, true, false, false]);
         assert_eq!(opened, [false, false, false, true]);
         assert_eq!(breaker.allows(now), Allowed::NoneUntil(now + 5 * SECOND));
+    }
+
+    #[test]
+    fn every_share_is_between_none_and_all() {
+        let opens_by = |share, failed: &[bool]| {
+            let policy = KillSwitch::default().at_least(4).share(share);
+            record(&mut Breaker::new(policy), Instant::now(), failed).contains(&true)
+        };
+        for share in [0.0, -0.0, -1.0, f64::NEG_INFINITY] {
+            assert!(opens_by(share, &[true, false, false, false]), "{share}");
+            assert!(!opens_by(share, &[false; 4]), "{share}");
+        }
+        for share in [1.5, f64::INFINITY, f64::NAN, -f64::NAN] {
+            assert!(opens_by(share, &[true; 4]), "{share}");
+            assert!(!opens_by(share, &[true, true, true, false]), "{share}");
+        }
     }
 
     #[test]

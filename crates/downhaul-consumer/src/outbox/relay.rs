@@ -10,6 +10,8 @@ use crate::outbox::run::Run;
 use crate::publisher::Publisher;
 use crate::retry::Backoff;
 
+/// No budget and no interval is shorter, so that a relay does not go in circles.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// No budget and no interval is longer, so that instants do not overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -129,15 +131,15 @@ impl Relay {
 
     /// How long publishing one row may take, to its confirmation, and how long after its claim a
     /// row may be begun; what is not begun by then is given back. The lease is three times as long,
-    /// so that no other relay takes a row that may still be under way. At most a day.
+    /// so that no other relay takes a row that may still be under way. From 1 ms to a day.
     pub fn confirm_budget(mut self, budget: Duration) -> Self {
-        self.budget = budget.min(LONGEST);
+        self.budget = budget.clamp(SHORTEST, LONGEST);
         self
     }
 
     /// How often it looks when it has found nothing and nobody tells of news. From 1 ms to a day.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.poll = interval.clamp(Duration::from_millis(1), LONGEST);
+        self.poll = interval.clamp(SHORTEST, LONGEST);
         self
     }
 

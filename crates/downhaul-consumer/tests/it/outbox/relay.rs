@@ -38,6 +38,16 @@ async fn rows_of_a_key_are_published_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_budget_is_too_short_to_publish_anything() {
+    let mut shop = Shop::open().await;
+    shop.enqueue_many(&KEYS, 3);
+    let broker = Puppet::new(|_, _| Say::Yes);
+    let running = Running::start(shop.relay(broker.clone()).confirm_budget(Duration::ZERO));
+    broker.sent(9).await;
+    running.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn rows_without_a_key_are_under_way_together() {
     let mut shop = Shop::open().await;
     shop.enqueue_many(&[""], 100);
