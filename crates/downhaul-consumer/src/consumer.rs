@@ -179,7 +179,8 @@ impl Consumer {
         self
     }
 
-    /// How many bytes of payload may be buffered before no more is taken. Default 64 MiB.
+    /// How many bytes of payload and headers may be buffered before no more is taken. Default
+    /// 64 MiB.
     pub fn buffered_bytes(mut self, bytes: usize) -> Self {
         self.settings.buffered_bytes = bytes;
         self

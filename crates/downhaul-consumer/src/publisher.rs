@@ -21,7 +21,7 @@ use crate::retry::Backoff;
 /// The delays between attempts to open a sink, or to send what may have come through.
 const REOPEN: Backoff = Backoff::doubling(Duration::from_millis(50), Duration::from_secs(2));
 
-/// How much may be sent and not answered: messages, and bytes of payload.
+/// How much may be sent and not answered: messages, and bytes of payload and headers.
 const WINDOW: (usize, usize) = (10_000, 64 << 20);
 
 /// Publishes to one broker. Clones share one sink, which is opened when first used and again when
@@ -75,8 +75,8 @@ impl Publisher {
     }
 
     /// Makes a publisher of this one that has at most so many messages, and so many bytes of
-    /// payload, sent and not answered yet: [`send`](Self::send) waits for room. Default 10,000
-    /// messages and 64 MiB. A message that is larger than that is sent alone.
+    /// payload and headers, sent and not answered yet: [`send`](Self::send) waits for room. Default
+    /// 10,000 messages and 64 MiB. A message that is larger than that is sent alone.
     #[must_use]
     pub fn with_window(self, messages: usize, bytes: usize) -> Self {
         let Shared { broker, observer, .. } = &*self.shared;
@@ -176,7 +176,7 @@ impl Publisher {
         ctx: &Context,
         mut outgoing: Outgoing,
     ) -> Result<Receipt, PublishError> {
-        let place = self.enter(ctx, outgoing.message.payload().len()).await?;
+        let place = self.enter(ctx, outgoing.message.size()).await?;
         let receipt = match &self.shared.observer {
             None => self.hand_over(ctx, &mut outgoing).await?,
             Some(observer) => {

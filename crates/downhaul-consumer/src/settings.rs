@@ -21,8 +21,8 @@ pub struct Settings {
     /// How many may be unsettled at a time: being handled, waiting for another attempt, buffered
     /// and under way. `None` for what [`prefetch`](Self::prefetch) says.
     pub prefetch: Option<u16>,
-    /// How many bytes of payload may be buffered before the intake is closed, until half of them
-    /// are gone. Messages that are under way already still come.
+    /// How many bytes of payload and headers may be buffered before the intake is closed, until
+    /// half of them are gone. Messages that are under way already still come.
     pub buffered_bytes: usize,
     /// How many may begin in a time. `None` for no limit.
     pub rate: Option<Rate>,

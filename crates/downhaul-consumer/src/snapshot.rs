@@ -27,7 +27,7 @@ pub struct Snapshot {
     pub in_flight: Vec<InFlight>,
     /// How many have arrived and are not begun.
     pub buffered: usize,
-    /// Their payloads together, in bytes.
+    /// Their payloads and headers together, in bytes.
     pub buffered_bytes: usize,
     /// How many wait in hand, for another attempt or to be given back.
     pub waiting: usize,

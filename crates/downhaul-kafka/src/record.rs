@@ -48,14 +48,18 @@ impl Record {
     pub(crate) fn read(record: &BorrowedMessage<'_>) -> Self {
         let payload = record.payload();
         let mut message = Message::identified(id(record), copied(payload));
-        let mut due = None;
-        for header in legible(record) {
+        let (mut content_type, mut due) = (None, None);
+        message.headers_mut().extend(legible(record).filter_map(|header| {
             match header.key {
                 ID => {}
-                CONTENT_TYPE => message = message.with_content_type(media_type(&header)),
+                CONTENT_TYPE => content_type = Some(media_type(&header)),
                 DUE => due = text(&header).parse().ok().and_then(since_epoch),
-                name => message.headers_mut().set(name_of(name), text(&header)),
+                name => return Some((name_of(name), text(&header))),
             }
+            None
+        }));
+        if let Some(content_type) = content_type {
+            message = message.with_content_type(content_type);
         }
         if payload.is_none() {
             message.headers_mut().set(TOMBSTONE, "true");

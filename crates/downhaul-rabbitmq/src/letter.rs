@@ -108,11 +108,10 @@ pub(crate) fn read(token: Token, delivery: lapin::message::Delivery) -> Delivery
         message = message.with_content_type(media_type(content_type.as_str()));
     }
     let headers = message.headers_mut();
-    for (name, value) in properties.headers().iter().flatten() {
-        if let Some(text) = text(value).filter(|_| !is_reserved(name.as_str())) {
-            headers.set(headers::name_of(name.as_str()), text);
-        }
-    }
+    headers.extend(properties.headers().iter().flatten().filter_map(|(name, value)| {
+        let text = text(value).filter(|_| !is_reserved(name.as_str()))?;
+        Some((headers::name_of(name.as_str()), text))
+    }));
     if let Some(id) = properties.correlation_id()
         && headers.get(headers::REQUEST_ID).is_none()
     {

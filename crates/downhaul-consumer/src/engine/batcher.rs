@@ -50,7 +50,7 @@ impl Batcher {
         self.len
     }
 
-    /// Their payloads together.
+    /// Their payloads and headers together.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

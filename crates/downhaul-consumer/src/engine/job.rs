@@ -13,9 +13,9 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// The bytes of its payload.
+    /// The bytes of its payload and headers.
     pub(crate) fn size(&self) -> usize {
-        self.meta.message.payload().len()
+        self.meta.message.size()
     }
 }
 

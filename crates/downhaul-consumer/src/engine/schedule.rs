@@ -27,7 +27,7 @@ impl Schedule {
         self.ready.len() + self.followers
     }
 
-    /// Their payloads together.
+    /// Their payloads and headers together.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

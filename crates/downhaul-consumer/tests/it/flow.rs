@@ -138,7 +138,7 @@ async fn a_buffer_that_holds_enough_bytes_takes_no_more() {
     let consumer = consumer.concurrency(1).prefetch(1000).buffered_bytes(1000);
     let handle = spawn(consumer, &ctx, &broker).await;
     for _ in 0..50 {
-        publish(&broker, Message::new(vec![0; 100])).await;
+        publish(&broker, Message::new(vec![0; 60]).with_header("name", "x".repeat(36))).await;
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }

@@ -171,7 +171,8 @@ async fn no_more_is_under_way_than_the_window_allows() {
     // Nobody waited for the receipts, and their places are free.
     drop(receipts);
     assert!(matches!(fourth.await, PublishOutcome::Confirmed));
-    let large = send(900).await.unwrap();
+    let large = Message::new(vec![0; 400]).with_header("name", "x".repeat(496));
+    let large = publisher.send(&ctx, Outgoing::to_topic("t", large)).await.unwrap();
     assert!(timeout(SECOND, send(200)).await.is_err(), "by bytes, there is no room");
     broker.answer(1);
     large.await;

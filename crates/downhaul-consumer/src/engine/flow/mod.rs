@@ -154,7 +154,7 @@ impl Flow {
         self.schedule.len() + gathered + usize::from(self.suspect.is_some())
     }
 
-    /// Their payloads together.
+    /// Their payloads and headers together.
     fn buffered_bytes(&self) -> usize {
         self.schedule.bytes() + self.batches.as_ref().map_or(0, |(batcher, _)| batcher.bytes())
     }

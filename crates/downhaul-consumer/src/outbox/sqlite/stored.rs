@@ -54,9 +54,7 @@ pub(super) fn read(envelope: &str, payload: Vec<u8>) -> Result<Outgoing, serde_j
     if let Some(key) = envelope.key {
         message = message.with_key(key);
     }
-    for (name, value) in envelope.headers {
-        message.headers_mut().set(name, value);
-    }
+    message.headers_mut().extend(envelope.headers);
     let outgoing = match envelope.to {
         To::Topic(name) => Outgoing::to_topic(name, message),
         To::Queue(name) => Outgoing::to_queue(name, message),
