@@ -1,21 +1,28 @@
 //! Claims rows and settles them.
 
-use rusqlite::Transaction;
+use std::collections::BTreeMap;
+
+use rusqlite::{OptionalExtension, Transaction};
 
 use crate::outbox::sqlite::stored;
 use crate::outbox::{Fate, Row, RowTicket};
 use crate::store::sqlite::{Millis, millis};
 
-/// What is free now, oldest first, but nothing whose key has an earlier row that is not: that one
-/// is claimed by another, held back, or dead where the dead stop their key. An earlier row that is
-/// free is among the rows before it, so the order of a key holds also at the limit.
-const FREE: &str = "SELECT number, claim, key, envelope, payload, attempts, refusals
+/// The heads that are free now, oldest first, without those whose key has a dead row before them
+/// where the dead stop their key. Only heads are looked at, however many rows wait behind them.
+const HEADS: &str = "SELECT number, claim, key, envelope, payload, attempts, refusals
     FROM downhaul_outbox AS row
-    WHERE dead_at IS NULL AND free_at <= ?1 AND NOT EXISTS (
-        SELECT 1 FROM downhaul_outbox AS earlier
-        WHERE earlier.key = row.key AND earlier.number < row.number
-            AND iif(earlier.dead_at IS NULL, earlier.free_at > ?1, ?2))
+    WHERE head AND free_at <= ?1 AND NOT (?2 AND EXISTS (
+        SELECT 1 FROM downhaul_outbox AS dead
+        WHERE dead.key = row.key AND dead.number < row.number))
     ORDER BY number LIMIT ?3";
+
+/// The next of a key, if it may follow. It may not if it is claimed by another, held back, or dead
+/// where the dead stop their key.
+const NEXT: &str = "SELECT number, claim, key, envelope, payload, attempts, refusals FROM (
+        SELECT * FROM downhaul_outbox
+        WHERE key = ?3 AND number > ?4 AND (dead_at IS NULL OR ?2) ORDER BY number LIMIT 1)
+    WHERE dead_at IS NULL AND free_at <= ?1";
 
 pub(super) fn claim(
     tx: &Transaction<'_>,
@@ -24,36 +31,60 @@ pub(super) fn claim(
     limit: usize,
     dead_stop_keys: bool,
 ) -> rusqlite::Result<Vec<Row>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut select = tx.prepare_cached(FREE)?;
-    let found = select.query_map((now, dead_stop_keys, limit), read)?;
-    // All are read before the first is changed: a statement that still runs might meet it again.
-    let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
+    let found = find(tx, now, limit, dead_stop_keys)?;
     let mut rows = Vec::with_capacity(found.len());
-    for found in found {
-        match found {
+    for (number, Found { row, .. }) in found {
+        match row {
             Ok(row) => {
                 hold(tx, row.ticket, until)?;
                 rows.push(row);
             }
-            Err((number, error)) => bury(tx, now, number, &error)?,
+            Err(error) => bury(tx, now, number, &error)?,
         }
     }
     Ok(rows)
 }
 
-/// A row, or the number of one that cannot be read, and why.
-type Found = Result<Row, (i64, String)>;
+struct Found {
+    key: Option<String>,
+    /// Or why it cannot be read.
+    row: Result<Row, String>,
+}
 
-fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
-    let (number, claim): (i64, i64) = (row.get(0)?, row.get(1)?);
-    let envelope: String = row.get(3)?;
-    let outgoing = match stored::read(&envelope, row.get(4)?) {
-        Ok(outgoing) => outgoing,
-        Err(error) => return Ok(Err((number, error.to_string()))),
-    };
+/// What is free now, oldest first, by number. Those of a key come with all before them, and so the
+/// oldest of all are among as many heads and those that follow them.
+fn find(
+    tx: &Transaction<'_>,
+    now: Millis,
+    limit: usize,
+    dead_stop_keys: bool,
+) -> rusqlite::Result<Vec<(i64, Found)>> {
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (mut heads, mut next) = (tx.prepare_cached(HEADS)?, tx.prepare_cached(NEXT)?);
+    let heads = heads.query_map((now, dead_stop_keys, most), read)?;
+    let mut free = heads.collect::<rusqlite::Result<BTreeMap<_, _>>>()?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some((number, oldest)) = free.pop_first()
+    {
+        if let Some(key) = &oldest.key {
+            let next = next.query_row((now, dead_stop_keys, key, number), read).optional()?;
+            free.extend(next);
+        }
+        found.push((number, oldest));
+    }
+    Ok(found)
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, Found)> {
+    let (number, claim, key): (i64, i64, Option<String>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let (attempts, refusals) = (row.get(5)?, row.get(6)?);
     let ticket = RowTicket { number: number.unsigned_abs(), claim: (claim + 1).unsigned_abs() };
-    Ok(Ok(Row::new(ticket, row.get(2)?, outgoing).tried(row.get(5)?, row.get(6)?)))
+    let envelope: String = row.get(3)?;
+    let outgoing = stored::read(&envelope, row.get(4)?);
+    let row = outgoing.map(|outgoing| Row::new(ticket, key.clone(), outgoing));
+    let row = row.map(|row| row.tried(attempts, refusals)).map_err(|error| error.to_string());
+    Ok((number, Found { key, row }))
 }
 
 fn hold(tx: &Transaction<'_>, ticket: RowTicket, until: Millis) -> rusqlite::Result<()> {
@@ -110,4 +141,111 @@ pub(super) fn settle(
 fn numbers(ticket: &RowTicket) -> (i64, i64) {
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     (signed(ticket.number), signed(ticket.claim))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rusqlite::{Connection, StatementStatus};
+
+    use super::*;
+    use crate::outbox::sqlite::SCHEMA;
+
+    /// With so many rows of a key, the first of which is claimed by another, and one of another.
+    fn backlog(rows: u32) -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        SCHEMA.steps.iter().for_each(|step| db.execute_batch(step).unwrap());
+        let sql = "WITH RECURSIVE numbers (n) AS (
+                SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
+            INSERT INTO downhaul_outbox (key, envelope, payload, enqueued_at)
+            SELECT iif(n < ?1, 'held', 'free'), 'unreadable', x'', 0 FROM numbers";
+        db.execute(sql, [rows]).unwrap();
+        db.execute("UPDATE downhaul_outbox SET held = 1, free_at = 9 WHERE number = 1", ())
+            .unwrap();
+        db
+    }
+
+    /// How many steps SQLite takes to find what is free.
+    fn steps_to_find(rows: u32) -> i32 {
+        let mut db = backlog(rows);
+        let tx = db.transaction().unwrap();
+        let found = find(&tx, 5, 100, false).unwrap();
+        assert_eq!(found.iter().map(|found| found.0).collect::<Vec<_>>(), [i64::from(rows)]);
+        let steps = |sql| tx.prepare_cached(sql).unwrap().get_status(StatementStatus::VmStep);
+        steps(HEADS) + steps(NEXT)
+    }
+
+    #[test]
+    fn a_claim_does_not_look_at_what_waits_behind_a_row_that_is_held() {
+        let few = steps_to_find(10);
+        assert!(few > 0);
+        assert_eq!(steps_to_find(10_000), few);
+    }
+
+    #[test]
+    fn a_claim_finds_all_by_indexes() {
+        let db = backlog(10);
+        let plan = |sql: &str| {
+            let mut explain = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let lines = explain.raw_query().mapped(|row| row.get::<_, String>(3));
+            lines.collect::<Result<Vec<_>, _>>().unwrap().join("\n")
+        };
+        let (heads, next) = (plan(HEADS), plan(NEXT));
+        assert!(heads.contains("SCAN row USING INDEX downhaul_outbox_heads"), "{heads}");
+        assert!(next.contains("USING INDEX downhaul_outbox_keys (key=? AND number>?)"), "{next}");
+        assert!(!(heads + &next).contains("TEMP B-TREE"));
+    }
+
+    /// What is to be found, from the rows alone.
+    const MODEL: &str = "SELECT number FROM downhaul_outbox AS row
+        WHERE dead_at IS NULL AND free_at <= ?1 AND NOT EXISTS (
+            SELECT 1 FROM downhaul_outbox AS earlier
+            WHERE earlier.key = row.key AND earlier.number < row.number
+                AND iif(earlier.dead_at IS NULL, earlier.free_at > ?1, ?2))
+        ORDER BY number LIMIT ?3";
+
+    /// What may happen to rows; ?1 is the number of one.
+    const CHANGES: [&str; 8] = [
+        "INSERT INTO downhaul_outbox (key, envelope, payload, enqueued_at)
+            SELECT nullif(?1 % 3, 0), 'unreadable', x'', 0",
+        "INSERT INTO downhaul_outbox (key, envelope, payload, enqueued_at)
+            SELECT ?1 % 2, 'unreadable', x'', 0",
+        "UPDATE downhaul_outbox SET free_at = 9 WHERE number = ?1",
+        "UPDATE downhaul_outbox SET free_at = 0 WHERE number = ?1",
+        "UPDATE downhaul_outbox SET dead_at = 1 WHERE number = ?1",
+        "UPDATE downhaul_outbox SET dead_at = NULL WHERE number = ?1",
+        "UPDATE downhaul_outbox SET dead_at = NULL WHERE dead_at NOT NULL AND ?1",
+        "DELETE FROM downhaul_outbox WHERE number = ?1",
+    ];
+
+    fn change(db: &Connection, changes: &[(usize, i64)]) {
+        for (change, row) in changes {
+            db.execute(CHANGES[*change], [row]).unwrap();
+        }
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<(usize, i64)>> {
+        prop::collection::vec((0..CHANGES.len(), 1..15_i64), 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_may_be_claimed(before in changes(), after in changes()) {
+            let mut db = Connection::open_in_memory().unwrap();
+            let [first, second] = SCHEMA.steps else { panic!("two versions") };
+            db.execute_batch(first).unwrap();
+            change(&db, &before);
+            db.execute_batch(second).unwrap();
+            change(&db, &after);
+            let tx = db.transaction().unwrap();
+            for (dead_stop_keys, limit) in [(false, 99_u8), (true, 99), (false, 3), (true, 3)] {
+                let mut model = tx.prepare_cached(MODEL).unwrap();
+                let wanted = model.query_map((5, dead_stop_keys, limit), |row| row.get(0)).unwrap();
+                let wanted: Vec<i64> = wanted.map(Result::unwrap).collect();
+                let found = find(&tx, 5, usize::from(limit), dead_stop_keys).unwrap();
+                let found: Vec<i64> = found.into_iter().map(|found| found.0).collect();
+                prop_assert_eq!(found, wanted);
+            }
+        }
+    }
 }

@@ -24,9 +24,13 @@ pub use crate::outbox::sqlite::dead::DeadRow;
 /// A row is *free* at `free_at`: when its lease ends, if it is `held`, or when it may be tried
 /// again. A row that was given up has a `dead_at`. One that was confirmed is deleted, and
 /// AUTOINCREMENT gives its number to no other.
+///
+/// The *head* of a key is the first of its rows that is not dead; a row without a key is one unless
+/// it is dead. The triggers keep that true whoever changes the table.
 const SCHEMA: Schema = Schema {
     part: "outbox",
-    steps: &["
+    steps: &[
+        "
         CREATE TABLE downhaul_outbox (
             number INTEGER PRIMARY KEY AUTOINCREMENT,
             key TEXT,
@@ -45,7 +49,40 @@ const SCHEMA: Schema = Schema {
             WHERE key IS NOT NULL;
         CREATE INDEX downhaul_outbox_dead ON downhaul_outbox (number)
             WHERE dead_at IS NOT NULL;
-    "],
+    ",
+        "
+        ALTER TABLE downhaul_outbox ADD COLUMN head INTEGER NOT NULL DEFAULT 1;
+        UPDATE downhaul_outbox SET head = dead_at IS NULL AND NOT EXISTS (
+            SELECT 1 FROM downhaul_outbox AS earlier
+            WHERE earlier.key = downhaul_outbox.key AND earlier.number < downhaul_outbox.number
+                AND earlier.dead_at IS NULL);
+        CREATE INDEX downhaul_outbox_heads ON downhaul_outbox (number) WHERE head;
+        CREATE TRIGGER downhaul_outbox_came AFTER INSERT ON downhaul_outbox
+        WHEN EXISTS (
+            SELECT 1 FROM downhaul_outbox AS earlier
+            WHERE earlier.key = new.key AND earlier.number < new.number
+                AND earlier.dead_at IS NULL)
+        BEGIN
+            UPDATE downhaul_outbox SET head = 0 WHERE number = new.number;
+        END;
+        CREATE TRIGGER downhaul_outbox_went AFTER DELETE ON downhaul_outbox WHEN old.head
+        BEGIN
+            UPDATE downhaul_outbox SET head = 1 WHERE number = (
+                SELECT min(number) FROM downhaul_outbox
+                WHERE key = old.key AND dead_at IS NULL);
+        END;
+        CREATE TRIGGER downhaul_outbox_died AFTER UPDATE OF dead_at ON downhaul_outbox
+        BEGIN
+            UPDATE downhaul_outbox SET head = dead_at IS NULL AND NOT EXISTS (
+                SELECT 1 FROM downhaul_outbox AS earlier
+                WHERE earlier.key = downhaul_outbox.key
+                    AND earlier.number < downhaul_outbox.number AND earlier.dead_at IS NULL)
+            WHERE number IN (new.number, (
+                SELECT min(number) FROM downhaul_outbox
+                WHERE key = new.key AND number <> new.number AND dead_at IS NULL));
+        END;
+    ",
+    ],
 };
 
 /// An outbox in an SQLite database, which must be the application's own: a message is written in
