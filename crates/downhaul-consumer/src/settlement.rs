@@ -144,6 +144,11 @@ impl Outcome {
     /// Publishes `outgoing` before the message is acknowledged or given up. If that cannot be
     /// confirmed, the message is tried again instead. With one that is tried again or released,
     /// nothing is published.
+    ///
+    /// All that an attempt emits has 5 s together until it is confirmed, whatever is left of the
+    /// time of its handler; what was confirmed of it by then is published again with the next
+    /// attempt, unless the broker has [transactions](crate::Capabilities::transactions). What may
+    /// take longer is published by the handler itself, with a [`Publisher`](crate::Publisher).
     #[must_use]
     pub fn emit(mut self, outgoing: Outgoing) -> Self {
         self.emits.push(outgoing);

@@ -260,3 +260,18 @@ async fn a_failing_policy_is_seen_to_back_off() {
     assert!(pauses[0] >= 5 * SECOND && pauses[0] <= 11 * SECOND, "{pauses:?}");
     assert!(pauses[1] >= 20 * SECOND && pauses[1] <= 41 * SECOND, "{pauses:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn all_that_an_attempt_emits_has_five_seconds() {
+    let emit = |_: Context, count: Incoming<Json<u32>>| async move {
+        let emits = (0..count.body.0).map(|_| Outgoing::to_topic("out", Message::new("")));
+        emits.fold(Outcome::new(Settlement::Ack), Outcome::emit)
+    };
+    let consumer = Consumer::new(subscription(), emit).retry(RetryPolicy::default().attempts(1));
+    let trial = Trial::of(consumer).await;
+    trial.faults().slow_sends(2 * SECOND);
+    let fits = trial.send(Message::json(&2).unwrap()).await.unwrap();
+    assert_eq!(fits.ending, Ending::Acked);
+    let too_long = trial.send(Message::json(&3).unwrap()).await.unwrap();
+    assert!(matches!(too_long.ending, Ending::DeadLetter { .. }), "{too_long:?}");
+}
