@@ -109,6 +109,9 @@ pub trait Source: Send {
     ///    goes by [`Event::Revoking`]: then it MUST NOT go before that event is dropped, or a time
     ///    of the source's own has passed, which it tells by [`Event::Lost`]
     ///    (`a_lane_that_moves_is_finished_first`).
+    /// 6. MUST NOT deliver anything of a lane behind its [`Event::Revoking`], also not what is
+    ///    released, until it tells by [`Event::Assigned`] that the lane is its own again: all of it
+    ///    is for who gets the lane (`a_lane_that_is_to_go_delivers_nothing_more`).
     ///
     /// # Errors
     ///

@@ -1,13 +1,15 @@
 //! What only logs do: partitions move between consumers, and the past can be read.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{Consumer, Incoming, Message};
+use downhaul_consumer::{Consumer, Delivery, Event, Incoming, Message, Verdict};
 use downhaul_context::Context;
 use tokio::sync::Semaphore;
 
+use super::fixture::next;
 use super::{Fixture, Harness, Seen};
 
 const KEYS: usize = 32;
@@ -55,6 +57,71 @@ pub async fn a_lane_that_moves_is_finished_first<H: Harness>(fixture: Fixture<H>
     let different: BTreeSet<_> = ids.iter().collect();
     assert_eq!((ids.len(), different.len()), (waves * KEYS, waves * KEYS), "some came twice");
     assert_eq!((first.tally().lost, second.tally().lost), (0, 0));
+}
+
+/// Neither what is published to it meanwhile nor what is given back of it: that is for who gets it.
+pub async fn a_lane_that_is_to_go_delivers_nothing_more<H: Harness>(fixture: Fixture<H>) {
+    if fixture.skips("lanes", fixture.capabilities().lanes) {
+        return;
+    }
+    let subscription = fixture.subscription("q").with_prefetch(1_000);
+    let open = async || fixture.broker().source(&fixture.ctx, &subscription).await.unwrap();
+    let mut first = open().await;
+    publish_wave(&fixture, 0).await;
+    let mut begun = Vec::new();
+    while begun.len() < KEYS {
+        begun.extend(next(&mut *first).await);
+    }
+    let revoked = async {
+        let mut events = Vec::new();
+        loop {
+            first.next(&mut events).await.unwrap();
+            let revoking = |event| match event {
+                Event::Revoking(revoking) => Some(revoking),
+                _ => None,
+            };
+            if let Some(revoking) = events.drain(..).find_map(revoking) {
+                return revoking;
+            }
+        }
+    };
+    // Who comes may have to wait for the lanes before it is let in.
+    let (broker, ctx, another) = (fixture.broker(), fixture.ctx.clone(), subscription.clone());
+    let second = tokio::spawn(async move { broker.source(&ctx, &another).await.unwrap() });
+    let revoking = revoked.await;
+    let leaves = |delivery: &&Delivery| revoking.lanes().contains(&delivery.lane);
+    let released: Vec<_> =
+        begun.iter().filter(leaves).map(|delivery| (delivery.token, Verdict::Release)).collect();
+    first.settle(&released).await.unwrap();
+    publish_wave(&fixture, 1).await;
+    let mut staying = KEYS - released.len();
+    while staying > 0 {
+        for delivery in next(&mut *first).await {
+            assert!(!leaves(&&delivery), "{} of a lane that is to go", delivery.message.id());
+            staying -= 1;
+        }
+    }
+    drop(revoking);
+    // Both waves of the lanes, for whoever has them now.
+    let mut moved = 2 * released.len();
+    let mut second = pin!(second);
+    let mut source = None;
+    while moved > 0 {
+        let arrived = match &mut source {
+            None => tokio::select! {
+                opened = &mut second => {
+                    source = Some(opened.unwrap());
+                    continue;
+                }
+                arrived = next(&mut *first) => arrived,
+            },
+            Some(source) => tokio::select! {
+                arrived = next(&mut **source) => arrived,
+                arrived = next(&mut *first) => arrived,
+            },
+        };
+        moved -= arrived.len();
+    }
 }
 
 /// From the beginning.
