@@ -135,13 +135,24 @@ async fn a_wrong_number_of_results_acknowledges_nothing() {
 async fn a_panic_is_the_end_of_its_batch_and_of_no_other() {
     let (ctx, _canceller) = Context::root();
     let broker = MemoryBroker::new();
-    let panics = |batch: &[Incoming<Message>]| assert_ne!(batch[0].id(), "0", "planted");
-    let (consumer, _seen) = telling(Batches::of(2), panics);
-    let handle = spawn(consumer.concurrency(1), &ctx, &broker).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let wait = Arc::clone(&gate);
+    let handle = move |_: Context, batch: Vec<Incoming<Message>>| {
+        let wait = Arc::clone(&wait);
+        async move {
+            assert_ne!(batch[0].id(), "0", "planted");
+            wait.acquire().await.unwrap().forget();
+        }
+    };
+    let consumer = Consumer::batches(subscription(), Batches::of(2), handle).concurrency(2);
+    let handle = spawn(consumer, &ctx, &broker).await;
     publish_numbers(&broker, 4).await;
+    until(|| handle.tally().dead_lettered == 2).await;
+    let reasons = reasons(&broker);
+    assert!(reasons.len() == 2 && reasons.iter().all(|it| it.contains("planted")), "{reasons:?}");
+    until(|| handle.in_flight().len() == 2).await;
+    gate.add_permits(1);
     until(|| handle.tally().acked == 2).await;
-    assert!(reasons(&broker).iter().all(|reason| reason.contains("planted")));
-    assert_eq!(handle.tally().dead_lettered, 2);
 }
 
 #[tokio::test(start_paused = true)]

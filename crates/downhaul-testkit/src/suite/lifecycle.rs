@@ -55,7 +55,10 @@ async fn until_buffered(handle: &ConsumerHandle) {
 
 /// Once paused, nothing begins; what was begun goes on.
 pub async fn a_paused_consumer_starts_nothing<H: Harness>(fixture: Fixture<H>) {
-    let mut gate = Gate::new();
+    const COUNT: u32 = 50;
+    let (mut gate, mut witness) = (Gate::new(), Seen::default());
+    let neighbour = fixture.subscription("neighbour").topic(fixture.name("q"));
+    fixture.spawn(witness.recording(neighbour)).await;
     let consumer = fixture.spawn(gate.consumer(&fixture).concurrency(1)).await;
     fixture.publish("q", "begun").await;
     assert_eq!(gate.seen.take(1).await, ["begun"]);
@@ -63,11 +66,13 @@ pub async fn a_paused_consumer_starts_nothing<H: Harness>(fixture: Fixture<H>) {
     until_buffered(&consumer).await;
     consumer.pause();
     assert_eq!(consumer.settled().await, State::Paused);
-    fixture.publish_numbers("q", 3).await;
-    gate.let_through(10);
+    gate.let_through(100);
     until(&consumer, |tally| tally.acked + tally.released >= 2).await;
     assert_eq!(consumer.tally().acked, 1, "what had arrived was not begun");
-    assert!(gate.seen.is_empty());
+    fixture.publish_numbers("q", COUNT).await;
+    // Who is not paused has handled them all by now.
+    witness.take(COUNT as usize + 2).await;
+    assert!(gate.seen.is_empty(), "with room for all of them");
     assert_eq!(consumer.status().state, State::Paused);
 }
 
