@@ -34,7 +34,7 @@ use crate::sink::task::{Command, Order, Route};
 pub(crate) struct RabbitSink {
     line: Line,
     exchange: ShortString,
-    parking: Parking,
+    parking: Arc<Parking>,
     /// Closed when the task ends.
     window: Arc<Semaphore>,
     commands: mpsc::UnboundedSender<Command>,
@@ -49,9 +49,10 @@ impl RabbitSink {
         let window = Arc::new(Semaphore::new(options.window));
         let (commands, inbox) = mpsc::unbounded_channel();
         let rooms = Rooms::of(Arc::clone(&window));
-        tokio::spawn(task::run(line.clone(), inbox, rooms));
+        let parking = Arc::new(Parking::new(options.queue_type));
+        tokio::spawn(task::run(line.clone(), Arc::clone(&parking), inbox, rooms));
         tracing::debug!(exchange = options.exchange, "publishing");
-        Ok(Self { line, exchange, parking: Parking::new(options.queue_type), window, commands })
+        Ok(Self { line, exchange, parking, window, commands })
     }
 
     /// Where a message goes that nothing has to be declared for; `None` for one that waits in a

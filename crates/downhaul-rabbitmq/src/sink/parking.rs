@@ -5,12 +5,12 @@
 //! a queue of its own, and there are few delays.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, BrokerErrorKind};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::declare::declare_queue;
@@ -39,11 +39,13 @@ pub(super) struct Parking {
     queue_type: QueueType,
     /// When each was last declared.
     declared: Mutex<HashMap<String, Instant>>,
+    /// Held while one is declared, so that all who wait for it share that.
+    declaring: tokio::sync::Mutex<()>,
 }
 
 impl Parking {
     pub(super) fn new(queue_type: QueueType) -> Self {
-        Self { queue_type, declared: Mutex::new(HashMap::new()) }
+        Self { queue_type, declared: Mutex::default(), declaring: tokio::sync::Mutex::default() }
     }
 
     /// The name of a queue that leads to `queue` after at least `delay`. `None` if there is no
@@ -58,15 +60,31 @@ impl Parking {
             return Err(unsendable("a delay of more than 24 hours"));
         };
         let place = format!("{queue}.retry.{step}");
-        let mut declared = self.declared.lock().await;
-        if declared.get(&place).is_none_or(|at| at.elapsed() > REFRESH) {
+        if self.is_declared(&place) {
+            return Ok(Some(place));
+        }
+        let _turn = self.declaring.lock().await;
+        if !self.is_declared(&place) {
             let now = Instant::now();
             if !self.declare(line, queue, &place, step).await? {
                 return Ok(None);
             }
-            declared.insert(place.clone(), now);
+            self.declared().insert(place.clone(), now);
         }
         Ok(Some(place))
+    }
+
+    /// A message for this queue came back, so it is not there. It may be no place of ours.
+    pub(super) fn forget(&self, queue: &str) {
+        self.declared().remove(queue);
+    }
+
+    fn is_declared(&self, place: &str) -> bool {
+        self.declared().get(place).is_some_and(|at| at.elapsed() <= REFRESH)
+    }
+
+    fn declared(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// On a channel of its own, which an error closes.

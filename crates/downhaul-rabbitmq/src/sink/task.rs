@@ -19,6 +19,7 @@ use crate::letter::Letter;
 use crate::link::Line;
 use crate::sink::bell::Bell;
 use crate::sink::ledger::{Answer, Fate, Ledger, Returned};
+use crate::sink::parking::Parking;
 use crate::sink::rooms::Rooms;
 
 /// How many commands are taken at a time.
@@ -54,9 +55,14 @@ pub(super) struct Route {
 /// publish takes another channel. RabbitMQ's channels remember where the leader of a quorum queue
 /// was when they first met it: if that node is gone, they refuse all for the queue, though others
 /// have found its new leader long ago.
-pub(super) async fn run(line: Line, mut inbox: mpsc::UnboundedReceiver<Command>, mut rooms: Rooms) {
+pub(super) async fn run(
+    line: Line,
+    parking: Arc<Parking>,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+    mut rooms: Rooms,
+) {
     let mut ledger = Ledger::new();
-    let error = publish_all(&line, &mut inbox, &mut ledger, &mut rooms).await;
+    let error = publish_all(&line, &parking, &mut inbox, &mut ledger, &mut rooms).await;
     rooms.close();
     inbox.close();
     let Some(error) = error.map(Arc::new) else { return };
@@ -74,6 +80,7 @@ pub(super) async fn run(line: Line, mut inbox: mpsc::UnboundedReceiver<Command>,
 /// Returns why it ended, or `None` when nothing is left to do.
 async fn publish_all(
     line: &Line,
+    parking: &Parking,
     inbox: &mut mpsc::UnboundedReceiver<Command>,
     ledger: &mut Ledger<ReceiptSender>,
     rooms: &mut Rooms,
@@ -111,7 +118,7 @@ async fn publish_all(
             };
             let key = ledger.open(sender);
             if end.is_none() {
-                under_way.push(publish(&line.channel, order, key));
+                under_way.push(publish(&line.channel, parking, order, key));
                 // So this publish reaches lapin before the next is taken.
                 bell.gather(&mut under_way, &mut answers);
                 end = resolve(ledger, &mut answers, rooms, &mut refused).err();
@@ -129,7 +136,12 @@ async fn publish_all(
 }
 
 /// Publishes one message and waits for the broker's answer.
-async fn publish(channel: &Channel, order: Order, key: u64) -> lapin::Result<Answer> {
+async fn publish(
+    channel: &Channel,
+    parking: &Parking,
+    order: Order,
+    key: u64,
+) -> lapin::Result<Answer> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let Order { route, letter } = order;
     // AMQP 0.9.1 keeps this property for nobody, and RabbitMQ carries it unread.
@@ -140,7 +152,10 @@ async fn publish(channel: &Channel, order: Order, key: u64) -> lapin::Result<Ans
     drop(letter);
     let confirmation = sent?.await?;
     let confirmed = !confirmation.is_nack();
-    let carried = confirmation.take_message().map(|message| returned(&message, key));
+    let carried = confirmation.take_message().map(|message| {
+        parking.forget(message.routing_key.as_str());
+        returned(&message, key)
+    });
     Ok(Answer { key, confirmed, carried })
 }
 

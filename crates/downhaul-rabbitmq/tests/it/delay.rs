@@ -7,7 +7,7 @@ use downhaul_rabbitmq::QueueType;
 use downhaul_testkit::rabbitmq::{shared, unique};
 use tokio::time::Instant;
 
-use crate::support::{Foreigner, more, publish, shared_broker, sink, source, texts};
+use crate::support::{Foreigner, more, publish, shared_broker, sink, source, take, texts};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delayed_message_comes_to_its_own_queue_alone_and_never_behind_a_longer_one() {
@@ -49,6 +49,24 @@ async fn a_delayed_message_for_no_queue_is_returned_and_the_sink_lives() {
     assert!(matches!(outcome, PublishOutcome::Returned(_)), "{outcome:?}");
     let outcome = publish(&*sink, &nowhere).await;
     assert!(matches!(outcome, PublishOutcome::Returned(_)), "{outcome:?}");
+}
+
+/// By an operator. Whoever hears that nothing took the message tries again, as a consumer does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_of_a_delay_that_was_deleted_is_there_again_for_the_next_try() {
+    let (broker, queue) = (shared_broker(), unique("emptied"));
+    let mut source = source(&broker, &Subscription::new(&queue)).await;
+    let sink = sink(&broker).await;
+    let parked = Outgoing::to_queue(&queue, Message::new("x")).after(Duration::from_millis(100));
+    let outcome = publish(&*sink, &parked).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    take(&mut *source, 1).await;
+    Foreigner::at(&shared()).await.delete(&format!("{queue}.retry.100")).await;
+    let outcome = publish(&*sink, &parked).await;
+    assert!(matches!(outcome, PublishOutcome::Returned(_)), "{outcome:?}");
+    let outcome = publish(&*sink, &parked).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    take(&mut *source, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
