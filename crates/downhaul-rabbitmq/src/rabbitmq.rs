@@ -1,11 +1,13 @@
 //! [`RabbitMq`]: the broker.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_consumer::{Broker, BrokerError, Capabilities, Sink, Source, Subscription};
 use downhaul_context::{Canceller, Context, Reason};
-use std::sync::Arc;
+use tokio::time::timeout;
 
 use crate::credentials::{Credentials, Provider};
 use crate::error::{closed, gave_up, said_to_fresh};
@@ -17,6 +19,9 @@ use crate::source::RabbitSource;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::topology::Topology;
+
+/// How long connections may take that are closed when the time for it is over.
+const LATE: Duration = Duration::from_millis(250);
 
 /// A RabbitMQ broker, or a cluster of them.
 ///
@@ -282,8 +287,11 @@ impl Broker for RabbitMq {
 
     async fn close(&self, ctx: &Context) {
         self.canceller.cancel_with(Reason::cancelled("the broker was closed"));
-        // Told or not, the broker notices when the connections are dropped.
-        let _ =
-            ctx.run(async { tokio::join!(self.consuming.close(), self.publishing.close()) }).await;
+        let mut closing =
+            pin!(async { tokio::join!(self.consuming.close(), self.publishing.close()) });
+        // A broker that is well answers at once, and is told also when the time is over.
+        if ctx.run(closing.as_mut()).await.is_err() {
+            let _ = timeout(LATE, closing).await;
+        }
     }
 }

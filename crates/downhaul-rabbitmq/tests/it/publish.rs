@@ -167,6 +167,16 @@ async fn nothing_opens_after_the_broker_was_closed() {
     assert_eq!(error.kind(), BrokerErrorKind::Closed);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_closed_when_the_time_is_over_leaves_no_connection_open() {
+    let ((proxy, broker), subscription) = (behind_proxy(&shared()), subscription("late"));
+    let _open = (source(&broker, &subscription).await, sink(&broker).await);
+    let (ctx, canceller) = Context::root();
+    canceller.cancel();
+    soon("closing", broker.close(&ctx)).await;
+    soon("they are gone", proxy.until(|counts| counts.open == 0)).await;
+}
+
 /// Whoever waits for a node that does not answer is not waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_opens_after_the_broker_was_closed_in_the_middle_of_connecting() {
