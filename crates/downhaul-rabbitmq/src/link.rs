@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
 use crate::attempts::{Attempts, Opened};
-use crate::error::{cannot, closed, unreachable};
+use crate::error::{cannot, closed, lost, unreachable};
 use crate::nodes::{Nodes, none_of};
 use crate::options::Options;
 use crate::refresh::Refreshing;
@@ -128,18 +128,21 @@ async fn blocked(connection: &Connection) {
 
 /// As with [`Line::answer`].
 async fn create_channel(connection: &Connection) -> Result<Channel, BrokerError> {
-    let lost = async {
-        while connection.status().connected() {
-            sleep(LOOK).await;
-        }
-    };
     tokio::select! {
         biased;
         channel = connection.create_channel() => {
             channel.map_err(|error| cannot("open a channel", &error))
         }
-        () = lost => Err(unreachable(LOST)),
+        error = ended(connection) => Err(error),
     }
+}
+
+/// Waits until a connection is dead.
+async fn ended(connection: &Connection) -> BrokerError {
+    while connection.status().connected() {
+        sleep(LOOK).await;
+    }
+    unreachable(LOST)
 }
 
 /// Tries each node once, beginning with the one whose turn it is.
@@ -277,9 +280,16 @@ impl Line {
         }
     }
 
-    /// Closes the channel: when this returns, the broker has seen all that was written to it.
-    pub(crate) async fn close(&self) -> Result<(), lapin::Error> {
-        self.channel.close(200, "OK".into()).await
+    /// Closes the channel: when this returns, the broker has seen all that was written to it. Like
+    /// [`answer`](Self::answer), which would take the channel for dead while it is being closed.
+    pub(crate) async fn close(&self) -> Result<(), BrokerError> {
+        tokio::select! {
+            biased;
+            closed = self.channel.close(200, "OK".into()) => {
+                closed.map_err(|error| lost("the channel", &error))
+            }
+            error = ended(&self.connection) => Err(error),
+        }
     }
 
     /// The same for a line on which nothing has to arrive any more: a broker that is short is not

@@ -236,7 +236,6 @@ impl Source for RabbitSource {
 
     async fn close(self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {
         let closed = ctx.run(self.line.close()).await;
-        let closed = closed.map_err(|cause| gave_up("see the last settlements arrive", cause))?;
-        closed.map_err(|error| lost("the channel of the last settlements", &error))
+        closed.map_err(|cause| gave_up("see the last settlements arrive", cause))?
     }
 }
