@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use downhaul_consumer::BrokerError;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lapin::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::credentials::Lease;
 
 /// At one node. More than one, since a link that was cut in silence never answers, and a fresh one
 /// may.
@@ -28,11 +29,11 @@ pub(crate) struct Attempts {
     numbers: u64,
 }
 
-/// A connection, and how long its credentials hold.
+/// A connection, and how long its password holds.
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
     pub(crate) node: usize,
-    pub(crate) valid_for: Option<Duration>,
+    pub(crate) lease: Option<Lease>,
 }
 
 /// An attempt's number and what came of it.

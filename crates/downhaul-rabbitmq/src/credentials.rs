@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, BrokerErrorKind};
 use futures_util::future::{BoxFuture, FutureExt};
+use tokio::time::Instant;
 
 /// A user and a password, or a token in its place. Its `Debug` shows neither.
 ///
@@ -32,13 +33,32 @@ impl Credentials {
         Self { user: user.into(), password: password.into(), valid_for: None }
     }
 
-    /// Says that the password ends after this time. A connection that lives so long is told a new
-    /// one when three quarters of it are over, with `connection.update-secret`; without this, a
-    /// connection keeps what it was opened with.
+    /// Says that the password ends so long after it was given. A connection that lives so long is
+    /// told a new one when three quarters of it are over, with `connection.update-secret`; without
+    /// this, a connection keeps what it was opened with.
     #[must_use]
     pub fn valid_for(mut self, time: Duration) -> Self {
         self.valid_for = Some(time);
         self
+    }
+
+    /// How long the password holds that was given just now.
+    pub(crate) fn lease(&self) -> Option<Lease> {
+        self.valid_for.map(|valid_for| Lease { begun: Instant::now(), valid_for })
+    }
+}
+
+/// The time in which a password holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    begun: Instant,
+    pub(crate) valid_for: Duration,
+}
+
+impl Lease {
+    /// How long until it is time for the next one.
+    pub(crate) fn renew_in(self) -> Duration {
+        (self.valid_for / 4 * 3).saturating_sub(self.begun.elapsed())
     }
 }
 

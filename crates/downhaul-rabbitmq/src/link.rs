@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
 use crate::attempts::{Attempts, Opened};
+use crate::credentials::Credentials;
 use crate::error::{cannot, closed, lost, unreachable};
 use crate::nodes::{Nodes, none_of};
 use crate::options::Options;
@@ -185,9 +186,10 @@ async fn connect_to(
                 Some(provider) => Some(provider.ask().await?),
                 None => None,
             };
-            let valid_for = credentials.as_ref().and_then(|credentials| credentials.valid_for);
+            // From now on, and not from when the broker has answered.
+            let lease = credentials.as_ref().and_then(Credentials::lease);
             let connection = address.connect(credentials, properties).await?;
-            Ok(Opened { connection, node, valid_for })
+            Ok(Opened { connection, node, lease })
         }
     };
     let limit = address.connect_timeout().unwrap_or(options.connect_timeout);
@@ -203,12 +205,12 @@ fn welcome(
     nodes: &Nodes,
     options: &Options,
 ) -> (Arc<Connection>, Option<Refreshing>) {
-    let Opened { connection, node, valid_for } = opened;
+    let Opened { connection, node, lease } = opened;
     let (connection, (_, address)) = (Arc::new(connection), nodes.at(node));
     tracing::info!(%address, connection = role.connection_name(options), "connected to RabbitMQ");
-    let refreshing = valid_for.zip(options.credentials.clone()).map(|(valid_for, provider)| {
-        Refreshing::start(Arc::downgrade(&connection), provider, valid_for)
-    });
+    let refreshing = lease
+        .zip(options.credentials.clone())
+        .map(|(lease, provider)| Refreshing::start(Arc::downgrade(&connection), provider, lease));
     (connection, refreshing)
 }
 

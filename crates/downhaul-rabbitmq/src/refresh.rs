@@ -7,7 +7,7 @@ use lapin::Connection;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::credentials::Provider;
+use crate::credentials::{Lease, Provider};
 
 /// After a failure, there is a quarter of the time left.
 const TRIES: u32 = 10;
@@ -22,12 +22,8 @@ const LEAST: Duration = Duration::from_millis(100);
 pub(crate) struct Refreshing(JoinHandle<()>);
 
 impl Refreshing {
-    pub(crate) fn start(
-        connection: Weak<Connection>,
-        provider: Provider,
-        valid_for: Duration,
-    ) -> Self {
-        Self(tokio::spawn(run(connection, provider, valid_for)))
+    pub(crate) fn start(connection: Weak<Connection>, provider: Provider, lease: Lease) -> Self {
+        Self(tokio::spawn(run(connection, provider, lease)))
     }
 }
 
@@ -37,17 +33,17 @@ impl Drop for Refreshing {
     }
 }
 
-async fn run(connection: Weak<Connection>, provider: Provider, mut valid_for: Duration) {
-    let mut wait = soon_over(valid_for);
+async fn run(connection: Weak<Connection>, provider: Provider, mut lease: Lease) {
+    let mut wait = lease.renew_in();
     loop {
         sleep(wait.max(LEAST)).await;
         let Some(connection) = connection.upgrade().filter(|open| open.status().connected()) else {
             return;
         };
-        let again = (valid_for / TRIES).max(LEAST);
+        let again = (lease.valid_for / TRIES).max(LEAST);
         let updated = timeout(again, update(&connection, &provider)).await;
         match updated.unwrap_or_else(|_| Err(format!("no answer in {again:?}"))) {
-            Ok(Some(next)) => (valid_for, wait) = (next, soon_over(next)),
+            Ok(Some(next)) => (lease, wait) = (next, next.renew_in()),
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!(error, "the password at RabbitMQ was not renewed");
@@ -57,15 +53,12 @@ async fn run(connection: Weak<Connection>, provider: Provider, mut valid_for: Du
     }
 }
 
-fn soon_over(valid_for: Duration) -> Duration {
-    valid_for / 4 * 3
-}
-
 /// Returns how long the new one holds.
-async fn update(connection: &Connection, provider: &Provider) -> Result<Option<Duration>, String> {
+async fn update(connection: &Connection, provider: &Provider) -> Result<Option<Lease>, String> {
     let credentials = provider.ask().await.map_err(|error| error.chain())?;
+    let lease = credentials.lease();
     let password = credentials.password.into();
     let updated = connection.update_secret(password, "the old one ends soon".into()).await;
     updated.map_err(|error| error.to_string())?;
-    Ok(credentials.valid_for)
+    Ok(lease)
 }

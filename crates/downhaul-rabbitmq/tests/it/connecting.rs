@@ -14,11 +14,11 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Credentials, RabbitMq};
-use downhaul_testkit::proxy::{Cut, Proxy};
+use downhaul_testkit::proxy::{Cut, Direction, Proxy};
 use downhaul_testkit::rabbitmq::{Node, shared, shared_ctl, unique};
 use tokio::sync::mpsc;
 
-use crate::support::{own_node, sink, soon, source, subscription};
+use crate::support::{broker_through, own_node, proxy_before, sink, soon, source, subscription};
 
 /// Ports at which nobody is.
 fn refusing() -> [String; 2] {
@@ -270,6 +270,32 @@ async fn a_connection_that_outlives_its_password_is_told_the_next_one() {
     assert!(log.contains("the old one ends soon"), "{log}");
     assert_eq!(log.matches("user 'guest' authenticated").count(), 1, "it is still the same one");
     assert!(asked.load(Ordering::SeqCst) >= 3);
+}
+
+/// Which may take long at a node that is frozen.
+#[tokio::test]
+async fn a_password_ends_when_it_said_however_long_the_broker_took_to_answer() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let (proxy, (asked, mut turns)) = (proxy_before(&shared()), mpsc::unbounded_channel());
+    proxy.blackhole(Direction::ToClient);
+    let ask = move || {
+        let _ = asked.send(());
+        let credentials = Credentials::new("guest", "guest").valid_for(HOUR);
+        async { Ok::<_, Infallible>(credentials) }
+    };
+    let broker = broker_through(&proxy).connect_timeout(HOUR).credentials(ask);
+    let slowly = async {
+        soon("it is asked", turns.recv()).await;
+        soon("it connects", proxy.until(|counts| counts.to_client.taken > 0)).await;
+        tokio::time::pause();
+        tokio::time::advance(HOUR / 10 * 9).await;
+        tokio::time::resume();
+        proxy.heal();
+    };
+    let ctx = Context::background();
+    let (sink, ()) = tokio::join!(broker.sink(&ctx), slowly);
+    sink.unwrap();
+    soon("it is asked for the next one", turns.recv()).await;
 }
 
 /// There is time for another try.
