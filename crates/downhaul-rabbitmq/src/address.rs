@@ -100,9 +100,12 @@ impl Address {
         &self.uri.vhost
     }
 
-    /// `connection_timeout` of the URL, which is in milliseconds.
+    /// `connection_timeout` of the URL, which is in milliseconds; zero is none.
     pub(crate) fn connect_timeout(&self) -> Option<Duration> {
-        self.uri.query.connection_timeout.map(Duration::from_millis)
+        match self.uri.query.connection_timeout? {
+            0 => Some(Duration::MAX),
+            millis => Some(Duration::from_millis(millis)),
+        }
     }
 
     /// Whole seconds; zero turns heartbeats off as far as the broker agrees.

@@ -63,7 +63,7 @@ impl RabbitMq {
     /// | parameter | is |
     /// |---|---|
     /// | `heartbeat` | see [`heartbeat`](Self::heartbeat), in seconds |
-    /// | `connection_timeout` | see [`connect_timeout`](Self::connect_timeout), in milliseconds |
+    /// | `connection_timeout` | see [`connect_timeout`](Self::connect_timeout), in ms; 0 is none |
     /// | `channel_max`, `frame_max` | limits to agree on with the broker |
     /// | `auth_mechanism` | `plain` (default), `amqplain`, `external`, `anonymous`; one of them |
     /// | `cacertfile` | the authorities to trust, instead of the system's |

@@ -353,3 +353,9 @@ async fn the_parameters_of_a_url_are_agreed_on_with_the_broker() {
     let ours = listed.lines().find(|line| line.contains(&name)).unwrap();
     assert!(ours.starts_with("AMQPLAIN\t7\t8192\t9\t"), "{ours}");
 }
+
+/// As in RabbitMQ's client in Java.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_timeout_of_zero_is_none() {
+    sink(&RabbitMq::new(&format!("{}?connection_timeout=0", shared())).unwrap()).await;
+}
