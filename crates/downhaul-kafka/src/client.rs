@@ -8,7 +8,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use crate::error::kind;
+use crate::error::{is_of_one_broker, kind};
 
 /// The last complaint, and the last that trying again cannot mend.
 #[derive(Debug, Default)]
@@ -18,6 +18,10 @@ pub(crate) struct Trouble(Mutex<Complaints>);
 struct Complaints {
     last: Option<String>,
     permanent: Option<String>,
+    /// Whether that is said of the cluster, and not by one broker of itself.
+    is_of_all: bool,
+    /// Whether there was another complaint, which may be over when it is tried again.
+    is_mixed: bool,
     /// Whether no broker is left to try.
     all_down: bool,
 }
@@ -34,14 +38,19 @@ impl Trouble {
         }
         if kind(code) == BrokerErrorKind::Configuration && !is_lost(code, reason) {
             complaints.permanent = Some(reason.to_owned());
+            complaints.is_of_all |= !is_of_one_broker(code);
+        } else {
+            complaints.is_mixed = true;
         }
         complaints.last = Some(reason.to_owned());
     }
 
-    /// An error that says what was tried and what the client complained of.
+    /// An error that says what was tried and what the client complained of. What a broker says of
+    /// itself is permanent if none is left, and each has said so.
     pub(crate) fn error(&self, what: &str) -> BrokerError {
         let complaints = self.lock();
-        if let Some(reason) = &complaints.permanent {
+        let is_permanent = complaints.is_of_all || complaints.all_down && !complaints.is_mixed;
+        if let Some(reason) = complaints.permanent.as_ref().filter(|_| is_permanent) {
             let words = format!("cannot {what}: {reason}");
             return BrokerError::new(BrokerErrorKind::Configuration, words);
         }
@@ -49,7 +58,7 @@ impl Trouble {
         BrokerError::new(BrokerErrorKind::Unreachable, format!("cannot {what}: {reason}"))
     }
 
-    /// The same, if there was a complaint that trying again cannot mend.
+    /// The same, if there was a complaint that trying again cannot mend, or not with that broker.
     pub(crate) fn permanent(&self, what: &str) -> Option<BrokerError> {
         let is_permanent = self.lock().permanent.is_some();
         is_permanent.then(|| self.error(what))
@@ -58,7 +67,7 @@ impl Trouble {
     /// Whether there is no use in waiting for an answer.
     pub(crate) fn is_hopeless(&self) -> bool {
         let complaints = self.lock();
-        complaints.all_down || complaints.permanent.is_some()
+        complaints.all_down || complaints.is_of_all
     }
 
     fn lock(&self) -> MutexGuard<'_, Complaints> {
@@ -129,6 +138,7 @@ mod tests {
             let trouble = Trouble::default();
             let words = format!("ssl://one:9093/bootstrap: SSL handshake failed: {words}");
             trouble.note(&KafkaError::Global(RDKafkaErrorCode::SSL), &words);
+            trouble.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1");
             trouble.error("begin").is_permanent()
         };
         assert!(!said("SSL transport error: Connection timed out"));

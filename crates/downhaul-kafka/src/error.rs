@@ -77,6 +77,18 @@ pub(crate) fn kind(code: Code) -> BrokerErrorKind {
     }
 }
 
+/// Whether a broker says it of itself: another may let this client in.
+pub(crate) fn is_of_one_broker(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::IllegalSASLState
+            | Code::SSL
+    )
+}
+
 /// Whether a message has nowhere to go.
 pub(crate) fn is_unknown_place(code: Code) -> bool {
     matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition)

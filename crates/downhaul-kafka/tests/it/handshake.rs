@@ -4,47 +4,71 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
-use downhaul_consumer::{Broker, BrokerErrorKind};
+use downhaul_consumer::{Broker, BrokerErrorKind as Kind};
 use downhaul_context::Context;
+use downhaul_kafka::Kafka;
 
 use crate::support::{kafka, opening, soon, subscription};
 
-const API_VERSIONS: i16 = 18;
+const METADATA: i16 = 3;
 const SASL_HANDSHAKE: i16 = 17;
+const API_VERSIONS: i16 = 18;
 const SASL_AUTHENTICATE: i16 = 36;
+/// What it answers with to who may not log in.
+const DENIED: u8 = 58;
 
-/// Says what it can do, and hangs up when it is asked for `until`.
-fn broker_that_goes(until: i16) -> SocketAddr {
+/// A broker that answers each request by its key, and hangs up where it has no answer. It is told
+/// its own port.
+fn broker(answer: impl Fn(i16, u16) -> Option<Vec<u8>> + Copy + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            thread::spawn(move || stream.and_then(|stream| serve(stream, until)));
+            let answer = move |key| answer(key, address.port());
+            thread::spawn(move || stream.and_then(|stream| serve(stream, answer)));
         }
     });
     address
 }
 
-fn serve(mut stream: TcpStream, until: i16) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, answer: impl Fn(i16) -> Option<Vec<u8>>) -> std::io::Result<()> {
     loop {
         let mut length = [0; 4];
         stream.read_exact(&mut length)?;
         let mut request = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
         stream.read_exact(&mut request)?;
-        let key = i16::from_be_bytes([request[0], request[1]]);
-        if key == until {
+        let Some(body) = answer(i16::from_be_bytes([request[0], request[1]])) else {
             return Ok(());
-        }
-        let body = if key == API_VERSIONS { versions() } else { mechanisms() };
+        };
         let answer = [&request[4..8], &body].concat();
         stream.write_all(&u32::try_from(answer.len()).unwrap().to_be_bytes())?;
         stream.write_all(&answer)?;
     }
 }
 
+/// Says what it can do, and hangs up when it is asked for `until`.
+fn broker_that_goes(until: i16) -> SocketAddr {
+    broker(move |key, _| match key {
+        _ if key == until => None,
+        API_VERSIONS => Some(versions()),
+        _ => Some(mechanisms()),
+    })
+}
+
+/// Lets nobody in, or everybody, and knows of itself alone.
+fn broker_that_says(code: u8) -> SocketAddr {
+    broker(move |key, port| match key {
+        API_VERSIONS => Some(versions()),
+        SASL_HANDSHAKE => Some(mechanisms()),
+        SASL_AUTHENTICATE => Some([&[0, code, 255, 255][..], &[0; 12]].concat()),
+        METADATA => Some(metadata(port)),
+        _ => None,
+    })
+}
+
 /// Version 3 of the answer: no error; what is there, from the first version to the last.
 fn versions() -> Vec<u8> {
-    let apis = [(0, 7), (1, 11), (2, 5), (3, 9), (SASL_HANDSHAKE, 1), (API_VERSIONS, 3)];
+    let apis = [(0, 7), (1, 11), (2, 5), (METADATA, 1), (SASL_HANDSHAKE, 1), (API_VERSIONS, 3)];
     let apis = apis.into_iter().chain([(SASL_AUTHENTICATE, 1)]);
     let entry = |(key, last): (i16, i16)| {
         let [k1, k2] = key.to_be_bytes();
@@ -61,19 +85,50 @@ fn mechanisms() -> Vec<u8> {
     [&[0, 0, 0, 0, 0, 1, 0, 5][..], b"PLAIN"].concat()
 }
 
+/// Version 1: a broker and its controller, and no topic.
+fn metadata(port: u16) -> Vec<u8> {
+    let node = 1_i32.to_be_bytes();
+    let host = [&[0, 9][..], b"127.0.0.1"].concat();
+    let brokers = [&node[..], &node, &host, &i32::from(port).to_be_bytes(), &[255, 255]].concat();
+    [&brokers, &node[..], &[0; 4]].concat()
+}
+
+fn logging_in(servers: &str) -> Kafka {
+    kafka(servers)
+        .property("security.protocol", "sasl_plaintext")
+        .property("sasl.mechanism", "PLAIN")
+        .property("sasl.username", "user")
+        .property("sasl.password", "hush")
+}
+
+/// It may be its own trouble, as long as another has not been heard.
+#[tokio::test]
+async fn a_broker_that_lets_nobody_in_does_not_keep_from_asking_the_next_one() {
+    let (denies, admits) = (broker_that_says(DENIED), broker_that_says(0));
+    // Whichever is first.
+    for _ in 0..6 {
+        let kafka = logging_in(&format!("{denies},{admits}"));
+        soon("a sink opens", kafka.sink(&Context::background())).await.unwrap();
+    }
+    let both = format!("{denies},{}", broker_that_says(DENIED));
+    for servers in [denies.to_string(), both] {
+        let error = opening(&logging_in(&servers), &subscription("denied")).await;
+        assert_eq!(error.kind(), Kind::Configuration, "{}", error.chain());
+    }
+    let away = format!("{denies},{}", broker_that_goes(SASL_HANDSHAKE));
+    let error = opening(&logging_in(&away), &subscription("denied")).await;
+    assert_eq!(error.kind(), Kind::Unreachable, "{}", error.chain());
+}
+
 /// Its connections break wherever they are, when it is stopped, and the next broker may be well.
 #[tokio::test]
 async fn a_broker_that_is_lost_while_it_is_logged_in_to_is_no_wrong_configuration() {
     for until in [SASL_HANDSHAKE, SASL_AUTHENTICATE] {
-        let kafka = kafka(&broker_that_goes(until).to_string())
-            .property("security.protocol", "sasl_plaintext")
-            .property("sasl.mechanism", "PLAIN")
-            .property("sasl.username", "user")
-            .property("sasl.password", "hush");
+        let kafka = logging_in(&broker_that_goes(until).to_string());
         let error = opening(&kafka, &subscription("lost")).await;
-        assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{until}: {}", error.chain());
+        assert_eq!(error.kind(), Kind::Unreachable, "{until}: {}", error.chain());
         let ctx = Context::background();
         let error = soon("it fails", kafka.sink(&ctx)).await.err().unwrap();
-        assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "{until}: {}", error.chain());
+        assert_eq!(error.kind(), Kind::Unreachable, "{until}: {}", error.chain());
     }
 }
