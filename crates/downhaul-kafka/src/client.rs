@@ -10,6 +10,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::{is_of_one_broker, kind};
 
+/// In OpenSSL's words.
+const UNTRUSTED: &str = "certificate verify failed";
+
 /// The last complaint, and the last that trying again cannot mend.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble(Mutex<Complaints>);
@@ -30,19 +33,20 @@ impl Trouble {
     pub(crate) fn note(&self, error: &KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
         let Some(code) = error.rdkafka_error_code() else { return };
+        let (code, reason) = untangled(code, reason);
         let mut complaints = self.lock();
         // It only counts the complaints that came before it.
         if code == RDKafkaErrorCode::AllBrokersDown {
             complaints.all_down = true;
             return;
         }
-        if kind(code) == BrokerErrorKind::Configuration && !is_lost(code, reason) {
-            complaints.permanent = Some(reason.to_owned());
+        if kind(code) == BrokerErrorKind::Configuration && !is_lost(code, &reason) {
+            complaints.permanent = Some(reason.clone());
             complaints.is_of_all |= !is_of_one_broker(code);
         } else {
             complaints.is_mixed = true;
         }
-        complaints.last = Some(reason.to_owned());
+        complaints.last = Some(reason);
     }
 
     /// An error that says what was tried and what the client complained of. What a broker says of
@@ -73,6 +77,15 @@ impl Trouble {
     fn lock(&self) -> MutexGuard<'_, Complaints> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// As librdkafka says it of a certificate that is not good, where it was just about to write: with
+/// the code of a lost link, and without its advice.
+fn untangled(code: RDKafkaErrorCode, reason: &str) -> (RDKafkaErrorCode, String) {
+    if code == RDKafkaErrorCode::BrokerTransportFailure && reason.contains(UNTRUSTED) {
+        return (RDKafkaErrorCode::SSL, format!("{reason}: look at `ssl.ca.location`"));
+    }
+    (code, reason.to_owned())
 }
 
 /// Whether nothing was refused, and the link was lost before it was encrypted, or before the broker
@@ -131,17 +144,26 @@ impl rdkafka::consumer::ConsumerContext for Asking {}
 mod tests {
     use super::*;
 
-    /// In librdkafka's own words.
+    /// Whether what librdkafka says of its only broker, in its own words, is permanent.
+    fn is_permanent(code: RDKafkaErrorCode, words: &str) -> bool {
+        let trouble = Trouble::default();
+        trouble.note(&KafkaError::Global(code), &format!("ssl://one:9093/bootstrap: {words}"));
+        trouble.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        trouble.error("begin").is_permanent()
+    }
+
     #[test]
     fn a_link_that_is_lost_while_it_is_encrypted_is_no_wrong_configuration() {
-        let said = |words: &str| {
-            let trouble = Trouble::default();
-            let words = format!("ssl://one:9093/bootstrap: SSL handshake failed: {words}");
-            trouble.note(&KafkaError::Global(RDKafkaErrorCode::SSL), &words);
-            trouble.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1");
-            trouble.error("begin").is_permanent()
-        };
-        assert!(!said("SSL transport error: Connection timed out"));
-        assert!(said("error:0A000086:SSL routines::certificate verify failed"));
+        let lost = "SSL handshake failed: SSL transport error: Connection timed out";
+        assert!(!is_permanent(RDKafkaErrorCode::SSL, lost));
+        assert!(!is_permanent(RDKafkaErrorCode::BrokerTransportFailure, "Connect failed"));
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_good_is_a_wrong_configuration_by_whichever_code() {
+        let words = "error:0A000086:SSL routines::certificate verify failed (after 1ms)";
+        for code in [RDKafkaErrorCode::SSL, RDKafkaErrorCode::BrokerTransportFailure] {
+            assert!(is_permanent(code, words), "{code:?}");
+        }
     }
 }
