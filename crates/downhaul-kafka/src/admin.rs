@@ -78,18 +78,16 @@ pub(crate) async fn find(
 /// A client that looks. It makes no topic by asking for it.
 struct Cluster {
     client: Arc<BaseConsumer<Asking>>,
-    within: Duration,
-    servers: String,
+    options: Options,
 }
 
 impl Cluster {
     fn open(options: &Options) -> Result<Self, BrokerError> {
         let client: BaseConsumer<Asking> = options
             .admin()?
-            .create_with_context(Asking::default())
+            .create_with_context(Asking { trouble: Trouble::of(options.was_reached()) })
             .map_err(|error| cannot("make a client of Kafka", &error))?;
-        let servers = options.address.to_string();
-        Ok(Self { client: Arc::new(client), within: options.connect_timeout, servers })
+        Ok(Self { client: Arc::new(client), options: options.clone() })
     }
 
     async fn missing(&self, topics: &[String]) -> Result<BTreeSet<String>, BrokerError> {
@@ -129,16 +127,19 @@ impl Cluster {
             // As the broker would say. rdkafka panics over one of more than 512.
             return Ok(Some(Code::InvalidTopic));
         }
-        let until = Instant::now() + self.within;
+        let until = Instant::now() + self.options.connect_timeout;
         loop {
             let (client, name) = (Arc::clone(&self.client), topic.to_owned());
             let answer =
                 blocking(move || client.fetch_metadata(Some(&name), ASK).map(|all| state(&all)));
             let error = match answer.await {
-                Ok(state) => return Ok(state),
+                Ok(state) => {
+                    self.options.note_reached();
+                    return Ok(state);
+                }
                 Err(error) => error,
             };
-            let what = format!("reach Kafka at {}", self.servers);
+            let what = format!("reach Kafka at {}", self.options.address);
             let is_silence = matches!(
                 error.rdkafka_error_code(),
                 Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::Resolve)
@@ -163,7 +164,7 @@ impl Cluster {
 
     /// Waits until topics that were made are known to the broker that answers.
     async fn wait_for(&self, topics: &BTreeSet<String>) -> Result<(), BrokerError> {
-        let until = Instant::now() + self.within;
+        let until = Instant::now() + self.options.connect_timeout;
         let mut left: Vec<_> = topics.iter().cloned().collect();
         loop {
             left = self.missing(&left).await?.into_iter().collect();

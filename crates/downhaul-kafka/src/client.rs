@@ -27,9 +27,17 @@ struct Complaints {
     is_mixed: bool,
     /// Whether no broker is left to try.
     all_down: bool,
+    /// Whether the certificates of the cluster were good before.
+    is_known: bool,
 }
 
 impl Trouble {
+    /// Of a client of a cluster that may have been reached before: a certificate that was good and
+    /// is not any more has expired, as a rule, and is renewed.
+    pub(crate) fn of(is_known: bool) -> Self {
+        Self(Mutex::new(Complaints { is_known, ..Complaints::default() }))
+    }
+
     pub(crate) fn note(&self, error: &KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
         let Some(code) = error.rdkafka_error_code() else { return };
@@ -40,7 +48,9 @@ impl Trouble {
             complaints.all_down = true;
             return;
         }
-        if kind(code) == BrokerErrorKind::Configuration && !is_lost(code, &reason) {
+        let may_be_renewed = complaints.is_known && code == RDKafkaErrorCode::SSL;
+        let may_pass = may_be_renewed || is_lost(code, &reason);
+        if kind(code) == BrokerErrorKind::Configuration && !may_pass {
             complaints.permanent = Some(reason.clone());
             complaints.is_of_all |= !is_of_one_broker(code);
         } else {

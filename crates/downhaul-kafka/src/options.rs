@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use downhaul_consumer::BrokerError;
@@ -83,6 +84,8 @@ pub(crate) struct Options {
     pub(crate) revoke_budget: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) transactions: Option<Arc<Transactions>>,
+    /// Whether any broker was reached.
+    reached: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -120,7 +123,16 @@ impl Options {
             revoke_budget: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             transactions: None,
+            reached: Arc::default(),
         }
+    }
+
+    pub(crate) fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_reached(&self) {
+        self.reached.store(true, Ordering::Relaxed);
     }
 
     /// The properties of a consumer of a group.

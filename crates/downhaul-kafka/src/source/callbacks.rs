@@ -34,6 +34,10 @@ pub(super) enum Said {
 }
 
 impl Callbacks {
+    pub(super) fn new(trouble: Trouble) -> Self {
+        Self { trouble, ..Self::default() }
+    }
+
     pub(super) fn take(&self) -> Vec<Said> {
         std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -28,6 +28,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 
 use crate::admin;
+use crate::client::Trouble;
 use crate::error::{cannot, closed, gave_up, unheard};
 use crate::options::Options;
 use crate::seek;
@@ -214,7 +215,9 @@ impl KafkaSource {
 
 /// A member of a group, which says by the bell that it has something to say.
 fn join(config: &ClientConfig, bell: &Arc<Notify>) -> Result<Client, BrokerError> {
-    let client = Client::from_config_and_context(config, Callbacks::default());
+    // It was asked for its topics.
+    let callbacks = Callbacks::new(Trouble::of(true));
+    let client = Client::from_config_and_context(config, callbacks);
     let mut client = client.map_err(|error| cannot("make a client of Kafka", &error))?;
     let bell = Arc::clone(bell);
     client.set_nonempty_callback(move || bell.notify_one());

@@ -2,12 +2,20 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::thread;
 
 use downhaul_consumer::{Broker, BrokerErrorKind as Kind};
 use downhaul_context::Context;
 use downhaul_kafka::Kafka;
+#[cfg(feature = "tls")]
+use tokio::sync::watch;
+#[cfg(feature = "tls")]
+use tokio_rustls::rustls::ServerConfig;
 
+#[cfg(feature = "tls")]
+use crate::secured::Certified;
 use crate::support::{kafka, opening, soon, subscription};
 
 const METADATA: i16 = 3;
@@ -130,5 +138,58 @@ async fn a_broker_that_is_lost_while_it_is_logged_in_to_is_no_wrong_configuratio
         let ctx = Context::background();
         let error = soon("it fails", kafka.sink(&ctx)).await.err().unwrap();
         assert_eq!(error.kind(), Kind::Unreachable, "{until}: {}", error.chain());
+    }
+}
+
+/// Speaks TLS before a broker, with the certificate that it was last told to show.
+#[cfg(feature = "tls")]
+async fn veil(listener: TcpListener, to: SocketAddr, shown: watch::Receiver<Arc<Certified>>) {
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let acceptor = acceptor(&shown.borrow());
+        tokio::spawn(async move {
+            let mut stream = acceptor.accept(stream).await?;
+            let mut broker = tokio::net::TcpStream::connect(to).await?;
+            tokio::io::copy_bidirectional(&mut stream, &mut broker).await
+        });
+    }
+}
+
+#[cfg(feature = "tls")]
+fn acceptor(certified: &Certified) -> tokio_rustls::TlsAcceptor {
+    let certificate = certified.made.cert.der().clone();
+    let key = certified.made.signing_key.serialize_der().try_into().unwrap();
+    let config = ServerConfig::builder().with_no_client_auth();
+    Arc::new(config.with_single_cert(vec![certificate], key).unwrap()).into()
+}
+
+/// Which of them it was, librdkafka does not say: it has expired, or nobody vouches for it.
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_certificate_that_was_good_before_may_be_renewed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let plain = broker(move |key, _| match key {
+        API_VERSIONS => Some(versions()),
+        METADATA => Some(metadata(address.port())),
+        _ => None,
+    });
+    let (good, bad) = (Arc::new(Certified::new()), Arc::new(Certified::new()));
+    let (show, shown) = watch::channel(Arc::clone(&good));
+    tokio::spawn(veil(listener, plain, shown));
+    let trusting = || {
+        kafka(&address.to_string())
+            .property("security.protocol", "ssl")
+            .property("ssl.ca.location", good.certificate().display().to_string())
+    };
+    let (kafka, ctx) = (trusting(), Context::background());
+    soon("a sink opens", kafka.sink(&ctx)).await.unwrap();
+    show.send_replace(bad);
+    for (kafka, kind) in [(kafka, Kind::Unreachable), (trusting(), Kind::Configuration)] {
+        let error = soon("it fails", kafka.sink(&ctx)).await.err().unwrap();
+        assert_eq!(error.kind(), kind, "{}", error.chain());
+        assert!(error.chain().contains("certificate"), "{}", error.chain());
     }
 }

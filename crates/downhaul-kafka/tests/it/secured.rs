@@ -49,32 +49,35 @@ async fn a_wrong_password_is_permanent_and_not_told() {
 }
 
 /// A certificate that vouches for itself, and its key, in files that go with this.
-struct Certified(PathBuf);
+pub(crate) struct Certified {
+    folder: PathBuf,
+    pub(crate) made: rcgen::CertifiedKey<rcgen::KeyPair>,
+}
 
 impl Certified {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = std::env::temp_dir().join(unique("certified"));
         std::fs::create_dir_all(&folder).unwrap();
         let names = vec!["127.0.0.1".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let certified = Self(folder);
-        std::fs::write(certified.certificate(), made.cert.pem()).unwrap();
-        std::fs::write(certified.key(), made.signing_key.serialize_pem()).unwrap();
+        let certified = Self { folder, made };
+        std::fs::write(certified.certificate(), certified.made.cert.pem()).unwrap();
+        std::fs::write(certified.key(), certified.made.signing_key.serialize_pem()).unwrap();
         certified
     }
 
-    fn certificate(&self) -> PathBuf {
-        self.0.join("cert.pem")
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.join("cert.pem")
     }
 
     fn key(&self) -> PathBuf {
-        self.0.join("key.pem")
+        self.folder.join("key.pem")
     }
 }
 
 impl Drop for Certified {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
