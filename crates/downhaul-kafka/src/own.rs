@@ -15,6 +15,8 @@ use downhaul_consumer::BrokerError;
 use crate::error::unsendable;
 
 const DEAD: &str = ".dead";
+/// What durations are written in, with their milliseconds.
+const UNITS: [(u64, &str); 4] = [(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
 /// What a header is called that says when a message is due, in milliseconds since 1970, UTC.
 pub(crate) const DUE: &str = "due-ms";
 
@@ -63,6 +65,15 @@ impl OwnTopics {
     }
 }
 
+/// The step of a topic for the retries of a group; `None` if it is another topic.
+pub(crate) fn step(group: &str, topic: &str) -> Option<Duration> {
+    let text = topic.strip_prefix(group)?.strip_prefix(".retry.")?;
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let (millis, _) = UNITS.into_iter().find(|(_, name)| *name == unit)?;
+    let step = Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?);
+    (retry(group, step) == topic).then_some(step)
+}
+
 fn retry(group: &str, step: Duration) -> String {
     format!("{group}.retry.{}", text(step))
 }
@@ -70,9 +81,9 @@ fn retry(group: &str, step: Duration) -> String {
 /// A duration as `90s`, in the largest unit in which it is whole.
 fn text(duration: Duration) -> String {
     let millis = duration.as_millis();
-    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let whole = units.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit));
-    whole.map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
+    let whole = UNITS.into_iter().find(|(unit, _)| millis.is_multiple_of((*unit).into()));
+    let (unit, name) = whole.unwrap_or((1, "ms"));
+    format!("{}{name}", millis / u128::from(unit))
 }
 
 #[cfg(test)]
@@ -98,6 +109,18 @@ mod tests {
     fn steps_that_are_called_the_same_are_one() {
         let steps = [1_000_000, 1_200_000, 1_999_999].map(Duration::from_nanos);
         assert_eq!(OwnTopics::new(&steps).of("q"), ["q.retry.1ms"]);
+    }
+
+    #[test]
+    fn a_topic_tells_its_step_and_only_if_it_is_the_groups() {
+        for millis in [1, 1_500, 10_000, 60_000, 86_400_000] {
+            let wanted = Duration::from_millis(millis);
+            assert_eq!(step("q", &retry("q", wanted)), Some(wanted));
+        }
+        let others = ["q", "q.dead", "q.retry.1d", "q.retry.60s", "q.retry.s", "q.retry.01s"];
+        for topic in others.into_iter().chain(["q2.retry.1s", "q.retry.1s.retry.1s"]) {
+            assert_eq!(step("q", topic), None, "{topic}");
+        }
     }
 
     #[test]

@@ -17,14 +17,21 @@ pub(super) struct LaneReader {
     /// The topic to name, which is none where it belongs to the group.
     topic: Option<Name>,
     queue: Queue,
+    /// How long its messages wait at most, where that is what its topic is for.
+    step: Option<Duration>,
     /// Read, and not due yet. Nothing behind it is, as a rule.
-    waiting: Option<Record>,
+    waiting: Option<Waiting>,
     /// Whether nothing more is to be read.
     is_leaving: bool,
     /// Since when the lowest unfinished message keeps all others from being read.
     blocked: Option<Blocked>,
     /// Whether nothing is to be read before the next commit.
     waits_for_commit: bool,
+}
+
+struct Waiting {
+    record: Record,
+    since: Instant,
 }
 
 struct Blocked {
@@ -36,12 +43,21 @@ struct Blocked {
 /// How long a message may keep a partition from being read before that is told.
 const TELL: Duration = Duration::from_secs(10);
 
+/// How far clocks may be apart before that is told.
+const SKEW: Duration = Duration::from_secs(5);
+
 impl LaneReader {
-    pub(super) fn new(tenure: Arc<Tenure>, queue: Queue, names_topic: bool) -> Self {
+    pub(super) fn new(
+        tenure: Arc<Tenure>,
+        queue: Queue,
+        names_topic: bool,
+        step: Option<Duration>,
+    ) -> Self {
         Self {
             topic: names_topic.then(|| tenure.topic.clone()),
             tenure,
             queue,
+            step,
             waiting: None,
             is_leaving: false,
             blocked: None,
@@ -100,16 +116,32 @@ impl LaneReader {
 
     /// The next record, if there is one and it is due.
     fn next(&mut self) -> Result<Option<Record>, BrokerError> {
-        let record = match self.waiting.take() {
-            Some(record) => Some(record),
-            None => self.poll()?,
-        };
-        let is_due = |record: &Record| record.due.is_none_or(|due| due <= SystemTime::now());
-        let (due, waiting) = record.map_or((None, None), |record| {
-            if is_due(&record) { (Some(record), None) } else { (None, Some(record)) }
-        });
-        self.waiting = waiting;
-        Ok(due)
+        if self.waiting.is_none() {
+            match self.poll()? {
+                Some(record) if record.due.is_some() => self.wait_for(record),
+                record => return Ok(record),
+            }
+        }
+        let is_due = |waiting: &mut Waiting| waiting.left(self.step).is_zero();
+        Ok(self.waiting.take_if(is_due).map(|waiting| waiting.record))
+    }
+
+    fn wait_for(&mut self, record: Record) {
+        let (offset, waiting) = (record.offset, Waiting { record, since: Instant::now() });
+        let wait = waiting.left(None);
+        if let Some(step) = self.step.filter(|step| wait > step.saturating_add(SKEW)) {
+            let Tenure { topic, partition, .. } = &*self.tenure;
+            tracing::warn!(
+                topic = topic.as_str(),
+                partition,
+                offset,
+                ?wait,
+                ?step,
+                "a message says that it is due later than its topic is for, and does not wait so \
+                 long: is a clock wrong?"
+            );
+        }
+        self.waiting = Some(waiting);
     }
 
     fn poll(&self) -> Result<Option<Record>, BrokerError> {
@@ -130,8 +162,8 @@ impl LaneReader {
 
     /// How long until a record that waits may be delivered.
     pub(super) fn due_in(&self) -> Option<Duration> {
-        let due = self.waiting.as_ref().filter(|_| !self.is_leaving)?.due?;
-        Some(due.duration_since(SystemTime::now()).unwrap_or_default())
+        let waiting = self.waiting.as_ref().filter(|_| !self.is_leaving)?;
+        Some(waiting.left(self.step))
     }
 
     /// How long until a message has been unfinished for long enough to tell.
@@ -172,5 +204,15 @@ impl LaneReader {
         // Where nothing is read any more, nobody else would see that.
         self.blocked.take_if(|blocked| head != Some(blocked.offset));
         is_taken
+    }
+}
+
+impl Waiting {
+    /// How much longer, and no longer than `step` in all: it was sent before it was read, so that
+    /// is never too early, whatever it says and whatever the clock says.
+    fn left(&self, step: Option<Duration>) -> Duration {
+        let due = self.record.due.and_then(|due| due.duration_since(SystemTime::now()).ok());
+        let most = step.map_or(Duration::MAX, |step| step.saturating_sub(self.since.elapsed()));
+        due.unwrap_or_default().min(most)
     }
 }

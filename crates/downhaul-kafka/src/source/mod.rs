@@ -31,6 +31,7 @@ use crate::admin;
 use crate::client::Trouble;
 use crate::error::{cannot, closed, gave_up, unheard};
 use crate::options::Options;
+use crate::own;
 use crate::seek;
 use crate::source::callbacks::{Callbacks, Client};
 use crate::source::committer::{Committer, Plain, Rounds};
@@ -52,6 +53,7 @@ pub(crate) struct KafkaSource {
     mailbox: Arc<Mailbox>,
     /// Dropped after all queues.
     member: Member,
+    group: String,
     /// Whose topics carry no topic's name.
     own_topics: Vec<String>,
     prefetch: usize,
@@ -113,6 +115,7 @@ impl KafkaSource {
             lanes: Lanes::default(),
             mailbox,
             member,
+            group: group.to_owned(),
             own_topics,
             prefetch: usize::from(subscription.prefetch()),
             longest_gap: options.longest_gap,
@@ -169,7 +172,8 @@ impl KafkaSource {
             let bell = Arc::clone(&self.mailbox.bell);
             queue.set_nonempty_callback(move || bell.notify_one());
             let names_topic = !self.own_topics.iter().any(|own| tenure.topic == **own);
-            self.lanes.add(LaneReader::new(tenure, queue, names_topic));
+            let step = own::step(&self.group, &tenure.topic);
+            self.lanes.add(LaneReader::new(tenure, queue, names_topic, step));
         }
         lanes
     }

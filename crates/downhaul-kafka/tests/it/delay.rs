@@ -2,12 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use downhaul_consumer::{BrokerErrorKind, Message, Outgoing, PublishOutcome, Sink, Verdict};
+use downhaul_consumer::{
+    BrokerErrorKind, Message, Outgoing, PublishOutcome, Sink, Subscription, Verdict,
+};
 use downhaul_kafka::Kafka;
 
+use crate::capture::Capture;
 use crate::support::{
-    Heard, STEP, all, close, mock, publish, settle, shared_broker, sink, source, subscription,
-    take, text, texts,
+    Foreigner, Heard, Mock, Raw, STEP, all, close, mock, nothing, publish, settle, shared_broker,
+    sink, source, subscription, take, text, texts,
 };
 
 fn broker() -> Kafka {
@@ -70,6 +73,29 @@ async fn what_waits_is_not_left_out_by_a_group_that_begins_at_the_end() {
     close(source).await;
 }
 
+/// Its own clock was wrong, or ours is now, or somebody else has written it.
+#[tokio::test]
+async fn a_message_that_says_that_it_is_due_in_years_waits_no_longer_than_its_topic_is_for() {
+    let subscription = subscription("skewed");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let (retry, foreigner) = (retry_topic(&subscription, "500ms"), foreigner(&mock));
+    let years = SystemTime::now() + Duration::from_secs(100_000_000);
+    let millis = years.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let due = ("due-ms".to_owned(), Some(millis.to_string().into_bytes()));
+    let (headers, value) = (vec![due], Some(b"skewed".to_vec()));
+    foreigner.append_raw(&retry, &Raw { headers, value, ..Raw::default() }).await;
+    foreigner.append(&retry, 0, ["behind it"]).await;
+    let capture = Capture::start();
+    let mut source = source(&kafka, &subscription).await;
+    let deliveries = take_some(&mut *source, 2).await;
+    assert_eq!(texts(&deliveries), ["skewed", "behind it"]);
+    let warnings = capture.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0].fields["topic"], retry);
+    settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
+    close(source).await;
+}
+
 #[tokio::test]
 async fn a_delay_beyond_all_time_is_refused() {
     let (broker, subscription) = (broker(), subscription("endless"));
@@ -89,8 +115,7 @@ async fn a_delay_beyond_all_time_is_refused() {
 #[tokio::test]
 async fn what_is_sent_to_a_group_comes_to_it_alone() {
     let (broker, one) = (broker(), subscription("one"));
-    let other =
-        downhaul_consumer::Subscription::new(format!("{}-other", one.queue())).topic(one.queue());
+    let other = Subscription::new(format!("{}-other", one.queue())).topic(one.queue());
     let (mut first, mut second) = tokio::join!(source(&broker, &one), source(&broker, &other));
     let sink = sink(&broker).await;
     send(&*sink, one.queue(), "mine", Duration::from_millis(600)).await;
@@ -100,9 +125,17 @@ async fn what_is_sent_to_a_group_comes_to_it_alone() {
     mine.sort_unstable();
     assert_eq!(mine, ["mine", "ours"]);
     assert_eq!(texts(&take(&mut *second, 1).await), ["ours"]);
-    crate::support::nothing(&mut *second, Duration::from_millis(500)).await;
+    nothing(&mut *second, Duration::from_millis(500)).await;
     close(first).await;
     close(second).await;
+}
+
+fn retry_topic(subscription: &Subscription, step: &str) -> String {
+    format!("{}.retry.{step}", subscription.queue())
+}
+
+fn foreigner(mock: &Mock) -> Foreigner {
+    Foreigner::at(&mock.bootstrap_servers())
 }
 
 async fn take_some(
