@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::BrokerError;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -185,10 +184,12 @@ fn state(metadata: &rdkafka::metadata::Metadata) -> Option<Code> {
     topic.error().filter(|error| error.is_error()).map(Code::from)
 }
 
+pub(crate) fn client(options: &Options) -> Result<AdminClient<DefaultClientContext>, BrokerError> {
+    options.admin()?.create().map_err(|error| cannot("make a client of Kafka", &error))
+}
+
 async fn create(options: &Options, topics: &[(&str, &NewTopics)]) -> Result<(), BrokerError> {
-    let config: ClientConfig = options.admin()?;
-    let admin: AdminClient<DefaultClientContext> =
-        config.create().map_err(|error| cannot("make a client of Kafka", &error))?;
+    let admin = client(options)?;
     let new: Vec<_> = topics.iter().map(|(name, how)| how.new_topic(name)).collect();
     let within = AdminOptions::new()
         .request_timeout(Some(options.connect_timeout))

@@ -150,6 +150,7 @@ mod blocking;
 mod client;
 mod error;
 mod kafka;
+mod ladder;
 mod options;
 mod own;
 mod places;

@@ -30,6 +30,7 @@ use tokio::time::sleep;
 use crate::admin;
 use crate::client::Trouble;
 use crate::error::{cannot, closed, gave_up, unheard};
+use crate::ladder;
 use crate::options::Options;
 use crate::own;
 use crate::seek;
@@ -84,7 +85,7 @@ impl KafkaSource {
         let dead = options.own.to(&subscription.dead_letter_queue(), Duration::ZERO)?;
         let groups: Vec<_> = own_topics.iter().cloned().chain([dead]).collect();
         admin::ensure(options, &named, &groups).await?;
-
+        let own_topics = ladder::complete(options, group, own_topics).await?;
         seek::begin_own(options, group, &own_topics).await?;
 
         // Before the group is joined: what is read of it afterwards is what counts.

@@ -96,6 +96,27 @@ async fn a_message_that_says_that_it_is_due_in_years_waits_no_longer_than_its_to
     close(source).await;
 }
 
+/// They hold what was parked before the steps were changed.
+#[tokio::test]
+async fn topics_of_steps_that_a_group_once_had_are_read_on() {
+    let subscription = subscription("former");
+    let (mock, kafka) = mock(1, &subscription, 1);
+    let foreigner = foreigner(&mock);
+    let former = retry_topic(&subscription, "7m");
+    let others = ["soon", "7m.retry.1s"].map(|step| retry_topic(&subscription, step));
+    for topic in others.iter().chain([&former]) {
+        mock.create_topic(topic, 1, 1).unwrap();
+        foreigner.append(topic, 0, [topic]).await;
+    }
+    let mut source = source(&kafka, &subscription).await;
+    let deliveries = take(&mut *source, 1).await;
+    assert_eq!(texts(&deliveries), [former]);
+    assert!(deliveries[0].topic.is_none(), "of no topic");
+    nothing(&mut *source, Duration::from_millis(500)).await;
+    settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
+    close(source).await;
+}
+
 #[tokio::test]
 async fn a_delay_beyond_all_time_is_refused() {
     let (broker, subscription) = (broker(), subscription("endless"));
