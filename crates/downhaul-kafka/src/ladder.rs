@@ -1,9 +1,12 @@
 //! The topics for retries that a group has at the broker, those of steps that it once had as well.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::BrokerError;
-use rdkafka::admin::AdminClient;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier,
+};
 use rdkafka::client::DefaultClientContext;
 
 use crate::admin;
@@ -12,7 +15,7 @@ use crate::error::cannot;
 use crate::options::Options;
 use crate::own;
 
-type Admin = AdminClient<DefaultClientContext>;
+type Admin = Arc<AdminClient<DefaultClientContext>>;
 
 /// All topics of a group, of which these are known: also those of steps that were left out since.
 /// What waits in them is nobody else's.
@@ -21,12 +24,15 @@ pub(crate) async fn complete(
     group: &str,
     mut topics: Vec<String>,
 ) -> Result<Vec<String>, BrokerError> {
-    let mut former = list(admin::client(options)?, options.connect_timeout).await?;
+    let admin = Arc::new(admin::client(options)?);
+    let mut former = list(Arc::clone(&admin), options.connect_timeout).await?;
     former.retain(|topic| own::step(group, topic).is_some() && !topics.contains(topic));
     if !former.is_empty() {
         tracing::info!(group, topics = ?former, "topics of former steps are read on");
         topics.append(&mut former);
     }
+    // Nobody has to wait for it.
+    tokio::spawn(check(admin, options.connect_timeout, group.to_owned(), topics.clone()));
     Ok(topics)
 }
 
@@ -37,4 +43,31 @@ async fn list(admin: Admin, within: Duration) -> Result<Vec<String>, BrokerError
         Ok(all.topics().iter().map(|topic| topic.name().to_owned()).collect())
     });
     listing.await.map_err(|error| cannot("list the topics", &error))
+}
+
+/// Warns of topics that keep messages for less time than these wait there, if the broker tells.
+async fn check(admin: Admin, within: Duration, group: String, topics: Vec<String>) {
+    let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let within = AdminOptions::new().request_timeout(Some(within));
+    let told = admin.describe_configs(&asked, &within).await;
+    let told = told.inspect_err(|error| tracing::debug!(%error, "no retention is known"));
+    for config in told.into_iter().flatten().flatten() {
+        let OwnedResourceSpecifier::Topic(topic) = &config.specifier else { continue };
+        if let (Some(step), Some(retention)) = (own::step(&group, topic), retention(&config))
+            && retention < step
+        {
+            tracing::warn!(
+                topic,
+                ?retention,
+                ?step,
+                "messages are deleted before they are due: raise `retention.ms` of the topic"
+            );
+        }
+    }
+}
+
+/// How long a topic keeps messages, if not for ever.
+fn retention(config: &ConfigResource) -> Option<Duration> {
+    let millis = config.get("retention.ms")?.value.as_ref()?;
+    millis.parse().ok().map(Duration::from_millis)
 }

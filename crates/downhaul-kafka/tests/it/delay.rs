@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use downhaul_consumer::{
     BrokerErrorKind, Message, Outgoing, PublishOutcome, Sink, Subscription, Verdict,
 };
-use downhaul_kafka::Kafka;
+use downhaul_kafka::{Kafka, NewTopics};
 
 use crate::capture::Capture;
 use crate::support::{
     Foreigner, Heard, Mock, Raw, STEP, all, close, mock, nothing, publish, settle, shared_broker,
-    sink, source, subscription, take, text, texts,
+    sink, source, subscription, take, text, texts, until,
 };
 
 fn broker() -> Kafka {
@@ -114,6 +114,20 @@ async fn topics_of_steps_that_a_group_once_had_are_read_on() {
     assert!(deliveries[0].topic.is_none(), "of no topic");
     nothing(&mut *source, Duration::from_millis(500)).await;
     settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
+    close(source).await;
+}
+
+/// Messages are lost there without anybody's fault.
+#[tokio::test]
+async fn a_topic_that_keeps_messages_for_less_than_they_wait_there_is_warned_of() {
+    let kept = NewTopics::partitions(1).config("retention.ms", "2000");
+    let (broker, subscription) = (broker().group_topics(kept), subscription("short-lived"));
+    let capture = Capture::start();
+    let source = source(&broker, &subscription).await;
+    until("the warning", async || !capture.warnings().is_empty()).await;
+    let warnings = capture.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0].fields["topic"], retry_topic(&subscription, "4s"));
     close(source).await;
 }
 
