@@ -2,16 +2,30 @@
 
 use std::time::Duration;
 
-use downhaul_consumer::{Delivery, Verdict};
+use downhaul_consumer::{Delivery, Source, Subscription, Verdict};
+use downhaul_kafka::Kafka;
 
 use crate::capture::Capture;
 use crate::support::{
-    Foreigner, Heard, OwnBroker, all, close, mock, nothing, settle, shared_broker, soon, source,
-    subscription, take, text, texts,
+    Foreigner, Heard, Mock, OwnBroker, all, close, mock, nothing, settle, shared_broker, soon,
+    source, subscription, take, text, texts,
 };
 
 fn begin_with(deliveries: &[Delivery], prefix: &str) -> Vec<String> {
     texts(deliveries).into_iter().filter(|text| text.starts_with(prefix)).collect()
+}
+
+/// What a source reads of a partition where five messages may be unfinished, and what it reads of.
+async fn five_of_twenty(
+    subscription: &Subscription,
+) -> ((Mock, Kafka), Box<dyn Source>, Vec<Delivery>) {
+    let (mock, kafka) = mock(1, subscription, 1);
+    let kafka = kafka.longest_gap(5);
+    let foreigner = Foreigner::at(&mock.bootstrap_servers());
+    foreigner.append(subscription.queue(), 0, 0..20).await;
+    let mut source = source(&kafka, subscription).await;
+    let deliveries = take(&mut *source, 5).await;
+    ((mock, kafka), source, deliveries)
 }
 
 /// How far is a setting; then it goes on where it was.
@@ -59,14 +73,8 @@ async fn a_message_that_is_unfinished_for_long_stops_its_partition_and_no_other(
 /// Also where nothing else happens that would wake anybody.
 #[tokio::test]
 async fn a_message_that_keeps_a_partition_from_being_read_is_told_of_once() {
-    let subscription = subscription("blocked").with_prefetch(200);
-    let (mock, kafka) = mock(1, &subscription, 1);
-    let kafka = kafka.longest_gap(5);
-    let foreigner = Foreigner::at(&mock.bootstrap_servers());
-    foreigner.append(subscription.queue(), 0, 0..20).await;
-    let capture = Capture::start();
-    let mut source = source(&kafka, &subscription).await;
-    let deliveries = take(&mut *source, 5).await;
+    let (capture, subscription) = (Capture::start(), subscription("blocked").with_prefetch(200));
+    let (_open, mut source, deliveries) = five_of_twenty(&subscription).await;
     settle(&mut *source, &all(&deliveries[..2], Verdict::Ack)).await;
     let more = take(&mut *source, 2).await;
     settle(&mut *source, &all(&deliveries[3..], Verdict::Ack)).await;
@@ -102,14 +110,8 @@ async fn a_message_that_keeps_a_partition_from_being_read_is_told_of_once() {
 /// A consumer that was paused meanwhile has other reasons not to read on.
 #[tokio::test]
 async fn a_message_that_was_finished_is_not_told_of_though_nothing_is_read_since() {
-    let subscription = subscription("unblocked").with_prefetch(200);
-    let (mock, kafka) = mock(1, &subscription, 1);
-    let kafka = kafka.longest_gap(5);
-    let foreigner = Foreigner::at(&mock.bootstrap_servers());
-    foreigner.append(subscription.queue(), 0, 0..20).await;
-    let capture = Capture::start();
-    let mut source = source(&kafka, &subscription).await;
-    let deliveries = take(&mut *source, 5).await;
+    let (capture, subscription) = (Capture::start(), subscription("unblocked").with_prefetch(200));
+    let (_open, mut source, deliveries) = five_of_twenty(&subscription).await;
     nothing(&mut *source, Duration::from_millis(100)).await;
     soon("set", source.set_prefetch(0)).await.unwrap();
     settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
