@@ -23,7 +23,7 @@ const TRANSACTION: Duration = Duration::from_secs(60);
 const SESSION: Duration = Duration::from_secs(45);
 
 /// What consumers are set to unless told otherwise.
-pub(crate) const CONSUMER: [(&str, &str); 4] = [
+const CONSUMER: [(&str, &str); 4] = [
     // A group that is made later reads what was published before.
     ("auto.offset.reset", "earliest"),
     // Only what has to move is taken away when consumers come and go.
@@ -35,7 +35,7 @@ pub(crate) const CONSUMER: [(&str, &str); 4] = [
 ];
 
 /// What publishers are set to unless told otherwise.
-pub(crate) const PRODUCER: [(&str, &str); 7] = [
+const PRODUCER: [(&str, &str); 7] = [
     // No message twice and none out of order, however often it is sent; waits for all in-sync
     // replicas.
     ("enable.idempotence", "true"),

@@ -18,9 +18,9 @@ use crate::error::unsendable;
 use crate::own::DUE;
 
 /// The id of a message.
-pub(crate) const ID: &str = "message-id";
+const ID: &str = "message-id";
 /// As CloudEvents calls it on Kafka.
-pub(crate) const CONTENT_TYPE: &str = "content-type";
+const CONTENT_TYPE: &str = "content-type";
 /// What a record is whose media type is not said.
 const BYTES: &str = "application/octet-stream";
 /// What marks a record without a value: in a compacted topic, the end of its key.

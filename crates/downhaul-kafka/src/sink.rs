@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::blocking::blocking;
-use crate::client::{self, Trouble};
+use crate::client;
 use crate::error::{cannot, closed, is_unknown_place, kind, unreachable};
 use crate::options::Options;
 use crate::places::Places;
@@ -40,7 +40,6 @@ pub(crate) struct KafkaSink {
 /// What librdkafka says to a producer.
 #[derive(Debug, Default)]
 struct Deliveries {
-    trouble: Trouble,
     /// Rung when there is room again.
     room: Notify,
 }
@@ -155,7 +154,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.trouble.note(&error, reason);
+        tracing::debug!(%error, reason, "librdkafka");
     }
 }
 

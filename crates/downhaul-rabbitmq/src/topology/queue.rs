@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::options::QueueType;
 use crate::topology::argument::{Argument, Arguments};
 
-pub(crate) const CONSUMER_TIMEOUT: &str = "x-consumer-timeout";
+const CONSUMER_TIMEOUT: &str = "x-consumer-timeout";
 pub(crate) const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 pub(crate) const DEAD_LETTER_KEY: &str = "x-dead-letter-routing-key";
 pub(crate) const DEAD_LETTER_STRATEGY: &str = "x-dead-letter-strategy";
