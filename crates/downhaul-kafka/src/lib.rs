@@ -13,7 +13,8 @@
 //! - for dead letters a topic `<group>.dead`, which a group of that name reads.
 //!
 //! A client needs the rights to describe, read and write these topics, to make them where they are
-//! not there yet, and to read as the group.
+//! not there yet, and to read as the group. One that may describe their configuration, too, warns
+//! where messages are deleted before they are due.
 //!
 //! # What it sets
 //!
@@ -71,10 +72,16 @@
 //!    `a_message_that_keeps_a_partition_from_being_read_is_told_of_once`).
 //! 9. A delay holds a message back for at least that long, and does not wait for a longer one
 //!    (`a_delayed_message_is_never_early_and_a_short_delay_does_not_wait_for_a_long_one`); it leads
-//!    to its own group alone (`what_is_sent_to_a_group_comes_to_it_alone`).
+//!    to its own group alone (`what_is_sent_to_a_group_comes_to_it_alone`). Nothing waits in the
+//!    topic of a step for longer than the step
+//!    (`a_message_that_says_that_it_is_due_in_years_waits_no_longer_than_its_topic_is_for`), and
+//!    topics of former steps are read on (`topics_of_steps_that_a_group_once_had_are_read_on`).
 //! 10. What trying again cannot mend is a configuration error on one line
 //!     (`a_topic_that_there_is_not_is_told_by_its_name_and_what_to_do`,
-//!     `a_group_or_a_topic_that_may_not_be_used_is_permanent`).
+//!     `a_group_or_a_topic_that_may_not_be_used_is_permanent`). What one broker says of itself, and
+//!     of a certificate that was good before, may be mended
+//!     (`a_broker_that_lets_nobody_in_does_not_keep_from_asking_the_next_one`,
+//!     `a_certificate_that_was_good_before_may_be_renewed`).
 //! 11. No value of a property is shown in an error or a debug print
 //!     (`a_property_that_is_wrong_or_ours_is_told_by_its_name_and_never_by_its_value`,
 //!     `no_value_of_a_property_is_shown`,
