@@ -11,6 +11,7 @@ use downhaul_context::{Canceller, Context, Reason};
 use crate::address::Address;
 use crate::admin;
 use crate::error::{closed, gave_up};
+use crate::ladder::Ladders;
 use crate::options::{Options, Property, Role};
 use crate::own::OwnTopics;
 use crate::query;
@@ -127,6 +128,7 @@ impl Kafka {
     #[must_use]
     pub fn retry_steps(mut self, steps: &[Duration]) -> Self {
         self.options.own = OwnTopics::new(steps);
+        self.options.ladders = Ladders::default();
         self
     }
 

@@ -1,6 +1,7 @@
 //! The topics for retries that a group has at the broker, those of steps that it once had as well.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use downhaul_consumer::BrokerError;
@@ -17,9 +18,33 @@ use crate::own;
 
 type Admin = Arc<AdminClient<DefaultClientContext>>;
 
+/// The topics for retries of each group, once they are known: it is a deployment that changes
+/// steps, and not a process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ladders(Arc<Mutex<HashMap<String, Vec<String>>>>);
+
+impl Ladders {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Vec<String>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// All topics of a group, of which these are known: also those of steps that were left out since.
-/// What waits in them is nobody else's.
+/// What waits in them is nobody else's. The broker is asked once.
 pub(crate) async fn complete(
+    options: &Options,
+    group: &str,
+    topics: Vec<String>,
+) -> Result<Vec<String>, BrokerError> {
+    if let Some(topics) = options.ladders.known().get(group) {
+        return Ok(topics.clone());
+    }
+    let topics = find(options, group, topics).await?;
+    options.ladders.known().insert(group.to_owned(), topics.clone());
+    Ok(topics)
+}
+
+async fn find(
     options: &Options,
     group: &str,
     mut topics: Vec<String>,

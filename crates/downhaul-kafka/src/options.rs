@@ -10,6 +10,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use crate::address::Address;
 use crate::error::misconfigured;
+use crate::ladder::Ladders;
 use crate::own::OwnTopics;
 use crate::ticket::LaneNumbers;
 use crate::topics::NewTopics;
@@ -78,6 +79,7 @@ pub(crate) struct Options {
     /// How the groups' own are.
     pub(crate) groups_topics: NewTopics,
     pub(crate) own: OwnTopics,
+    pub(crate) ladders: Ladders,
     pub(crate) commit_interval: Duration,
     pub(crate) commit_after: usize,
     pub(crate) longest_gap: usize,
@@ -117,6 +119,7 @@ impl Options {
             topics: None,
             groups_topics: NewTopics::default(),
             own: OwnTopics::new(&steps),
+            ladders: Ladders::default(),
             commit_interval: Duration::from_secs(1),
             commit_after: 10_000,
             longest_gap: 1_024,
