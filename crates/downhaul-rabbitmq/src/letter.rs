@@ -9,9 +9,6 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::error::{check_short, unsendable};
 
-/// The largest body that RabbitMQ takes unless it is told otherwise: `max_message_size`. A larger
-/// one would cost the channel, and with it the answers for all that is under way.
-const LARGEST: usize = 128 << 20;
 /// An upper bound for all of a content header but its texts.
 const FIXED: usize = 64;
 /// The media type of a message that has none.
@@ -31,13 +28,16 @@ impl Letter {
     /// # Errors
     ///
     /// The message is at fault: something in it is too long.
-    pub(crate) fn new(message: &Message, frame_max: usize) -> Result<Self, BrokerError> {
+    pub(crate) fn new(
+        message: &Message,
+        frame_max: usize,
+        largest: usize,
+    ) -> Result<Self, BrokerError> {
         let id = message.id();
-        if message.payload().len() > LARGEST {
-            let size = message.payload().len();
-            return Err(unsendable(format!(
-                "the payload has {size} bytes, RabbitMQ takes {LARGEST}"
-            )));
+        let size = message.payload().len();
+        if size > largest {
+            let words = format!("the payload has {size} bytes, RabbitMQ takes {largest}");
+            return Err(unsendable(words));
         }
         let header_size = FIXED + id.len() + message.content_type().len() + headers_size(message);
         if header_size > frame_max {

@@ -97,8 +97,10 @@
 //!   instant may lose the message. With [`QueueType::Quorum`] that hop is confirmed too.
 //! - Tell a duplicate of a message without an id: each delivery of it gets a fresh one.
 //! - Delay a message to a topic, send a header in `x-` or one called `CC` or `BCC` (RabbitMQ's own,
-//!   and skipped when read), or send a body above 128 MiB. Where `max_message_size` is lower, a
-//!   body above that costs the channel: the receipts under way resolve as unknown.
+//!   and skipped when read), or send a body above 128 MiB. Where `max_message_size` is lower, the
+//!   first body above that costs the channel, and the receipts under way resolve as unknown; later
+//!   ones are refused
+//!   (`what_the_broker_finds_too_large_is_refused_from_the_second_time_on`).
 //! - Send or read the properties `reply_to`, `type`, `app_id`, `priority`, `expiration` and
 //!   `user_id`.
 //! - Read a message whose properties, or the names of whose headers, are no UTF-8: lapin gives up
@@ -140,7 +142,7 @@
 //! 2. A quorum queue without a dead-letter exchange drops what comes too often, which
 //!    [`Topology::warnings`] tells. Retries are published anew and do not add up. A loss of the
 //!    link does, and up to 4.2 what is released when a consumer stops.
-//! 3. Known is the limit before, of 128 MiB.
+//! 3. Until RabbitMQ has said so, we know of the limit before, of 128 MiB.
 //!
 //! Nor was it tried with streams, which it does not read; with OAuth 2, though
 //! `connection.update-secret` was, for RabbitMQ's own users; with `auth_mechanism=external`, which
@@ -156,6 +158,7 @@ mod credentials;
 mod declare;
 mod error;
 mod held;
+mod largest;
 mod letter;
 mod link;
 mod nodes;

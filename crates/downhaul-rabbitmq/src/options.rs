@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::credentials::Provider;
+use crate::largest::Largest;
 use crate::topology::{Queue, Topology};
 
 /// How RabbitMQ keeps the queues that are declared.
@@ -30,6 +31,7 @@ pub(crate) struct Options {
     pub(crate) credentials: Option<Provider>,
     /// How many publishes may wait for the broker's answer at a time.
     pub(crate) window: usize,
+    pub(crate) largest: Largest,
     /// The broker's, where a queue has none of its own.
     pub(crate) consumer_timeout: Duration,
 }
@@ -52,6 +54,7 @@ impl Default for Options {
             connection_name: "downhaul".to_owned(),
             credentials: None,
             window: 1_000,
+            largest: Largest::default(),
             consumer_timeout: Duration::from_secs(30 * 60),
         }
     }

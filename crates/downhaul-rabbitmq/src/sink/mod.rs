@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::declare;
 use crate::error::{cannot, closed, short, unsendable};
+use crate::largest::Largest;
 use crate::letter::Letter;
 use crate::link::Line;
 use crate::options::Options;
@@ -35,6 +36,7 @@ pub(crate) struct RabbitSink {
     line: Line,
     exchange: ShortString,
     parking: Arc<Parking>,
+    largest: Largest,
     /// Closed when the task ends.
     window: Arc<Semaphore>,
     commands: mpsc::UnboundedSender<Command>,
@@ -46,13 +48,17 @@ impl RabbitSink {
         let confirming = line.channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirming.map_err(|error| cannot("ask for publisher confirms", &error))?;
         let exchange = short("the exchange", &options.exchange, BrokerErrorKind::Configuration)?;
-        let window = Arc::new(Semaphore::new(options.window));
+        let (window, largest) = (Arc::new(Semaphore::new(options.window)), options.largest.clone());
         let (commands, inbox) = mpsc::unbounded_channel();
         let rooms = Rooms::of(Arc::clone(&window));
         let parking = Arc::new(Parking::new(options.queue_type));
-        tokio::spawn(task::run(line.clone(), Arc::clone(&parking), inbox, rooms));
+        tokio::spawn(task::run(line.clone(), Arc::clone(&parking), largest.clone(), inbox, rooms));
         tracing::debug!(exchange = options.exchange, "publishing");
-        Ok(Self { line, exchange, parking, window, commands })
+        Ok(Self { line, exchange, parking, largest, window, commands })
+    }
+
+    fn letter(&self, outgoing: &Outgoing) -> Result<Letter, BrokerError> {
+        Letter::new(&outgoing.message, self.line.frame_max(), self.largest.bytes())
     }
 
     /// Where a message goes that nothing has to be declared for; `None` for one that waits in a
@@ -95,7 +101,7 @@ impl RabbitSink {
 #[async_trait]
 impl Sink for RabbitSink {
     async fn send(&self, outgoing: &Outgoing) -> Result<Receipt, BrokerError> {
-        let letter = Letter::new(&outgoing.message, self.line.frame_max())?;
+        let letter = self.letter(outgoing)?;
         let room = self.window.acquire().await;
         let room =
             room.map_err(|_| self.line.check().err().unwrap_or_else(|| closed("the sink")))?;
@@ -119,7 +125,7 @@ impl Sink for RabbitSink {
             return None;
         }
         let order = || {
-            let letter = Letter::new(&outgoing.message, self.line.frame_max())?;
+            let letter = self.letter(outgoing)?;
             Ok(self.direct(outgoing)?.map(|route| Order { route, letter }))
         };
         order().transpose().map(|order| self.post(order?, room))

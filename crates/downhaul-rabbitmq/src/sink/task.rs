@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::error::{closed, lost};
+use crate::largest::Largest;
 use crate::letter::Letter;
 use crate::link::Line;
 use crate::sink::bell::Bell;
@@ -58,6 +59,7 @@ pub(super) struct Route {
 pub(super) async fn run(
     line: Line,
     parking: Arc<Parking>,
+    largest: Largest,
     mut inbox: mpsc::UnboundedReceiver<Command>,
     mut rooms: Rooms,
 ) {
@@ -67,6 +69,8 @@ pub(super) async fn run(
     inbox.close();
     let Some(error) = error.map(Arc::new) else { return };
     tracing::debug!(error = error.chain(), "a sink has ended");
+    // Before anybody tries again what was under way.
+    largest.learn(&error);
     let unknown =
         |sender: ReceiptSender| sender.resolve(PublishOutcome::Unknown(Arc::clone(&error)));
     ledger.abandon().for_each(unknown);

@@ -12,8 +12,8 @@ use downhaul_testkit::proxy::Direction;
 use downhaul_testkit::rabbitmq::{shared, shared_ctl, unique};
 
 use crate::support::{
-    Foreigner, all, behind_proxy, fill, more, publish, shared_broker, sink, soon, source,
-    subscription, take, texts,
+    Foreigner, all, behind_proxy, broker_at, fill, more, own_node_with, publish, shared_broker,
+    sink, soon, source, subscription, take, texts,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,4 +257,24 @@ async fn flushing_waits_for_the_answers_to_all_that_was_sent() {
     soon("flushing", publisher.flush(&ctx)).await.unwrap();
     let foreigner = Foreigner::at(&shared()).await;
     assert_eq!(foreigner.look(subscription.queue()).await.0, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_finds_too_large_is_refused_from_the_second_time_on() {
+    let own = own_node_with("max_message_size = 100000");
+    let broker = broker_at(&own.node.url());
+    let subscription = subscription("large");
+    let _source = source(&broker, &subscription).await;
+    let outgoing =
+        |size: usize| Outgoing::to_queue(subscription.queue(), Message::new(vec![7; size]));
+    // It says so with the end of the channel.
+    let outcome = publish(&*sink(&broker).await, &outgoing(100_001)).await;
+    assert!(matches!(outcome, PublishOutcome::Unknown(_)), "{outcome:?}");
+    let sink = sink(&broker).await;
+    let refused = soon("a send", sink.send(&outgoing(100_001))).await.unwrap_err();
+    let told = (refused.kind(), refused.to_string());
+    let words = "the payload has 100001 bytes, RabbitMQ takes 100000";
+    assert_eq!(told, (BrokerErrorKind::Message, words.to_owned()));
+    let outcome = publish(&*sink, &outgoing(100_000)).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
 }
