@@ -72,11 +72,11 @@ impl Run {
             wanted[part.index] && at_once || revived(part.index)
         };
         let refused = |part: &Part| {
-            let name = part.name.clone();
+            let (name, state) = (part.name.clone(), self.course.state(part.index));
             match part.starts {
                 0 => None,
                 _ if !part.component.can_restart() => Some(Refused::CannotRestart { name }),
-                _ if part.state.is_down() && part.is_at_work() => Some(Refused::AtWork { name }),
+                _ if state.is_down() && part.is_at_work() => Some(Refused::AtWork { name }),
                 _ => None,
             }
         };

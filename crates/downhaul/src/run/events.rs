@@ -81,7 +81,7 @@ impl Run {
                 None
             }
             Ended::Failed(error) => {
-                let after = self.after_failure(part, self.parts[part].since.elapsed());
+                let after = self.after_failure(part, self.parts[part].since().elapsed());
                 self.course.stop_first(part, after);
                 self.failed(part, chain(error.as_ref()), after, false)
             }

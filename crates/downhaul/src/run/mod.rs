@@ -56,7 +56,6 @@ pub(crate) struct Run {
     asks: mpsc::Receiver<Ask>,
     /// Set while the app stops.
     ending: Option<End>,
-    forced: bool,
     /// In the order in which they stopped.
     stopped: Vec<usize>,
     /// What has happened to parts, to be told once the board shows it.
@@ -77,20 +76,8 @@ impl Run {
         let (sender, events) = mpsc::unbounded_channel();
         let course = Course::new(frame.graph.clone());
         let watchdog = notify::watchdog().map(interval);
-        let (ending, forced, stopped, notes) = (None, false, Vec::new(), Vec::new());
-        Self {
-            frame,
-            parts,
-            course,
-            sender,
-            events,
-            asks,
-            ending,
-            forced,
-            stopped,
-            notes,
-            watchdog,
-        }
+        let (ending, stopped, notes) = (None, Vec::new(), Vec::new());
+        Self { frame, parts, course, sender, events, asks, ending, stopped, notes, watchdog }
     }
 
     /// Starts the parts and keeps them running until there is a reason to stop. Cancel safe.
@@ -130,7 +117,8 @@ impl Run {
             () = sleep_until(until) => None,
         };
         if let Some(signal) = signal {
-            self.ending = Some(End { reason: Told::Signal(signal).reason(), until, total });
+            let reason = Told::Signal(signal).reason();
+            self.ending = Some(End { reason, until: Instant::now(), total });
             self.force(signals).await;
         }
         signal
@@ -139,9 +127,12 @@ impl Run {
     /// Ends what is left at once. A third signal ends the process.
     async fn force(&mut self, signals: &mut mpsc::Receiver<Signal>) {
         tracing::warn!(app = self.frame.app, "a second signal: stopping at once");
-        self.forced = true;
         // Before any of them ends what another has in hand.
-        self.parts.iter_mut().for_each(Part::note_in_flight);
+        for part in &mut self.parts {
+            if !self.course.state(part.index).is_down() {
+                part.note_in_flight();
+            }
+        }
         self.course.force();
         (0..self.parts.len()).for_each(|part| self.hurry(part));
         tokio::select! {
@@ -229,7 +220,6 @@ impl Run {
         let now = Instant::now();
         let allowed = match &self.ending {
             None => self.frame.grace,
-            Some(_) if self.forced => Duration::ZERO,
             Some(End { until, total, .. }) => {
                 share(&self.frame.graph, part, until.saturating_duration_since(now), *total)
             }
@@ -270,17 +260,14 @@ impl Run {
 
     fn publish(&mut self) {
         for part in &mut self.parts {
-            let state = self.course.state(part.index);
-            if state != part.state {
-                (part.state, part.since) = (state, Instant::now());
-            }
+            part.note_state(self.course.state(part.index));
         }
         let statuses = self.parts.iter().map(|part| self.status(part)).collect();
         self.frame.board.set_statuses(statuses);
         self.tell();
         let Frame { app, board, essential, .. } = &self.frame;
-        let up = |part: &Part| part.state.is_up() || !essential[part.index];
-        if board.is_starting() && self.parts.iter().all(up) {
+        let up = |part: usize| self.course.state(part).is_up() || !essential[part];
+        if board.is_starting() && (0..self.parts.len()).all(up) {
             board.set_stage(Stage::Running);
             notify::ready();
             tracing::info!(app, "started");
@@ -291,8 +278,8 @@ impl Run {
         let needs = self.frame.graph.needs(part.index).iter();
         Status {
             name: part.name.clone(),
-            state: part.state,
-            since: part.since,
+            state: self.course.state(part.index),
+            since: part.since(),
             essential: self.frame.essential[part.index],
             starts: part.starts,
             last_error: part.last_error.clone(),

@@ -51,9 +51,6 @@ pub(crate) struct Part {
     pub(crate) rest: Duration,
     /// How often it was started.
     pub(crate) starts: u32,
-    /// Where it is, as the app's course has it, and since when.
-    pub(crate) state: State,
-    pub(crate) since: Instant,
     pub(crate) last_error: Option<String>,
     /// What there is to say of its last stop.
     pub(crate) stopped: Option<ComponentReport>,
@@ -61,6 +58,8 @@ pub(crate) struct Part {
     pub(crate) left_behind: bool,
     /// What was in flight when all was forced to end.
     pub(crate) cut_off: Vec<String>,
+    /// Where the app's course had it at the last look, and since when.
+    seen: (State, Instant),
     life: Option<Life>,
     starting: Option<AbortHandle>,
     stop: Option<UnderWay>,
@@ -102,16 +101,27 @@ impl Part {
             row: Row::default(),
             rest: Duration::ZERO,
             starts: 0,
-            state: State::Waiting,
-            since: Instant::now(),
             last_error: None,
             stopped: None,
             left_behind: false,
             cut_off: Vec::new(),
+            seen: (State::Waiting, Instant::now()),
             life: None,
             starting: None,
             stop: None,
         }
+    }
+
+    /// Takes note of where it is, for [`since`](Self::since).
+    pub(crate) fn note_state(&mut self, state: State) {
+        if state != self.seen.0 {
+            self.seen = (state, Instant::now());
+        }
+    }
+
+    /// Since when it is where it was seen last.
+    pub(crate) fn since(&self) -> Instant {
+        self.seen.1
     }
 
     /// Begins to start it under a context of its own below `root`.
@@ -207,9 +217,9 @@ impl Part {
         }
     }
 
-    /// Takes down what is in flight, if it is not down.
+    /// Takes down what is in flight. One that starts has no work yet.
     pub(crate) fn note_in_flight(&mut self) {
-        if !self.state.is_down() && !self.is_starting() {
+        if !self.is_starting() {
             self.cut_off = in_flight(self.component.as_ref());
         }
     }
