@@ -31,15 +31,15 @@ type Serve = Box<dyn Fn(Server, Context) -> Running + Send>;
 type Opening = Pin<Box<dyn Future<Output = Result<Vec<Listener>, BoxError>> + Send>>;
 type Open = Box<dyn Fn() -> Opening + Send + Sync>;
 
-/// Where a server listens, each time it starts.
-enum Place {
+/// What a server binds, each time it starts.
+enum Bind {
     Address(String),
     Listeners(Open),
 }
 
 /// Serves HTTP. Stopping waits for the requests in flight. It can be started again.
 pub struct HttpServer {
-    place: Place,
+    bind: Bind,
     configure: Configure,
     serve: Mutex<Serve>,
     lame_duck: Duration,
@@ -61,7 +61,8 @@ impl HttpServer {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self::at(Place::Address(address.into()), service)
+        let serve = move |server: Server, ctx| server.serve(ctx, service.clone());
+        Self::with(Bind::Address(address.into()), Box::new(serve))
     }
 
     /// Makes a component of listeners and a service: for several addresses at once, or for sockets
@@ -90,7 +91,8 @@ impl HttpServer {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self::at(Place::Listeners(Box::new(move || Box::pin(open()))), service)
+        let serve = move |server: Server, ctx| server.serve(ctx, service.clone());
+        Self::with(Bind::Listeners(Box::new(move || Box::pin(open()))), Box::new(serve))
     }
 
     /// Makes a component that listens in the memory of this process, and the way to connect to it:
@@ -108,17 +110,9 @@ impl HttpServer {
         (Self::listening(move || ready(Ok(vec![door.listen()])), service), connector)
     }
 
-    fn at<S, B>(place: Place, service: S) -> Self
-    where
-        S: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<BoxError>,
-        B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let serve: Serve = Box::new(move |server, ctx| server.serve(ctx, service.clone()));
+    fn with(bind: Bind, serve: Serve) -> Self {
         Self {
-            place,
+            bind,
             configure: Box::new(|server| server),
             serve: Mutex::new(serve),
             lame_duck: LAME_DUCK,
@@ -166,7 +160,7 @@ impl HttpServer {
 #[async_trait]
 impl Component for HttpServer {
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
-        let server = (self.configure)(self.place.open().await?.observer(HttpSpans));
+        let server = (self.configure)(self.bind.open().await?.observer(HttpSpans));
         let serve = self.serve.lock().unwrap_or_else(PoisonError::into_inner);
         let running = serve(server, ctx.clone());
         running.urls().for_each(|url| tracing::info!("listening on {url}"));
@@ -215,7 +209,7 @@ impl Component for HttpServer {
     }
 }
 
-impl Place {
+impl Bind {
     async fn open(&self) -> Result<Server, BoxError> {
         match self {
             Self::Address(address) => Ok(Server::bind(address).await?),
@@ -228,7 +222,7 @@ impl Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
@@ -254,6 +248,6 @@ fn line(request: &RequestInfo) -> String {
 
 impl fmt::Debug for HttpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpServer").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("HttpServer").field("bind", &self.bind).finish_non_exhaustive()
     }
 }
