@@ -5,12 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use downhaul_context::Cause;
+pub(crate) use downhaul_context::scope::BoxError;
 use downhaul_context::traced::one_line;
 
 use crate::batch::unshared;
-
-/// An error as the application knows it.
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Who is at fault and whether trying again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

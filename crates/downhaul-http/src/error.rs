@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use axum_core::response::{IntoResponse, Response};
+pub use downhaul_context::scope::BoxError;
 use downhaul_context::traced::one_line;
 use downhaul_context::{Cause, CauseKind, Class, Kind, Traced, TracedError};
 use http::{HeaderValue, StatusCode, header};
@@ -22,9 +23,6 @@ const FAILED: &str = "the server failed; tell its operators the request id";
 
 /// How long a client waits that may come again soon.
 pub(crate) const COME_BACK: Duration = Duration::from_secs(1);
-
-/// Any error, as services return it.
-pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// An answer that says what went wrong: a status, a message for the client, and a source that only
 /// the log sees.

@@ -1,11 +1,11 @@
 //! [`Credentials`]: who we are at the broker, where that is asked for anew each time.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, BrokerErrorKind};
+use downhaul_context::scope::BoxError;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::time::Instant;
 
@@ -68,7 +68,6 @@ impl fmt::Debug for Credentials {
     }
 }
 
-type BoxError = Box<dyn Error + Send + Sync>;
 type Ask = dyn Fn() -> BoxFuture<'static, Result<Credentials, BoxError>> + Send + Sync;
 
 /// Whoever has the credentials.

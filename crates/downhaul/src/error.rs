@@ -3,11 +3,9 @@
 use std::any::Any;
 use std::error::Error;
 
+pub use downhaul_context::scope::BoxError;
 use downhaul_context::traced::one_line;
 use tokio::task::JoinError;
-
-/// An error as a component knows it.
-pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// An error and all that lies behind it, on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
