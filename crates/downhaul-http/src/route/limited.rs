@@ -45,14 +45,14 @@ where
         let in_flight = Tracked::request(request.extensions()).map(|request| &**request);
         let ctx = request.extensions().get::<Context>().cloned();
         let ctx = ctx.unwrap_or_else(Context::background);
-        let (ctx, place) = match self.limits.enter(ctx, in_flight) {
+        let (ctx, permit) = match self.limits.enter(ctx, in_flight) {
             Ok(entered) => entered,
             Err(error) => return LimitedFuture(Box::pin(async { Ok(error.into_response()) })),
         };
         request.extensions_mut().insert(ctx);
         let answer = self.service.call(request);
         LimitedFuture(Box::pin(async move {
-            let _place = place;
+            let _permit = permit;
             answer.await.map(IntoResponse::into_response)
         }))
     }

@@ -48,7 +48,7 @@ pub struct RouteLimits {
     cancel_grace: Option<Duration>,
     body_bytes: Option<usize>,
     on_disconnect: Option<OnDisconnect>,
-    places: Option<Arc<Semaphore>>,
+    permits: Option<Arc<Semaphore>>,
 }
 
 impl RouteLimits {
@@ -99,23 +99,24 @@ impl RouteLimits {
     ///
     /// If the number is larger than a semaphore can count, which is `usize::MAX >> 3`.
     pub fn concurrency(mut self, requests: usize) -> Self {
-        self.places = Some(Arc::new(Semaphore::new(requests)));
+        self.permits = Some(Arc::new(Semaphore::new(requests)));
         self
     }
 
-    /// Puts a request under these limits. It keeps its place as long as the permit lives.
+    /// Puts a request under these limits, for as long as the permit lives where they bound how many
+    /// there are at once.
     pub(crate) fn enter(
         &self,
         ctx: Context,
         request: Option<&InFlight>,
     ) -> Result<(Context, Option<OwnedSemaphorePermit>), Error> {
-        let place = self.places.clone().map(Semaphore::try_acquire_owned).transpose();
-        let place = place.map_err(|_| {
+        let permit = self.permits.clone().map(Semaphore::try_acquire_owned).transpose();
+        let permit = permit.map_err(|_| {
             Error::unavailable("too many of these requests at once; try again")
                 .retry_after(COME_BACK)
         })?;
         // Only a request that no `Server` served is not in flight.
-        let Some(request) = request else { return Ok((ctx, place)) };
+        let Some(request) = request else { return Ok((ctx, permit)) };
         if let Some(bytes) = self.body_bytes {
             request.set_body_limit(bytes);
         }
@@ -124,6 +125,6 @@ impl RouteLimits {
             Some(timeout) => request.grant_by_route(&ctx, timeout),
             None => ctx,
         };
-        Ok((ctx, place))
+        Ok((ctx, permit))
     }
 }

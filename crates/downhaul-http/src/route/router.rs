@@ -347,8 +347,8 @@ impl<S: Send + Sync + 'static> Router<S> {
             Arc::new(move |ctx, request, next| match limits.enter(ctx, request.in_flight()) {
                 Err(error) => Box::pin(async { error.into_response() }),
                 Ok((ctx, None)) => next.start(ctx, request),
-                Ok((ctx, Some(place))) => Box::pin(async move {
-                    let _place = place;
+                Ok((ctx, Some(permit))) => Box::pin(async move {
+                    let _permit = permit;
                     next.start(ctx, request).await
                 }),
             });
