@@ -28,7 +28,7 @@ use crate::lifetime::exchange::Exchange;
 use crate::lifetime::head::Head;
 use crate::lifetime::strict;
 use crate::observe::Ending;
-use crate::route::router::Routed;
+use crate::route::routed::Routed;
 use crate::serve::link::Link;
 
 type Answer<B> = http::Response<AnswerBody<B, Exchange>>;

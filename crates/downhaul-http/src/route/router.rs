@@ -1,16 +1,11 @@
 //! [`Router`]: paths and methods to handlers.
 
-use std::any::TypeId;
-use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context as TaskContext, Poll};
+use std::sync::Arc;
 
-use axum_core::response::{IntoResponse, Response};
-use bytes::Bytes;
+use axum_core::response::IntoResponse;
 use downhaul_context::Context;
 use http::Method;
-use http_body::Body as HttpBody;
 use tower_service::Service;
 
 use crate::error::BoxError;
@@ -19,6 +14,7 @@ use crate::route::endpoint::{Answering, Endpoint, Middleware, Next, endpoint, mi
 use crate::route::mount::mounted;
 use crate::route::request::Request;
 use crate::route::route_limits::RouteLimits;
+use crate::route::router_types;
 use crate::route::table::{Route, Table, under};
 
 /// Paths and methods to handlers: `async fn(ctx: Context, req: Request) -> impl IntoResponse`.
@@ -83,7 +79,7 @@ impl Router {
 impl<S: Send + Sync + 'static> Router<S> {
     /// A router whose handlers share `state`; see [`Request::state`].
     pub fn with_state(state: S) -> Self {
-        Kinds::add::<S>();
+        router_types::add::<Self>();
         let (state, table, chain) = (Arc::new(state), Table::default(), Arc::new([]));
         Self { inner: Arc::new(Inner { state, table, chain }) }
     }
@@ -374,7 +370,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         })
     }
 
-    fn answer(&self, request: http::Request<Body>) -> Answering {
+    pub(super) fn answer(&self, request: http::Request<Body>) -> Answering {
         let Inner { state, table, chain } = &*self.inner;
         let (ctx, mut request) = Request::new(request, Arc::clone(state));
         let last = table.find(&mut request);
@@ -388,64 +384,6 @@ impl<S: Send + Sync + 'static> Router<S> {
 #[track_caller]
 fn check_prefix(prefix: &str) {
     assert!(!prefix.ends_with('/'), "the prefix `{prefix}` ends with `/`: leave it out");
-}
-
-/// The types of the routers that were made, which differ in their states.
-struct Kinds(Vec<TypeId>);
-
-static KINDS: RwLock<Kinds> = RwLock::new(Kinds(Vec::new()));
-
-impl Kinds {
-    fn add<S: 'static>() {
-        let kind = TypeId::of::<Router<S>>();
-        let mut kinds = KINDS.write().unwrap_or_else(PoisonError::into_inner);
-        if !kinds.0.contains(&kind) {
-            kinds.0.push(kind);
-        }
-    }
-}
-
-/// Whether a service is a router, and nothing around one: who is generic over services cannot ask
-/// the type system.
-pub(crate) fn is_router<T: 'static>() -> bool {
-    let kinds = KINDS.read().unwrap_or_else(PoisonError::into_inner);
-    kinds.0.contains(&TypeId::of::<T>())
-}
-
-impl<S, B> Service<http::Request<B>> for Router<S>
-where
-    S: Send + Sync + 'static,
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Routed;
-
-    fn poll_ready(&mut self, _cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Routed {
-        Routed(self.answer(request.map(Body::new)))
-    }
-}
-
-/// The answer of a [`Router`] in the making.
-pub struct Routed(Answering);
-
-impl Future for Routed {
-    type Output = Result<Response, Infallible>;
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map(Ok)
-    }
-}
-
-impl fmt::Debug for Routed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routed").finish_non_exhaustive()
-    }
 }
 
 impl Default for Router {

@@ -16,7 +16,7 @@ use crate::listen::listener::Listener;
 #[cfg(feature = "tls")]
 use crate::listen::tls::Tls;
 use crate::observe::{AccessLog, RequestObserver};
-use crate::route::router::is_router;
+use crate::route::router_types::is_router;
 use crate::serve::accept::accept;
 use crate::serve::http2_limits::Http2Limits;
 use crate::serve::hub::Hub;
