@@ -173,7 +173,7 @@ pub use crate::call::inject::inject;
 pub use crate::context_layer::{ContextLayer, InContext, InContextFuture};
 pub use crate::error::{BindError, BoxError, Error};
 pub use crate::lifetime::body::{Body, BodyError};
-pub use crate::lifetime::in_flight::{Phase, RequestInfo};
+pub use crate::lifetime::request_info::{Phase, RequestInfo};
 pub use crate::listen::address::Address;
 pub use crate::listen::listener::Listener;
 pub use crate::listen::memory::Connector;

@@ -1,6 +1,5 @@
 //! [`InFlight`]: one request from its head to the end of its answer and of its handler.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -11,67 +10,9 @@ use smol_str::SmolStr;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::listen::address::Address;
+use crate::lifetime::request_info::{Phase, RequestInfo};
 use crate::serve::limits::OnDisconnect;
 use crate::serve::link::Link;
-
-/// A request that a server works on, as reports and debug pages show it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RequestInfo {
-    /// The id that answers, logs and messages carry.
-    pub id: RequestId,
-    /// The method as it was sent.
-    pub method: Method,
-    /// The path without the query, which may hold secrets.
-    pub path: String,
-    /// The template that matched, such as `/orders/{id}`, where a [`Router`](crate::Router) knew.
-    pub route: Option<Arc<str>>,
-    /// The other end of its connection; behind a proxy it is the proxy.
-    pub peer: Address,
-    /// The time since its head was read.
-    pub age: Duration,
-    /// The time until its context ends by itself, by its deadline or that of a drain; zero when it
-    /// has passed, `None` where it has no end.
-    pub remaining: Option<Duration>,
-    /// What it is doing.
-    pub phase: Phase,
-}
-
-impl fmt::Display for RequestInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, method, path, age, phase, .. } = self;
-        write!(f, "{method} {path} ({id}), {phase}, {} ms old", age.as_millis())
-    }
-}
-
-/// What a request is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Phase {
-    /// The handler works.
-    Handling,
-    /// The handler waits for the body.
-    ReadingBody,
-    /// The answer is on its way to the client.
-    Answering,
-    /// The context has ended and the handler has not.
-    Cancelled,
-    /// The connection goes on as something else, such as a WebSocket.
-    Upgraded,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Handling => "in its handler",
-            Self::ReadingBody => "reading its body",
-            Self::Answering => "sending its answer",
-            Self::Cancelled => "cancelled, its handler still runs",
-            Self::Upgraded => "upgraded",
-        })
-    }
-}
 
 /// Shared by the connection, the handler's task and the bodies; the last of them takes it out of
 /// the registry.
@@ -97,14 +38,14 @@ pub(crate) struct InFlight {
     body_limit: AtomicUsize,
     /// How long its client waits, where it has said so and counts.
     budget: OnceLock<Duration>,
-    own: Mutex<Own>,
+    overrides: Mutex<Overrides>,
     /// Told when it was granted another time.
     granted: Notify,
 }
 
 /// What its route and its handler have set in place of the server's.
 #[derive(Debug, Default)]
-struct Own {
+struct Overrides {
     cancel_grace: Option<Duration>,
     on_disconnect: Option<OnDisconnect>,
     /// How long its route lets it take.
@@ -174,7 +115,7 @@ impl InFlight {
             is_cut: AtomicBool::new(false),
             body_limit,
             budget: OnceLock::new(),
-            own: Mutex::default(),
+            overrides: Mutex::default(),
             granted: Notify::new(),
         }
     }
@@ -193,17 +134,17 @@ impl InFlight {
     }
 
     pub(crate) fn set_rules(&self, grace: Option<Duration>, on_disconnect: Option<OnDisconnect>) {
-        let mut own = self.own();
-        own.cancel_grace = grace.or(own.cancel_grace);
-        own.on_disconnect = on_disconnect.or(own.on_disconnect);
+        let mut overrides = self.overrides();
+        overrides.cancel_grace = grace.or(overrides.cancel_grace);
+        overrides.on_disconnect = on_disconnect.or(overrides.on_disconnect);
     }
 
     pub(crate) fn cancel_grace(&self) -> Duration {
-        self.own().cancel_grace.unwrap_or(self.link.hub.limits.cancel_grace)
+        self.overrides().cancel_grace.unwrap_or(self.link.hub.limits.cancel_grace)
     }
 
     pub(crate) fn on_disconnect(&self) -> OnDisconnect {
-        self.own().on_disconnect.unwrap_or(self.link.hub.limits.on_disconnect)
+        self.overrides().on_disconnect.unwrap_or(self.link.hub.limits.on_disconnect)
     }
 
     /// What its client has said of the time that it waits.
@@ -213,14 +154,14 @@ impl InFlight {
 
     /// As [`grant`](Self::grant), by the words of an operator.
     pub(crate) fn grant_by_route(&self, ctx: &Context, timeout: Duration) -> Context {
-        self.own().timeout = Some(timeout);
+        self.overrides().timeout = Some(timeout);
         self.grant(ctx, timeout)
     }
 
     /// As [`grant`](Self::grant), within what the operator lets a handler have.
     pub(crate) fn grant_by_handler(&self, ctx: &Context, timeout: Duration) -> Context {
         let limits = &self.link.hub.limits;
-        let ruled = self.own().timeout.unwrap_or(limits.timeout);
+        let ruled = self.overrides().timeout.unwrap_or(limits.timeout);
         self.grant(ctx, timeout.min(limits.max_timeout.max(ruled)))
     }
 
@@ -239,18 +180,18 @@ impl InFlight {
         let (granted, canceller) = child.build();
         canceller.disarm();
         let granted = granted.with_values_of(ctx);
-        let stale = self.own().granted.replace(granted.clone());
+        let stale = self.overrides().granted.replace(granted.clone());
         drop(stale);
         self.granted.notify_one();
         granted
     }
 
     fn lifetime(&self) -> Arc<(Context, Canceller)> {
-        let known = self.own().lifetime.clone();
+        let known = self.overrides().lifetime.clone();
         known.unwrap_or_else(|| {
             let fresh = Arc::new(self.link.ctx.derive().build());
             // Somebody may have been faster; nobody has seen the other one then.
-            Arc::clone(self.own().lifetime.get_or_insert_with(|| Arc::clone(&fresh)))
+            Arc::clone(self.overrides().lifetime.get_or_insert_with(|| Arc::clone(&fresh)))
         })
     }
 
@@ -261,12 +202,12 @@ impl InFlight {
 
     /// The context that it was granted last.
     pub(crate) fn granted_ctx(&self) -> Option<Context> {
-        self.own().granted.clone()
+        self.overrides().granted.clone()
     }
 
     /// Ends all contexts that it was granted.
     pub(crate) fn end_granted(&self, reason: Reason) {
-        let lifetime = self.own().lifetime.clone();
+        let lifetime = self.overrides().lifetime.clone();
         if let Some(lifetime) = lifetime {
             lifetime.1.cancel_with(reason);
         }
@@ -277,9 +218,9 @@ impl InFlight {
         self.end_granted(Reason::cancelled("the request is over"));
     }
 
-    fn own(&self) -> MutexGuard<'_, Own> {
+    fn overrides(&self) -> MutexGuard<'_, Overrides> {
         // Nothing that can panic runs under the lock, so a poisoned one is still whole.
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        self.overrides.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn handled_by(&self, task: AbortHandle) {

@@ -6,5 +6,6 @@ pub(crate) mod exchange;
 pub(crate) mod handle;
 pub(crate) mod head;
 pub(crate) mod in_flight;
+pub(crate) mod request_info;
 pub(crate) mod strict;
 pub(crate) mod tracked;

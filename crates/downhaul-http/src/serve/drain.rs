@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::lifetime::in_flight::RequestInfo;
+use crate::lifetime::request_info::RequestInfo;
 
 /// How long each phase of a drain may take. The sum bounds the drain.
 ///

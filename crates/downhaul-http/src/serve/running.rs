@@ -8,7 +8,7 @@ use downhaul_context::{Canceller, Instant, Reason};
 use tokio::time::timeout;
 use tracing::info;
 
-use crate::lifetime::in_flight::RequestInfo;
+use crate::lifetime::request_info::RequestInfo;
 use crate::listen::address::Address;
 use crate::serve::connection_info::ConnectionInfo;
 use crate::serve::drain::{DrainPlan, DrainReport};
