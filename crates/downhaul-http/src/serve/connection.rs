@@ -25,9 +25,10 @@ use crate::lifetime::body::Body;
 use crate::lifetime::handle::handle;
 use crate::listen::listener::Arrival;
 use crate::serve::hub::Stage;
-use crate::serve::io::{Io, Protocol};
+use crate::serve::io::Io;
 use crate::serve::limits::Limits;
 use crate::serve::link::Link;
+use crate::serve::preface::Protocol;
 use crate::serve::stream_executor::StreamExecutor;
 use crate::serve::watch::{Alarm, Watch};
 

@@ -1,5 +1,4 @@
-//! [`Io`]: a client's connection that tells its [`Link`] what moves, and which of the two protocols
-//! the client speaks.
+//! [`Io`]: a client's connection that tells its [`Link`] what moves.
 
 use std::io;
 use std::mem;
@@ -15,26 +14,18 @@ use crate::listen::transport::Transport;
 use crate::serve::departure::{Departure, HALF_CLOSED};
 use crate::serve::hub::{Stage, reached};
 use crate::serve::link::Link;
-
-/// What an HTTP/2 client sends first (RFC 9113 §3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::serve::preface::{Preface, Protocol};
 
 /// How long a client that was refused while it sent may go on sending.
 const LINGER: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Http1,
-    Http2,
-}
+/// Waits until the server closes by force.
+type Forced = Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 pub(crate) struct Io {
     transport: Transport,
     link: Arc<Link>,
-    /// The bytes read to find out the protocol, given back to the first reader.
-    begun: [u8; PREFACE.len()],
-    filled: usize,
-    given_back: usize,
+    preface: Preface,
     /// Whether hyper waits for bytes since its last turn, so that it will see the end of them.
     is_read: bool,
     /// There while hyper does not look.
@@ -47,8 +38,8 @@ pub(crate) struct Io {
     is_at_end: bool,
     /// Armed while a client that has closed its side may still take its answer.
     half_closed: Option<Pin<Box<Sleep>>>,
-    /// Armed while there is nothing to read of what is upgraded, which nobody else sees to, and
-    /// while there is no room to write; who reads and who writes may be two.
+    /// Armed while a read, or a write, of what is upgraded waits: nobody else would wake it. Who
+    /// reads and who writes may be two tasks.
     forced_read: Forced,
     forced_write: Forced,
     /// Whether what is upgraded can be closed while nobody reads or writes.
@@ -62,9 +53,7 @@ impl Io {
         Self {
             transport,
             link,
-            begun: [0; PREFACE.len()],
-            filled: 0,
-            given_back: 0,
+            preface: Preface::default(),
             is_read: false,
             departure: None,
             is_stuck: false,
@@ -78,12 +67,9 @@ impl Io {
         }
     }
 
-    /// Reads as many bytes as it takes to tell the protocols apart: one, for most methods.
-    ///
-    /// A client that closes early speaks HTTP/1, whose parser finds the right words for it.
-    /// What was agreed on in a handshake counts, whatever comes.
+    /// Finds out what the client speaks. What was agreed on in a handshake counts, whatever comes.
     pub(crate) fn poll_protocol(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<Protocol>> {
-        let seen = ready!(self.poll_seen(cx))?;
+        let seen = ready!(self.preface.poll_protocol(&mut self.transport, &self.link, cx))?;
         Poll::Ready(Ok(match self.transport.agreed() {
             Some(b"h2") => Protocol::Http2,
             Some(b"http/1.1") => Protocol::Http1,
@@ -91,27 +77,6 @@ impl Io {
         }))
     }
 
-    fn poll_seen(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<Protocol>> {
-        loop {
-            if self.begun[..self.filled] != PREFACE[..self.filled] {
-                return Poll::Ready(Ok(Protocol::Http1));
-            }
-            if self.filled == PREFACE.len() {
-                return Poll::Ready(Ok(Protocol::Http2));
-            }
-            let mut rest = ReadBuf::new(&mut self.begun[self.filled..]);
-            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut rest))?;
-            let read = rest.filled().len();
-            if read == 0 {
-                return Poll::Ready(Ok(Protocol::Http1));
-            }
-            self.filled += read;
-            self.link.bytes_came();
-        }
-    }
-}
-
-impl Io {
     /// Fails once the client is gone, where hyper does not find out by itself.
     fn poll_departure(&mut self, cx: &mut TaskContext<'_>) -> io::Result<()> {
         let is_read = mem::take(&mut self.is_read);
@@ -225,9 +190,6 @@ impl Io {
     }
 }
 
-/// Waits until the server closes by force.
-type Forced = Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
-
 /// Ready once the server closes by force what is upgraded.
 fn poll_forced(forced: &mut Forced, link: &Link, cx: &mut TaskContext<'_>) -> Poll<()> {
     if !link.upgraded.is_kept() {
@@ -247,11 +209,7 @@ impl AsyncRead for Io {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let begun = &this.begun[this.given_back..this.filled];
-        if !begun.is_empty() {
-            let given = begun.len().min(buf.remaining());
-            buf.put_slice(&begun[..given]);
-            this.given_back += given;
+        if this.preface.give_back(buf) {
             // What else has come goes with it: after a few bytes alone, hyper makes more room than
             // it will ever need. An end or an error is met by the next read again.
             let _ = Pin::new(&mut this.transport).poll_read(cx, buf);

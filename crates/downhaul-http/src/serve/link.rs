@@ -22,7 +22,7 @@ use crate::lifetime::in_flight::InFlight;
 use crate::listen::address::Address;
 use crate::serve::connection_info::{ConnectionInfo, ConnectionPhase};
 use crate::serve::hub::{Hub, Stage};
-use crate::serve::io::Protocol;
+use crate::serve::preface::Protocol;
 use crate::serve::tally::Tally;
 use crate::serve::upgraded::Upgraded;
 

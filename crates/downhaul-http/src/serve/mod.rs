@@ -10,6 +10,7 @@ pub(crate) mod hub;
 pub(crate) mod io;
 pub(crate) mod limits;
 pub(crate) mod link;
+pub(crate) mod preface;
 pub(crate) mod running;
 pub(crate) mod server;
 pub(crate) mod stream_executor;
