@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::ready;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -155,6 +155,10 @@ impl HttpServer {
     fn running(&self) -> Option<Arc<Running>> {
         self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    fn cut_short(&self) -> MutexGuard<'_, Vec<String>> {
+        self.cut_short.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -165,7 +169,7 @@ impl Component for HttpServer {
         let running = serve(server, ctx.clone());
         running.urls().for_each(|url| tracing::info!("listening on {url}"));
         self.address.set(Some(running.address().clone()));
-        self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.cut_short().clear();
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(running));
         Ok(())
     }
@@ -187,16 +191,15 @@ impl Component for HttpServer {
         };
         let cut = cut_short.iter().map(|request| format!("{}: cut short", line(request)));
         let lines = forced.iter().map(line).chain(cut).collect();
-        *self.cut_short.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+        *self.cut_short() = lines;
         let requests = if finished == 1 { "request" } else { "requests" };
         format!("{finished} {requests} finished while stopping")
     }
 
     fn in_flight(&self) -> Vec<String> {
-        let mut lines = self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        lines.extend(
-            self.running().iter().flat_map(|server| server.snapshot()).map(|one| line(&one)),
-        );
+        let mut lines = self.cut_short().clone();
+        let requests = self.running().map(|running| running.snapshot()).unwrap_or_default();
+        lines.extend(requests.iter().map(line));
         lines
     }
 
