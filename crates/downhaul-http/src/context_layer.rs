@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum_core::body::Body as AnyBody;
 use axum_core::response::{IntoResponse, Response};
 use downhaul_context::{Canceller, Cause, Context, Reason, RequestId};
+use futures_core::future::BoxFuture;
 use http::{HeaderValue, Method, Request};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -152,7 +153,7 @@ where
 }
 
 /// The answer of a service [in a context](InContext) in the making.
-pub struct InContextFuture<E>(Pin<Box<dyn Future<Output = Result<Response, E>> + Send>>);
+pub struct InContextFuture<E>(BoxFuture<'static, Result<Response, E>>);
 
 impl<E> Future for InContextFuture<E> {
     type Output = Result<Response, E>;

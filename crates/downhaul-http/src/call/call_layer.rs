@@ -6,6 +6,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use downhaul_context::Context;
+use futures_core::future::BoxFuture;
 use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -123,7 +124,7 @@ where
 }
 
 /// The answer to a [call](Calls) on its way.
-pub struct CallFuture<R>(Pin<Box<dyn Future<Output = Answered<R>> + Send>>);
+pub struct CallFuture<R>(BoxFuture<'static, Answered<R>>);
 
 type Answered<R> = Result<Response<CallBody<R>>, CallError>;
 

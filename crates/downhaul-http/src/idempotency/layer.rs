@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 use axum_core::response::{IntoResponse, Response};
 use bytes::Bytes;
 use downhaul_context::Context;
+use futures_core::future::BoxFuture;
 use http_body::Body as HttpBody;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -117,7 +118,7 @@ where
 }
 
 /// The answer of an [`Idempotent`] service in the making.
-pub struct IdempotentFuture<E>(Pin<Box<dyn Future<Output = Result<Response, E>> + Send>>);
+pub struct IdempotentFuture<E>(BoxFuture<'static, Result<Response, E>>);
 
 impl<E> Future for IdempotentFuture<E> {
     type Output = Result<Response, E>;

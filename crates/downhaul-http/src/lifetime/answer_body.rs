@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
 use downhaul_context::{Cause, Context};
+use futures_core::future::BoxFuture;
 use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -50,7 +51,7 @@ pin_project! {
         left: Option<u64>,
         lifetime: L,
         // Waits for the end of the context, while the next piece is not there.
-        end: Option<Pin<Box<dyn Future<Output = Cause> + Send>>>,
+        end: Option<BoxFuture<'static, Cause>>,
     }
 }
 

@@ -15,6 +15,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use bytes::Bytes;
 use downhaul_context::CauseKind;
+use futures_core::future::BoxFuture;
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use tokio::task::{JoinError, JoinHandle};
@@ -34,7 +35,7 @@ use crate::serve::link::Link;
 type Answer<B> = http::Response<AnswerBody<B, Exchange>>;
 
 /// The answer of a service in the making. In a box: one that waits is moved into a task.
-type Handler<B, E> = Pin<Box<dyn Future<Output = Result<http::Response<B>, E>> + Send>>;
+type Handler<B, E> = BoxFuture<'static, Result<http::Response<B>, E>>;
 
 /// Answers one request. hyper drops the reply when the client is gone.
 pub(crate) fn handle<S, B>(
@@ -141,7 +142,7 @@ where
 #[expect(clippy::large_enum_variant, reason = "most are there, and a box would cost each of them")]
 pub(crate) enum Reply<B> {
     Now(Ready<Answer<B>>),
-    Later(Pin<Box<dyn Future<Output = Answer<B>> + Send>>),
+    Later(BoxFuture<'static, Answer<B>>),
 }
 
 impl<B> Reply<B> {

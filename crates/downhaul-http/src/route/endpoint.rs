@@ -1,15 +1,15 @@
 //! [`Endpoint`]: a handler without its type. [`Next`]: the rest of a chain of middleware.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use axum_core::response::{IntoResponse, Response};
 use downhaul_context::Context;
+use futures_core::future::BoxFuture;
 
 use crate::route::request::Request;
 
-pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(crate) type Answering = BoxFuture<'static, Response>;
 
 /// Answers a request.
 pub(crate) type Endpoint<S> = Arc<dyn Fn(Context, Request<S>) -> Answering + Send + Sync>;

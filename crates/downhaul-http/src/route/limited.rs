@@ -6,6 +6,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use axum_core::response::{IntoResponse, Response};
 use downhaul_context::Context;
+use futures_core::future::BoxFuture;
 use http::Request;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -59,7 +60,7 @@ where
 }
 
 /// The answer of a [`Limited`] service in the making.
-pub struct LimitedFuture<E>(Pin<Box<dyn Future<Output = Result<Response, E>> + Send>>);
+pub struct LimitedFuture<E>(BoxFuture<'static, Result<Response, E>>);
 
 impl<E> Future for LimitedFuture<E> {
     type Output = Result<Response, E>;

@@ -11,6 +11,7 @@ use axum_core::response::{IntoResponse, Response};
 use bytes::Bytes;
 use downhaul_context::{Context, Instant};
 use futures_core::Stream;
+use futures_core::future::BoxFuture;
 use http::{HeaderName, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame};
 use pin_project_lite::pin_project;
@@ -96,7 +97,7 @@ pin_project! {
         events: S,
         keep_alive: Duration,
         // Both wait while there is no event: for the end, and for the next comment.
-        draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        draining: Option<BoxFuture<'static, ()>>,
         silence: Option<Pin<Box<Sleep>>>,
     }
 }
@@ -132,7 +133,7 @@ impl<S: Stream<Item = Event>> HttpBody for Events<S> {
     }
 }
 
-fn draining(ctx: Context) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn draining(ctx: Context) -> BoxFuture<'static, ()> {
     Box::pin(async move { ctx.draining().await })
 }
 

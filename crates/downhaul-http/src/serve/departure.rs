@@ -6,10 +6,10 @@
 //! socket, from which nothing is read.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use futures_core::future::BoxFuture;
 use tokio::time::sleep;
 
 use crate::listen::transport::Transport;
@@ -19,7 +19,7 @@ use crate::listen::transport::Transport;
 /// same. Handlers mostly take less, and what is done for nobody is not done for long.
 pub(crate) const HALF_CLOSED: Duration = Duration::from_millis(500);
 
-pub(crate) struct Departure(Pin<Box<dyn Future<Output = ()> + Send>>);
+pub(crate) struct Departure(BoxFuture<'static, ()>);
 
 impl Departure {
     pub(crate) fn of(transport: &Transport) -> io::Result<Self> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
+use futures_core::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
@@ -20,7 +21,7 @@ use crate::serve::preface::{Preface, Protocol};
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Waits until the server closes by force.
-type Forced = Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
+type Forced = Option<BoxFuture<'static, ()>>;
 
 pub(crate) struct Io {
     transport: Transport,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use downhaul_context::{Context, Instant};
+use futures_core::future::BoxFuture;
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::task_local;
@@ -119,7 +120,7 @@ pin_project! {
         stream: F,
         // Both are there once an answer has begun that the client did not take at once.
         stall: Option<Stall>,
-        end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+        end: Option<BoxFuture<'static, ()>>,
     }
 }
 

@@ -8,6 +8,7 @@ use std::task::{Context as TaskContext, Poll, Waker, ready};
 use std::time::Duration;
 
 use downhaul_context::Instant;
+use futures_core::future::BoxFuture;
 use tokio::time::{Sleep, sleep};
 
 use crate::serve::hub::{Stage, reached};
@@ -31,7 +32,7 @@ pub(crate) struct Watch {
     timer: Pin<Box<Sleep>>,
     age: Option<Pin<Box<Sleep>>>,
     stage: Stage,
-    reached: Pin<Box<dyn Future<Output = ()> + Send>>,
+    reached: BoxFuture<'static, ()>,
     /// Whom the timers and the first stage after [`Stage::Serving`] will wake. A stage that comes
     /// uses up what was registered, and may be seen before it comes: from the first on, they are
     /// looked for at each turn.
@@ -112,9 +113,7 @@ impl Watch {
             self.timer.as_mut().reset(due);
         }
     }
-}
 
-impl Watch {
     /// Has a turn once there is no request any more: a timer that fires before finds nothing due
     /// and is not armed again.
     fn look_at_rest(&mut self, waker: &Waker) {
@@ -131,7 +130,7 @@ fn varied(age: Duration) -> Option<Duration> {
     (age - tenth).checked_add(tenth.mul_f64(2.0 * fastrand::f64()))
 }
 
-fn until(link: &Link, stage: Stage) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn until(link: &Link, stage: Stage) -> BoxFuture<'static, ()> {
     let mut stages = link.hub.stages();
     Box::pin(async move { reached(&mut stages, stage).await })
 }
