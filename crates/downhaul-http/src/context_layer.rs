@@ -22,7 +22,6 @@ use crate::lifetime::head::Head;
 use crate::lifetime::in_flight;
 use crate::lifetime::strict;
 use crate::observe::Ending;
-use crate::problem;
 use crate::serve::limits::Limits;
 
 /// Gives each request a context, for services that another server serves, such as `axum::serve`.
@@ -193,11 +192,7 @@ impl Visit {
         if let Ok(id) = HeaderValue::from_str(self.id.as_str()) {
             parts.headers.insert(X_REQUEST_ID, id);
         }
-        let payload = match problem::named(&mut parts, &body, &self.id) {
-            Some(document) => Payload::Ours { bytes: Some(document) },
-            None => Payload::Theirs { body },
-        };
-        let payload = payload.fit(&self.method, &mut parts);
+        let payload = Payload::of(&mut parts, body, &self.id).fit(&self.method, &mut parts);
         let body: AnswerBody<AnyBody, Self> = AnswerBody::new(&parts.headers, payload, self);
         Response::from_parts(parts, AnyBody::new(body))
     }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
-use downhaul_context::{Cause, Context};
+use downhaul_context::{Cause, Context, RequestId};
 use futures_core::future::BoxFuture;
 use http::response::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -16,6 +16,7 @@ use pin_project_lite::pin_project;
 
 use crate::error::BoxError;
 use crate::observe::Ending;
+use crate::problem;
 
 /// What an answer holds to its last byte.
 pub(crate) trait Lifetime {
@@ -192,6 +193,15 @@ pub(crate) fn is_upgrade(method: &Method, status: StatusCode) -> bool {
 }
 
 impl<B: HttpBody<Data = Bytes>> Payload<B> {
+    /// The body of an answer of a service; where that is a problem, its document with the id of the
+    /// request.
+    pub(crate) fn of(parts: &mut Parts, body: B, id: &RequestId) -> Self {
+        match problem::named(parts, &body, id) {
+            Some(document) => Self::Ours { bytes: Some(document) },
+            None => Self::Theirs { body },
+        }
+    }
+
     /// What is sent of it: nothing where HTTP has no body (RFC 9110 §6.4.1), whatever the service
     /// gave the answer, since hyper would send it over HTTP/2. HEAD tells its length all the same.
     pub(crate) fn fit(self, method: &Method, parts: &mut Parts) -> Self {

@@ -18,7 +18,6 @@ use crate::error::{BoxError, Error, Problem};
 use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload, is_upgrade, panic_text};
 use crate::lifetime::in_flight::Upload;
 use crate::observe::Ending;
-use crate::problem;
 use crate::serve::hub::Stage;
 use crate::serve::stream_executor;
 
@@ -56,10 +55,7 @@ impl Exchange {
             _ => {}
         }
         let (mut parts, body) = response.into_parts();
-        let payload = match problem::named(&mut parts, &body, &self.request.id) {
-            Some(document) => Payload::Ours { bytes: Some(document) },
-            None => Payload::Theirs { body },
-        };
+        let payload = Payload::of(&mut parts, body, &self.request.id);
         self.send(parts, payload)
     }
 
