@@ -39,19 +39,19 @@ struct Inbound {
     incoming: Incoming,
     taken: usize,
     request: Arc<InFlight>,
-    arrival: Arc<Arrival>,
+    waker: Arc<ReadWaker>,
     /// Armed while the next piece is awaited.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 /// Wakes who reads a body. From then on it is the reader who is waited for, and not the client.
-struct Arrival {
+struct ReadWaker {
     /// Not held: hyper keeps what it wakes longer than the body.
     request: Weak<InFlight>,
     reader: Mutex<Waker>,
 }
 
-impl Arrival {
+impl ReadWaker {
     fn new(request: &Arc<InFlight>) -> Arc<Self> {
         let (request, reader) = (Arc::downgrade(request), Mutex::new(Waker::noop().clone()));
         Arc::new(Self { request, reader })
@@ -69,7 +69,7 @@ impl Arrival {
     }
 }
 
-impl Wake for Arrival {
+impl Wake for ReadWaker {
     fn wake(self: Arc<Self>) {
         if let Some(request) = self.request.upgrade() {
             request.stop_awaiting();
@@ -105,8 +105,8 @@ impl Body {
             request.set_upload(Upload::Complete);
             return Self::empty();
         }
-        let (request, arrival) = (Arc::clone(request), Arrival::new(request));
-        let inbound = Inbound { incoming, taken: 0, request, arrival, stall: None };
+        let (request, waker) = (Arc::clone(request), ReadWaker::new(request));
+        let inbound = Inbound { incoming, taken: 0, request, waker, stall: None };
         Self::of(Kind::Inbound(Box::new(inbound)))
     }
 
@@ -180,7 +180,7 @@ impl Inbound {
         if self.is_announced_too_large() {
             return Poll::Ready(Some(Err(self.too_large())));
         }
-        let waker = self.arrival.before(cx.waker());
+        let waker = self.waker.before(cx.waker());
         let cx = &mut TaskContext::from_waker(&waker);
         // Before it is polled: what comes right after that is not awaited any more.
         self.request.set_upload(Upload::Awaited);

@@ -15,7 +15,7 @@ use crate::listen::memory::Connector;
 use crate::listen::tls::Tls;
 use crate::listen::transport::Transport;
 #[cfg(unix)]
-use crate::listen::unix::UnixDoor;
+use crate::listen::unix::UnixAcceptor;
 
 /// An address that is listened on. A [`Server`](crate::Server) serves one or several.
 ///
@@ -39,16 +39,16 @@ use crate::listen::unix::UnixDoor;
 /// ```
 #[must_use = "give it to a server"]
 pub struct Listener {
-    door: Door,
+    acceptor: Acceptor,
     address: Address,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
 
-enum Door {
+enum Acceptor {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixDoor),
+    Unix(UnixAcceptor),
     Memory(mpsc::Receiver<DuplexStream>),
 }
 
@@ -83,7 +83,7 @@ impl Listener {
 
     #[cfg(unix)]
     async fn bind_path(path: &str) -> io::Result<Self> {
-        UnixDoor::bind(path).await.map(Self::unix)
+        UnixAcceptor::bind(path).await.map(Self::unix)
     }
 
     #[cfg(not(unix))]
@@ -98,19 +98,19 @@ impl Listener {
     /// What the system says when the listener has no address.
     pub fn from_tcp(listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?.into();
-        Ok(Self::new(Door::Tcp(listener), address))
+        Ok(Self::new(Acceptor::Tcp(listener), address))
     }
 
     /// Takes a listener that someone else made; its path is theirs to remove.
     #[cfg(unix)]
     pub fn from_unix(listener: tokio::net::UnixListener) -> Self {
-        Self::unix(UnixDoor::of(listener))
+        Self::unix(UnixAcceptor::of(listener))
     }
 
     #[cfg(unix)]
-    fn unix(door: UnixDoor) -> Self {
-        let address = door.address();
-        Self::new(Door::Unix(door), address)
+    fn unix(acceptor: UnixAcceptor) -> Self {
+        let address = acceptor.address();
+        Self::new(Acceptor::Unix(acceptor), address)
     }
 
     /// The sockets that systemd, or another supervisor that speaks its protocol, has opened for
@@ -142,12 +142,12 @@ impl Listener {
     }
 
     pub(super) fn memory(connections: mpsc::Receiver<DuplexStream>) -> Self {
-        Self::new(Door::Memory(connections), Address::Memory)
+        Self::new(Acceptor::Memory(connections), Address::Memory)
     }
 
-    fn new(door: Door, address: Address) -> Self {
+    fn new(acceptor: Acceptor, address: Address) -> Self {
         Self {
-            door,
+            acceptor,
             address,
             #[cfg(feature = "tls")]
             tls: None,
@@ -177,14 +177,14 @@ impl Listener {
     ///
     /// Cancel safe: no connection is lost.
     pub(crate) async fn accept(&mut self) -> io::Result<Arrival> {
-        let (transport, peer) = match &mut self.door {
-            Door::Tcp(tcp) => {
+        let (transport, peer) = match &mut self.acceptor {
+            Acceptor::Tcp(tcp) => {
                 let (stream, peer) = tcp.accept().await?;
                 (Transport::Tcp(stream), peer.into())
             }
             #[cfg(unix)]
-            Door::Unix(unix) => unix.accept().await?,
-            Door::Memory(connections) => match connections.recv().await {
+            Acceptor::Unix(unix) => unix.accept().await?,
+            Acceptor::Memory(connections) => match connections.recv().await {
                 Some(stream) => (Transport::Memory(stream), Address::Memory),
                 // Nobody can connect any more.
                 None => pending().await,

@@ -1,4 +1,4 @@
-//! [`UnixDoor`]: a Unix socket that is listened on, and its path.
+//! [`UnixAcceptor`]: a Unix socket that is listened on, and its path.
 
 use std::fs;
 use std::io;
@@ -11,19 +11,19 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::listen::address::Address;
 use crate::listen::transport::Transport;
 
-pub(crate) struct UnixDoor {
+pub(crate) struct UnixAcceptor {
     listener: UnixListener,
     /// Removed with the listener.
-    own: Option<Own>,
+    file: Option<SocketFile>,
 }
 
 /// The file of a listener, and which one it is: by its end, another may be at its path.
-struct Own {
+struct SocketFile {
     path: PathBuf,
-    file: Option<FileId>,
+    id: Option<FileId>,
 }
 
-impl UnixDoor {
+impl UnixAcceptor {
     pub(crate) async fn bind(path: &str) -> io::Result<Self> {
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left(path).await => {
@@ -33,12 +33,12 @@ impl UnixDoor {
             bound => bound,
         }?;
         let path = PathBuf::from(path);
-        let file = file_at(&path);
-        Ok(Self { listener, own: Some(Own { path, file }) })
+        let id = file_at(&path);
+        Ok(Self { listener, file: Some(SocketFile { path, id }) })
     }
 
     pub(crate) fn of(listener: UnixListener) -> Self {
-        Self { listener, own: None }
+        Self { listener, file: None }
     }
 
     pub(crate) fn address(&self) -> Address {
@@ -76,10 +76,10 @@ fn named(address: &SocketAddr) -> Address {
     Address::Unix(address.as_pathname().map(Arc::from))
 }
 
-impl Drop for UnixDoor {
+impl Drop for UnixAcceptor {
     fn drop(&mut self) {
-        let Some(Own { path, file }) = &self.own else { return };
-        if file_at(path) == *file {
+        let Some(SocketFile { path, id }) = &self.file else { return };
+        if file_at(path) == *id {
             // Somebody else may have removed it before; there is nobody to tell.
             let _ = fs::remove_file(path);
         }

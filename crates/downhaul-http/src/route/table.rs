@@ -13,7 +13,7 @@ use crate::route::request::Request;
 pub(crate) struct Table<S> {
     paths: matchit::Router<usize>,
     pub(crate) routes: Vec<Route<S>>,
-    lost: matchit::Router<usize>,
+    fallback_paths: matchit::Router<usize>,
     pub(crate) fallbacks: Vec<Fallback<S>>,
 }
 
@@ -65,7 +65,7 @@ impl<S: Send + Sync + 'static> Table<S> {
     #[track_caller]
     pub(crate) fn insert_fallback(&mut self, prefix: &str, endpoint: Endpoint<S>) {
         for path in under(prefix) {
-            if self.lost.insert(path, self.fallbacks.len()).is_err() {
+            if self.fallback_paths.insert(path, self.fallbacks.len()).is_err() {
                 panic!("what no route matches under `{prefix}/` has a fallback already");
             }
         }
@@ -125,7 +125,7 @@ impl<S: Send + Sync + 'static> Table<S> {
     /// The fallback of the innermost router in which the path lies, where one has any.
     fn find_fallback(&self, request: &mut Request<S>) -> Endpoint<S> {
         let path = request.uri().path();
-        let Ok(matched) = self.lost.at(path) else { return not_found() };
+        let Ok(matched) = self.fallback_paths.at(path) else { return not_found() };
         let fallback = &self.fallbacks[*matched.value];
         let params = Params::new(&fallback.template, path, &matched.params);
         request.unmatched(params);
@@ -194,8 +194,8 @@ fn other_method<S: Send + Sync + 'static>(allow: String) -> Endpoint<S> {
 
 impl<S> Default for Table<S> {
     fn default() -> Self {
-        let (paths, lost) = (matchit::Router::new(), matchit::Router::new());
-        Self { paths, routes: Vec::new(), lost, fallbacks: Vec::new() }
+        let (paths, fallback_paths) = (matchit::Router::new(), matchit::Router::new());
+        Self { paths, routes: Vec::new(), fallback_paths, fallbacks: Vec::new() }
     }
 }
 
@@ -204,7 +204,7 @@ impl<S> Clone for Table<S> {
         Self {
             paths: self.paths.clone(),
             routes: self.routes.clone(),
-            lost: self.lost.clone(),
+            fallback_paths: self.fallback_paths.clone(),
             fallbacks: self.fallbacks.clone(),
         }
     }

@@ -75,13 +75,13 @@ async fn listen(
     mut open: impl FnMut(Client),
 ) {
     let mut stages = hub.stages();
-    let mut door = Door { listener: &mut listener, permits: &permits, arrival: None };
+    let mut limited = LimitedListener { listener: &mut listener, permits: &permits, arrival: None };
     loop {
         tokio::select! {
             biased;
             () = reached(&mut stages, Stage::Stopping) => break,
             _ = ctx.done() => return hub.raise(Stage::Closed),
-            accepted = door.next() => match accepted {
+            accepted = limited.accept() => match accepted {
                 Ok(client) => open(client),
                 Err(error) => pause_after(error).await,
             }
@@ -89,29 +89,29 @@ async fn listen(
     }
     // Clients that the system has greeted already would be reset.
     for _ in 0..QUEUE {
-        let Some(client) = waiting(&mut door).await else { return };
+        let Some(client) = waiting(&mut limited).await else { return };
         open(client);
     }
 }
 
 type Client = (Arrival, OwnedSemaphorePermit);
 
-/// A listener that lets in as many clients as there are places, which it shares with others.
-struct Door<'a> {
+/// A listener that lets in as many clients as there are permits, which it shares with others.
+struct LimitedListener<'a> {
     listener: &'a mut Listener,
     permits: &'a Arc<Semaphore>,
-    /// There was a place when it was accepted, and another listener's client has it.
+    /// There was a permit when it was accepted, and a client of another listener has it now.
     arrival: Option<Arrival>,
 }
 
-impl Door<'_> {
-    /// The next client that has a place. None is taken for a client that is not there yet: others
-    /// would wait at another listener.
+impl LimitedListener<'_> {
+    /// The next client that has a permit. No permit is held while nobody comes: a client of another
+    /// listener may need it.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: no client is lost.
-    async fn next(&mut self) -> io::Result<Client> {
+    async fn accept(&mut self) -> io::Result<Client> {
         if self.arrival.is_none() {
             drop(self.permits.acquire().await.map_err(io::Error::other)?);
             self.arrival = Some(self.listener.accept().await?);
@@ -123,10 +123,10 @@ impl Door<'_> {
 }
 
 /// The next client in the listener's queue, after a turn of the runtime's driver.
-async fn waiting(door: &mut Door<'_>) -> Option<Client> {
+async fn waiting(limited: &mut LimitedListener<'_>) -> Option<Client> {
     tokio::select! {
         biased;
-        accepted = door.next() => accepted.ok(),
+        accepted = limited.accept() => accepted.ok(),
         () = yield_now() => None,
     }
 }
