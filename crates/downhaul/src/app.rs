@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::pulse::Pulse;
 use crate::report::{ComponentReport, Ending, Report};
-use crate::run::{Ask, Frame, Part, Run, Told};
+use crate::run::{Ask, Part, Run, Setup, Told};
 use crate::signal::{Signal, listen};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::instruments;
@@ -288,7 +288,7 @@ impl App {
         let parts = self.parts.iter().enumerate().map(|(index, part)| {
             Part::new(index, part.name.clone(), part.policy, Arc::clone(&part.component))
         });
-        let frame = Frame {
+        let setup = Setup {
             app: self.name.clone(),
             root,
             graph: self.graph.clone(),
@@ -298,7 +298,7 @@ impl App {
             board: Arc::clone(&self.handle.board),
         };
         let (_closed, none) = mpsc::channel(1);
-        Run::new(frame, parts.collect(), std::mem::replace(&mut self.asks, none))
+        Run::new(setup, parts.collect(), std::mem::replace(&mut self.asks, none))
     }
 
     async fn stop(

@@ -71,9 +71,9 @@ impl Default for Restart {
 
 /// The failures of a component in a row.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Row(u32);
+pub(crate) struct FailureStreak(u32);
 
-impl Row {
+impl FailureStreak {
     /// Counts a failure after it ran for so long, and says how long to wait before it starts again,
     /// if it may. `random` is in `0.0..1.0`.
     pub(crate) fn wait(&mut self, policy: Restart, ran: Duration, random: f64) -> Option<Duration> {
@@ -97,8 +97,8 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(1);
 
     fn waits(policy: Restart, ran: Duration, random: f64) -> Vec<Option<u128>> {
-        let mut row = Row::default();
-        (0..4).map(|_| row.wait(policy, ran, random).map(|wait| wait.as_millis())).collect()
+        let mut streak = FailureStreak::default();
+        (0..4).map(|_| streak.wait(policy, ran, random).map(|wait| wait.as_millis())).collect()
     }
 
     #[test]
@@ -123,13 +123,13 @@ mod tests {
 
     #[test]
     fn a_row_without_end_does_not_overflow() {
-        let (mut row, policy) = (Row(u32::MAX - 1), Restart::new().attempts(u32::MAX));
-        assert_eq!(row.wait(policy, SHORT, 0.0), Some(Duration::from_secs(30)));
+        let (mut streak, policy) = (FailureStreak(u32::MAX - 1), Restart::new().attempts(u32::MAX));
+        assert_eq!(streak.wait(policy, SHORT, 0.0), Some(Duration::from_secs(30)));
     }
 
     #[test]
     fn a_wait_without_end_does_not_overflow() {
         let policy = Restart::new().backoff(Duration::MAX, Duration::MAX);
-        assert_eq!(Row::default().wait(policy, SHORT, 0.0), Some(Duration::MAX));
+        assert_eq!(FailureStreak::default().wait(policy, SHORT, 0.0), Some(Duration::MAX));
     }
 }

@@ -47,7 +47,7 @@ impl Run {
             Verb::Start => self.course = self.released(part, &[])?,
             Verb::Stop => self.course.hold(part),
             Verb::Restart => {
-                self.course = self.released(part, &self.frame.graph.all_dependents(part))?;
+                self.course = self.released(part, &self.setup.graph.all_dependents(part))?;
                 self.course.stop_first(part, After::Again);
             }
         }

@@ -52,7 +52,7 @@ impl Run {
             return None;
         }
         // An app that cannot start says so at once.
-        let first = self.parts[part].starts == 1 && self.frame.essential[part];
+        let first = self.parts[part].starts == 1 && self.setup.essential[part];
         let after = match first {
             true => After::Failed,
             false => self.after_failure(part, Duration::ZERO),
@@ -103,7 +103,7 @@ impl Run {
     fn failed_early(&mut self, part: usize, error: String) {
         tracing::warn!(component = self.parts[part].name, error, "failed before it stopped");
         self.parts[part].last_error = Some(error);
-        if self.ending.is_some() && self.frame.essential[part] {
+        if self.ending.is_some() && self.setup.essential[part] {
             self.parts[part].cut_off = vec!["its work: it failed before".to_owned()];
         }
         // Should it be wanted again meanwhile.
@@ -114,7 +114,7 @@ impl Run {
     fn after_failure(&mut self, part: usize, ran: Duration) -> After {
         let part = &mut self.parts[part];
         let random = fastrand::f64();
-        match part.policy.restart.and_then(|restart| part.row.wait(restart, ran, random)) {
+        match part.policy.restart.and_then(|restart| part.streak.wait(restart, ran, random)) {
             Some(rest) => {
                 part.rest = rest;
                 After::Rest
@@ -136,7 +136,7 @@ impl Run {
         tracing::warn!(component = name, error, last, "failed");
         self.parts[part].last_error = Some(error.clone());
         self.notes.push((part, if last { State::Failed } else { State::Resting }));
-        (last && self.frame.essential[part]).then_some(Told::Failed { name, error, starting })
+        (last && self.setup.essential[part]).then_some(Told::Failed { name, error, starting })
     }
 
     fn stopped(&mut self, part: usize, report: ComponentReport) -> Option<Told> {

@@ -33,7 +33,7 @@ use crate::telemetry::metrics::instruments;
 const FORCED: Duration = Duration::from_secs(1);
 
 /// What does not change while an app runs.
-pub(crate) struct Frame {
+pub(crate) struct Setup {
     pub(crate) app: String,
     pub(crate) root: Context,
     pub(crate) graph: Graph,
@@ -48,7 +48,7 @@ pub(crate) struct Frame {
 
 /// A running app.
 pub(crate) struct Run {
-    frame: Frame,
+    setup: Setup,
     parts: Vec<Part>,
     course: Course,
     sender: Events,
@@ -72,12 +72,12 @@ struct End {
 }
 
 impl Run {
-    pub(crate) fn new(frame: Frame, parts: Vec<Part>, asks: mpsc::Receiver<Ask>) -> Self {
+    pub(crate) fn new(setup: Setup, parts: Vec<Part>, asks: mpsc::Receiver<Ask>) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let course = Course::new(frame.graph.clone());
+        let course = Course::new(setup.graph.clone());
         let watchdog = notify::watchdog().map(interval);
         let (ending, stopped, notes) = (None, Vec::new(), Vec::new());
-        Self { frame, parts, course, sender, events, asks, ending, stopped, notes, watchdog }
+        Self { setup, parts, course, sender, events, asks, ending, stopped, notes, watchdog }
     }
 
     /// Starts the parts and keeps them running until there is a reason to stop. Cancel safe.
@@ -126,7 +126,7 @@ impl Run {
 
     /// Ends what is left at once. A third signal ends the process.
     async fn force(&mut self, signals: &mut mpsc::Receiver<Signal>) {
-        tracing::warn!(app = self.frame.app, "a second signal: stopping at once");
+        tracing::warn!(app = self.setup.app, "a second signal: stopping at once");
         // Before any of them ends what another has in hand.
         for part in &mut self.parts {
             if !self.course.state(part.index).is_down() {
@@ -201,7 +201,7 @@ impl Run {
 
     fn start(&mut self, part: usize) {
         self.notes.push((part, State::Starting));
-        let Frame { root, start_within, .. } = &self.frame;
+        let Setup { root, start_within, .. } = &self.setup;
         self.parts[part].start(root, *start_within, &self.sender);
     }
 
@@ -219,9 +219,9 @@ impl Run {
     fn until(&self, part: usize) -> Instant {
         let now = Instant::now();
         let allowed = match &self.ending {
-            None => self.frame.grace,
+            None => self.setup.grace,
             Some(End { until, total, .. }) => {
-                share(&self.frame.graph, part, until.saturating_duration_since(now), *total)
+                share(&self.setup.graph, part, until.saturating_duration_since(now), *total)
             }
         };
         now + self.parts[part].policy.stop_within.map_or(allowed, |own| own.min(allowed))
@@ -254,7 +254,7 @@ impl Run {
         for (part, state) in self.notes.drain(..) {
             let Part { name, last_error, .. } = &self.parts[part];
             let error = last_error.as_deref().filter(|_| state.is_lost());
-            self.frame.board.note(name, state, error);
+            self.setup.board.note(name, state, error);
         }
     }
 
@@ -263,9 +263,9 @@ impl Run {
             part.note_state(self.course.state(part.index));
         }
         let statuses = self.parts.iter().map(|part| self.status(part)).collect();
-        self.frame.board.set_statuses(statuses);
+        self.setup.board.set_statuses(statuses);
         self.tell();
-        let Frame { app, board, essential, .. } = &self.frame;
+        let Setup { app, board, essential, .. } = &self.setup;
         let up = |part: usize| self.course.state(part).is_up() || !essential[part];
         if board.is_starting() && (0..self.parts.len()).all(up) {
             board.set_stage(Stage::Running);
@@ -275,12 +275,12 @@ impl Run {
     }
 
     fn status(&self, part: &Part) -> Status {
-        let needs = self.frame.graph.needs(part.index).iter();
+        let needs = self.setup.graph.needs(part.index).iter();
         Status {
             name: part.name.clone(),
             state: self.course.state(part.index),
             since: part.since(),
-            essential: self.frame.essential[part.index],
+            essential: self.setup.essential[part.index],
             starts: part.starts,
             last_error: part.last_error.clone(),
             needs: needs.map(|need| self.parts[*need].name.clone()).collect(),

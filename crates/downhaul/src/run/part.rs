@@ -15,7 +15,7 @@ use crate::component::{Component, Ended};
 use crate::error::{BoxError, panicked, words_of};
 use crate::policy::Policy;
 use crate::report::{ComponentReport, Outcome};
-use crate::restart::Row;
+use crate::restart::FailureStreak;
 use crate::status::State;
 
 /// How long a start that was given up may take to come back: one that does not blocks its thread.
@@ -46,7 +46,7 @@ pub(crate) struct Part {
     pub(crate) component: Arc<dyn Component>,
     pub(crate) policy: Policy,
     /// Failures in a row.
-    pub(crate) row: Row,
+    pub(crate) streak: FailureStreak,
     /// How long it rests after the last of them.
     pub(crate) rest: Duration,
     /// How often it was started.
@@ -98,7 +98,7 @@ impl Part {
             name,
             component,
             policy,
-            row: Row::default(),
+            streak: FailureStreak::default(),
             rest: Duration::ZERO,
             starts: 0,
             last_error: None,
