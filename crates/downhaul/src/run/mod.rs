@@ -5,6 +5,7 @@ mod ask;
 mod course;
 mod events;
 mod part;
+mod stopping;
 mod told;
 
 use std::future::pending;

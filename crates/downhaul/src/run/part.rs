@@ -1,18 +1,18 @@
 //! [`Part`]: a component of a running app, with the context it lives under and the tasks that start
 //! and stop it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Instant, Reason};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
+use super::stopping::{End, Stopping, in_flight};
 use crate::abort::AbortOnDrop;
 use crate::component::{Component, Ended};
-use crate::error::{BoxError, panicked, words_of};
+use crate::error::{BoxError, panicked};
 use crate::policy::Policy;
 use crate::report::{ComponentReport, Outcome};
 use crate::restart::FailureStreak;
@@ -72,18 +72,11 @@ struct UnderWay {
     _task: AbortOnDrop,
 }
 
-/// When a stop is to be over, and why.
-#[derive(Clone)]
-struct End {
-    until: Instant,
-    reason: Reason,
-}
-
 /// The context of a part between its start and its stop.
 #[derive(Clone)]
-struct Life {
-    ctx: Context,
-    canceller: Arc<Canceller>,
+pub(super) struct Life {
+    pub(super) ctx: Context,
+    pub(super) canceller: Arc<Canceller>,
 }
 
 impl Part {
@@ -243,12 +236,6 @@ fn left_behind(name: &str, component: &dyn Component, words: String) -> Componen
     report
 }
 
-/// What a component says is in flight. A panic costs the answer alone.
-fn in_flight(component: &dyn Component) -> Vec<String> {
-    let answer = catch_unwind(AssertUnwindSafe(|| component.in_flight()));
-    answer.unwrap_or_else(|panic| vec![words_of(Some(panic))])
-}
-
 async fn start(component: Arc<dyn Component>, ctx: Context, within: Duration) -> Event {
     match ctx.run(timeout(within, component.start(&ctx))).await {
         Ok(Ok(started)) => Event::Started(started),
@@ -269,101 +256,4 @@ async fn stuck(ctx: &Context, within: Duration) -> Event {
     };
     sleep(COMES_BACK).await;
     Event::Stuck(format!("{why}: it blocks its thread"))
-}
-
-/// What a stop does.
-struct Stopping {
-    name: String,
-    component: Arc<dyn Component>,
-    life: Life,
-    policy: Policy,
-    /// What the app has left may become less.
-    end: watch::Receiver<End>,
-}
-
-impl Stopping {
-    /// Lets the part be a lame duck, drains it within what it is allowed, then ends its context,
-    /// then leaves it behind.
-    async fn run(self) -> ComponentReport {
-        let began = Instant::now();
-        tokio::select! {
-            biased;
-            _ = self.life.ctx.run(self.component.lame_duck()) => {}
-            () = self.half_is_over(began) => {}
-        }
-        // Before it is asked to stop: how long it may take is read from its context.
-        self.drain_within_what_is_left();
-        let mut stop = self.component.stop(&self.life.ctx);
-        let drained = tokio::select! {
-            biased;
-            words = &mut stop => Some(words),
-            () = self.drain(began) => None,
-        };
-        let mut report = match drained {
-            Some(words) => {
-                let mut report = ComponentReport::new(&self.name, Outcome::Stopped);
-                (report.words, report.unfinished) = (words, in_flight(self.component.as_ref()));
-                report
-            }
-            None => self.cut_short(stop).await,
-        };
-        report.allowed = self.end.borrow().until.saturating_duration_since(began);
-        report.took = began.elapsed();
-        report
-    }
-
-    /// Waits until half of what it is allowed is over.
-    async fn half_is_over(&self, began: Instant) {
-        let mut end = self.end.clone();
-        loop {
-            let allowed = end.borrow_and_update().until.saturating_duration_since(began);
-            tokio::select! {
-                () = sleep_until(began + allowed / 2) => return,
-                Ok(()) = end.changed() => {}
-            }
-        }
-    }
-
-    /// Drains the context, and waits until it is time to end it.
-    ///
-    /// It would end with what is allowed. It is ended a little before, so that what is in flight
-    /// then can be named first.
-    async fn drain(&self, began: Instant) {
-        let mut end = self.end.clone();
-        loop {
-            let until = end.borrow_and_update().until;
-            let allowed = until.saturating_duration_since(began);
-            self.drain_within_what_is_left();
-            let cancel_grace = self.policy.cancel_grace.min(allowed / 4);
-            tokio::select! {
-                () = sleep_until(until - cancel_grace) => return,
-                Ok(()) = end.changed() => {}
-            }
-        }
-    }
-
-    fn drain_within_what_is_left(&self) {
-        let End { until, reason } = self.end.borrow().clone();
-        let left = until.saturating_duration_since(Instant::now());
-        match left.is_zero() {
-            // For that reason, and not for a grace that is over.
-            true => self.life.canceller.cancel_with(reason),
-            false => self.life.canceller.drain_with(left, reason),
-        };
-    }
-
-    /// Ends the context and gives the part a last moment to stop. What was in flight then is named.
-    async fn cut_short(&self, stop: impl Future<Output = String>) -> ComponentReport {
-        let unfinished = in_flight(self.component.as_ref());
-        let End { until, reason } = self.end.borrow().clone();
-        self.life.canceller.cancel_with(reason);
-        let left = until.saturating_duration_since(Instant::now());
-        // Where its time is over, as when all is forced, it has its last moment all the same.
-        let moment = if left.is_zero() { self.policy.cancel_grace } else { left };
-        let last = timeout(moment, stop).await;
-        let outcome = if last.is_ok() { Outcome::Cancelled } else { Outcome::Abandoned };
-        let mut report = ComponentReport::new(&self.name, outcome);
-        (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished);
-        report
-    }
 }

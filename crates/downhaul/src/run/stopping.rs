@@ -1,0 +1,124 @@
+//! [`Stopping`]: one stop of a part, from its lame duck to its last moment.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use downhaul_context::{Instant, Reason};
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+
+use super::part::Life;
+use crate::component::Component;
+use crate::error::words_of;
+use crate::policy::Policy;
+use crate::report::{ComponentReport, Outcome};
+
+/// When a stop is to be over, and why.
+#[derive(Clone)]
+pub(super) struct End {
+    pub(super) until: Instant,
+    pub(super) reason: Reason,
+}
+
+/// What a stop does.
+pub(super) struct Stopping {
+    pub(super) name: String,
+    pub(super) component: Arc<dyn Component>,
+    pub(super) life: Life,
+    pub(super) policy: Policy,
+    /// What the app has left may become less.
+    pub(super) end: watch::Receiver<End>,
+}
+
+impl Stopping {
+    /// Lets the part be a lame duck, drains it within what it is allowed, then ends its context,
+    /// then leaves it behind.
+    pub(super) async fn run(self) -> ComponentReport {
+        let began = Instant::now();
+        tokio::select! {
+            biased;
+            _ = self.life.ctx.run(self.component.lame_duck()) => {}
+            () = self.half_is_over(began) => {}
+        }
+        // Before it is asked to stop: how long it may take is read from its context.
+        self.drain_within_what_is_left();
+        let mut stop = self.component.stop(&self.life.ctx);
+        let drained = tokio::select! {
+            biased;
+            words = &mut stop => Some(words),
+            () = self.drain(began) => None,
+        };
+        let mut report = match drained {
+            Some(words) => {
+                let mut report = ComponentReport::new(&self.name, Outcome::Stopped);
+                (report.words, report.unfinished) = (words, in_flight(self.component.as_ref()));
+                report
+            }
+            None => self.cut_short(stop).await,
+        };
+        report.allowed = self.end.borrow().until.saturating_duration_since(began);
+        report.took = began.elapsed();
+        report
+    }
+
+    /// Waits until half of what it is allowed is over.
+    async fn half_is_over(&self, began: Instant) {
+        let mut end = self.end.clone();
+        loop {
+            let allowed = end.borrow_and_update().until.saturating_duration_since(began);
+            tokio::select! {
+                () = sleep_until(began + allowed / 2) => return,
+                Ok(()) = end.changed() => {}
+            }
+        }
+    }
+
+    /// Drains the context, and waits until it is time to end it.
+    ///
+    /// It would end with what is allowed. It is ended a little before, so that what is in flight
+    /// then can be named first.
+    async fn drain(&self, began: Instant) {
+        let mut end = self.end.clone();
+        loop {
+            let until = end.borrow_and_update().until;
+            let allowed = until.saturating_duration_since(began);
+            self.drain_within_what_is_left();
+            let cancel_grace = self.policy.cancel_grace.min(allowed / 4);
+            tokio::select! {
+                () = sleep_until(until - cancel_grace) => return,
+                Ok(()) = end.changed() => {}
+            }
+        }
+    }
+
+    fn drain_within_what_is_left(&self) {
+        let End { until, reason } = self.end.borrow().clone();
+        let left = until.saturating_duration_since(Instant::now());
+        match left.is_zero() {
+            // For that reason, and not for a grace that is over.
+            true => self.life.canceller.cancel_with(reason),
+            false => self.life.canceller.drain_with(left, reason),
+        };
+    }
+
+    /// Ends the context and gives the part a last moment to stop. What was in flight then is named.
+    async fn cut_short(&self, stop: impl Future<Output = String>) -> ComponentReport {
+        let unfinished = in_flight(self.component.as_ref());
+        let End { until, reason } = self.end.borrow().clone();
+        self.life.canceller.cancel_with(reason);
+        let left = until.saturating_duration_since(Instant::now());
+        // Where its time is over, as when all is forced, it has its last moment all the same.
+        let moment = if left.is_zero() { self.policy.cancel_grace } else { left };
+        let last = timeout(moment, stop).await;
+        let outcome = if last.is_ok() { Outcome::Cancelled } else { Outcome::Abandoned };
+        let mut report = ComponentReport::new(&self.name, outcome);
+        (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished);
+        report
+    }
+}
+
+/// What a component says is in flight. A panic costs the answer alone.
+pub(super) fn in_flight(component: &dyn Component) -> Vec<String> {
+    let answer = catch_unwind(AssertUnwindSafe(|| component.in_flight()));
+    answer.unwrap_or_else(|panic| vec![words_of(Some(panic))])
+}
