@@ -52,65 +52,75 @@ impl Instruments {
 /// How much there is of a consumer, by the value of an attribute.
 type Look = fn(&Snapshot) -> Vec<(String, i64)>;
 
+/// A count of something of all consumers.
+struct Count {
+    name: &'static str,
+    unit: &'static str,
+    about: &'static str,
+    attribute: &'static str,
+    look: Look,
+}
+
+/// A state is a sum of ones and zeros, as the conventions have it elsewhere: then those of many
+/// instances can be added.
+const COUNTS: [Count; 4] = [
+    Count {
+        name: "downhaul.consumer.state",
+        unit: "{consumer}",
+        about: "Number of consumers in each state",
+        attribute: "downhaul.consumer.state",
+        look: |seen| words(STATES.map(|state| (state, state == seen.status.state))),
+    },
+    Count {
+        name: "downhaul.consumer.link",
+        unit: "{consumer}",
+        about: "Number of consumers by how things stand with the broker",
+        attribute: "downhaul.consumer.link",
+        look: |seen| {
+            let link = match seen.status.link {
+                Link::Up => "up",
+                Link::Recovering { .. } => "recovering",
+                _ => "closed",
+            };
+            words(["up", "recovering", "closed"].map(|word| (word, word == link)))
+        },
+    },
+    Count {
+        name: "downhaul.consumer.held_up",
+        unit: "{consumer}",
+        about: "Number of consumers whose messages wait for something besides their handlers",
+        attribute: "downhaul.consumer.held_up.by",
+        look: |seen| {
+            let suspended = seen.status.suspended_until.is_some();
+            words([("kill_switch", suspended), ("elsewhere", !seen.held_up.is_empty())])
+        },
+    },
+    Count {
+        name: "downhaul.consumer.messages",
+        unit: "{message}",
+        about: "Number of messages that a consumer has in hand",
+        attribute: "downhaul.message.state",
+        look: |seen| {
+            let in_flight = seen.in_flight.len();
+            let all =
+                [("in_flight", in_flight), ("buffered", seen.buffered), ("waiting", seen.waiting)];
+            words(all.map(|(word, count)| (word, i64::try_from(count).unwrap_or(i64::MAX))))
+        },
+    },
+];
+
 impl Apps {
-    /// Counts, whenever somebody looks. A state is a sum of ones and zeros, as the conventions have
-    /// it elsewhere: then those of many instances can be added.
+    /// Counts, whenever somebody looks.
     pub(super) fn counted(meter: &Meter) -> Self {
         let apps = Self::default();
-        let count = |name, unit, about, attribute, look: Look| {
+        for Count { name, unit, about, attribute, look } in COUNTS {
             let looked_at = apps.clone();
             let counter = meter.i64_observable_up_down_counter(name).with_unit(unit);
             counter
                 .with_description(about)
                 .with_callback(move |seen| looked_at.observe(attribute, look, seen))
                 .build();
-        };
-        count(
-            "downhaul.consumer.state",
-            "{consumer}",
-            "Number of consumers in each state",
-            "downhaul.consumer.state",
-            |seen| words(STATES.map(|state| (state, state == seen.status.state))),
-        );
-        count(
-            "downhaul.consumer.link",
-            "{consumer}",
-            "Number of consumers by how things stand with the broker",
-            "downhaul.consumer.link",
-            |seen| {
-                let link = match seen.status.link {
-                    Link::Up => "up",
-                    Link::Recovering { .. } => "recovering",
-                    _ => "closed",
-                };
-                words(["up", "recovering", "closed"].map(|word| (word, word == link)))
-            },
-        );
-        count(
-            "downhaul.consumer.held_up",
-            "{consumer}",
-            "Number of consumers whose messages wait for something besides their handlers",
-            "downhaul.consumer.held_up.by",
-            |seen| {
-                let suspended = seen.status.suspended_until.is_some();
-                words([("kill_switch", suspended), ("elsewhere", !seen.held_up.is_empty())])
-            },
-        );
-        count(
-            "downhaul.consumer.messages",
-            "{message}",
-            "Number of messages that a consumer has in hand",
-            "downhaul.message.state",
-            |seen| {
-                let in_flight = seen.in_flight.len();
-                let all = [
-                    ("in_flight", in_flight),
-                    ("buffered", seen.buffered),
-                    ("waiting", seen.waiting),
-                ];
-                words(all.map(|(word, count)| (word, i64::try_from(count).unwrap_or(i64::MAX))))
-            },
-        );
+        }
         apps
     }
 
