@@ -28,7 +28,7 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream<Counted>>),
 }
 
-/// Fails where the other side is gone.
+/// Closes a socket. Fails where the other side is gone.
 pub(crate) type Closer = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// Does the same with each kind of socket.
