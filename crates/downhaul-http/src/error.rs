@@ -95,6 +95,10 @@ impl Error {
         Self::new(StatusCode::GATEWAY_TIMEOUT, message)
     }
 
+    pub(crate) fn panicked() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, FAILED)
+    }
+
     /// 500: `source` is for the log; the client learns only the request id to ask about.
     pub fn internal(source: impl Into<BoxError>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, FAILED).with_source(source)

@@ -94,9 +94,7 @@ impl Exchange {
         panic: &(dyn Any + Send),
     ) -> http::Response<AnswerBody<B, Self>> {
         self.span.in_scope(|| error!(panic = panic_text(panic), "handler panicked"));
-        let message = "the server failed; tell its operators the request id";
-        let error = Error::new(StatusCode::INTERNAL_SERVER_ERROR, message);
-        self.refuse(error, Ending::Panicked)
+        self.refuse(Error::panicked(), Ending::Panicked)
     }
 
     /// Answers in place of a handler that did not end when its context did.
