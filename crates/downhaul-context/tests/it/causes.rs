@@ -79,6 +79,18 @@ fn the_error_behind_a_reason_is_the_source_of_the_cause() {
 }
 
 #[test]
+fn the_source_of_a_reason_is_kept_also_without_words_and_by_the_end_of_a_grace() {
+    let reason = || Reason::cancelled("").with_source(io::Error::other("disk full"));
+    let (ended, canceller) = Context::root();
+    canceller.cancel_with(reason());
+    let (drained, canceller) = Context::root();
+    canceller.drain_with(Duration::ZERO, reason());
+    for ctx in [ended, drained] {
+        assert_eq!(ctx.cause().unwrap().source().unwrap().to_string(), "disk full");
+    }
+}
+
+#[test]
 fn a_path_lists_the_labels_from_the_root() {
     let (root, _root) = Context::background().derive().label("orders").build();
     let (unnamed, _unnamed) = root.child();

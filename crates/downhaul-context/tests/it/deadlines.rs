@@ -47,6 +47,7 @@ async fn a_child_never_outlives_its_parents_deadline() {
     assert_eq!(child.deadline(), parent.deadline());
     let cause = child.done().await;
     assert_eq!((cause.kind(), cause.path()), (CauseKind::Deadline, "parent"));
+    assert_eq!(cause.location(), parent.snapshot().entries()[0].location);
 }
 
 #[tokio::test(start_paused = true)]

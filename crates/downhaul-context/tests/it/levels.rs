@@ -57,14 +57,14 @@ fn draining_reaches_every_descendant_and_cancels_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_the_grace_ends_a_draining_context() {
-    let (root, canceller) = Context::root();
+    let (root, canceller) = Context::background().derive().label("orders").build();
     let (child, _child) = root.child();
     canceller.drain_with(GRACE, Reason::signal("SIGTERM"));
     tokio::time::advance(GRACE - Duration::from_millis(1)).await;
     assert_eq!(child.level(), Level::Draining);
     let cause = child.done().await;
-    assert_eq!(cause.kind(), CauseKind::DrainGraceOver);
-    assert_eq!(cause.to_string(), "drain grace over: 30s after signal SIGTERM");
+    assert_eq!((cause.kind(), cause.path()), (CauseKind::DrainGraceOver, "orders"));
+    assert_eq!(cause.to_string(), "drain grace over: \"orders\" 30s after signal SIGTERM");
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,6 +87,7 @@ async fn a_second_drain_can_only_shorten_the_grace() {
     assert!(canceller.drain(Duration::from_secs(10)));
     assert!(!canceller.drain(Duration::from_secs(60)));
     assert!(!canceller.drain(Duration::from_secs(2)));
+    assert_eq!(root.remaining(), None, "a grace is no deadline");
     root.done().await;
     assert_eq!(begun.elapsed(), Duration::from_secs(2));
 }

@@ -10,12 +10,14 @@ const SECOND: Duration = Duration::from_secs(1);
 fn a_merged_context_ends_with_either_parent_and_for_its_cause() {
     for of_first in [true, false] {
         let (first, first_canceller) = Context::root();
-        let (second, second_canceller) = Context::root();
+        let (second, second_canceller) = Context::background().derive().label("second").build();
         let (both, _both) = first.merged(&second);
         let (child, _child) = both.child();
         let canceller = if of_first { &first_canceller } else { &second_canceller };
         canceller.cancel_with(Reason::signal("SIGTERM"));
-        assert_eq!(both.cause().unwrap().kind(), CauseKind::Signal);
+        let cause = both.cause().unwrap();
+        let path = if of_first { "" } else { "second" };
+        assert_eq!((cause.kind(), cause.path()), (CauseKind::Signal, path));
         assert_eq!(child.cause().unwrap().kind(), CauseKind::Signal);
         assert_eq!((first.is_done(), second.is_done()), (of_first, !of_first));
     }
@@ -136,7 +138,7 @@ async fn a_shield_of_a_context_that_ended_long_ago_counts_its_slack_from_now() {
         tokio::time::advance(4 * SECOND).await;
         assert!(!cleanup.is_done());
         tokio::time::advance(SECOND).await;
-        assert!(cleanup.is_done());
+        assert_eq!(cleanup.cause().unwrap().budget(), Some(5 * SECOND));
     }
     drop(canceller);
 }
@@ -155,6 +157,27 @@ async fn a_shield_survives_its_parents_deadline_and_grace_by_its_slack() {
             if parent.deadline().is_some() { 6 * SECOND } else { 5 * SECOND }
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shield_drains_with_its_parent_and_has_its_slack_more_of_a_grace() {
+    let (request, canceller) = Context::root();
+    let (cleanup, _cleanup) = request.shielded(5 * SECOND);
+    for grace in [10 * SECOND, SECOND] {
+        canceller.drain(grace);
+        assert_eq!(cleanup.level(), Level::Draining);
+        assert_eq!(cleanup.ends_at(), request.ends_at().map(|at| at + 5 * SECOND));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shield_that_was_told_to_drain_names_that_also_when_time_has_ended_its_parent() {
+    let (request, _request) = Context::background().with_timeout(SECOND);
+    let (cleanup, canceller) = request.shielded(60 * SECOND);
+    canceller.drain_with(30 * SECOND, Reason::signal("SIGTERM"));
+    tokio::time::advance(2 * SECOND).await;
+    assert_eq!(request.cause().unwrap().kind(), CauseKind::Deadline);
+    assert_eq!(cleanup.drain_cause().unwrap().kind(), CauseKind::Signal);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use downhaul_context::{Context, Level};
+use downhaul_context::{CauseKind, Context, Level, Reason};
 
 #[test]
 fn what_never_ends_was_made_where_it_was_asked_for() {
@@ -42,14 +42,45 @@ async fn an_observed_tree_is_listed_from_birth_with_levels_ages_and_times_left()
     assert!(text.lines().nth(1).unwrap().starts_with(line), "{text}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_time_left_is_that_of_the_first_grace_at_a_context_or_above() {
+    let seconds = Duration::from_secs;
+    let (service, stop) = Context::background().derive().observed().build();
+    let (request, canceller) = service.child();
+    let (_query, _query_canceller) = request.child();
+    let left = || {
+        let snapshot = service.snapshot();
+        snapshot.entries().iter().map(|entry| entry.remaining.unwrap()).collect::<Vec<_>>()
+    };
+    stop.drain(seconds(30));
+    assert_eq!(left(), [seconds(30); 3]);
+    canceller.drain(seconds(2));
+    assert_eq!(left(), [seconds(30), seconds(2), seconds(2)]);
+}
+
+#[test]
+fn below_a_context_that_ended_each_is_listed_with_the_cause_that_ended_it() {
+    let (service, stop) = Context::background().derive().observed().build();
+    let (_held, _held_canceller) = service.child();
+    let (_left, left_canceller) = service.child();
+    left_canceller.cancel_with(Reason::client_gone());
+    stop.cancel_with(Reason::signal("SIGTERM"));
+    let snapshot = service.snapshot();
+    let kinds: Vec<_> =
+        snapshot.entries().iter().map(|entry| entry.cause.as_ref().unwrap().kind()).collect();
+    assert_eq!(kinds, [CauseKind::Signal, CauseKind::Signal, CauseKind::ClientGone]);
+}
+
 #[test]
 fn a_context_that_ended_and_is_still_held_is_listed_with_its_cause() {
     let (service, _service) = Context::background().derive().observed().build();
-    let (request, canceller) = service.derive().label("GET /slow").build();
+    let limit = Duration::from_secs(60);
+    let (request, canceller) = service.derive().label("GET /slow").timeout(limit).build();
     canceller.cancel();
     let snapshot = service.snapshot();
     assert_eq!(snapshot.entries()[1].level, Level::Done);
-    assert!(snapshot.to_string().contains("GET /slow: done, "), "{snapshot}");
+    let text = snapshot.to_string();
+    assert!(text.contains("GET /slow: done, ") && !text.contains(" left, "), "{text}");
     drop((request, canceller));
     assert_eq!(service.snapshot().entries().len(), 1);
 }

@@ -86,8 +86,9 @@ fn a_context_without_a_deadline_writes_no_budget_and_a_cap_is_granted_where_none
     assert_eq!(extract().from_pairs([]).budget(), None);
     let capped = extract().cap(SECOND);
     assert_eq!(capped.from_pairs([]).budget(), Some(SECOND));
-    let more = [("budget-ms", b"5000".as_slice())];
-    assert_eq!(capped.from_pairs(more).budget(), Some(SECOND));
+    for (asked, granted) in [(b"5000".as_slice(), SECOND), (b"400", SECOND * 2 / 5)] {
+        assert_eq!(capped.from_pairs([("Budget-Ms", asked)]).budget(), Some(granted));
+    }
 }
 
 #[test]
@@ -148,6 +149,8 @@ fn a_grpc_timeout_is_read_in_every_unit_and_refused_in_every_other_form() {
     for text in [b"".as_slice(), b"m", b"1", b"123456789m", b"-1m", b"1.5S", b"1 S", b"1s"] {
         assert_eq!(nanos(text), None, "{text:?}");
     }
+    // Nine digits of nanoseconds are one too many.
+    assert_eq!(Budget::new(SECOND / 10).to_grpc(), "100000u");
 }
 
 proptest! {

@@ -67,6 +67,7 @@ async fn a_hold_that_is_not_dropped_is_left_behind_and_named() {
         ("upload", line)
     );
     assert_eq!(report.stragglers[0].age, Duration::from_millis(1500));
+    assert!(!report.is_clean());
     assert!(scope.hold("late").is_err());
     drop(hold);
     scope.closed().await;
