@@ -157,10 +157,11 @@ async fn an_error_after_the_end_that_is_not_the_cause_is_a_failure() {
 async fn a_panic_counts_as_a_failure_and_keeps_its_message() {
     let scope = scope();
     let other = scope.spawn("other", obedient).unwrap();
-    let task = scope.spawn::<(), _, _>("one", |_ctx| async { panic!("no\n{}", "luck") }).unwrap();
+    let task =
+        scope.spawn::<(), _, _>("one", |ctx| async move { panic!("no\n{}", ctx.path()) }).unwrap();
     let error = task.await.unwrap_err();
     assert_eq!(error.kind(), TaskErrorKind::Panicked);
-    assert!(error.to_string().ends_with("panicked after 0ms: no\\nluck"), "{error}");
+    assert!(error.to_string().ends_with("panicked after 0ms: no\\norders > one"), "{error}");
     assert!(other.await.is_err());
     let report = scope.join(SECOND).await;
     assert_eq!((report.counts.panicked, report.counts.failed), (1, 0));
