@@ -252,6 +252,7 @@ async fn what_does_not_finish_is_cancelled_with_a_cause_and_reads_503() {
     assert_eq!((response.status, response.closes()), (503, true));
     assert_eq!(ended(&mut told).await, CauseKind::DrainGraceOver);
     assert_eq!((report.finished, report.cancelled, report.forced.len()), (0, 1, 0));
+    assert!(!report.is_clean());
     assert_eq!(report.cut_short[0].path, "/held");
     assert!(report.to_string().contains("1 cancelled, 0 forced: GET /held ("), "{report}");
 }
@@ -267,6 +268,8 @@ async fn what_ignores_its_cancellation_is_aborted_and_named_in_the_report() {
     let report = soon(server.running.drain(hurried)).await;
     assert!(matches!(soon(told.recv()).await, Some(Told::Aborted)));
     let [forced] = &report.forced[..] else { panic!("{report}") };
+    assert!(report.cancelled == 0 && report.cut_short.is_empty(), "{report}");
+    assert!(!report.is_clean());
     assert!(report.took < Duration::from_secs(1), "{report}");
     assert_eq!((forced.path.as_str(), forced.phase), ("/deaf", Phase::Cancelled));
     assert!(report.to_string().contains("1 forced: GET /deaf ("), "{report}");

@@ -35,7 +35,9 @@ async fn an_error_is_a_problem_that_names_its_request() {
 }
 
 #[tokio::test]
-async fn one_that_is_never_to_be_tried_again_says_so_and_does_not_panic() {
+async fn the_time_to_come_back_is_rounded_up_and_may_be_never() {
+    let soon = answered(|| Error::unavailable("gone").retry_after(Duration::from_millis(1_500)));
+    assert_eq!(soon.await.header("retry-after"), Some("2"));
     let response = answered(|| Error::unavailable("gone").retry_after(Duration::MAX)).await;
     let never = u64::MAX.to_string();
     assert_eq!((response.status, response.header("retry-after")), (503, Some(&*never)));

@@ -92,8 +92,10 @@ async fn what_a_request_carries_goes_on_under_its_own_limits() {
 #[tokio::test]
 async fn what_does_not_mind_its_own_deadline_is_aborted_after_its_own_grace() {
     let (held, mut told) = held();
-    let limits = RouteLimits::new().timeout(SHORT).cancel_grace(SHORT);
-    let server = Fixture::with(held.router().limits(limits), |server| server.cancel_grace(LONG));
+    let (inner, outer) =
+        (RouteLimits::new().timeout(SHORT), RouteLimits::new().cancel_grace(SHORT));
+    let router = held.router().limits(outer).limits(inner);
+    let server = Fixture::with(router, |server| server.cancel_grace(LONG));
     let server = server.await;
     assert_eq!(server.get("/deaf").await.status, 504);
     assert!(matches!(told.recv().await, Some(Told::Begun)));
@@ -146,9 +148,12 @@ async fn a_client_that_leaves_ends_what_was_granted() {
 #[tokio::test]
 async fn one_may_finish_what_its_client_has_left() {
     let (held, mut told) = held();
-    let limits = RouteLimits::new().timeout(LONG).on_disconnect(OnDisconnect::Finish);
+    let policy = |policy| RouteLimits::new().on_disconnect(policy);
+    let router = held.router().limits(policy(OnDisconnect::Cancel));
+    let router = router.limits(policy(OnDisconnect::Finish));
+    let router = router.limits(RouteLimits::new().timeout(LONG));
     let (done, mut finished) = mpsc::unbounded_channel();
-    let outer = held.router().limits(limits).middleware(move |ctx, req, next| {
+    let outer = router.middleware(move |ctx, req, next| {
         let done = done.clone();
         async move {
             let answer = next.run(ctx.clone(), req).await;

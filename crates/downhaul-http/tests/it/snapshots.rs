@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context};
 use downhaul_http::{
-    Address, ConnectionInfo, ConnectionPhase, DrainPlan, Request, RequestInfo, RouteLimits, Router,
+    Address, ConnectionInfo, ConnectionPhase, DrainPlan, Phase, Request, RequestInfo, RouteLimits,
+    Router,
 };
 
 use crate::frames::{self, Peer};
-use crate::support::{Client, Fixture, StillClock, Told, ended, get, held, soon};
+use crate::support::{
+    Client, Fixture, NEVER, Pieces, StillClock, Told, ended, get, held, soon, streamed,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -52,6 +55,33 @@ async fn a_request_says_who_asks_how_old_it_is_and_how_long_it_has_yet() {
         held.release.notify_one();
         assert_eq!(client.response().await.body, "released");
         server.quiet().await;
+    }
+}
+
+#[tokio::test]
+async fn one_says_whether_it_reads_its_body_or_sends_its_answer_or_has_outlived_its_time() {
+    let (held, _told) = held();
+    let quick = held.router().limits(RouteLimits::new().timeout(Duration::from_millis(30)));
+    let router = Router::new()
+        .post("/body", async |_: Context, mut req: Request| req.bytes().await)
+        .get("/endless", async |_: Context, _: Request| streamed(Pieces::Endless))
+        .nest("", quick);
+    let server = Fixture::with(router, |server| server.cancel_grace(NEVER)).await;
+    let half = "POST /body HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\nhello";
+    for (request, phase) in [
+        (half, Phase::ReadingBody),
+        (&get("/endless"), Phase::Answering),
+        (&get("/deaf"), Phase::Cancelled),
+    ] {
+        let mut client = server.client().await;
+        client.send(request).await;
+        let is_so = || server.running.snapshot().iter().any(|request| request.phase == phase);
+        soon(async {
+            while !is_so() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }
 
