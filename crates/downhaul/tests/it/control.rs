@@ -105,6 +105,8 @@ async fn readiness_follows_the_app() {
     assert_eq!(ready.0, 503);
     assert_eq!(ready.1["reason"], "draining: SIGTERM");
     assert_eq!(fixture.get("/health/live").await.0, 200, "it lives while it drains");
+    // It would take all of the grace.
+    fixture.app.signal(Signal::Terminate);
     fixture.stop().await;
 }
 
