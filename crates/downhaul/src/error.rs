@@ -17,19 +17,33 @@ pub(crate) fn plain(text: &str) -> String {
     chain(BoxError::from(text).as_ref())
 }
 
-/// What a task said when it panicked.
-pub(crate) fn panicked(error: JoinError) -> String {
-    words_of(error.try_into_panic().ok())
+/// Why a task has no result: what it said when it panicked, or that it was aborted.
+pub(crate) fn no_result(error: JoinError) -> String {
+    error.try_into_panic().map_or_else(|_| "it was aborted".to_owned(), words_of)
 }
 
-/// The same of what was caught.
-pub(crate) fn words_of(panic: Option<Box<dyn Any + Send>>) -> String {
-    let words = panic.as_ref().and_then(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned())
-    });
+/// What was said by a panic that was caught.
+pub(crate) fn words_of(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    let words = text.or_else(|| panic.downcast_ref::<String>().cloned());
     match words {
         Some(words) => format!("it panicked: {words}"),
         None => "it panicked".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_was_aborted_is_told_from_one_that_panicked() {
+        let aborted = tokio::spawn(pending::<()>());
+        aborted.abort();
+        assert_eq!(no_result(aborted.await.unwrap_err()), "it was aborted");
+        let panicked = tokio::spawn(async { panic!("no more paper") });
+        assert_eq!(no_result(panicked.await.unwrap_err()), "it panicked: no more paper");
     }
 }

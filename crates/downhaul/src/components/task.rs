@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::work::{Work, boxed};
 use crate::abort::AbortOnDrop;
 use crate::component::{Component, Ended};
-use crate::error::{BoxError, chain, panicked};
+use crate::error::{BoxError, chain, no_result};
 
 /// Work in the background, from the start of the app until it is told to stop: a loop that watches
 /// its context.
@@ -109,7 +109,7 @@ impl Task {
             async move {
                 match thread.await {
                     Ok(done) => done.map_err(Into::into),
-                    Err(error) => Err(BoxError::from(panicked(error))),
+                    Err(error) => Err(BoxError::from(no_result(error))),
                 }
             }
         });
@@ -167,7 +167,7 @@ impl Component for Task {
         let working = tokio::spawn((self.work)(ctx.clone()));
         let running = Running { outcome, abort: working.abort_handle(), stopping: false };
         tokio::spawn(async move {
-            let done = working.await.unwrap_or_else(|panic| Err(panicked(panic).into()));
+            let done = working.await.unwrap_or_else(|error| Err(no_result(error).into()));
             over.send_replace(Some(done.map_err(|error| chain(error.as_ref()))));
         });
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(running);

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::stopping::{End, Stopping, in_flight};
 use crate::abort::AbortOnDrop;
 use crate::component::{Component, Ended};
-use crate::error::{BoxError, panicked};
+use crate::error::{BoxError, no_result};
 use crate::policy::Policy;
 use crate::report::{ComponentReport, Outcome};
 use crate::restart::FailureStreak;
@@ -130,7 +130,7 @@ impl Part {
             let event = tokio::select! {
                 biased;
                 over = starting => {
-                    over.unwrap_or_else(|panic| Event::Started(Err(panicked(panic).into())))
+                    over.unwrap_or_else(|error| Event::Started(Err(no_result(error).into())))
                 }
                 event = stuck(&ctx, within) => event,
             };
@@ -158,7 +158,7 @@ impl Part {
             let ended = match ending.await {
                 Ok(Ok(ended)) => ended,
                 Ok(Err(_ctx_ended)) => return,
-                Err(panic) => Ended::Failed(panicked(panic).into()),
+                Err(error) => Ended::Failed(no_result(error).into()),
             };
             let _ = events.send((index, Event::Ended(life, ended)));
         });
@@ -196,7 +196,7 @@ impl Part {
         tokio::spawn(async move {
             let report = stopping
                 .await
-                .unwrap_or_else(|panic| left_behind(&name, component.as_ref(), panicked(panic)));
+                .unwrap_or_else(|error| left_behind(&name, component.as_ref(), no_result(error)));
             let _ = events.send((index, Event::Stopped(report)));
         });
     }

@@ -120,5 +120,5 @@ impl Stopping {
 /// What a component says is in flight. A panic costs the answer alone.
 pub(super) fn in_flight(component: &dyn Component) -> Vec<String> {
     let answer = catch_unwind(AssertUnwindSafe(|| component.in_flight()));
-    answer.unwrap_or_else(|panic| vec![words_of(Some(panic))])
+    answer.unwrap_or_else(|panic| vec![words_of(panic)])
 }
