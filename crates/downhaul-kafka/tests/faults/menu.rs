@@ -2,6 +2,7 @@
 
 use downhaul_testkit::faults::{Draw, Fault, Menu, cuts, direction, links, millis};
 use downhaul_testkit::kafka::{Gap, Kind};
+use downhaul_testkit::proxy::Direction;
 
 pub(crate) fn menu(kind: Kind) -> Menu {
     let mut menu = Menu { each: others(), quick: members(), missing: Vec::new() };
@@ -9,7 +10,7 @@ pub(crate) fn menu(kind: Kind) -> Menu {
         menu.missing.push(("all of links", format!("{kind} {}", Gap::Proxy)));
     } else {
         menu.each.extend(links());
-        menu.each.extend(long_breaks());
+        menu.each.extend(long_breaks(kind));
         menu.quick.extend(cuts());
     }
     if kind == Kind::Noida {
@@ -24,6 +25,11 @@ pub(crate) fn menu(kind: Kind) -> Menu {
         menu.each.push(|rng| Fault::Kill(millis(rng, 0..2_000)));
         menu.each.push(|rng| Fault::Kill(millis(rng, 4_000..5_000)));
     }
+    if kind.lacks(Gap::Fencing) {
+        // What members have said arrives when it is over.
+        let fault = "Blackhole(ToUpstream) beyond a session";
+        menu.missing.push((fault, format!("{kind} {}", Gap::Fencing)));
+    }
     if kind.lacks(Gap::Leaving) {
         menu.missing.push(("another look at the end", format!("{kind} {}", Gap::Leaving)));
     }
@@ -34,10 +40,12 @@ pub(crate) fn menu(kind: Kind) -> Menu {
 }
 
 /// The session is 3 seconds where there are links to break: then the membership is gone.
-fn long_breaks() -> Vec<Draw> {
-    vec![|rng| Fault::Blackhole(direction(rng), millis(rng, 4_000..5_000)), |rng| {
-        Fault::Refuse(millis(rng, 4_000..5_000))
-    }]
+fn long_breaks(kind: Kind) -> Vec<Draw> {
+    let blackhole: Draw = match kind.lacks(Gap::Fencing) {
+        true => |rng| Fault::Blackhole(Direction::ToClient, millis(rng, 4_000..5_000)),
+        false => |rng| Fault::Blackhole(direction(rng), millis(rng, 4_000..5_000)),
+    };
+    vec![blackhole, |rng| Fault::Refuse(millis(rng, 4_000..5_000))]
 }
 
 fn others() -> Vec<Draw> {

@@ -16,6 +16,9 @@ pub enum Gap {
     Cooperation,
     /// No TLS.
     Encryption,
+    /// Offsets are committed by whoever asks, also by members whose session is over: what others
+    /// have handled since then comes again, and nobody hears why.
+    Fencing,
     /// Who joins a group together with a member that leaves at once may never be answered, nor may
     /// who comes later.
     Joining,
@@ -42,6 +45,7 @@ impl fmt::Display for Gap {
             Self::Authentication => "has no login that can fail",
             Self::Cooperation => "has cooperative groups that stick",
             Self::Encryption => "has no TLS",
+            Self::Fencing => "takes commits of members whose session is over",
             Self::Joining => "may never answer who joins a group with a member that leaves at once",
             Self::Leaving => "lets nobody into a group that all members have left",
             Self::Positions => "does not count records in watermarks and offsets by time",

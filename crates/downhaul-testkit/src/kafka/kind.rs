@@ -114,6 +114,7 @@ impl Kind {
                 Gap::Aborted,
                 Gap::Authentication,
                 Gap::Encryption,
+                Gap::Fencing,
                 Gap::Leaving,
                 Gap::Positions,
                 Gap::Range,
