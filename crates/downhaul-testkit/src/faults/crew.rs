@@ -65,10 +65,17 @@ fn retry() -> RetryPolicy {
 }
 
 /// Waits until all of them take messages.
-pub(super) async fn all_run(consumers: &[&ConsumerHandle]) {
+///
+/// # Errors
+///
+/// Why the site is to blame that one does not.
+pub(super) async fn all_run(site: &impl Site, consumers: &[&ConsumerHandle]) -> Result<(), String> {
     for consumer in consumers {
-        is_now(consumer, State::Running).await;
+        if let Err(words) = becomes(consumer, State::Running).await {
+            return Err(site.blamed().await.unwrap_or_else(|| panic!("{words}")));
+        }
     }
+    Ok(())
 }
 
 /// Asks all of them to finish, and waits until they have.
@@ -79,9 +86,19 @@ pub(super) async fn all_stop(consumers: &[&ConsumerHandle]) {
     }
 }
 
-/// Waits until a consumer is what it was asked to be.
+/// Waits until a consumer is what it was asked to be, which no broker can keep it from.
 pub(super) async fn is_now(consumer: &ConsumerHandle, state: State) {
+    becomes(consumer, state).await.unwrap_or_else(|words| panic!("{words}"));
+}
+
+/// # Errors
+///
+/// What it is instead.
+async fn becomes(consumer: &ConsumerHandle, state: State) -> Result<(), String> {
     let settled = timeout(PATIENCE, consumer.settled()).await;
     let (name, status) = (consumer.name(), consumer.status());
-    assert_eq!(settled.ok(), Some(state), "`{name}` is not what it was asked to be: {status:?}");
+    match settled {
+        Ok(settled) if settled == state => Ok(()),
+        _ => Err(format!("`{name}` is not {state}, as it was asked to be: {status:?}")),
+    }
 }

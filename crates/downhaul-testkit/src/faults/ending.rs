@@ -39,7 +39,7 @@ impl Round {
         let stock = self.crew.stock(site, &format!("{STOCK}-again"));
         let crowd = self.crew.one_of_crowd(site, &format!("{CROWD}-again"));
         let both = [&stock, &crowd];
-        all_run(&both).await;
+        all_run(site, &both).await.unwrap();
         soon("all is quiet again", all_idle(&both)).await;
         all_stop(&both).await;
     }

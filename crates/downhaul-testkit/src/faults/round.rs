@@ -45,18 +45,21 @@ pub struct Round {
 }
 
 impl Round {
-    pub(super) async fn begin(site: &impl Site, number: u32) -> Self {
+    /// # Errors
+    ///
+    /// Why the site is to blame that it does not begin.
+    pub(super) async fn begin(site: &impl Site, number: u32) -> Result<Self, String> {
         let oracle = oracle(number);
         let crew = Crew::new(oracle.clone(), site.brokers());
         let stock = crew.stock(site, STOCK);
         let crowd = (0..CROWDED).map(|index| crew.one_of_crowd(site, &format!("{CROWD}-{index}")));
         let crowd: Vec<_> = crowd.collect();
         let all: Vec<_> = crowd.iter().chain([&stock]).collect();
-        all_run(&all).await;
+        all_run(site, &all).await?;
         // Those that dead letters go by as well.
         let watch = |one: &&ConsumerHandle| site.watch(&oracle, one.name(), UNSETTLED);
         let watches = all.iter().filter_map(watch).collect();
-        Self { oracle, stock, crowd, crew, _watches: watches, number, joined: 0 }
+        Ok(Self { oracle, stock, crowd, crew, _watches: watches, number, joined: 0 })
     }
 
     /// All of them.
@@ -95,19 +98,28 @@ impl Round {
     }
 
     /// Makes a fault, lets it last, and heals it.
-    pub(super) async fn suffer(&mut self, site: &mut impl Site, fault: Fault) {
+    ///
+    /// # Errors
+    ///
+    /// Why the site is to blame that nobody joins.
+    pub(super) async fn suffer(
+        &mut self,
+        site: &mut impl Site,
+        fault: Fault,
+    ) -> Result<(), String> {
         if let Some(proxy) = site.proxy()
             && links::suffer(proxy, fault).await
         {
-            return;
+            return Ok(());
         }
         match fault {
             Fault::Pause(time) => self.pause(time).await,
             Fault::Restart(index) => self.one_of_crowd(index).restart(),
             Fault::Abort(index) => self.abort(index).await,
-            Fault::Join(time) => self.join(site, time).await,
+            Fault::Join(time) => self.join(site, time).await?,
             own => site.suffer(self, own).await,
         }
+        Ok(())
     }
 
     fn one_of_crowd(&self, index: usize) -> &ConsumerHandle {
@@ -121,14 +133,15 @@ impl Round {
         consumer.start();
     }
 
-    async fn join(&mut self, site: &impl Site, time: Duration) {
+    async fn join(&mut self, site: &impl Site, time: Duration) -> Result<(), String> {
         self.joined += 1;
         let name = format!("{CROWD}-joined-{}", self.joined);
         let joined = self.crew.one_of_crowd(site, &name);
-        all_run(&[&joined]).await;
+        all_run(site, &[&joined]).await?;
         let _watch = site.watch(&self.oracle, &name, UNSETTLED);
         last(time).await;
         all_stop(&[&joined]).await;
+        Ok(())
     }
 
     async fn pause(&self, time: Duration) {

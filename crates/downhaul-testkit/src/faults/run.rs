@@ -48,6 +48,7 @@ impl Run {
         loop {
             let faults = menu.plan(&mut self.rng);
             if let Err(why) = self.round(site, &faults).await {
+                self.table.took = self.begun.elapsed();
                 return println!("SKIPPED the rest of the run: {why}\n{}", self.table);
             }
             if self.is_over() {
@@ -77,7 +78,7 @@ impl Run {
     async fn round<S: Site>(&mut self, site: &mut S, faults: &[Fault]) -> Result<(), String> {
         self.rounds += 1;
         site.begin(self.rounds);
-        let mut round = Round::begin(site, self.rounds).await;
+        let mut round = Round::begin(site, self.rounds).await?;
         let publishing = round.publish(site, &mut self.rng);
         round.makes_progress(site, "the start").await?;
         let before = connections(site);
@@ -86,7 +87,7 @@ impl Run {
                 break;
             }
             println!("{fault:?} after {} messages", round.oracle.done());
-            round.suffer(site, *fault).await;
+            round.suffer(site, *fault).await?;
             self.table.count(*fault);
             round.makes_progress(site, &format!("{fault:?}")).await?;
         }
