@@ -22,9 +22,11 @@ impl Harness for Fresh {
     }
 
     fn capabilities(&self) -> Capabilities {
-        // Its links cannot be cut, for it has none.
         let mut capabilities = Capabilities::ALL;
+        // Its links cannot be cut, for it has none.
         capabilities.cut = false;
+        // It takes messages of any size.
+        capabilities.largest = false;
         capabilities
     }
 
