@@ -19,7 +19,7 @@ use super::environment::Signal;
 use super::environment::{Environment, Exporter};
 use super::metrics::Page;
 #[cfg(feature = "otlp")]
-use super::otlp::Way;
+use super::otlp::Transport;
 
 /// What metrics are made by, and the page that shows them.
 pub(super) type Meters = (Option<SdkMeterProvider>, Option<Page>);
@@ -41,14 +41,16 @@ impl Exporters<'_> {
         match exporter {
             #[cfg(feature = "otlp")]
             Exporter::Otlp => {
-                let exporter = self.otlp(Signal::Traces, |way| match way {
-                    Way::Http => SpanExporter::builder().with_http().build(),
+                let exporter = self.otlp(Signal::Traces, |transport| match transport {
+                    Transport::Http => SpanExporter::builder().with_http().build(),
                     #[cfg(feature = "otlp-tls")]
-                    Way::Https(client) => {
+                    Transport::Https(client) => {
                         SpanExporter::builder().with_http().with_http_client(client).build()
                     }
                     #[cfg(feature = "grpc")]
-                    Way::Grpc(tls) => over_grpc(SpanExporter::builder().with_tonic(), tls).build(),
+                    Transport::Grpc(tls) => {
+                        over_grpc(SpanExporter::builder().with_tonic(), tls).build()
+                    }
                 })?;
                 Ok(builder.with_batch_exporter(exporter))
             }
@@ -89,14 +91,14 @@ impl Exporters<'_> {
         match exporter {
             #[cfg(feature = "otlp")]
             Exporter::Otlp => {
-                let exporter = self.otlp(Signal::Metrics, |way| match way {
-                    Way::Http => MetricExporter::builder().with_http().build(),
+                let exporter = self.otlp(Signal::Metrics, |transport| match transport {
+                    Transport::Http => MetricExporter::builder().with_http().build(),
                     #[cfg(feature = "otlp-tls")]
-                    Way::Https(client) => {
+                    Transport::Https(client) => {
                         MetricExporter::builder().with_http().with_http_client(client).build()
                     }
                     #[cfg(feature = "grpc")]
-                    Way::Grpc(tls) => {
+                    Transport::Grpc(tls) => {
                         over_grpc(MetricExporter::builder().with_tonic(), tls).build()
                     }
                 })?;
@@ -125,11 +127,11 @@ impl Exporters<'_> {
     fn otlp<E>(
         &mut self,
         signal: Signal,
-        make: impl FnOnce(Way) -> Result<E, ExporterBuildError>,
+        make: impl FnOnce(Transport) -> Result<E, ExporterBuildError>,
     ) -> Result<E, TelemetryError> {
-        let way = Way::of(signal, self.environment, self.driver)?;
+        let transport = Transport::of(signal, self.environment, self.driver)?;
         let _inside = self.driver.as_ref().map(|driver| driver.handle().enter());
-        make(way).map_err(|error| broken(Box::new(error)))
+        make(transport).map_err(|error| broken(Box::new(error)))
     }
 }
 

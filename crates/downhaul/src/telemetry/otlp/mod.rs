@@ -1,4 +1,4 @@
-//! [`Way`]: how a signal travels to a collector over OTLP, as the environment says.
+//! [`Transport`]: how a signal travels to a collector over OTLP, as the environment says.
 
 #[cfg(feature = "otlp-tls")]
 mod https;
@@ -18,8 +18,8 @@ use super::TelemetryError;
 use super::driver::Driver;
 use super::environment::{Environment, Protocol, Signal};
 
-/// A way to a collector.
-pub(super) enum Way {
+/// What carries a signal to a collector.
+pub(super) enum Transport {
     Http,
     #[cfg(feature = "otlp-tls")]
     Https(Https),
@@ -28,8 +28,8 @@ pub(super) enum Way {
     Grpc(Option<ClientTlsConfig>),
 }
 
-impl Way {
-    /// The way that a signal goes. One that takes a runtime gets it of `driver`.
+impl Transport {
+    /// The one of a signal. One that takes a runtime gets it of `driver`.
     pub(super) fn of(
         signal: Signal,
         environment: &mut Environment,
