@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context as TaskContext, Poll, Wake, Waker, ready};
@@ -59,12 +60,15 @@ impl ReadWaker {
 
     /// Whom to wake in place of `reader`.
     fn before(self: &Arc<Self>, reader: &Waker) -> Waker {
-        self.reader().clone_from(reader);
+        let reader = reader.clone();
+        let before = mem::replace(&mut *self.reader(), reader);
+        // Not under the lock, as its clone was not.
+        drop(before);
         Waker::from(Arc::clone(self))
     }
 
     fn reader(&self) -> MutexGuard<'_, Waker> {
-        // A waker that panics under the lock leaves it whole.
+        // Nothing that can panic runs under the lock, so a poisoned one is still whole.
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +78,7 @@ impl Wake for ReadWaker {
         if let Some(request) = self.request.upgrade() {
             request.stop_awaiting();
         }
-        let reader = self.reader().clone();
+        let reader = mem::replace(&mut *self.reader(), Waker::noop().clone());
         reader.wake();
     }
 }
