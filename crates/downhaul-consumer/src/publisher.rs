@@ -15,7 +15,7 @@ use crate::error::{BrokerError, PublishError, PublishErrorKind};
 use crate::message::Message;
 use crate::message::headers;
 use crate::observer::{MessageObserver, Published};
-use crate::publish::{Destination, Outgoing, Place, PublishOutcome, Receipt, Window};
+use crate::publish::{Awaited, Destination, Outgoing, Place, Receipt, Window};
 use crate::retry::Backoff;
 
 /// The delays between attempts to open a sink, or to send what may have come through.
@@ -231,24 +231,17 @@ impl Publisher {
         ctx: &Context,
         messages: impl IntoIterator<Item = Outgoing>,
     ) -> Result<(), PublishError> {
-        let (mut receipts, mut failed) = (Vec::new(), None);
+        let mut awaited = Awaited::default();
         for outgoing in messages {
             match self.send(ctx, outgoing).await {
-                Ok(receipt) => receipts.push(receipt),
+                Ok(receipt) => awaited.add(receipt),
                 Err(error) => {
-                    failed = Some(error);
+                    awaited.fail(error);
                     break;
                 }
             }
         }
-        for receipt in receipts {
-            let answer = match ctx.run(receipt).await {
-                Ok(outcome) => confirmed(outcome),
-                Err(cause) => Err(PublishError::caused(PublishErrorKind::Unknown, cause)),
-            };
-            failed = failed.or_else(|| answer.err());
-        }
-        failed.map_or(Ok(()), Err)
+        awaited.all(ctx).await
     }
 
     /// Closes the sink. A publish after this opens a new one.
@@ -295,10 +288,11 @@ impl Publisher {
 
     async fn confirm(&self, ctx: &Context, outgoing: &mut Outgoing) -> Result<(), PublishError> {
         let unknown = |cause: Cause| PublishError::caused(PublishErrorKind::Unknown, cause);
-        confirmed(match self.hand_over(ctx, outgoing).await?.known() {
+        let outcome = match self.hand_over(ctx, outgoing).await?.known() {
             Ok(outcome) => outcome,
             Err(receipt) => ctx.run(receipt).await.map_err(unknown)?,
-        })
+        };
+        outcome.confirmed()
     }
 
     async fn hand_over(
@@ -395,22 +389,6 @@ fn not_sent(cause: Cause, last: Option<BrokerError>) -> PublishError {
     match last {
         Some(error) => PublishError::caused(PublishErrorKind::NotSent, error),
         None => PublishError::caused(PublishErrorKind::NotSent, cause),
-    }
-}
-
-fn confirmed(outcome: PublishOutcome) -> Result<(), PublishError> {
-    match outcome {
-        PublishOutcome::Confirmed => Ok(()),
-        PublishOutcome::Nacked => Err(PublishError::new(PublishErrorKind::Nacked)),
-        PublishOutcome::Refused(error) => {
-            Err(PublishError::caused(PublishErrorKind::Refused, error))
-        }
-        PublishOutcome::Returned(text) => {
-            Err(PublishError::caused(PublishErrorKind::Returned, text))
-        }
-        PublishOutcome::Unknown(error) => {
-            Err(PublishError::caused(PublishErrorKind::Unknown, error))
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is handed to a sink and what comes back.
 
+mod awaited;
 mod receipt;
 mod window;
 
@@ -7,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Token;
-use crate::error::BrokerError;
+use crate::error::{BrokerError, PublishError, PublishErrorKind};
 use crate::message::{Message, Name};
+pub(crate) use crate::publish::awaited::Awaited;
 pub use crate::publish::receipt::{Receipt, ReceiptSender};
 pub(crate) use crate::publish::window::{Place, Window};
 
@@ -92,4 +94,17 @@ pub enum PublishOutcome {
     Returned(String),
     /// The link was lost before an answer. It may or may not be in its queues.
     Unknown(Arc<BrokerError>),
+}
+
+impl PublishOutcome {
+    /// An error for whatever is not a confirm.
+    pub(crate) fn confirmed(self) -> Result<(), PublishError> {
+        match self {
+            Self::Confirmed => Ok(()),
+            Self::Nacked => Err(PublishError::new(PublishErrorKind::Nacked)),
+            Self::Refused(error) => Err(PublishError::caused(PublishErrorKind::Refused, error)),
+            Self::Returned(text) => Err(PublishError::caused(PublishErrorKind::Returned, text)),
+            Self::Unknown(error) => Err(PublishError::caused(PublishErrorKind::Unknown, error)),
+        }
+    }
 }

@@ -75,6 +75,14 @@ impl Receipt {
         }
     }
 
+    /// Takes the answer, if it is there.
+    pub(crate) fn take_known(&mut self) -> Option<PublishOutcome> {
+        match &mut self.0 {
+            State::Known(outcome) => outcome.take(),
+            State::Pending(cell) => cell.lock().outcome.take(),
+        }
+    }
+
     /// Gives the message its place in a window until it is answered.
     pub(crate) fn occupy(&self, place: Place) {
         if let State::Pending(cell) = &self.0 {
