@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::task::AtomicWaker;
+
+use crate::sink::under_way::UnderWay;
 
 /// A waker that remembers that it was used. One for all polls, so that none of them makes another.
 #[derive(Debug)]
@@ -23,14 +24,14 @@ impl Bell {
     /// Adds all answers that are there. The ledger relies on getting every one that was completed
     /// before any that it gets, and a `FuturesUnordered` may say `Pending` and wake itself while
     /// some are ready.
-    pub(super) fn gather<F: Future>(
+    pub(super) fn gather<T>(
         self: &Arc<Self>,
-        under_way: &mut FuturesUnordered<F>,
-        answers: &mut Vec<F::Output>,
+        under_way: &mut UnderWay<'_, T>,
+        answers: &mut Vec<T>,
     ) {
         let waker = Waker::from(Arc::clone(self));
         loop {
-            match under_way.poll_next_unpin(&mut Context::from_waker(&waker)) {
+            match under_way.poll_next(&mut Context::from_waker(&waker)) {
                 Poll::Ready(Some(answer)) => answers.push(answer),
                 Poll::Pending if self.rung.swap(false, Ordering::AcqRel) => {}
                 Poll::Ready(None) | Poll::Pending => return,
@@ -39,10 +40,10 @@ impl Bell {
     }
 
     /// The same, as soon as there are any.
-    pub(super) fn poll_gather<F: Future>(
+    pub(super) fn poll_gather<T>(
         self: &Arc<Self>,
-        under_way: &mut FuturesUnordered<F>,
-        answers: &mut Vec<F::Output>,
+        under_way: &mut UnderWay<'_, T>,
+        answers: &mut Vec<T>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         self.waker.register(cx.waker());

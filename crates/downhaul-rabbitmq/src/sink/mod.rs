@@ -9,6 +9,7 @@ mod ledger;
 mod parking;
 mod rooms;
 mod task;
+mod under_way;
 
 use std::fmt;
 use std::sync::Arc;

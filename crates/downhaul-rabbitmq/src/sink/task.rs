@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, PublishOutcome, ReceiptSender};
-use futures_util::stream::FuturesUnordered;
 use lapin::Channel;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
@@ -22,6 +21,7 @@ use crate::sink::bell::Bell;
 use crate::sink::ledger::{Answer, Fate, Ledger, Returned};
 use crate::sink::parking::Parking;
 use crate::sink::rooms::Rooms;
+use crate::sink::under_way::UnderWay;
 
 /// How many commands are taken at a time.
 const TURN: usize = 64;
@@ -89,7 +89,7 @@ async fn publish_all(
     ledger: &mut Ledger<ReceiptSender>,
     rooms: &mut Rooms,
 ) -> Option<BrokerError> {
-    let (mut under_way, bell) = (FuturesUnordered::new(), Bell::new());
+    let (mut under_way, bell) = (UnderWay::new(), Bell::new());
     // lapin answers all that it knows of when a link is lost, and a publish of that very moment is
     // not always among them.
     let mut broken = pin!(line.broken());
@@ -121,12 +121,7 @@ async fn publish_all(
                 continue;
             };
             let key = ledger.open(sender);
-            if end.is_none() {
-                under_way.push(publish(&line.channel, parking, order, key));
-                // So this publish reaches lapin before the next is taken.
-                bell.gather(&mut under_way, &mut answers);
-                end = resolve(ledger, &mut answers, rooms, &mut refused).err();
-            }
+            under_way.push(publish(&line.channel, parking, order, key));
         }
         if end.is_some() {
             return end;
