@@ -1,6 +1,6 @@
 //! [`RequestId`]: one id from the socket to the last log line.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -13,11 +13,9 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 thread_local! {
     /// The last id of each thread: a common one would be a lock that every request takes.
-    static LAST: Cell<u128> = const { Cell::new(0) };
+    static LAST: RefCell<Made> = const { RefCell::new(Made::NOTHING) };
 }
 
-/// Below its milliseconds, a UUID of version 7 has 80 bits.
-const MILLIS_AT: u32 = 80;
 /// The highest of the bits that may be counted up, clear at first so that none carries further.
 const ROOM: u128 = 1 << 61;
 
@@ -74,12 +72,10 @@ impl RequestId {
     /// is unique, and no secret.
     pub fn generate() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let mut text = [0; Hyphenated::LENGTH];
-        Self::of(Uuid::from_u128(next(now)).hyphenated().encode_lower(&mut text))
-    }
-
-    fn of(text: &str) -> Self {
-        Self(ArrayString::from(text).map_or_else(|_| Text::Long(Arc::from(text)), Text::Short))
+        LAST.with_borrow_mut(|last| {
+            last.go_on(now);
+            last.to_id()
+        })
     }
 
     /// Takes an id that came from outside.
@@ -93,7 +89,7 @@ impl RequestId {
         if text.is_empty() || text.len() > LONGEST || !text.bytes().all(is_allowed) {
             return Err(InvalidRequestId { len: text.len() });
         }
-        Ok(Self::of(text))
+        Ok(Self(ArrayString::from(text).map_or_else(|_| Text::Long(Arc::from(text)), Text::Short)))
     }
 
     /// The id as text.
@@ -110,22 +106,50 @@ impl RequestId {
     }
 }
 
-/// The id after the last of this thread, which is not older if the clock was set back.
-fn next(now: Duration) -> u128 {
-    let millis = u128::from(now.as_secs()) * 1000 + u128::from(now.subsec_millis());
-    LAST.with(|last| {
-        let next = match millis > last.get() >> MILLIS_AT {
-            true => random(now),
-            false => last.get() + 1,
-        };
-        last.set(next);
-        next
-    })
+/// An id that was made, and the millisecond of its time.
+struct Made {
+    millis: u64,
+    text: [u8; Hyphenated::LENGTH],
 }
 
-fn random(now: Duration) -> u128 {
-    let at = Timestamp::from_unix(NoContext, now.as_secs(), now.subsec_nanos());
-    Uuid::new_v7(at).as_u128() & !ROOM
+impl Made {
+    const NOTHING: Self = Self { millis: 0, text: [b'0'; Hyphenated::LENGTH] };
+
+    /// Becomes the next id, which is not older if the clock was set back.
+    fn go_on(&mut self, now: Duration) {
+        let millis = now.as_secs() * 1000 + u64::from(now.subsec_millis());
+        if millis > self.millis {
+            self.begin(millis, now);
+        } else {
+            count_up(&mut self.text);
+        }
+    }
+
+    fn to_id(&self) -> RequestId {
+        let text = ArrayString::from_byte_string(&self.text);
+        RequestId(Text::Short(text.expect("digits and hyphens are ASCII")))
+    }
+
+    /// Becomes the first id of a millisecond.
+    #[cold]
+    fn begin(&mut self, millis: u64, now: Duration) {
+        let at = Timestamp::from_unix(NoContext, now.as_secs(), now.subsec_nanos());
+        let id = Uuid::from_u128(Uuid::new_v7(at).as_u128() & !ROOM);
+        id.hyphenated().encode_lower(&mut self.text);
+        self.millis = millis;
+    }
+}
+
+/// Adds one to a number of hexadecimal digits among hyphens. It mostly ends with the first.
+fn count_up(text: &mut [u8]) {
+    for digit in text.iter_mut().rev() {
+        match *digit {
+            b'-' => {}
+            b'f' => *digit = b'0',
+            b'9' => return *digit = b'a',
+            _ => return *digit += 1,
+        }
+    }
 }
 
 impl PartialEq for RequestId {
@@ -173,4 +197,36 @@ impl fmt::Debug for RequestId {
 #[error("not a request id: want 1 to {LONGEST} bytes of `A-Z a-z 0-9 . _ ~ -`, got {len} bytes")]
 pub struct InvalidRequestId {
     len: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_counted_up_as_its_number_is() {
+        let mut id = 0x0192_3456_789a_7def_8000_0000_0000_0000_u128;
+        for step in [1, 8, 1, 5, 1, 0xff0, 0xffff_ffff, 0xffff_ffff_ffff, 0xfff_ffff_ffff_ffff] {
+            id += step;
+            let mut text = Uuid::from_u128(id).hyphenated().to_string().into_bytes();
+            count_up(&mut text);
+            id += 1;
+            assert_eq!(text, Uuid::from_u128(id).hyphenated().to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_older_id() {
+        let mut made = Made::NOTHING;
+        let mut at = |millis| {
+            made.go_on(Duration::from_millis(millis));
+            made.text
+        };
+        let first = at(1_700_000_000_000);
+        let second = at(1_600_000_000_000);
+        let third = at(1_700_000_000_001);
+        assert!(first < second && second < third);
+        assert_eq!(first[..13], second[..13], "of the same millisecond");
+        assert_ne!(second[..13], third[..13]);
+    }
 }
