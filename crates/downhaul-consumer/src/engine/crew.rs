@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 
 use downhaul_context::Context;
 use futures_util::FutureExt;
@@ -61,9 +62,7 @@ impl Crew {
         let then = match (&stepped, left) {
             (Ok(_), None) => Then::End(End::Acked),
             (Ok(_), Some((attempt, outcome))) => {
-                let processor = Arc::clone(processor);
-                let work = async move { processor.finish(&lane, attempt, outcome).await };
-                self.spawn(ticket, back, work);
+                self.spawn(ticket, back, Arc::clone(processor).finish(lane, attempt, outcome));
                 return (stepped.unwrap_or(now), None);
             }
             (Err(_), _) => back.then(),
@@ -88,7 +87,7 @@ impl Crew {
                 return Then::End(End::Released);
             }
             let attempt = processor.prepare(&lane, meta, now);
-            processor.finish(&lane, attempt, None).await
+            processor.finish(lane, attempt, None).await
         });
     }
 
@@ -134,10 +133,11 @@ impl Crew {
         work: impl Future<Output = Then> + Send + 'static,
     ) {
         self.messages += 1;
-        self.tasks.spawn(async move {
-            let then = AssertUnwindSafe(work).catch_unwind().await;
+        let finished = move |then: thread::Result<Then>| -> Ended {
             smallvec![Finished { ticket, then: then.unwrap_or_else(|_| back.then()) }]
-        });
+        };
+        // Not in an async block, which would have room for the work twice.
+        self.tasks.spawn(AssertUnwindSafe(work).catch_unwind().map(finished));
     }
 
     /// Waits for what is finished; for ever, if nothing is being handled. Cancel safe.

@@ -76,15 +76,17 @@ impl Processor {
     }
 
     /// Brings an attempt to its end, from wherever it is: not begun, waiting, or with an outcome.
-    pub(crate) async fn finish(
-        &self,
-        lane: &Context,
+    ///
+    /// Not an `async fn`, which would have room for its arguments twice.
+    pub(crate) fn finish(
+        self: Arc<Self>,
+        lane: Context,
         mut attempt: Attempt,
         outcome: Option<Outcome>,
-    ) -> Then {
+    ) -> impl Future<Output = Then> + Send {
         let span = attempt.span.clone();
-        let finishing = async {
-            let claimed = match self.claim(lane, &attempt.meta).await {
+        let finishing = async move {
+            let claimed = match self.claim(&lane, &attempt.meta).await {
                 Ok(claimed) => claimed,
                 Err(then) => return then,
             };
@@ -93,11 +95,11 @@ impl Processor {
                 None => self.run(&mut attempt).await,
             };
             let Attempt { ctx, meta, begun, .. } = &attempt;
-            let judged = self.settle(lane, ctx, meta, *begun, claimed, outcome).await;
+            let judged = self.settle(&lane, ctx, meta, *begun, claimed, outcome).await;
             let Attempt { ctx, meta, .. } = attempt;
-            self.carry_out(lane, &ctx, meta, judged).await
+            self.carry_out(&lane, &ctx, meta, judged).await
         };
-        finishing.instrument(span).await
+        finishing.instrument(span)
     }
 
     /// Begins what is not begun, and waits for it.
