@@ -4,7 +4,6 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use crate::listener::{Ending, Foreign, Listener};
 use crate::node::Node;
 use crate::opted_in::WireValue;
 use crate::registration::Registration;
+use crate::run::Run;
 use crate::snapshot::Snapshot;
 use crate::values::{ValueTuple, Values};
 use crate::wait::Wait;
@@ -520,22 +520,8 @@ impl Context {
     /// assert_eq!(cause.kind(), CauseKind::Deadline);
     /// # }
     /// ```
-    pub async fn run<F: Future>(&self, future: F) -> Result<F::Output, Cause> {
-        self.check()?;
-        let mut future = pin!(future);
-        let mut wait = Wait::new(&self.node, Level::Done);
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            match wait.poll_reached(cx) {
-                Poll::Ready(()) => {
-                    self.cause().map_or(Poll::Pending, |cause| Poll::Ready(Err(cause)))
-                }
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
+    pub fn run<F: Future>(&self, future: F) -> impl Future<Output = Result<F::Output, Cause>> {
+        Run::new(self, future)
     }
 
     /// [`run`](Self::run) as a future that can be spawned: it has a handle of its own.
@@ -551,8 +537,7 @@ impl Context {
         &self,
         future: F,
     ) -> impl Future<Output = Result<F::Output, Cause>> + use<F> {
-        let ctx = self.clone();
-        async move { ctx.run(future).await }
+        Run::new(self.clone(), future)
     }
 
     /// Returns the labels from the root to here, joined by ` > `; empty where nothing is labelled.

@@ -95,6 +95,7 @@ mod node;
 mod opted_in;
 mod registration;
 mod request_id;
+mod run;
 pub mod scope;
 mod snapshot;
 mod sync;

@@ -81,8 +81,8 @@ impl Place {
         }
     }
 
-    pub(crate) fn leave(&self, node: &Node) {
-        if let Some(key) = self.key {
+    pub(crate) fn leave(&mut self, node: &Node) {
+        if let Some(key) = self.key.take() {
             node.unregister(key);
         }
     }
