@@ -36,7 +36,7 @@ use crate::serve::watch::{Alarm, Watch};
 enum End {
     /// hyper was done with it.
     Over(hyper::Result<()>),
-    /// A clock ran out while there was no request on it.
+    /// A clock of it ran out.
     Overdue,
     /// The server closed it by force.
     Forced,
@@ -83,7 +83,11 @@ where
             });
             // In a box, or the others would have room for it, too.
             let mut conn = Box::pin(http2(limits).serve_connection(io, streams));
-            drive(conn.as_mut(), http2::Connection::graceful_shutdown, watch).await
+            let shut_down = |conn: Pin<&mut http2::Connection<_, _, _>>| {
+                link.tell_to_go();
+                conn.graceful_shutdown();
+            };
+            drive(conn.as_mut(), shut_down, watch).await
         }
     };
     log(&link, &end);
@@ -105,7 +109,7 @@ async fn open(arrival: Arrival, link: &Arc<Link>) -> io::Result<(Io, Protocol)> 
 
 async fn drive<C>(
     mut conn: Pin<&mut C>,
-    graceful_shutdown: fn(Pin<&mut C>),
+    shut_down: impl FnOnce(Pin<&mut C>),
     mut watch: Watch,
 ) -> End
 where
@@ -130,7 +134,7 @@ where
     if let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(conn.as_mut().poll(cx))).await {
         return End::Over(result);
     }
-    graceful_shutdown(conn.as_mut());
+    shut_down(conn.as_mut());
     if alarm == Alarm::Stage {
         watch.look_for(Stage::Closed);
     }
@@ -181,7 +185,7 @@ fn log(link: &Link, end: &End) {
             let source = error.source().map(ToString::to_string);
             debug!(%peer, %error, source, "connection ended with an error");
         }
-        End::Overdue => debug!(%peer, "connection closed: nothing came in time"),
+        End::Overdue => debug!(%peer, "connection closed: its time was up"),
         End::Forced => debug!(%peer, "connection closed by force"),
     }
 }

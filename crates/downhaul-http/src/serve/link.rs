@@ -53,6 +53,10 @@ pub(crate) struct Link {
     head: AtomicU8,
     /// The client takes no more of what there is to write.
     is_stuck: AtomicBool,
+    /// When an HTTP/2 client was told to begin no more streams.
+    told_to_go: OnceLock<Instant>,
+    /// It has begun one long after.
+    overstays: AtomicBool,
     opened: Instant,
     /// When there was last a request: nanoseconds after it was opened.
     idle_at: AtomicU64,
@@ -83,8 +87,6 @@ struct Times {
     stuck_since: Option<Instant>,
     /// When bytes last moved. Kept only while the server stops.
     moved: Option<Instant>,
-    /// Since when the server stops, for HTTP/2.
-    stops_since: Option<Instant>,
 }
 
 impl Link {
@@ -112,6 +114,8 @@ impl Link {
             unflushed: AtomicBool::new(false),
             head: AtomicU8::new(NO_HEAD),
             is_stuck: AtomicBool::new(false),
+            told_to_go: OnceLock::new(),
+            overstays: AtomicBool::new(false),
             opened: Instant::now(),
             idle_at: AtomicU64::new(0),
             times: Mutex::default(),
@@ -128,6 +132,9 @@ impl Link {
         line: SmolStr,
     ) -> Arc<InFlight> {
         self.head.store(NO_HEAD, Ordering::Relaxed);
+        if self.time_to_go().is_some_and(|end| end < started) {
+            self.overstays.store(true, Ordering::Relaxed);
+        }
         let mut requests = self.requests_now();
         self.tally.begin();
         let link = Arc::clone(self);
@@ -212,6 +219,16 @@ impl Link {
         self.protocol.get() == Some(&Protocol::Http2)
     }
 
+    /// Said once, when an HTTP/2 client is told to begin no more streams.
+    pub(crate) fn tell_to_go(&self) {
+        let _ = self.told_to_go.set(Instant::now());
+    }
+
+    /// When a client that was told to go should have heard of it: after the time of a head.
+    fn time_to_go(&self) -> Option<Instant> {
+        self.told_to_go.get()?.checked_add(self.hub.limits.header_timeout)
+    }
+
     pub(crate) fn answered(&self, unread_body: bool) {
         self.unread_body.store(unread_body, Ordering::Relaxed);
     }
@@ -287,12 +304,16 @@ impl Link {
     pub(crate) fn is_urgent(&self) -> bool {
         self.head.load(Ordering::Relaxed) != NO_HEAD
             || self.is_stuck()
+            || self.overstays.load(Ordering::Relaxed)
             || self.hub.has_reached(Stage::LameDuck)
     }
 
     /// When the connection is to be closed if nothing happens; `None` while it has a request, of
     /// which the client takes the answer.
     pub(crate) fn due(&self) -> Option<Instant> {
+        if self.overstays.load(Ordering::Relaxed) {
+            return self.time_to_go();
+        }
         let limits = &self.hub.limits;
         let mut times = self.times();
         self.time_head(&mut times);
@@ -305,9 +326,8 @@ impl Link {
         let stops = self.hub.has_reached(Stage::Stopping);
         let quiet = stops.then(|| times.moved.map_or(idle_since, |at| at.max(idle_since)) + QUIET);
         // What a client of HTTP/2 says without a request is waited for no longer than a head.
-        let last = (stops && self.is_multiplexed())
-            .then(|| idle_since.max(*times.stops_since.get_or_insert_with(Instant::now)))
-            .and_then(|since| since.checked_add(limits.header_timeout));
+        let told = self.told_to_go.get().map(|told| idle_since.max(*told));
+        let last = told.and_then(|since| since.checked_add(limits.header_timeout));
         [idle.filter(|_| late.is_none()), late, quiet, last].into_iter().flatten().min()
     }
 

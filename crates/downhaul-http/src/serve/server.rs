@@ -181,7 +181,8 @@ impl Server {
     /// bound.
     ///
     /// Behind a load balancer this is how clients find the servers that have come since. A client
-    /// of HTTP/2 that heeds no GOAWAY stays, as it could with another connection.
+    /// of HTTP/2 that begins a stream more than the time of a head after the GOAWAY does not heed
+    /// it, and is closed then, with all that it has begun.
     pub fn connection_age(mut self, age: Duration) -> Self {
         self.limits.connection_age = age;
         self

@@ -173,7 +173,7 @@ async fn one_address_has_no_more_connections_than_it_may_have() {
 /// The limits by a clock that nobody waits for: in memory, nothing else moves it.
 mod exactly {
     use downhaul_http::{Connector, DrainPlan, Listener, Running};
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncWriteExt, copy, sink, split};
     use tokio::time::{Instant, sleep, timeout};
 
     use super::*;
@@ -302,6 +302,42 @@ mod exactly {
         assert!(idle.read_response().await.is_none());
         assert!((90..=110).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
         assert_eq!(running.in_flight(), 0);
+    }
+
+    /// How long a client of HTTP/2 is let to ask for more, once a second, that takes its answers
+    /// and says nothing to the server's farewell.
+    async fn heedless(connector: Connector) -> Duration {
+        let begun = Instant::now();
+        let (mut answers, mut requests) = split(connector.connect().await.unwrap());
+        tokio::spawn(async move { copy(&mut answers, &mut sink()).await });
+        requests.write_all(&[frames::PREFACE, &frames::settings(&[])].concat()).await.unwrap();
+        for stream in (1..1_000).step_by(2) {
+            if requests.write_all(&frames::get(stream, "/fast")).await.is_err() {
+                break;
+            }
+            sleep(SECOND).await; // tidy: the paused clock
+        }
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_of_http2_that_does_not_heed_its_age_is_closed_a_little_later() {
+        let (listener, connector) = Listener::in_memory();
+        let server = Server::on(listener).connection_age(100 * SECOND);
+        let _running = server.serve(Context::background(), fast());
+        let age = heedless(connector).await;
+        assert!((100..=122).contains(&age.as_secs()), "{age:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_of_http2_that_goes_on_asking_does_not_hold_the_drain() {
+        let (running, connector) = serve(fast());
+        let client = tokio::spawn(heedless(connector));
+        sleep(SECOND / 2).await; // tidy: the paused clock
+        let plan = DrainPlan::default().at_once().finish(100 * SECOND);
+        let report = running.drain(plan).await;
+        assert!(report.is_clean() && report.took < 12 * SECOND, "{report}");
+        assert!(client.await.unwrap() < 14 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]
