@@ -125,7 +125,7 @@ impl Run {
         signal
     }
 
-    /// Ends what is left at once. A third signal ends the process.
+    /// Ends what is left at once.
     async fn force(&mut self, signals: &mut mpsc::Receiver<Signal>) {
         tracing::warn!(app = self.setup.app, "a second signal: stopping at once");
         // Before any of them ends what another has in hand.
@@ -134,13 +134,25 @@ impl Run {
                 part.note_in_flight();
             }
         }
-        self.course.force();
         (0..self.parts.len()).for_each(|part| self.hurry(part));
+        // What others need is there for half of the time: they may have to settle with it.
+        if !self.is_over_within(FORCED / 2, signals).await {
+            self.course.force();
+            self.is_over_within(FORCED / 2, signals).await;
+        }
+    }
+
+    /// Waits so long at most for all to stop. A third signal ends the process.
+    async fn is_over_within(
+        &mut self,
+        time: Duration,
+        signals: &mut mpsc::Receiver<Signal>,
+    ) -> bool {
         tokio::select! {
             biased;
-            () = self.until_over() => {}
+            () = self.until_over() => true,
             third = next(signals) => std::process::exit(i32::from(third.exit_code())),
-            () = sleep(FORCED) => {}
+            () = sleep(time) => false,
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 
 use crate::fixture::{Diary, Manner, Part, run};
+use crate::scripted::Scripted;
 
 const GRACE: Duration = Duration::from_secs(31);
 
@@ -309,6 +310,21 @@ async fn a_forced_stop_names_what_one_component_took_out_of_the_hands_of_another
     sender.send(Signal::Terminate).await.unwrap();
     let report = running.await.unwrap();
     assert!(report.to_string().contains("not finished: a message"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_stop_leaves_half_a_second_to_settle_with_what_is_needed() {
+    let diary = Diary::default();
+    let mut app = App::new("shop");
+    let store = app.add("store", Scripted::new("store", &diary), []);
+    let moment = Duration::from_millis(400);
+    app.add("web", Scripted::new("web", &diary).takes_to_stop(moment), [store]);
+    let app = TestApp::start(app).await;
+    app.signal(Signal::Terminate);
+    app.signal(Signal::Terminate);
+    let report = app.ended().await;
+    assert!(matches!(report.ending, Ending::Forced(_)), "{report}");
+    assert_eq!(diary.read(), ["store started", "web started", "web stopped", "store stopped"]);
 }
 
 /// Writes down what its context says when it is asked to stop.
