@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::stopping::{End, Stopping, in_flight};
+use super::stopping::{End, Stopping, in_flight, wait_for};
 use crate::abort::AbortOnDrop;
 use crate::component::{Component, Ended};
 use crate::error::{BoxError, no_result};
@@ -18,8 +18,12 @@ use crate::report::{ComponentReport, Outcome};
 use crate::restart::FailureStreak;
 use crate::status::State;
 
-/// How long a start that was given up may take to come back: one that does not blocks its thread.
+/// How long a start or a stop that was given up may take to come back: one that does not blocks its
+/// thread.
 const COMES_BACK: Duration = Duration::from_millis(500);
+
+/// What a report says of a start or a stop that is not over.
+const GONE: &str = "it did not come back";
 
 /// What has happened to a part.
 #[derive(Debug)]
@@ -69,7 +73,7 @@ pub(crate) struct Part {
 struct UnderWay {
     end: watch::Sender<End>,
     /// Ends it with the app, also where it was left behind.
-    _task: AbortOnDrop,
+    task: AbortOnDrop,
 }
 
 /// The context of a part between its start and its stop.
@@ -143,9 +147,15 @@ impl Part {
         self.starting.as_ref().is_some_and(|starting| !starting.is_finished())
     }
 
+    /// Whether a stop of it is under way, though it may have been given up.
+    fn is_stopping(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| !stop.task.0.is_finished())
+    }
+
     /// Whether it may still be at work, though the app has given it up.
     pub(crate) fn is_at_work(&self) -> bool {
-        self.is_starting() || self.left_behind && self.component.is_at_work()
+        let is_under_way = self.is_starting() || self.is_stopping();
+        is_under_way || self.left_behind && self.component.is_at_work()
     }
 
     /// Tells of its end, should it end by itself before its context does.
@@ -186,17 +196,22 @@ impl Part {
         let (sender, end) = watch::channel(End { until, reason });
         let (name, component, policy) =
             (self.name.clone(), Arc::clone(&self.component), self.policy);
+        let late = late(end.clone(), policy.cancel_grace);
         let stopping = Stopping { name, component, life, policy, end };
         let (index, name, events) = (self.index, self.name.clone(), events.clone());
         let component = Arc::clone(&self.component);
         // In a task of its own, so that a panic costs this part alone.
         let stopping = tokio::spawn(stopping.run());
         let task = AbortOnDrop(stopping.abort_handle());
-        self.stop = Some(UnderWay { end: sender, _task: task });
+        self.stop = Some(UnderWay { end: sender, task });
         tokio::spawn(async move {
-            let report = stopping
-                .await
-                .unwrap_or_else(|error| left_behind(&name, component.as_ref(), no_result(error)));
+            let report = tokio::select! {
+                biased;
+                over = stopping => over.unwrap_or_else(|error| {
+                    left_behind(&name, component.as_ref(), no_result(error))
+                }),
+                () = late => did_not_come_back(&name),
+            };
             let _ = events.send((index, Event::Stopped(report)));
         });
     }
@@ -219,15 +234,18 @@ impl Part {
 
     /// What there is to say of one that has not come back.
     pub(crate) fn left_behind(&self) -> ComponentReport {
-        let words = "it did not come back".to_owned();
+        // One that starts has no work yet.
         match self.is_starting() {
-            // It has no work yet, and who asks for it might wait for a lock that it holds.
-            true => {
-                ComponentReport { words, ..ComponentReport::new(&self.name, Outcome::Abandoned) }
-            }
-            false => left_behind(&self.name, self.component.as_ref(), words),
+            true => did_not_come_back(&self.name),
+            false => left_behind(&self.name, self.component.as_ref(), GONE.to_owned()),
         }
     }
+}
+
+/// Of one that may block its thread: who asks for its work might wait for a lock that it holds.
+fn did_not_come_back(name: &str) -> ComponentReport {
+    let words = GONE.to_owned();
+    ComponentReport { words, ..ComponentReport::new(name, Outcome::Abandoned) }
 }
 
 fn left_behind(name: &str, component: &dyn Component, words: String) -> ComponentReport {
@@ -256,4 +274,10 @@ async fn stuck(ctx: &Context, within: Duration) -> Event {
     };
     sleep(COMES_BACK).await;
     Event::Stuck(format!("{why}: it blocks its thread"))
+}
+
+/// Waits until a stop should have been over for long: its time was up, and its last moment.
+async fn late(end: watch::Receiver<End>, moment: Duration) {
+    wait_for(end, |until| until).await;
+    sleep(moment.saturating_add(COMES_BACK)).await;
 }

@@ -63,14 +63,8 @@ impl Stopping {
 
     /// Waits until half of what it is allowed is over.
     async fn half_is_over(&self, began: Instant) {
-        let mut end = self.end.clone();
-        loop {
-            let allowed = end.borrow_and_update().until.saturating_duration_since(began);
-            tokio::select! {
-                () = sleep_until(began + allowed / 2) => return,
-                Ok(()) = end.changed() => {}
-            }
-        }
+        wait_for(self.end.clone(), |until| began + until.saturating_duration_since(began) / 2)
+            .await;
     }
 
     /// Drains the context, and waits until it is time to end it.
@@ -78,17 +72,12 @@ impl Stopping {
     /// It would end with what is allowed. It is ended a little before, so that what is in flight
     /// then can be named first.
     async fn drain(&self, began: Instant) {
-        let mut end = self.end.clone();
-        loop {
-            let until = end.borrow_and_update().until;
-            let allowed = until.saturating_duration_since(began);
+        let last_moment = |until: Instant| {
             self.drain_within_what_is_left();
-            let cancel_grace = self.policy.cancel_grace.min(allowed / 4);
-            tokio::select! {
-                () = sleep_until(until - cancel_grace) => return,
-                Ok(()) = end.changed() => {}
-            }
-        }
+            let allowed = until.saturating_duration_since(began);
+            until - self.policy.cancel_grace.min(allowed / 4)
+        };
+        wait_for(self.end.clone(), last_moment).await;
     }
 
     fn drain_within_what_is_left(&self) {
@@ -114,6 +103,17 @@ impl Stopping {
         let mut report = ComponentReport::new(&self.name, outcome);
         (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished);
         report
+    }
+}
+
+/// Waits until a time that follows from when a stop is to be over, which may become sooner.
+pub(super) async fn wait_for(mut end: watch::Receiver<End>, time: impl Fn(Instant) -> Instant) {
+    loop {
+        let until = end.borrow_and_update().until;
+        tokio::select! {
+            () = sleep_until(time(until)) => return,
+            Ok(()) = end.changed() => {}
+        }
     }
 }
 

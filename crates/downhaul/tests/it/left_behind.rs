@@ -123,6 +123,52 @@ async fn a_thread_that_did_not_stop_is_joined_by_no_second_one() {
     app.stop().await.assert_clean();
 }
 
+/// Blocks its thread while it stops, until the test drops what lets it go.
+struct BlockedStop(Mutex<mpsc::Receiver<()>>);
+
+#[async_trait]
+impl Component for BlockedStop {
+    async fn start(&self, _ctx: &Context) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    async fn stop(&self, _ctx: &Context) -> String {
+        let _ = self.0.lock().unwrap().recv();
+        String::new()
+    }
+
+    fn can_restart(&self) -> bool {
+        true
+    }
+
+    fn is_at_work(&self) -> bool {
+        false
+    }
+
+    /// Waits for a lock that the stop holds.
+    fn in_flight(&self) -> Vec<String> {
+        drop(self.0.lock().unwrap());
+        Vec::new()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_stop_that_blocks_its_thread_is_over_when_its_time_is() {
+    let (lets_go, until) = mpsc::channel();
+    let mut app = App::new("shop");
+    let blocks = app.add("blocks", BlockedStop(Mutex::new(until)), []);
+    app.policy(blocks, Policy::new().stop_within(SOON).optional());
+    let app = TestApp::start(app).await;
+    let handle = app.handle();
+    let (stopped, ()) = tokio::join!(handle.stop(blocks), app.until("blocks failed", 1));
+    assert_eq!(stopped.unwrap().state, State::Failed);
+    let refused = Refused::AtWork { name: "blocks".to_owned() };
+    assert_eq!(app.handle().start(blocks).await.unwrap_err(), refused);
+    drop(lets_go);
+    assert_eq!(start_when_let(&app.handle(), blocks).await.starts, 2);
+    app.stop().await.assert_clean();
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_may_be_at_work_is_not_started_once_what_it_needs_is_up_again_either() {
     let diary = Diary::default();
