@@ -2,9 +2,12 @@
 //! [`AppHandle`](crate::AppHandle).
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use downhaul_consumer::ConsumerHandle;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::component::Component;
 use crate::status::{State, Status};
@@ -31,6 +34,9 @@ pub(crate) struct View {
     pub(crate) statuses: Vec<Status>,
 }
 
+/// How long the components may take to say whether they are ready. Probes are not patient.
+const ANSWER: Duration = Duration::from_millis(500);
+
 /// Hears where a component is now, by name, and why it failed, if it did.
 type Listener = Box<dyn Fn(&str, State, Option<&str>) + Send + Sync>;
 
@@ -39,12 +45,19 @@ pub(crate) struct Board {
     view: watch::Sender<View>,
     parts: OnceLock<Vec<Arc<dyn Component>>>,
     listener: OnceLock<Listener>,
+    /// Held while probes ask the components.
+    asking: Arc<Mutex<()>>,
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
         let view = View { stage: Stage::Starting, started: false, statuses: Vec::new() };
-        Self { view: watch::Sender::new(view), parts: OnceLock::new(), listener: OnceLock::new() }
+        Self {
+            view: watch::Sender::new(view),
+            parts: OnceLock::new(),
+            listener: OnceLock::new(),
+            asking: Arc::default(),
+        }
     }
 
     /// Has a test hear of all that happens, one by one and in order: who looks at the view may miss
@@ -98,6 +111,22 @@ impl Board {
     /// Whether the app has come as far as running, though it may be on its way down now.
     pub(crate) fn has_started(&self) -> bool {
         self.view.borrow().started
+    }
+
+    /// What is [degraded](Self::degraded), or else why the service is [not ready](Self::not_ready).
+    /// One component that blocks keeps one thread, which is none of the runtime's, and no probe.
+    pub(crate) async fn probe(self: &Arc<Self>) -> Result<Vec<String>, String> {
+        let board = Arc::clone(self);
+        let answer = async {
+            let asking = Arc::clone(&board.asking).lock_owned().await;
+            let ask = move || {
+                let _asking = asking;
+                board.not_ready().map_or_else(|| Ok(board.degraded()), Err)
+            };
+            spawn_blocking(ask).await.ok()
+        };
+        let answer = timeout(ANSWER, answer).await.ok().flatten();
+        answer.unwrap_or_else(|| Err("a component does not answer".to_owned()))
     }
 
     /// Why the service is not ready, if it is not.

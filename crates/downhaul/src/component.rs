@@ -52,7 +52,8 @@ pub trait Component: Send + Sync + 'static {
         false
     }
 
-    /// Why the service is not ready on this component's account, if so.
+    /// Why the service is not ready on this component's account, if so. Probes wait half a second
+    /// for the answer.
     ///
     /// A dependency that many instances share is no reason: they would all be taken out of service
     /// at once. It is one to be [`degraded`](Self::degraded).

@@ -17,24 +17,20 @@ pub(super) async fn startup(_ctx: Context, req: Request<AppHandle>) -> (StatusCo
     let board = &req.state().board;
     match board.has_started() {
         true => (StatusCode::OK, Json(json!({ "status": "started" }))),
-        false => unavailable("not started", board.not_ready().as_deref()),
+        false => unavailable("not started", board.probe().await.err()),
     }
 }
 
 pub(super) async fn ready(_ctx: Context, req: Request<AppHandle>) -> (StatusCode, Json<Value>) {
-    let board = &req.state().board;
-    if let Some(reason) = board.not_ready() {
-        return unavailable("not ready", Some(&reason));
-    }
-    let degraded = board.degraded();
-    let body = match degraded.is_empty() {
-        true => json!({ "status": "ready" }),
-        false => json!({ "status": "ready", "degraded": degraded }),
+    let body = match req.state().board.probe().await {
+        Err(reason) => return unavailable("not ready", Some(reason)),
+        Ok(degraded) if degraded.is_empty() => json!({ "status": "ready" }),
+        Ok(degraded) => json!({ "status": "ready", "degraded": degraded }),
     };
     (StatusCode::OK, Json(body))
 }
 
-fn unavailable(status: &str, reason: Option<&str>) -> (StatusCode, Json<Value>) {
+fn unavailable(status: &str, reason: Option<String>) -> (StatusCode, Json<Value>) {
     let body = json!({ "status": status, "reason": reason });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body))
 }

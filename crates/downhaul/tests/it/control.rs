@@ -2,14 +2,16 @@
 
 use std::future::pending;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use downhaul::consumer::{
     Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher, Subscription,
 };
 use downhaul::testing::TestApp;
-use downhaul::{App, BoxError, ConsumerWorker, Context, Control, Job, Policy, Report, Signal};
+use downhaul::{
+    App, BoxError, Component, ConsumerWorker, Context, Control, Job, Policy, Report, Signal,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -311,6 +313,43 @@ async fn an_empty_token_is_borne_by_nobody() {
         assert_eq!(fixture.send(stop, headers).await.0, 401, "{headers}");
     }
     assert_eq!(fixture.get("/consumers").await.1[0]["state"], "running");
+}
+
+/// Blocks whoever asks whether it is ready, until the test drops what lets it go.
+struct Speechless(Mutex<mpsc::Receiver<()>>);
+
+#[async_trait::async_trait]
+impl Component for Speechless {
+    async fn start(&self, _ctx: &Context) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    async fn stop(&self, _ctx: &Context) -> String {
+        String::new()
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        let _ = self.0.lock().unwrap().recv();
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_does_not_say_whether_it_is_ready_holds_up_no_probe() {
+    let (lets_go, until) = mpsc::channel();
+    let speechless = Speechless(Mutex::new(until));
+    let fixture = Fixture::of(None, |app| {
+        app.add("speechless", speechless, []);
+    })
+    .await;
+    for _ in 0..2 {
+        let (status, body) = fixture.get("/health/ready").await;
+        assert_eq!((status, &body["reason"]), (503, &json!("a component does not answer")));
+    }
+    assert_eq!(fixture.get("/health/live").await.0, 200);
+    drop(lets_go);
+    while fixture.get("/health/ready").await.0 != 200 {}
+    fixture.stop().await.assert_clean();
 }
 
 #[tokio::test]
