@@ -219,3 +219,19 @@ async fn one_that_is_larger_than_the_store_drives_out_no_other() {
     assert!(matches!(store.claim(&ctx, small).await, Ok(Claim::Answered(_))));
     assert!(matches!(store.claim(&ctx, large).await, Ok(Claim::Granted)));
 }
+
+#[tokio::test]
+async fn one_that_is_as_large_as_the_store_is_kept() {
+    static TICKETS: Tickets = Tickets(std::sync::Mutex::new(Vec::new()));
+    let router = Router::new().post("/", async |_: Context, _: Request| "paid");
+    let server = Fixture::start(router.idempotency(Idempotency::new(&TICKETS))).await;
+    let request = "POST / HTTP/1.1\r\nhost: t\r\nidempotency-key: k\r\ncontent-length: 0\r\n\r\n";
+    server.request(request).await;
+    let ticket = TICKETS.0.lock().unwrap().remove(0);
+
+    let (ctx, store) = (Context::background(), MemoryStore::new().max_bytes(512 + 1_000));
+    assert!(matches!(store.claim(&ctx, &ticket).await, Ok(Claim::Granted)));
+    let answer = StoredAnswer::new(StatusCode::OK, HeaderMap::new(), vec![0; 1_000].into());
+    store.keep(&ctx, &ticket, answer).await.unwrap();
+    assert!(matches!(store.claim(&ctx, &ticket).await, Ok(Claim::Answered(_))));
+}
