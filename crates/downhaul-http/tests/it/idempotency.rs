@@ -374,3 +374,15 @@ async fn it_is_a_layer_for_axum() {
     assert_eq!(server.request(&pay("k", "nine")).await.status, 422);
     assert_eq!(server.request(&keyed("POST", "/pay", "", "")).await.status, 400);
 }
+
+#[tokio::test]
+async fn a_key_is_of_the_whole_path_also_where_a_service_sees_a_part_of_it() {
+    let pay = axum::Router::new().route("/pay", axum::routing::post(async || "paid"));
+    let pay = pay.layer(rules());
+    let router = Router::new().nest_service("/home", pay.clone()).nest_service("/abroad", pay);
+    let server = Fixture::start(router).await;
+    for (path, status) in [("/home/pay", 200), ("/abroad/pay", 422), ("/home/pay", 200)] {
+        let request = keyed("POST", path, "idempotency-key: k\r\n", "10");
+        assert_eq!(server.request(&request).await.status, status, "{path}");
+    }
+}
