@@ -1,5 +1,6 @@
 //! Routes with limits of their own.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use downhaul_context::{CauseKind, Context, RequestId};
 use downhaul_http::observe::Ending;
 use downhaul_http::{Listener, OnDisconnect, Request, RouteLimits, Router, Server};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tower::{Layer, Service};
 
 use crate::support::{Client, Fixture, Seen, Told, ended, get, held, post, soon};
 
@@ -238,6 +240,26 @@ async fn routes_of_axum_have_them_as_a_layer() {
     assert_eq!(two.response().await.body, "20");
     two.send(&get("/short")).await;
     assert_eq!(two.response().await.status, 504);
+}
+
+#[tokio::test]
+async fn their_bound_is_one_also_where_no_server_of_ours_serves() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let service = tower::service_fn(move |_: http::Request<()>| {
+        let (release, released) = oneshot::channel::<()>();
+        tell.send(release).unwrap();
+        async move {
+            let _ = released.await;
+            Ok::<_, Infallible>("done")
+        }
+    });
+    let mut service = RouteLimits::new().concurrency(1).layer(service);
+    let first = tokio::spawn(service.call(http::Request::new(())));
+    let release = soon(told.recv()).await.unwrap();
+    let second = soon(service.call(http::Request::new(()))).await.unwrap();
+    assert_eq!(second.status(), 503);
+    drop(release);
+    assert_eq!(first.await.unwrap().unwrap().status(), 200);
 }
 
 #[tokio::test(start_paused = true)]
