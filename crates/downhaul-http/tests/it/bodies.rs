@@ -103,6 +103,20 @@ async fn a_deadline_that_passes_while_the_handler_holds_what_has_come_is_a_504_n
 }
 
 #[tokio::test]
+async fn a_refusal_of_what_has_a_body_that_nobody_read_says_that_the_connection_closes() {
+    let panics = |_: Context, _: Request| async {
+        if true {
+            panic!("on purpose")
+        }
+    };
+    let server = Fixture::start(Router::new().post("/", panics)).await;
+    for (body, closes) in [("", false), ("unread", true)] {
+        let response = server.request(&post("/", body)).await;
+        assert_eq!((response.status, response.closes()), (500, closes), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn a_400_names_the_field_and_what_was_expected() {
     let server = Fixture::start(router()).await;
     let wrong = server.request(&post("/orders", r#"{"item":"rope","count":"two"}"#)).await;
