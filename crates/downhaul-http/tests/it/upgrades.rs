@@ -78,6 +78,24 @@ async fn one_is_in_flight_and_its_context_lasts_until_it_is_over() {
 }
 
 #[tokio::test]
+async fn one_that_is_begun_under_a_lame_duck_is_not_told_to_close() {
+    let (router, _told) = echo(true);
+    let server = Fixture::start(router).await;
+    let asks = async {
+        let mut client = server.client().await;
+        client.send(UPGRADE).await;
+        client.response().await
+    };
+    tokio::select! {
+        biased;
+        () = server.running.lame_duck(Duration::MAX) => panic!("nobody closed it"),
+        answer = asks => {
+            assert_eq!((answer.status, answer.header("connection")), (101, Some("upgrade")));
+        }
+    }
+}
+
+#[tokio::test]
 async fn one_ends_with_the_drain_that_asks_for_it() {
     let (router, mut told) = echo(true);
     let server = Fixture::start(router).await;
