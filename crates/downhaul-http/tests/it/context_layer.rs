@@ -1,5 +1,6 @@
 //! The layer under `axum::serve`, which knows nothing of contexts.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Extension, Path};
@@ -84,6 +85,19 @@ async fn a_handler_that_is_late_is_a_504_whether_it_minds_its_context_or_not() {
         assert_eq!(response.header("x-request-id"), Some(&*response.member("request_id")));
         assert_eq!(served.ended().await, CauseKind::Deadline);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_ready_at_the_deadline_wins() {
+    let service = tower::service_fn(async |request: http::Request<()>| {
+        let ctx = request.extensions().get::<Context>().unwrap().clone();
+        ctx.done().await;
+        Ok::<_, Infallible>("made it")
+    });
+    let layer = ContextLayer::new(Context::background()).timeout(BRIEF);
+    let request = http::Request::get("/").header("host", "t").body(()).unwrap();
+    let answer = layer.layer(service).oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
 }
 
 #[tokio::test]
