@@ -185,3 +185,15 @@ async fn an_answer_that_is_always_there_does_not_outlast_its_context() {
     assert!(matches!(error, CallError::Ended(_)), "{error}");
     assert!(body.frame().await.is_none());
 }
+
+#[tokio::test]
+async fn the_last_piece_of_an_answer_is_had_though_the_context_has_ended() {
+    let whole = tower::service_fn(async |_: http::Request<Body>| {
+        Ok::<_, Infallible>(http::Response::new(Body::from("whole")))
+    });
+    let (ctx, canceller) = Context::root();
+    let request = http::Request::get("/").extension(ctx).body(Body::empty()).unwrap();
+    let answer = CallLayer::new(RESERVE).layer(whole).oneshot(request).await.unwrap();
+    canceller.cancel();
+    assert_eq!(text(answer).await, "whole");
+}
