@@ -172,6 +172,26 @@ async fn connections_say_who_is_there_and_what_is_spoken() {
 }
 
 #[tokio::test]
+async fn requests_are_listed_oldest_first_whatever_the_order_of_their_connections() {
+    let clock = StillClock::stop();
+    let (held, mut told) = held();
+    let server = Fixture::start(held.router()).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(server.client().await);
+        becomes(&server, &local(&clients[clients.len() - 1]), ConnectionPhase::Opening).await;
+    }
+    clients.rotate_left(2);
+    for client in &mut clients {
+        client.send(&get("/held")).await;
+        assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+        clock.advance(SECOND).await;
+    }
+    let peers: Vec<_> = server.running.snapshot().into_iter().map(|info| info.peer).collect();
+    assert_eq!(peers, clients.iter().map(local).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn they_are_listed_oldest_first_and_until_they_are_gone() {
     let clock = StillClock::stop();
     let server = Fixture::start(held().0.router()).await;
