@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use downhaul_context::{CauseKind, Context};
 use downhaul_http::observe::Ending;
-use downhaul_http::{DrainPlan, Phase, Request, Router, Server, StatusCode};
+use downhaul_http::{DrainPlan, Listener, Phase, Request, Router, Server, StatusCode};
 use http_body_util::Full;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use crate::frames::Peer;
 use crate::support::{Client, Fixture, NEVER, Seen, StillClock, Told, ended, get, held, soon};
@@ -226,6 +227,30 @@ async fn the_report_of_a_drain_that_goes_on_is_about_all_of_it() {
     let report = soon(server.running.drain(plan())).await;
     assert_eq!(report.finished, 1, "{report}");
     assert_eq!(server.running.drain(plan()).await.finished, 1, "a second call ends nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_goes_on_after_its_lame_duck_has_no_second_one() {
+    let (held, mut told) = held();
+    let (listener, connector) = Listener::in_memory();
+    let running = Server::on(listener).serve(Context::background(), held.router());
+    let mut client = Client(connector.connect().await.unwrap());
+    client.send(&get("/held")).await;
+    assert!(matches!(told.recv().await, Some(Told::Begun)));
+    let plan = DrainPlan::default();
+    assert!(timeout(2 * plan.lame_duck, running.drain(plan)).await.is_err());
+    held.release.notify_one();
+    let again = Instant::now();
+    assert!(running.drain(plan).await.is_clean());
+    assert!(again.elapsed() < plan.lame_duck, "{:?}", again.elapsed());
+}
+
+#[test]
+fn the_phases_of_a_plan_add_up_to_the_time_that_it_was_made_for() {
+    let millis = Duration::from_millis;
+    for total in [Duration::ZERO, Duration::from_nanos(59), millis(30_001), Duration::MAX] {
+        assert_eq!(DrainPlan::within(total).total(), total);
+    }
 }
 
 #[tokio::test]
