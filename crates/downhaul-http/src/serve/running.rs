@@ -156,3 +156,24 @@ impl fmt::Debug for Running {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use downhaul_context::Context;
+
+    use super::*;
+    use crate::observe::AccessLog;
+    use crate::serve::limits::Limits;
+
+    #[test]
+    fn the_requests_of_one_that_is_dropped_have_a_cause_before_its_sockets_are_closed() {
+        let (ctx, canceller) = Context::root();
+        let hub = Hub::new(ctx.clone(), Limits::default(), Arc::new(AccessLog), false);
+        let hub = Arc::new(hub);
+        let (found, watched) = (Arc::<OnceLock<Stage>>::default(), Arc::clone(&hub));
+        let seen = Arc::clone(&found);
+        let _registration = ctx.on_done(move |_| seen.set(watched.stage()).unwrap());
+        drop(Running::new(hub, canceller, vec![(Address::Memory, String::new())]));
+        assert_eq!(found.get(), Some(&Stage::Serving));
+    }
+}

@@ -341,6 +341,17 @@ mod exactly {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_client_of_http2_that_goes_on_asking_is_closed_when_the_drain_is_over() {
+        let (running, connector) = serve(fast());
+        let client = tokio::spawn(heedless(connector));
+        sleep(SECOND / 2).await; // tidy: the paused clock
+        let plan = DrainPlan::default().at_once().finish(SECOND).cancel_grace(SECOND);
+        let report = running.drain(plan).await;
+        assert!(report.took <= 2 * SECOND, "{report}");
+        assert!(client.await.unwrap() <= 4 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_has_the_time_of_an_answer_to_write() {
         let (tell, mut told) = mpsc::unbounded_channel();
         let endless = fast().get("/", move |ctx: Context, _: Request| {

@@ -378,37 +378,14 @@ async fn dropping_a_running_server_closes_it() {
     assert!(client.rest().await.is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn what_is_in_flight_when_a_running_server_is_dropped_is_not_logged_as_left_by_its_client() {
     let (held, mut told) = held();
     let (seen, mut endings) = mpsc::unbounded_channel();
     let server = Fixture::with(held.router(), |server| server.observer(Seen(seen))).await;
-    let mut clients = Vec::new();
-    for _ in 0..200 {
-        let mut client = server.client().await;
-        client.send(&get("/deaf")).await;
-        assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
-        clients.push(client);
-    }
+    let mut client = server.client().await;
+    client.send(&get("/deaf")).await;
+    assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
     drop(server.running);
-    for _ in 0..clients.len() {
-        assert_eq!(soon(endings.recv()).await, Some((503, Ending::Cancelled)));
-    }
-}
-
-#[tokio::test]
-async fn a_client_that_never_says_that_it_has_read_the_goaway_does_not_hold_a_drain() {
-    let server = Fixture::start(held().0.router()).await;
-    let mut peer = Peer::connect(&server).await;
-    let asking = async {
-        let mut stream = 1;
-        while peer.send(&crate::frames::get(stream, "/fast")).await && peer.is_open() {
-            stream += 2;
-            tokio::task::yield_now().await;
-        }
-    };
-    let brief = Duration::from_millis(50);
-    let hurried = plan().finish(brief).cancel_grace(brief);
-    let (report, ()) = tokio::join!(soon(server.running.drain(hurried)), soon(asking));
-    assert!(report.took < NEVER / 2, "{report}");
+    assert_eq!(soon(endings.recv()).await, Some((503, Ending::Cancelled)));
 }
