@@ -286,3 +286,40 @@ impl Ear for Foreign {
         polled.unwrap_or_else(|_| Poll::Ready(Reason::cancelled("its foreign parent panicked")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::*;
+
+    /// Has its listener stopped while it is asked for news, and writes down whether it was.
+    struct Doomed {
+        listener: Arc<OnceLock<Arc<dyn Stop>>>,
+        stopped: Arc<OnceLock<bool>>,
+    }
+
+    impl Ear for Doomed {
+        const ONCE: bool = false;
+
+        type News = ();
+
+        fn poll_news(&mut self, _cx: &mut TaskContext<'_>) -> Poll<()> {
+            let Some(listener) = self.listener.get() else { return Poll::Pending };
+            let is_first = self.stopped.set(listener.stop()).is_ok();
+            if is_first { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    #[test]
+    fn one_that_is_stopped_while_it_listens_does_not_react() {
+        let (itself, stopped, reacted) = (Arc::default(), Arc::default(), Arc::default());
+        let doomed = Doomed { listener: Arc::clone(&itself), stopped: Arc::clone(&stopped) };
+        let reacts: Arc<OnceLock<()>> = Arc::clone(&reacted);
+        let listener = Listener::start(doomed, move |()| reacts.set(()).unwrap());
+        assert!(itself.set(Arc::clone(&listener) as Arc<dyn Stop>).is_ok());
+        Waker::from(Arc::clone(&listener)).wake();
+        assert_eq!((stopped.get(), reacted.get()), (Some(&true), None));
+        assert!(!listener.stop(), "there is nothing left to stop");
+    }
+}
