@@ -360,3 +360,25 @@ impl Error for Cause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Context;
+
+    #[test]
+    fn two_causes_are_one_where_kind_place_and_labels_are() {
+        let cause = |label: &'static str, reason| {
+            let (ctx, canceller) = Context::background().derive().label(label).build();
+            canceller.cancel_with(reason);
+            ctx.cause().unwrap()
+        };
+        let one = cause("one", Reason::client_gone());
+        assert!(one.is_same(&cause("one", Reason::client_gone())));
+        assert!(!one.is_same(&cause("one", Reason::cancelled(""))));
+        assert!(!one.is_same(&cause("other", Reason::client_gone())));
+        let (ctx, canceller) = Context::background().derive().label("one").build();
+        canceller.cancel_with(Reason::client_gone());
+        assert!(!one.is_same(&ctx.cause().unwrap()));
+    }
+}
