@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use downhaul_context::{CauseKind, Context, Reason};
+use downhaul_context::{CauseKind, Context, Instant, Reason};
 
 #[test]
 fn a_cause_names_the_line_that_cancelled() {
@@ -58,6 +58,16 @@ async fn a_deadline_nobody_watched_still_wins_over_a_later_cancel() {
     let text = cause.to_string();
     assert!(text.starts_with("deadline exceeded: \"db.query\" budget 250ms set at "), "{text}");
     assert!(text.ends_with(", elapsed 251ms"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_was_past_when_it_was_set_counts_from_itself() {
+    let past = Instant::now();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let (ctx, _canceller) = Context::background().with_deadline(past);
+    let cause = ctx.cause().unwrap();
+    assert_eq!(cause.budget(), Some(Duration::ZERO));
+    assert_eq!(cause.elapsed(), Some(Duration::from_secs(2)));
 }
 
 #[tokio::test(start_paused = true)]
