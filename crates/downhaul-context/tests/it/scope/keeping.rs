@@ -1,6 +1,7 @@
 //! What a scope keeps of tasks that have ended: as much after a million as after a few.
 
 use std::fmt;
+use std::future::pending;
 use std::sync::Arc;
 
 use super::{SECOND, scope};
@@ -49,4 +50,23 @@ async fn of_many_failures_the_first_are_kept_and_all_are_counted() {
     assert_eq!((&*report.errors[0].work().name, &*report.errors[31].work().name), ("0", "31"));
     assert_eq!(Arc::strong_count(&live), 1 + 32);
     assert!(report.to_string().ends_with("\n  968 more failed"), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_says_how_many_more_failed_and_how_many_were_cancelled() {
+    let scope = scope().supervise();
+    for _ in 0..40 {
+        scope.spawn("obeys", |ctx| async move { Ok(ctx.run(pending::<()>()).await?) }).unwrap();
+        scope.spawn("fails", |_ctx| async { Err::<(), _>("disk full".into()) }).unwrap();
+    }
+    let panics = scope.spawn("panics", |_ctx| async {
+        if true {
+            panic!("on purpose")
+        }
+        Ok(())
+    });
+    assert!(panics.unwrap().await.is_err());
+    let report = scope.join(SECOND).await.to_string();
+    let more: Vec<_> = report.lines().filter(|line| line.contains(" more ")).collect();
+    assert_eq!(more, ["  9 more failed", "  8 more were cancelled"], "{report}");
 }
