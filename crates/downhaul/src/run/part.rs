@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::stopping::{End, Stopping, in_flight, wait_for};
+use super::stopping::{End, Stopping, Unfinished, in_flight, wait_for};
 use crate::abort::AbortOnDrop;
 use crate::component::{Component, Ended};
 use crate::error::{BoxError, no_result};
@@ -21,9 +21,6 @@ use crate::status::State;
 /// How long a start or a stop that was given up may take to come back: one that does not blocks its
 /// thread.
 const COMES_BACK: Duration = Duration::from_millis(500);
-
-/// What a report says of a start or a stop that is not over.
-const GONE: &str = "it did not come back";
 
 /// What has happened to a part.
 #[derive(Debug)]
@@ -72,6 +69,7 @@ pub(crate) struct Part {
 /// A stop under way.
 struct UnderWay {
     end: watch::Sender<End>,
+    unfinished: Unfinished,
     /// Ends it with the app, also where it was left behind.
     task: AbortOnDrop,
 }
@@ -197,20 +195,23 @@ impl Part {
         let (name, component, policy) =
             (self.name.clone(), Arc::clone(&self.component), self.policy);
         let late = late(end.clone(), policy.cancel_grace);
-        let stopping = Stopping { name, component, life, policy, end };
+        let unfinished = Unfinished::default();
+        let kept = Arc::clone(&unfinished);
+        let stopping = Stopping { name, component, life, policy, end, unfinished: kept };
         let (index, name, events) = (self.index, self.name.clone(), events.clone());
         let component = Arc::clone(&self.component);
         // In a task of its own, so that a panic costs this part alone.
         let stopping = tokio::spawn(stopping.run());
         let task = AbortOnDrop(stopping.abort_handle());
-        self.stop = Some(UnderWay { end: sender, task });
+        let kept = Arc::clone(&unfinished);
+        self.stop = Some(UnderWay { end: sender, unfinished, task });
         tokio::spawn(async move {
             let report = tokio::select! {
                 biased;
                 over = stopping => over.unwrap_or_else(|error| {
                     left_behind(&name, component.as_ref(), no_result(error))
                 }),
-                () = late => did_not_come_back(&name),
+                () = late => did_not_come_back(&name, Some(&kept)),
             };
             let _ = events.send((index, Event::Stopped(report)));
         });
@@ -225,27 +226,27 @@ impl Part {
         }
     }
 
-    /// Takes down what is in flight. One that starts has no work yet.
+    /// Takes down what is in flight. One that starts has no work yet, and one that stops says
+    /// itself what it does not finish: either may block, with a lock that its answer waits for.
     pub(crate) fn note_in_flight(&mut self) {
-        if !self.is_starting() {
+        if !self.is_starting() && !self.is_stopping() {
             self.cut_off = in_flight(self.component.as_ref());
         }
     }
 
     /// What there is to say of one that has not come back.
     pub(crate) fn left_behind(&self) -> ComponentReport {
-        // One that starts has no work yet.
-        match self.is_starting() {
-            true => did_not_come_back(&self.name),
-            false => left_behind(&self.name, self.component.as_ref(), GONE.to_owned()),
-        }
+        let stop = self.stop.as_ref().filter(|_| !self.is_starting());
+        did_not_come_back(&self.name, stop.map(|stop| &stop.unfinished))
     }
 }
 
-/// Of one that may block its thread: who asks for its work might wait for a lock that it holds.
-fn did_not_come_back(name: &str) -> ComponentReport {
-    let words = GONE.to_owned();
-    ComponentReport { words, ..ComponentReport::new(name, Outcome::Abandoned) }
+/// It is not asked for its work: it may block its thread, with a lock that its answer waits for.
+fn did_not_come_back(name: &str, unfinished: Option<&Unfinished>) -> ComponentReport {
+    let mut report = ComponentReport::new(name, Outcome::Abandoned);
+    report.words = "it did not come back".to_owned();
+    report.unfinished = unfinished.and_then(|lines| lines.get().cloned()).unwrap_or_default();
+    report
 }
 
 fn left_behind(name: &str, component: &dyn Component, words: String) -> ComponentReport {

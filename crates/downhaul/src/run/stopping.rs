@@ -1,7 +1,7 @@
 //! [`Stopping`]: one stop of a part, from its lame duck to its last moment.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use downhaul_context::{Instant, Reason};
 use tokio::sync::watch;
@@ -20,6 +20,9 @@ pub(super) struct End {
     pub(super) reason: Reason,
 }
 
+/// What was in flight when a stop was cut short, if it was.
+pub(super) type Unfinished = Arc<OnceLock<Vec<String>>>;
+
 /// What a stop does.
 pub(super) struct Stopping {
     pub(super) name: String,
@@ -28,6 +31,8 @@ pub(super) struct Stopping {
     pub(super) policy: Policy,
     /// What the app has left may become less.
     pub(super) end: watch::Receiver<End>,
+    /// For who does not wait for the report.
+    pub(super) unfinished: Unfinished,
 }
 
 impl Stopping {
@@ -92,7 +97,7 @@ impl Stopping {
 
     /// Ends the context and gives the part a last moment to stop. What was in flight then is named.
     async fn cut_short(&self, stop: impl Future<Output = String>) -> ComponentReport {
-        let unfinished = in_flight(self.component.as_ref());
+        let unfinished = self.unfinished.get_or_init(|| in_flight(self.component.as_ref()));
         let End { until, reason } = self.end.borrow().clone();
         self.life.canceller.cancel_with(reason);
         let left = until.saturating_duration_since(Instant::now());
@@ -101,7 +106,7 @@ impl Stopping {
         let last = timeout(moment, stop).await;
         let outcome = if last.is_ok() { Outcome::Cancelled } else { Outcome::Abandoned };
         let mut report = ComponentReport::new(&self.name, outcome);
-        (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished);
+        (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished.clone());
         report
     }
 }

@@ -169,6 +169,27 @@ async fn a_stop_that_blocks_its_thread_is_over_when_its_time_is() {
     app.stop().await.assert_clean();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_blocks_while_it_stops_is_not_asked_for_its_work_by_an_app_that_ends() {
+    for is_forced in [false, true] {
+        let (lets_go, until) = mpsc::channel();
+        let mut app = App::new("shop");
+        if !is_forced {
+            app = app.grace(4 * SOON);
+        }
+        app.add("blocks", BlockedStop(Mutex::new(until)), []);
+        let app = TestApp::start(app).await;
+        app.signal(Signal::Terminate);
+        app.until("blocks stopping", 1).await;
+        if is_forced {
+            app.signal(Signal::Terminate);
+        }
+        let report = app.ended().await;
+        assert_eq!(report.component("blocks").outcome, Outcome::Abandoned, "{report}");
+        drop(lets_go);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_may_be_at_work_is_not_started_once_what_it_needs_is_up_again_either() {
     let diary = Diary::default();
