@@ -24,6 +24,7 @@ mod outcomes;
 mod publisher;
 mod releasing;
 mod scripted;
+mod status;
 mod support;
 #[cfg(feature = "testing")]
 mod testing;
