@@ -16,6 +16,7 @@ mod inbox;
 mod kill_switch;
 mod lifecycle;
 mod log;
+mod lost_links;
 mod memory;
 mod ordering;
 #[cfg(feature = "sqlite")]
