@@ -14,6 +14,7 @@ mod failing;
 mod flow;
 mod inbox;
 mod kill_switch;
+mod letters;
 mod lifecycle;
 mod log;
 mod lost_links;
