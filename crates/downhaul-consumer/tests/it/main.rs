@@ -19,6 +19,7 @@ mod lifecycle;
 mod log;
 mod lost_links;
 mod memory;
+mod observed;
 mod ordering;
 #[cfg(feature = "sqlite")]
 mod outbox;
