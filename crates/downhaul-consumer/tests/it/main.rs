@@ -8,6 +8,7 @@ mod closed_ways;
 #[cfg(feature = "sqlite")]
 mod database;
 mod dedupe;
+mod emitting;
 mod endless;
 mod engine;
 mod failing;
