@@ -17,12 +17,12 @@ use tokio::time::sleep;
 
 use crate::support::{SECOND, publish, spawn, subscription, until};
 
-async fn publish_id(broker: &MemoryBroker, id: &'static str) {
+pub(crate) async fn publish_id(broker: &MemoryBroker, id: &'static str) {
     publish(broker, Message::new("").with_id(id)).await;
 }
 
 /// A consumer that notes each call as `id/attempt` and settles as told.
-fn noting(
+pub(crate) fn noting(
     settle: impl Fn(&Incoming<Message>) -> Settlement + Send + Sync + 'static,
 ) -> (Consumer, Arc<Mutex<Vec<String>>>) {
     let calls: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -164,7 +164,7 @@ async fn each_message_of_a_batch_is_told_from_its_duplicates() {
 /// An inbox that fails as told. It waits for ever once it is asked in circles, so that the clock
 /// moves and the test ends.
 #[derive(Debug)]
-struct Failing {
+pub(crate) struct Failing {
     inner: MemoryInbox,
     claims: AtomicU32,
     commits: AtomicU32,
@@ -172,7 +172,7 @@ struct Failing {
     asked: AtomicU32,
 }
 
-fn failing(claims: u32, commits: u32, takes_over: bool) -> Arc<Failing> {
+pub(crate) fn failing(claims: u32, commits: u32, takes_over: bool) -> Arc<Failing> {
     let (claims, commits) = (AtomicU32::new(claims), AtomicU32::new(commits));
     let (inner, asked) = (MemoryInbox::new(), AtomicU32::new(0));
     Arc::new(Failing { inner, claims, commits, takes_over, asked })
