@@ -27,6 +27,7 @@ mod ordering;
 mod outbox;
 mod outcomes;
 mod publisher;
+mod receipts;
 mod releasing;
 mod scripted;
 mod status;
