@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how a fault shows")]
 
 mod batches;
+mod bounds;
 mod claims;
 mod closed_ways;
 #[cfg(feature = "sqlite")]
