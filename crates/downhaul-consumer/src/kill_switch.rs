@@ -240,4 +240,30 @@ mod tests {
         assert!(!breaker.record(now + 6 * SECOND, false));
         assert_eq!(breaker.allows(now + 6 * SECOND), Allowed::One);
     }
+
+    #[test]
+    fn one_that_is_not_told_otherwise_is_as_its_words_say() {
+        let (mut breaker, now) = (Breaker::new(KillSwitch::default()), Instant::now());
+        record(&mut breaker, now, &[true; 9]);
+        // After a minute they count no more, and eight of ten are enough.
+        let later = now + 61 * SECOND;
+        let opened = record(&mut breaker, later - 2 * SECOND, &[false]);
+        assert_eq!(opened, [true], "nine of ten");
+        assert_eq!(breaker.allows(later), Allowed::NoneUntil(later + 28 * SECOND));
+        let mut breaker = Breaker::new(KillSwitch::default());
+        record(&mut breaker, now, &[true; 9]);
+        let seven = [true, true, true, true, true, true, true, false, false];
+        assert!(!record(&mut breaker, later, &seven).contains(&true));
+        assert_eq!(record(&mut breaker, later, &[true]), [true], "eight of ten");
+    }
+
+    #[test]
+    fn what_ends_after_a_failed_trial_is_not_the_next_one() {
+        let (mut breaker, now) = breaker();
+        record(&mut breaker, now, &[true; 4]);
+        breaker.begin_trial();
+        assert!(breaker.record(now + 5 * SECOND, true));
+        assert!(!breaker.record(now + 10 * SECOND, false), "it was begun long before");
+        assert_eq!(breaker.allows(now + 10 * SECOND), Allowed::One);
+    }
 }

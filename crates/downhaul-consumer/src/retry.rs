@@ -95,3 +95,24 @@ impl Backoff {
         full.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_policy_that_is_not_told_otherwise_is_as_its_words_say() {
+        let policy = RetryPolicy::default();
+        assert_eq!([4, 5].map(|attempt| policy.is_last(attempt)), [false, true]);
+        assert!(policy.is_short(SECOND) && !policy.is_short(SECOND + Duration::from_nanos(1)));
+        for (failures, full) in [(1, SECOND / 5), (2, SECOND * 4 / 5), (99, 60 * SECOND)] {
+            let delays: Vec<_> = (0..200).map(|_| policy.delay_after(failures)).collect();
+            assert!(delays.iter().all(|delay| (full / 2..=full).contains(delay)), "{delays:?}");
+            // At random, and so not all of it each time, nor nearly half.
+            assert!(delays.iter().any(|delay| *delay < full * 3 / 4), "{delays:?}");
+            assert!(delays.iter().any(|delay| *delay > full * 3 / 4), "{delays:?}");
+        }
+    }
+}

@@ -134,3 +134,48 @@ impl End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(count: u64) -> Tally {
+        Tally {
+            acked: count,
+            retried: 2 * count,
+            dead_lettered: 3 * count,
+            dropped: 4 * count,
+            released: 5 * count,
+            lost: 6 * count,
+            abandoned: 7 * count,
+            duplicates: 8 * count,
+            ignored_values: 9 * count,
+        }
+    }
+
+    #[test]
+    fn what_was_counted_since_is_the_difference_of_each() {
+        assert_eq!(tally(10).since(&tally(3)), tally(7));
+        assert_eq!(tally(3).since(&tally(10)), Tally::default());
+    }
+
+    #[test]
+    fn each_end_is_counted_once_and_only_attempts_say_whether_they_failed() {
+        let zero = Tally::default();
+        let ends = [
+            (End::Acked, Tally { acked: 1, ..zero }, Some(false)),
+            (End::DeadLettered, Tally { dead_lettered: 1, ..zero }, Some(true)),
+            (End::Expired, Tally { dead_lettered: 1, ..zero }, None),
+            (End::Dropped, Tally { dropped: 1, ..zero }, None),
+            (End::Parked, Tally { retried: 1, ..zero }, Some(true)),
+            (End::Released, Tally { released: 1, ..zero }, None),
+            (End::Duplicate, Tally { duplicates: 1, ..zero }, None),
+            (End::GivenBack, zero, None),
+        ];
+        for (end, counted, is_failure) in ends {
+            let counters = Counters::default();
+            counters.count(end);
+            assert_eq!((counters.read(), end.is_failure()), (counted, is_failure), "{end:?}");
+        }
+    }
+}
