@@ -78,6 +78,11 @@ impl Sink for Asked {
     }
 }
 
+/// What must come without the clock.
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SECOND, what).await.expect("it comes")
+}
+
 fn outgoing(id: &str) -> Outgoing {
     Outgoing::to_topic("t", Message::new("").with_id(id))
 }
@@ -156,12 +161,14 @@ async fn a_receipt_wakes_who_waits_for_it_last_and_who_drops_its_sender_answers_
     let waiting = tokio::spawn(receipt);
     tokio::task::yield_now().await;
     sender.resolve(PublishOutcome::Nacked);
-    assert!(matches!(waiting.await.unwrap(), PublishOutcome::Nacked));
+    assert!(matches!(in_time(waiting).await.unwrap(), PublishOutcome::Nacked));
     let (sender, receipt) = Receipt::pending();
     let waiting = tokio::spawn(receipt);
     tokio::task::yield_now().await;
     drop(sender);
-    let PublishOutcome::Unknown(error) = waiting.await.unwrap() else { panic!("it is unknown") };
+    let PublishOutcome::Unknown(error) = in_time(waiting).await.unwrap() else {
+        panic!("it is unknown")
+    };
     assert_eq!(error.kind(), BrokerErrorKind::Closed);
 }
 
@@ -172,13 +179,13 @@ async fn a_window_of_nothing_lets_one_through_and_one_without_end_all() {
     let send = |publisher: Publisher| async move {
         publisher.send(&Context::background(), outgoing("hold")).await
     };
-    let first = send(none.clone()).await.unwrap();
+    let first = in_time(send(none.clone())).await.unwrap();
     let second = tokio::spawn(send(none));
     tokio::task::yield_now().await;
     assert_eq!(broker.sends.load(Ordering::SeqCst), 1);
     broker.held.lock().unwrap().remove(0).resolve(PublishOutcome::Confirmed);
     assert!(matches!(first.await, PublishOutcome::Confirmed));
-    drop(second.await.unwrap().unwrap());
+    drop(in_time(second).await.unwrap().unwrap());
     until(|| broker.sends.load(Ordering::SeqCst) == 2).await;
     let endless = publisher.with_window(usize::MAX, usize::MAX);
     endless.publish(&ctx, outgoing("yes")).await.unwrap();
