@@ -9,9 +9,10 @@ use tokio_util::sync::ReusableBoxFuture;
 /// How much memory is kept when nothing is under way, in futures.
 const SPARE: usize = 16;
 
-/// Futures of one kind, which are ready in any order. Their memory is used again: lapin's are larger
-/// than what an allocator keeps at hand for a thread, and each would wait for a lock of the
-/// allocator that lapin's own thread takes as well.
+/// Futures of one kind, which are ready in any order.
+///
+/// Their memory is used again: lapin's are larger than what an allocator keeps at hand for a
+/// thread, and each would wait for a lock of the allocator that lapin's own thread takes as well.
 pub(super) struct UnderWay<'a, T> {
     futures: FuturesUnordered<Errand<'a, T>>,
     spare: Vec<ReusableBoxFuture<'a, T>>,
