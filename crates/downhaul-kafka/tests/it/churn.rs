@@ -17,6 +17,8 @@ use crate::support::{Foreigner, shared_broker, soon, subscription, until};
 
 const PARTITIONS: i32 = 6;
 const ATTEMPTS: u32 = 2;
+/// Their keys are in all partitions, so that whoever has two of the group's has work: one is the
+/// step of delay's, where next to nothing comes.
 const PUBLISHERS: usize = 8;
 /// How long ago a message was finished that stands behind one which its handler has released while
 /// the partition was about to go: both come again, and the member says so.
@@ -80,7 +82,7 @@ async fn publish(
     stop: watch::Receiver<bool>,
 ) -> u64 {
     let publisher = oracle.publisher(kafka);
-    let (ctx, key, mut count) = (Context::background(), format!("key-{key}"), 0);
+    let (ctx, key, mut count) = (Context::background(), format!("key{key}"), 0);
     while !*stop.borrow() {
         let outgoing = Outgoing::to_topic(topic.as_str(), oracle.message(&key, "x"));
         oracle.publish_until_known(&publisher, &ctx, outgoing).await.unwrap();
