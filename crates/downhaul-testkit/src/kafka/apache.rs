@@ -49,10 +49,12 @@ pub(super) fn install(program: &Path, at: &Path) -> io::Result<()> {
     file.write_all(script.as_bytes())
 }
 
-/// Java on IPv4, as `/proc/net/tcp` tells it, and with as little memory as a test needs.
+/// Java on IPv4, as `/proc/net/tcp` tells it, with as little memory as a test needs, and with the
+/// first of its compilers alone: a broker of a test lives too shortly for the others.
 pub(super) fn environment(command: &mut Command, dir: &Path) {
     let java = std::env::var_os("JAVA_HOME").map(|home| ("JAVA_HOME", home));
     command.envs(java).env("LOG_DIR", dir.join("log"));
+    command.env("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1");
     command.env("KAFKA_HEAP_OPTS", "-Xmx512m -Xms64m");
     command.env("KAFKA_OPTS", "-Djava.net.preferIPv4Stack=true");
 }
