@@ -9,7 +9,7 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_kafka::Kafka;
-use downhaul_testkit::kafka::shared_kind;
+use downhaul_testkit::kafka::{Kind as Broker, shared_kind};
 use downhaul_testkit::oracle::{Kind, Oracle, Promises, Report};
 use tokio::sync::watch;
 
@@ -32,7 +32,7 @@ fn rounds() -> usize {
 }
 
 fn is_stand_in() -> bool {
-    shared_kind().is_some()
+    shared_kind().is_some_and(|kind| kind != Broker::Apache)
 }
 
 /// Stand-ins have been seen to give one partition to two members at a time, where two changes met,
