@@ -21,29 +21,43 @@ impl Bell {
         Arc::new(Self { rung: AtomicBool::new(false), waker: AtomicWaker::new() })
     }
 
-    /// Adds all answers that are there. The ledger relies on getting every one that was completed
-    /// before any that it gets, and a `FuturesUnordered` may say `Pending` and wake itself while
-    /// some are ready.
-    pub(super) fn gather<T>(
+    /// Begins to send a publish.
+    pub(super) fn push<'a, F: Future>(
         self: &Arc<Self>,
-        under_way: &mut UnderWay<'_, T>,
-        answers: &mut Vec<T>,
+        under_way: &mut UnderWay<'a, F>,
+        sending: impl Future<Output = F> + Send + 'a,
     ) {
         let waker = Waker::from(Arc::clone(self));
+        under_way.push(sending, &mut Context::from_waker(&waker));
+    }
+
+    /// Adds all answers that are there. The ledger relies on getting every one that was completed
+    /// before any that it gets. What was completed meanwhile has rung, since all is sent before it
+    /// is answered; and a `FuturesUnordered` may say `Pending` and wake itself while some are
+    /// ready.
+    pub(super) fn gather<F: Future>(
+        self: &Arc<Self>,
+        under_way: &mut UnderWay<'_, F>,
+        answers: &mut Vec<F::Output>,
+    ) {
+        let waker = Waker::from(Arc::clone(self));
+        let mut cx = Context::from_waker(&waker);
         loop {
-            match under_way.poll_next(&mut Context::from_waker(&waker)) {
-                Poll::Ready(Some(answer)) => answers.push(answer),
-                Poll::Pending if self.rung.swap(false, Ordering::AcqRel) => {}
-                Poll::Ready(None) | Poll::Pending => return,
+            under_way.advance(&mut cx);
+            while let Poll::Ready(Some(answer)) = under_way.poll_answer(&mut cx) {
+                answers.push(answer);
+            }
+            if !self.rung.swap(false, Ordering::AcqRel) {
+                return;
             }
         }
     }
 
     /// The same, as soon as there are any.
-    pub(super) fn poll_gather<T>(
+    pub(super) fn poll_gather<F: Future>(
         self: &Arc<Self>,
-        under_way: &mut UnderWay<'_, T>,
-        answers: &mut Vec<T>,
+        under_way: &mut UnderWay<'_, F>,
+        answers: &mut Vec<F::Output>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         self.waker.register(cx.waker());

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, PublishOutcome, ReceiptSender};
-use lapin::Channel;
+use futures_util::FutureExt;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
+use lapin::{Channel, PublisherConfirm};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -121,7 +122,8 @@ async fn publish_all(
                 continue;
             };
             let key = ledger.open(sender);
-            under_way.push(publish(&line.channel, parking, order, key));
+            let sending = send(&line.channel, order, key);
+            bell.push(&mut under_way, sending.map(move |sent| answer(sent, parking, key)));
         }
         if end.is_some() {
             return end;
@@ -134,21 +136,22 @@ async fn publish_all(
     None
 }
 
-/// Publishes one message and waits for the broker's answer.
-async fn publish(
-    channel: &Channel,
-    parking: &Parking,
-    order: Order,
-    key: u64,
-) -> lapin::Result<Answer> {
+/// Publishes one message, and returns when that is written.
+async fn send(channel: &Channel, order: Order, key: u64) -> lapin::Result<PublisherConfirm> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let Order { route, letter } = order;
     // AMQP 0.9.1 keeps this property for nobody, and RabbitMQ carries it unread.
     let properties = letter.properties().with_cluster_id(key.to_string().into());
     let (exchange, routing_key) = (route.exchange, route.key);
-    let sent =
-        channel.basic_publish(exchange, routing_key, options, letter.payload(), properties).await;
-    drop(letter);
+    channel.basic_publish(exchange, routing_key, options, letter.payload(), properties).await
+}
+
+/// Waits for the broker's answer to what was sent.
+async fn answer(
+    sent: lapin::Result<PublisherConfirm>,
+    parking: &Parking,
+    key: u64,
+) -> lapin::Result<Answer> {
     let confirmation = sent?.await?;
     let confirmed = !confirmation.is_nack();
     let carried = confirmation.take_message().map(|message| {

@@ -1,7 +1,7 @@
 //! [`UnderWay`]: what is published and not answered yet.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio_util::sync::ReusableBoxFuture;
@@ -9,81 +9,124 @@ use tokio_util::sync::ReusableBoxFuture;
 /// How much memory is kept when nothing is under way, in futures.
 const SPARE: usize = 16;
 
-/// Futures of one kind, which are ready in any order.
+/// Publishes, each of which is sent first, and then answered.
 ///
-/// Their memory is used again: lapin's are larger than what an allocator keeps at hand for a
-/// thread, and each would wait for a lock of the allocator that lapin's own thread takes as well.
-pub(super) struct UnderWay<'a, T> {
-    futures: FuturesUnordered<Errand<'a, T>>,
-    spare: Vec<ReusableBoxFuture<'a, T>>,
+/// They are sent in their order, and answered in any. The memory of those that are being sent is
+/// used again: lapin's futures are larger than what an allocator keeps at hand for a thread, and
+/// each would wait for a lock of the allocator that lapin's own thread takes as well. What waits
+/// for its answer, by far the most, is small.
+pub(super) struct UnderWay<'a, F: Future> {
+    sending: VecDeque<ReusableBoxFuture<'a, F>>,
+    sent: FuturesUnordered<F>,
+    spare: Vec<ReusableBoxFuture<'a, F>>,
 }
 
-/// A future that gives its memory back with its answer.
-struct Errand<'a, T>(Option<ReusableBoxFuture<'a, T>>);
-
-impl<'a, T> UnderWay<'a, T> {
+impl<'a, F: Future> UnderWay<'a, F> {
     pub(super) fn new() -> Self {
-        Self { futures: FuturesUnordered::new(), spare: Vec::new() }
+        Self { sending: VecDeque::new(), sent: FuturesUnordered::new(), spare: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.futures.is_empty()
+        self.sending.is_empty() && self.sent.is_empty()
     }
 
-    /// Adds one, which is polled behind those that were added before.
-    pub(super) fn push(&mut self, future: impl Future<Output = T> + Send + 'a) {
-        let errand = match self.spare.pop() {
-            None => ReusableBoxFuture::new(future),
+    /// Begins to send one, whose answer is that of the future that this returns.
+    pub(super) fn push(
+        &mut self,
+        sending: impl Future<Output = F> + Send + 'a,
+        cx: &mut Context<'_>,
+    ) {
+        let mut sending = match self.spare.pop() {
+            None => ReusableBoxFuture::new(sending),
             Some(mut spare) => {
-                spare.set(future);
+                spare.set(sending);
                 spare
             }
         };
-        self.futures.push(Errand(Some(errand)));
+        match sending.poll(cx) {
+            Poll::Ready(sent) => self.is_sent(sending, sent),
+            Poll::Pending => self.sending.push_back(sending),
+        }
     }
 
-    /// The next answer, as of a stream.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let Some((answer, spare)) = ready!(self.futures.poll_next_unpin(cx)) else {
+    /// Takes note of those that are sent by now.
+    pub(super) fn advance(&mut self, cx: &mut Context<'_>) {
+        while let Some(Poll::Ready(sent)) = self.sending.front_mut().map(|it| it.poll(cx)) {
+            if let Some(sending) = self.sending.pop_front() {
+                self.is_sent(sending, sent);
+            }
+        }
+    }
+
+    fn is_sent(&mut self, sending: ReusableBoxFuture<'a, F>, sent: F) {
+        self.spare.push(sending);
+        self.sent.push(sent);
+    }
+
+    /// The next answer, as of a stream, to one of those that are known to be sent.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let answer = self.sent.poll_next_unpin(cx);
+        if self.is_empty() {
             self.spare.truncate(SPARE);
-            return Poll::Ready(None);
-        };
-        self.spare.push(spare);
-        Poll::Ready(Some(answer))
-    }
-}
-
-impl<'a, T> Future for Errand<'a, T> {
-    type Output = (T, ReusableBoxFuture<'a, T>);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let errand = self.0.as_mut().expect("polled after it was ready");
-        let answer = ready!(errand.poll(cx));
-        let errand = self.0.take().expect("it was there just now");
-        Poll::Ready((answer, errand))
+        }
+        answer
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::{poll_fn, ready};
+    use std::future::{Ready, ready};
+    use std::task::Waker;
+
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
 
     use super::*;
 
-    #[tokio::test]
-    async fn memory_is_used_again_and_little_of_it_is_kept_when_nothing_is_under_way() {
-        let mut under_way = UnderWay::new();
-        for _ in 0..3 {
-            (0..100).for_each(|number| under_way.push(ready(number)));
-            let mut answers: Vec<i32> = Vec::new();
-            while answers.len() < 100 {
-                answers.extend(poll_fn(|cx| under_way.poll_next(cx)).await);
-            }
-            assert_eq!(answers, Vec::from_iter(0..100), "in the order in which they came");
-            assert_eq!(under_way.spare.len(), 100);
+    fn answers<T>(under_way: &mut UnderWay<'_, Ready<T>>) -> Vec<T> {
+        let mut cx = Context::from_waker(Waker::noop());
+        under_way.advance(&mut cx);
+        let mut answers = Vec::new();
+        while let Poll::Ready(Some(answer)) = under_way.poll_answer(&mut cx) {
+            answers.push(answer);
         }
-        assert_eq!(poll_fn(|cx| under_way.poll_next(cx)).await, None);
-        assert!(under_way.is_empty());
-        assert_eq!(under_way.spare.len(), SPARE);
+        answers
+    }
+
+    #[test]
+    fn memory_is_used_again_and_little_of_it_is_kept_when_nothing_is_under_way() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut under_way = UnderWay::new();
+        for turn in 0..3 {
+            let (senders, written): (Vec<_>, Vec<_>) =
+                (0..100).map(|_| oneshot::channel::<i32>()).unzip();
+            for written in written {
+                under_way.push(written.map(|number| ready(number.unwrap())), &mut cx);
+            }
+            assert_eq!(under_way.spare.len(), 0, "all are being sent");
+            for (number, sender) in (0..).zip(senders) {
+                sender.send(number).unwrap();
+            }
+            under_way.advance(&mut cx);
+            assert_eq!(under_way.spare.len(), 100, "in turn {turn}");
+            assert_eq!(answers(&mut under_way), Vec::from_iter(0..100));
+            assert!(under_way.is_empty());
+            assert_eq!(under_way.spare.len(), SPARE);
+        }
+    }
+
+    #[test]
+    fn what_is_sent_behind_another_is_answered_once_that_is_sent() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut under_way = UnderWay::new();
+        let (first, written) = oneshot::channel();
+        under_way.push(written.map(|number| ready(number.unwrap())), &mut cx);
+        let (second, written) = oneshot::channel();
+        under_way.push(written.map(|number| ready(number.unwrap())), &mut cx);
+        second.send(2).unwrap();
+        assert!(answers(&mut under_way).is_empty());
+        assert!(!under_way.is_empty());
+        first.send(1).unwrap();
+        assert_eq!(answers(&mut under_way), [1, 2]);
     }
 }
