@@ -5,6 +5,7 @@
 //! channel, whichever is first.
 
 mod bell;
+mod inbox;
 mod ledger;
 mod parking;
 mod rooms;
@@ -21,7 +22,7 @@ use downhaul_consumer::{
 use downhaul_context::Context;
 use lapin::options::ConfirmSelectOptions;
 use lapin::types::ShortString;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::declare;
 use crate::error::{cannot, closed, short, unsendable};
@@ -29,6 +30,7 @@ use crate::largest::Largest;
 use crate::letter::Letter;
 use crate::link::Line;
 use crate::options::Options;
+use crate::sink::inbox::{Slot, inbox};
 use crate::sink::parking::Parking;
 use crate::sink::rooms::Rooms;
 use crate::sink::task::{Command, Order, Route};
@@ -40,7 +42,7 @@ pub(crate) struct RabbitSink {
     largest: Largest,
     /// Closed when the task ends.
     window: Arc<Semaphore>,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: Slot<Command>,
 }
 
 impl RabbitSink {
@@ -50,7 +52,7 @@ impl RabbitSink {
         confirming.map_err(|error| cannot("ask for publisher confirms", &error))?;
         let exchange = short("the exchange", &options.exchange, BrokerErrorKind::Configuration)?;
         let (window, largest) = (Arc::new(Semaphore::new(options.window)), options.largest.clone());
-        let (commands, inbox) = mpsc::unbounded_channel();
+        let (commands, inbox) = inbox();
         let rooms = Rooms::of(Arc::clone(&window));
         let parking = Arc::new(Parking::new(options.queue_type));
         tokio::spawn(task::run(line.clone(), Arc::clone(&parking), largest.clone(), inbox, rooms));
@@ -91,7 +93,7 @@ impl RabbitSink {
 
     fn post(&self, order: Order, room: SemaphorePermit<'_>) -> Result<Receipt, BrokerError> {
         let (sender, receipt) = Receipt::pending();
-        let taken = self.commands.send(Command::Publish(order, sender));
+        let taken = self.commands.put(Command::Publish(order, sender));
         taken.map_err(|_| closed("the sink"))?;
         // The task gives it back.
         room.forget();
@@ -134,7 +136,7 @@ impl Sink for RabbitSink {
 
     async fn close(&self, ctx: &Context) {
         // If the task has ended, the channel is all there is to close.
-        let _ = self.commands.send(Command::Close);
+        let _ = self.commands.put(Command::Close);
         let _ = ctx.run(self.line.leave()).await;
     }
 }

@@ -11,7 +11,7 @@ use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
 use lapin::{Channel, PublisherConfirm};
-use tokio::sync::mpsc;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::error::{closed, lost};
@@ -19,13 +19,12 @@ use crate::largest::Largest;
 use crate::letter::Letter;
 use crate::link::Line;
 use crate::sink::bell::Bell;
+use crate::sink::inbox::Inbox;
 use crate::sink::ledger::{Answer, Fate, Ledger, Returned};
 use crate::sink::parking::Parking;
 use crate::sink::rooms::Rooms;
 use crate::sink::under_way::UnderWay;
 
-/// How many commands are taken at a time.
-const TURN: usize = 64;
 /// How long room is kept for more of it to be given back with it. What is under way may be answered
 /// late or never, such as that of a quorum queue that has lost its majority.
 const KEPT: Duration = Duration::from_millis(50);
@@ -61,13 +60,13 @@ pub(super) async fn run(
     line: Line,
     parking: Arc<Parking>,
     largest: Largest,
-    mut inbox: mpsc::UnboundedReceiver<Command>,
+    inbox: Inbox<Command>,
     mut rooms: Rooms,
 ) {
     let mut ledger = Ledger::new();
-    let error = publish_all(&line, &parking, &mut inbox, &mut ledger, &mut rooms).await;
+    let error = publish_all(&line, &parking, &inbox, &mut ledger, &mut rooms).await;
     rooms.close();
-    inbox.close();
+    let untaken = inbox.close();
     let Some(error) = error.map(Arc::new) else { return };
     tracing::debug!(error = error.chain(), "a sink has ended");
     // Before anybody tries again what was under way.
@@ -75,7 +74,7 @@ pub(super) async fn run(
     let unknown =
         |sender: ReceiptSender| sender.resolve(PublishOutcome::Unknown(Arc::clone(&error)));
     ledger.abandon().for_each(unknown);
-    while let Ok(command) = inbox.try_recv() {
+    for command in untaken {
         if let Command::Publish(_, sender) = command {
             unknown(sender);
         }
@@ -86,7 +85,7 @@ pub(super) async fn run(
 async fn publish_all(
     line: &Line,
     parking: &Parking,
-    inbox: &mut mpsc::UnboundedReceiver<Command>,
+    inbox: &Inbox<Command>,
     ledger: &mut Ledger<ReceiptSender>,
     rooms: &mut Rooms,
 ) -> Option<BrokerError> {
@@ -98,7 +97,7 @@ async fn publish_all(
     lull.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (opened, mut refused) = (Instant::now(), false);
     let mut more = true;
-    let (mut commands, mut answers) = (Vec::with_capacity(TURN), Vec::new());
+    let (mut commands, mut answers) = (Vec::new(), Vec::new());
     while more || !under_way.is_empty() {
         let mut end = tokio::select! {
             biased;
@@ -107,8 +106,8 @@ async fn publish_all(
                     resolve(ledger, &mut answers, rooms, &mut refused).err()
                 }
             error = &mut broken => Some(error),
-            count = inbox.recv_many(&mut commands, TURN), if more => {
-                more = count > 0;
+            goes_on = poll_fn(|cx| inbox.poll_take(&mut commands, cx)), if more => {
+                more = goes_on;
                 None
             }
             _ = lull.tick(), if rooms.keeps_some() => {
@@ -129,9 +128,12 @@ async fn publish_all(
             return end;
         }
         rooms.give_back(!under_way.is_empty());
-        if refused && under_way.is_empty() && inbox.is_empty() && opened.elapsed() >= REFUSED {
-            inbox.close();
+        if refused && under_way.is_empty() && opened.elapsed() >= REFUSED && inbox.close_if_empty()
+        {
+            return None;
         }
+        // Others have work, too, and here is always some while many publish.
+        consume_budget().await;
     }
     None
 }
