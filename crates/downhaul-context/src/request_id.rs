@@ -205,13 +205,13 @@ mod tests {
 
     #[test]
     fn an_id_is_counted_up_as_its_number_is() {
-        let mut id = 0x0192_3456_789a_7def_8000_0000_0000_0000_u128;
-        for step in [1, 8, 1, 5, 1, 0xff0, 0xffff_ffff, 0xffff_ffff_ffff, 0xfff_ffff_ffff_ffff] {
-            id += step;
-            let mut text = Uuid::from_u128(id).hyphenated().to_string().into_bytes();
-            count_up(&mut text);
-            id += 1;
-            assert_eq!(text, Uuid::from_u128(id).hyphenated().to_string().into_bytes());
+        let base = 0x0192_3456_789a_7def_8000_0000_0000_0000_u128;
+        let text = |id| Uuid::from_u128(id).hyphenated().to_string().into_bytes();
+        // Before an `a`, before a digit more, and before one more behind each of the hyphens.
+        for last in [0, 8, 9, 0xe, 0xf, 0x9f, 0xff, 0xffff_ffff_ffff, 0xfff_ffff_ffff_ffff] {
+            let mut counted = text(base + last);
+            count_up(&mut counted);
+            assert_eq!(counted, text(base + last + 1), "after {last:#x}");
         }
     }
 
