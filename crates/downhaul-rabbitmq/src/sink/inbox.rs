@@ -100,6 +100,9 @@ impl<T> Drop for Inbox<T> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::time::{Instant, timeout};
 
     use super::*;
 
@@ -119,11 +122,13 @@ mod tests {
         assert_eq!(take(&inbox).await, (vec![], false), "its slot is gone");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_waits_is_woken_by_an_item() {
-        let (slot, inbox) = inbox();
-        let (taken, put) = tokio::join!(take(&inbox), async { slot.put(7) });
-        assert_eq!((taken, put), ((vec![7], true), Ok(())));
+        let ((slot, inbox), begun) = (inbox(), Instant::now());
+        let taking = timeout(Duration::from_secs(1), take(&inbox));
+        let (taken, put) = tokio::join!(taking, async { slot.put(7) });
+        assert_eq!((taken, put), (Ok((vec![7], true)), Ok(())));
+        assert_eq!(begun.elapsed(), Duration::ZERO, "not by the end of its patience");
     }
 
     #[test]
