@@ -37,21 +37,22 @@ pub(super) fn consume(site: &'static Site, place: &'static Place) -> Cost {
     site.run(async {
         let (channel, mut consumer) = consumer(site, place).await;
         let (progress, mut writing) = (Progress::of(MANY), FuturesUnordered::new());
-        let (mut count, mut acked) = (0, 0);
-        while count < MANY {
-            let delivery = tokio::select! {
+        let (mut count, mut acked, mut last) = (0, 0, None);
+        while acked < MANY {
+            tokio::select! {
                 biased;
-                Some(written) = writing.next() => {
-                    assert!(matches!(written, Ok(true)));
-                    continue;
+                Some(written) = writing.next() => assert!(matches!(written, Ok(true))),
+                delivery = consumer.next(), if count < MANY => {
+                    let delivery = delivery.expect("goes on").expect("a message");
+                    progress.note(&delivery.data);
+                    count += 1;
+                    last = Some(delivery.acker);
                 }
-                delivery = consumer.next() => delivery.expect("goes on").expect("a message"),
-            };
-            progress.note(&delivery.data);
-            count += 1;
-            if count >= acked + ACKED_AT_ONCE && writing.is_empty() || count == MANY {
-                while writing.next().await.is_some() {}
-                writing.push(acknowledge(delivery.acker));
+            }
+            // Also when a frame is written: all that the prefetch allows may be here by then.
+            let is_enough = count >= acked + ACKED_AT_ONCE || count == MANY;
+            if is_enough && writing.is_empty() {
+                writing.extend(last.take().map(acknowledge));
                 acked = count;
             }
         }
