@@ -22,6 +22,7 @@
 //! | take it to another process | [`Context::with_wire_value`], [`wire`] |
 //! | say through which layers an error came, and for whom | [`ResultExt::layer`], [`Traced`] |
 //! | see what is alive | [`Context::snapshot`], [`Derive::observed`] |
+//! | know in a `tracing` layer for whom a line is | [`ambient`] |
 //! | go on using `CancellationToken` | `child_until_token`, `to_token`: feature `tokio-util` |
 //!
 //! # Rules of use
@@ -74,8 +75,8 @@
 //!
 //! It cancels by asking: a future that never looks at its context is not stopped by it, unless
 //! [`Context::run`] drops it, and a thread has to look. It starts no thread, and no tasks but those
-//! that a [`Scope`] is asked for. There is no ambient "current" context, and no list of all of
-//! them.
+//! that a [`Scope`] is asked for. There is no list of all contexts, and code is passed its own:
+//! which one a thread works for is told to what [writes lines](ambient) alone.
 //!
 //! # Clock
 //!
@@ -83,6 +84,7 @@
 //! the deadlines that they are about in there. Deriving and checking need no runtime; waiting on a
 //! context that has a deadline or drains needs a tokio runtime with its timer enabled.
 
+pub mod ambient;
 mod canceller;
 mod cause;
 mod chain;
