@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use downhaul_context::{Context, RequestId};
+use downhaul_context::{Context, RequestId, ambient};
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
-use tracing::{Span, info, info_span};
+use tracing::{Level, Span, enabled, info, info_span};
 
 use crate::listen::address::Address;
 
@@ -137,6 +137,10 @@ impl RequestObserver for AccessLog {
     }
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {
+        if !enabled!(target: AccessLog::TARGET, Level::INFO) {
+            return;
+        }
+        let _inside = ambient::enter(outcome.ctx);
         info!(
             target: AccessLog::TARGET,
             parent: span,

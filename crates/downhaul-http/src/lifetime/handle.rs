@@ -62,7 +62,7 @@ where
     if !exchange.has_time() {
         return Reply::now(exchange.refuse(Error::no_time(), Ending::Deadline));
     }
-    let begun = exchange.span().in_scope(|| begin(service, request, link.hub.limits.own_tasks));
+    let begun = exchange.inside(|| begin(service, request, link.hub.limits.own_tasks));
     match begun {
         Ok(Begun::Answered(answered)) => Reply::now(exchange.conclude(answered)),
         Ok(Begun::Waits(handler)) => {

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use downhaul_context::{Canceller, Cause, Context, RequestId};
+use downhaul_context::{Canceller, Cause, Context, RequestId, ambient};
 use futures_util::FutureExt;
 use tokio::pin;
 use tokio::time::{Instant, timeout};
@@ -43,7 +43,7 @@ impl Processor {
         if let Some(reason) = phases::expired(&attempt.meta.message) {
             return Some(Outcome::expired(reason));
         }
-        let _in_span = attempt.span.enter();
+        let _inside = (ambient::enter(&attempt.ctx), attempt.span.enter());
         let (ctx, meta) = (attempt.ctx.clone(), attempt.meta.clone());
         let step = AssertUnwindSafe(|| {
             let mut handling = match self.handler.call(ctx, meta) {

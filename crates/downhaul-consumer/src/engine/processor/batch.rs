@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use downhaul_context::{Cause, Context};
+use downhaul_context::{Cause, Context, ambient};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -73,7 +73,8 @@ impl Processor {
             .collect();
         let count = open.len();
         let calling = AssertUnwindSafe(async { run(handler.call(ctx.clone(), metas)).await });
-        let called = self.within(&ctx, calling.catch_unwind()).instrument(span).await;
+        let calling = self.within(&ctx, calling.catch_unwind());
+        let called = ambient::within(&ctx, calling).instrument(span).await;
         let outcomes = match called {
             Ok(Ok(outcomes)) => outcomes,
             Ok(Err(panic)) => (0..count).map(|_| panicked(panic.as_ref())).collect(),
@@ -92,8 +93,13 @@ impl Processor {
         };
         let outcome = outcome.unwrap_or_else(|| Outcome::new(Settlement::Release));
         let ctx = self.identified(lane.clone(), &meta.message);
-        let judged = self.settle(lane, &ctx, &meta, begun, claimed, outcome).await;
-        Finished { ticket, then: self.carry_out(lane, &ctx, meta, judged).await }
+        // The span was that of all of them.
+        let within = &ctx;
+        let settling = async move {
+            let judged = self.settle(lane, within, &meta, begun, claimed, outcome).await;
+            self.carry_out(lane, within, meta, judged).await
+        };
+        Finished { ticket, then: ambient::within(within, settling).await }
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::wire::Extract;
-use downhaul_context::{Context, TracedError};
+use downhaul_context::{Context, TracedError, ambient};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -63,7 +63,7 @@ impl Processor {
     pub(crate) fn is_done(&self, attempt: &Attempt, outcome: &Outcome, now: Instant) -> bool {
         let done = outcome.is_plain_ack();
         if done {
-            let _in_span = attempt.span.enter();
+            let _inside = (ambient::enter(&attempt.ctx), attempt.span.enter());
             self.observer.processed(&Processed {
                 meta: &attempt.meta,
                 settlement: &outcome.settlement,
@@ -84,7 +84,7 @@ impl Processor {
         mut attempt: Attempt,
         outcome: Option<Outcome>,
     ) -> impl Future<Output = Then> + Send {
-        let span = attempt.span.clone();
+        let (span, ctx) = (attempt.span.clone(), attempt.ctx.clone());
         let finishing = async move {
             let claimed = match self.claim(&lane, &attempt.meta).await {
                 Ok(claimed) => claimed,
@@ -99,7 +99,7 @@ impl Processor {
             let Attempt { ctx, meta, .. } = attempt;
             self.carry_out(&lane, &ctx, meta, judged).await
         };
-        finishing.instrument(span)
+        ambient::within(&ctx, finishing).instrument(span)
     }
 
     /// Begins what is not begun, and waits for it.

@@ -66,7 +66,7 @@ impl Exchange {
         ending: Ending,
     ) -> http::Response<AnswerBody<B, Self>> {
         self.ending = ending;
-        let response = self.span.in_scope(|| error.into_response());
+        let response = self.inside(|| error.into_response());
         let (mut parts, _) = response.into_parts();
         let problem = parts.extensions.remove::<Arc<Problem>>();
         let bytes = problem.map(|problem| problem.render(Some(&self.request.id)));
@@ -93,7 +93,7 @@ impl Exchange {
         self,
         panic: &(dyn Any + Send),
     ) -> http::Response<AnswerBody<B, Self>> {
-        self.span.in_scope(|| error!(panic = panic_text(panic), "handler panicked"));
+        self.inside(|| error!(panic = panic_text(panic), "handler panicked"));
         self.refuse(Error::panicked(), Ending::Panicked)
     }
 
@@ -105,7 +105,7 @@ impl Exchange {
         if error.status() != StatusCode::GATEWAY_TIMEOUT {
             // It had its grace before this answer.
             self.handling = false;
-            self.span.in_scope(|| abort(&self.request));
+            self.inside(|| abort(&self.request));
             return self.refuse(error, Ending::Cancelled);
         }
         self.end_handler(None);

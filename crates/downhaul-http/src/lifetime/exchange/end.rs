@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use downhaul_context::{Canceller, Cause, Instant, Reason};
+use downhaul_context::{Canceller, Cause, Instant, Reason, ambient};
 use http::{StatusCode, Version};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -116,7 +116,7 @@ impl Exchange {
                 request.over();
             }
         };
-        runtime.spawn(end.instrument(self.span.clone()));
+        runtime.spawn(ambient::within(&self.ctx, end).instrument(self.span.clone()));
     }
 }
 

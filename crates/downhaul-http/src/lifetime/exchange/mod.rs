@@ -5,7 +5,7 @@ mod end;
 
 use std::sync::Arc;
 
-use downhaul_context::{Canceller, Cause, CauseKind, Context, Instant};
+use downhaul_context::{Canceller, Cause, CauseKind, Context, Instant, ambient};
 use http::{HeaderName, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
@@ -114,14 +114,16 @@ impl Exchange {
             let _guard = guard;
             handler.await
         };
-        let task = tokio::spawn(kept.instrument(self.span.clone()));
+        let task = tokio::spawn(ambient::within(&self.ctx, kept).instrument(self.span.clone()));
         self.request.handled_by(task.abort_handle());
         self.handling = true;
         task
     }
 
-    pub(crate) fn span(&self) -> &Span {
-        &self.span
+    /// Does a piece of the request's work, so that its lines are known for its own.
+    pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _inside = ambient::enter(&self.ctx);
+        self.span.in_scope(work)
     }
 
     pub(crate) fn request(&self) -> &InFlight {
@@ -173,7 +175,7 @@ impl Lifetime for Exchange {
         if !self.complete {
             self.ending = ending;
             self.complete = true;
-            self.span.in_scope(|| error!(error = why, "the answer broke off: {ending}"));
+            self.inside(|| error!(error = why, "the answer broke off: {ending}"));
         }
     }
 }
