@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use downhaul_context::{RequestId, ambient};
 use serde_json::Value;
 use tracing::Subscriber;
 use tracing::field::{Field, Visit};
@@ -13,7 +14,16 @@ use tracing_subscriber::registry::LookupSpan;
 #[derive(Debug, Default)]
 pub(super) struct Fields(Vec<(&'static str, Value)>);
 
+/// What a line says of the request or the message that it is for.
+pub(super) const REQUEST_ID: &str = "request_id";
+
 impl Fields {
+    /// Where there is no span around, what is known of the one for whom this thread works.
+    pub(super) fn ambient() -> Self {
+        let id = ambient::current().and_then(|ctx| ctx.value::<RequestId>().cloned());
+        Self(id.map(|id| (REQUEST_ID, id.as_str().into())).into_iter().collect())
+    }
+
     /// All of them by name. What was recorded twice is what it was last.
     pub(super) fn named(&self) -> impl Iterator<Item = (String, Value)> {
         self.0.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))
@@ -65,7 +75,8 @@ pub(super) struct SpanFields;
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for SpanFields {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, cx: Context<'_, S>) {
         let Some(span) = cx.span(id) else { return };
-        let mut fields = Fields::default();
+        let begins = span.parent().is_none();
+        let mut fields = if begins { Fields::ambient() } else { Fields::default() };
         attributes.record(&mut fields);
         span.extensions_mut().insert(fields);
     }

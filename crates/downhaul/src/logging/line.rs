@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::LogFormat;
-use super::fields::Fields;
+use super::fields::{Fields, REQUEST_ID};
 
 pub(super) struct Line {
     pub(super) format: LogFormat,
@@ -27,7 +27,8 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let (mut fields, mut around) = (Fields::default(), Map::new());
+        let (mut fields, mut around) =
+            (Fields::default(), Map::from_iter(Fields::ambient().named()));
         event.record(&mut fields);
         let own = fields.named().collect();
         // From the root inwards: the nearest span, and then the event itself, has the last word.
@@ -57,7 +58,7 @@ fn text(
         writer.write_char(' ')?;
         one_line(writer, &plain(&message))?;
     }
-    let id = around.get("request_id").map(|id| ("request_id", id));
+    let id = around.get(REQUEST_ID).map(|id| (REQUEST_ID, id));
     let own = own.iter().map(|(name, value)| (name.as_str(), value));
     for (name, value) in id.into_iter().chain(own) {
         write!(writer, " {name}=")?;

@@ -7,11 +7,12 @@ use downhaul_http::observe::{Ending, Outcome, RequestHead};
 use downhaul_http::{AccessLog, RequestObserver};
 use http::Version;
 use opentelemetry::KeyValue;
-use opentelemetry::trace::{SpanRef, Status};
+use opentelemetry::trace::{SpanKind, SpanRef, Status};
 use tracing::{Span, info_span};
 
 use super::baggage;
 use super::metrics::{instruments, known_method};
+use super::sampling;
 use super::trace::{begin, carried, conclude, set_remote_parent};
 
 /// Makes a server span of each request by OpenTelemetry's conventions, a child of the caller's if
@@ -28,12 +29,8 @@ impl RequestObserver for HttpSpans {
         if let Some(instruments) = instruments() {
             instruments.request_began(head);
         }
-        // No more than lines show: a field costs each request, and most spans are not exported.
-        let span = info_span!("http.request", request_id = head.id.as_str(), otel.kind = "server");
-        if let Some(parent) = carried(&ctx) {
-            set_remote_parent(&span, parent);
-        }
-        let ctx = begin(ctx, &span, |exported| describe(exported, head));
+        let begin = |ctx| begin_request(ctx, head);
+        let (ctx, span) = sampling::span(ctx, &SpanKind::Server, begin);
         let baggage = || head.headers.get_all(baggage::HEADER).iter();
         (baggage::bind(ctx, || baggage().filter_map(|it| it.to_str().ok())), span)
     }
@@ -45,6 +42,15 @@ impl RequestObserver for HttpSpans {
             instruments.request_ended(outcome);
         }
     }
+}
+
+fn begin_request(ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+    // No more than lines show: a field costs each request, and most spans are not exported.
+    let span = info_span!("http.request", request_id = head.id.as_str(), otel.kind = "server");
+    if let Some(parent) = carried(&ctx) {
+        set_remote_parent(&span, parent);
+    }
+    (begin(ctx, &span, |exported| describe(exported, head)), span)
 }
 
 /// What is known of a request at its head.

@@ -5,12 +5,13 @@ use downhaul_consumer::{
 };
 use downhaul_context::{Context, RequestId, TraceContext};
 use opentelemetry::KeyValue;
-use opentelemetry::trace::Status;
+use opentelemetry::trace::{SpanKind, Status};
 use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::baggage;
 use super::metrics::instruments;
+use super::sampling;
 use super::trace::{begin, carried, set_remote_parent, span_context, tell};
 
 /// Makes producer and consumer spans by OpenTelemetry's conventions, and their metrics, if anybody
@@ -34,26 +35,10 @@ impl MessageObserver for MessageSpans {
         if let Some(instruments) = instruments() {
             instruments.message_came(meta);
         }
-        let destination = destination(meta);
-        let span = info_span!(
-            PROCESS,
-            request_id = request_id(&ctx),
-            otel.name = format!("process {destination}"),
-            otel.kind = "consumer",
-            messaging.system = meta.system,
-            messaging.operation.name = "process",
-            messaging.operation.type = "process",
-            messaging.destination.name = destination,
-            messaging.consumer.group.name = group(meta),
-            messaging.message.id = meta.message.id(),
-        );
-        if let Some(publish) = carried(&ctx) {
-            set_remote_parent(&span, publish.clone());
-            span.add_link(publish);
-        }
+        let begin = |ctx| begin_processing(ctx, meta);
+        let (ctx, span) = sampling::span(ctx, &SpanKind::Consumer, begin);
         let headers = || meta.message.headers().get(baggage::HEADER).into_iter();
-        let ctx = baggage::bind(begin(ctx, &span, |_| {}), headers);
-        (ctx, span)
+        (baggage::bind(ctx, headers), span)
     }
 
     fn process_batch(&self, ctx: Context, batch: &[Meta]) -> (Context, Span) {
@@ -61,39 +46,13 @@ impl MessageObserver for MessageSpans {
             batch.iter().for_each(|meta| instruments.message_came(meta));
         }
         let Some(first) = batch.first() else { return (ctx, Span::none()) };
-        let destination = destination(first);
-        let span = info_span!(
-            PROCESS,
-            otel.name = format!("process {destination}"),
-            otel.kind = "consumer",
-            messaging.system = first.system,
-            messaging.operation.name = "process",
-            messaging.operation.type = "process",
-            messaging.destination.name = destination,
-            messaging.consumer.group.name = group(first),
-            messaging.batch.message_count = i64::try_from(batch.len()).unwrap_or(i64::MAX),
-        );
-        let traces = batch.iter().filter_map(position);
-        traces.for_each(|trace| span.add_link(span_context(&trace)));
-        let ctx = begin(ctx, &span, |_| {});
-        (ctx, span)
+        let begin = |ctx| begin_batch(ctx, first, batch);
+        sampling::span(ctx, &SpanKind::Consumer, begin)
     }
 
     fn publish(&self, ctx: Context, outgoing: &Outgoing, system: &'static str) -> (Context, Span) {
-        let destination = outgoing.destination.name();
-        let span = info_span!(
-            "message.publish",
-            request_id = request_id(&ctx),
-            otel.name = format!("publish {destination}"),
-            otel.kind = "producer",
-            messaging.system = system,
-            messaging.operation.name = "publish",
-            messaging.operation.type = "send",
-            messaging.destination.name = destination,
-            messaging.message.id = outgoing.message.id(),
-        );
-        let ctx = begin(ctx, &span, |_| {});
-        (ctx, span)
+        let begin = |ctx| begin_publish(ctx, outgoing, system);
+        sampling::span_inside(ctx, &SpanKind::Producer, begin)
     }
 
     fn published(&self, publish: &Published<'_>) {
@@ -114,6 +73,63 @@ impl MessageObserver for MessageSpans {
         }
         attempt.log();
     }
+}
+
+fn begin_processing(ctx: Context, meta: &Meta) -> (Context, Span) {
+    let destination = destination(meta);
+    let span = info_span!(
+        PROCESS,
+        request_id = request_id(&ctx),
+        otel.name = format!("process {destination}"),
+        otel.kind = "consumer",
+        messaging.system = meta.system,
+        messaging.operation.name = "process",
+        messaging.operation.type = "process",
+        messaging.destination.name = destination,
+        messaging.consumer.group.name = group(meta),
+        messaging.message.id = meta.message.id(),
+    );
+    if let Some(publish) = carried(&ctx) {
+        set_remote_parent(&span, publish.clone());
+        span.add_link(publish);
+    }
+    (begin(ctx, &span, |_| {}), span)
+}
+
+fn begin_batch(ctx: Context, first: &Meta, batch: &[Meta]) -> (Context, Span) {
+    let destination = destination(first);
+    let span = info_span!(
+        PROCESS,
+        otel.name = format!("process {destination}"),
+        otel.kind = "consumer",
+        messaging.system = first.system,
+        messaging.operation.name = "process",
+        messaging.operation.type = "process",
+        messaging.destination.name = destination,
+        messaging.consumer.group.name = group(first),
+        messaging.batch.message_count = i64::try_from(batch.len()).unwrap_or(i64::MAX),
+    );
+    let traces = batch.iter().filter_map(position);
+    traces.for_each(|trace| span.add_link(span_context(&trace)));
+    let ctx = begin(ctx, &span, |_| {});
+    (ctx, span)
+}
+
+fn begin_publish(ctx: Context, outgoing: &Outgoing, system: &'static str) -> (Context, Span) {
+    let destination = outgoing.destination.name();
+    let span = info_span!(
+        "message.publish",
+        request_id = request_id(&ctx),
+        otel.name = format!("publish {destination}"),
+        otel.kind = "producer",
+        messaging.system = system,
+        messaging.operation.name = "publish",
+        messaging.operation.type = "send",
+        messaging.destination.name = destination,
+        messaging.message.id = outgoing.message.id(),
+    );
+    let ctx = begin(ctx, &span, |_| {});
+    (ctx, span)
 }
 
 /// Says of the span around that it failed, if it is one of ours.

@@ -11,7 +11,9 @@ mod messages;
 pub(crate) mod metrics;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod own_spans;
 mod providers;
+mod sampling;
 mod trace;
 
 use std::sync::Arc;

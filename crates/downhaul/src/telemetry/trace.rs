@@ -13,7 +13,12 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// Makes `span` a child of a position.
 pub(super) fn set_remote_parent(span: &Span, parent: SpanContext) {
     // Fails where no tracer is installed: then there is nothing to be a child.
-    let _ = span.set_parent(OtelContext::new().with_remote_span_context(parent));
+    let _ = span.set_parent(remote(parent));
+}
+
+/// OpenTelemetry's context of what is a child of a position.
+pub(super) fn remote(parent: SpanContext) -> OtelContext {
+    OtelContext::new().with_remote_span_context(parent)
 }
 
 /// The position that `ctx` carries, if it carries one.
@@ -56,7 +61,7 @@ pub(super) fn tell(span: &Span, say: impl FnOnce(&SpanRef<'_>)) {
 }
 
 /// Binds a position, if it is one.
-fn at(ctx: Context, position: &SpanContext) -> Context {
+pub(super) fn at(ctx: Context, position: &SpanContext) -> Context {
     let (trace, span) = (position.trace_id().to_bytes(), position.span_id().to_bytes());
     match TraceContext::from_ids(trace, span, position.trace_flags().to_u8()) {
         Ok(trace) => ctx.with_value(trace.with_tracestate(&position.trace_state().header())),

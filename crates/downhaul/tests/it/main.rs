@@ -14,5 +14,7 @@ mod left_behind;
 mod plan;
 mod policies;
 mod restarts;
+#[cfg(feature = "stdout")]
+mod sampled_only;
 mod scripted;
 mod testing;

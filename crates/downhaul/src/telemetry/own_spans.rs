@@ -1,0 +1,50 @@
+//! Spans that a program makes itself, in a request or a message that has none.
+//!
+//! They would begin traces of their own, some of which would be kept. So they are told where they
+//! are: [`Placed`] goes before the layer that makes OpenTelemetry's spans, and [`Made`] behind it.
+
+use std::cell::RefCell;
+
+use downhaul_context::{Context, ambient};
+use opentelemetry::{Context as OtelContext, ContextGuard};
+use tracing::Subscriber;
+use tracing::span::{Attributes, Id};
+use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::layer::{Context as LayerContext, Layer};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::trace::{carried, remote};
+
+thread_local! {
+    /// OpenTelemetry's context while a span is made.
+    static PLACE: RefCell<Option<ContextGuard>> = const { RefCell::new(None) };
+}
+
+/// Puts what begins a trace into that of the request or the message, if that is not kept.
+pub(super) struct Placed;
+
+/// Ends what [`Placed`] has begun.
+pub(super) struct Made;
+
+/// Events are none of their concern.
+pub(super) fn spans_only() -> FilterFn {
+    filter_fn(|what| what.is_span())
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Placed {
+    fn on_new_span(&self, _: &Attributes<'_>, id: &Id, cx: LayerContext<'_, S>) {
+        let begins = cx.span(id).is_some_and(|span| span.parent().is_none());
+        let place = begins.then(ambient::current).flatten().as_ref().and_then(not_kept);
+        PLACE.set(place.map(OtelContext::attach));
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Made {
+    fn on_new_span(&self, _: &Attributes<'_>, _: &Id, _: LayerContext<'_, S>) {
+        PLACE.take();
+    }
+}
+
+fn not_kept(ctx: &Context) -> Option<OtelContext> {
+    carried(ctx).filter(|position| !position.is_sampled()).map(remote)
+}

@@ -1,0 +1,104 @@
+//! Whether a trace is kept, asked before there is a span, where those that are not kept have none.
+//!
+//! A span costs a small request half of its time, and most are thrown away at their end. See
+//! [`TelemetryBuilder::sampled_spans_only`](super::TelemetryBuilder::sampled_spans_only).
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+
+use downhaul_context::{Context, TraceContext};
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, TraceFlags, TraceId};
+use opentelemetry_sdk::trace::{
+    Config, IdGenerator, RandomIdGenerator, SamplingDecision, ShouldSample,
+};
+use tracing::Span;
+
+use super::trace::{at, carried, remote};
+
+/// Set where spans of traces that are not kept are not made.
+static SAMPLING: OnceLock<Sampling> = OnceLock::new();
+
+#[derive(Debug)]
+struct Sampling {
+    /// `None` where nothing is exported.
+    sampler: Option<Box<dyn ShouldSample>>,
+    ids: RandomIdGenerator,
+}
+
+thread_local! {
+    /// The id of the trace that was decided about, for the span that begins it, which is made next.
+    static DECIDED: Cell<Option<TraceId>> = const { Cell::new(None) };
+}
+
+/// Makes no spans from now on but those that are kept, if any are exported.
+pub(super) fn keep_to_sampled(exports: bool) {
+    // As the provider has it, which reads the same variables.
+    let sampler = exports.then(|| Config::default().sampler);
+    let _ = SAMPLING.set(Sampling { sampler, ids: RandomIdGenerator::default() });
+}
+
+/// Makes the span of what begins under `ctx`, unless it is not kept: then there is none, and the
+/// context bears its place in such a trace.
+///
+/// What is decided here is not decided otherwise later: samplers go by the id of the trace, or by
+/// what they find in the parent.
+pub(super) fn span(
+    ctx: Context,
+    kind: &SpanKind,
+    make: impl FnOnce(Context) -> (Context, Span),
+) -> (Context, Span) {
+    let Some(Sampling { sampler, ids }) = SAMPLING.get() else { return make(ctx) };
+    let Some(sampler) = sampler else { return (ctx, Span::none()) };
+    let parent = carried(&ctx);
+    let around = parent.clone().map(remote);
+    let trace = parent.as_ref().map_or_else(|| ids.new_trace_id(), SpanContext::trace_id);
+    let decided = sampler.should_sample(around.as_ref(), trace, "", kind, &[], &[]);
+    if decided.decision == SamplingDecision::RecordAndSample {
+        DECIDED.set(parent.is_none().then_some(trace));
+        return make(ctx);
+    }
+    let ctx = match parent {
+        Some(parent) if !parent.is_sampled() => ctx,
+        Some(_) => {
+            let (flags, state) = (TraceFlags::default(), decided.trace_state);
+            at(ctx, &SpanContext::new(trace, ids.new_span_id(), flags, false, state))
+        }
+        None => begun(ctx, trace, ids.new_span_id()),
+    };
+    (ctx, Span::none())
+}
+
+/// Makes the span of a part of something, which is kept as that is, where `ctx` tells. Else it is
+/// inside the span that is current.
+pub(super) fn span_inside(
+    ctx: Context,
+    kind: &SpanKind,
+    make: impl FnOnce(Context) -> (Context, Span),
+) -> (Context, Span) {
+    match ctx.value::<TraceContext>() {
+        Some(_) => span(ctx, kind, make),
+        None => make(ctx),
+    }
+}
+
+/// Binds where a trace begins that is not kept.
+fn begun(ctx: Context, trace: TraceId, span: SpanId) -> Context {
+    match TraceContext::from_ids(trace.to_bytes(), span.to_bytes(), 0) {
+        Ok(place) => ctx.with_value(place),
+        Err(_) => ctx,
+    }
+}
+
+/// Gives the span that begins a trace the id that was decided about.
+#[derive(Debug, Default)]
+pub(super) struct Ids(RandomIdGenerator);
+
+impl IdGenerator for Ids {
+    fn new_trace_id(&self) -> TraceId {
+        DECIDED.take().unwrap_or_else(|| self.0.new_trace_id())
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        self.0.new_span_id()
+    }
+}
