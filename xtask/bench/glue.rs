@@ -24,6 +24,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::ratio("a request, 1 % of spans", BARE, 1.05, |probe| {
             compare(probe, Side::AppTraced, Side::Server)
         }),
+        Case::ratio("the same, made only if kept", BARE, 1.05, |probe| {
+            compare(probe, Side::AppSampled, Side::Server)
+        }),
         Case::ratio("a request, 1 % of spans", AXUM_TRACED, 0.5, |probe| {
             compare(probe, Side::AppTraced, Side::AxumTraced)
         }),

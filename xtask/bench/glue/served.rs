@@ -1,6 +1,6 @@
 //! What each side serves with: the same route, set up as a program's `main` does it.
 
-use downhaul::{App, HttpServer, Metrics, Spans, Telemetry};
+use downhaul::{App, HttpServer, Metrics, Spans, Telemetry, TelemetryBuilder};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -17,7 +17,8 @@ pub(super) fn wire(side: Side) -> Wire {
     match side {
         Side::Server => ours::whole(),
         Side::App => app(App::new("bench")),
-        Side::AppTraced => app(App::new("bench").telemetry(telemetry())),
+        Side::AppTraced => app(App::new("bench").telemetry(traced())),
+        Side::AppSampled => app(App::new("bench").telemetry(sampled())),
         Side::AxumTraced => {
             subscribe();
             theirs::axum_full()
@@ -37,8 +38,17 @@ fn app(mut app: App) -> Wire {
 }
 
 /// Spans over OTLP, by the environment; no metrics.
-pub(crate) fn telemetry() -> Telemetry {
-    let telemetry = Telemetry::builder("bench").spans(Spans::Otlp).metrics(Metrics::None);
+pub(crate) fn traced() -> Telemetry {
+    install(Telemetry::builder("bench"))
+}
+
+/// No spans but those that are kept.
+fn sampled() -> Telemetry {
+    install(Telemetry::builder("bench").sampled_spans_only())
+}
+
+fn install(builder: TelemetryBuilder) -> Telemetry {
+    let telemetry = builder.spans(Spans::Otlp).metrics(Metrics::None);
     telemetry.install().expect("nothing is installed yet")
 }
 

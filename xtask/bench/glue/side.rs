@@ -24,6 +24,8 @@ pub(crate) enum Side {
     App,
     /// The same with telemetry.
     AppTraced,
+    /// The same with no spans but those that are kept.
+    AppSampled,
     /// axum with what people add to it, and OpenTelemetry.
     AxumTraced,
 }

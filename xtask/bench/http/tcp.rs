@@ -65,7 +65,7 @@ pub fn serve() -> ExitCode {
                 Kind::Ours => serve_ours(listener, ours::router()).await,
                 Kind::App => run(App::new("bench"), listener).await,
                 Kind::AppTraced => {
-                    run(App::new("bench").telemetry(served::telemetry()), listener).await;
+                    run(App::new("bench").telemetry(served::traced()), listener).await;
                 }
                 Kind::Collector => serve_ours(listener, collector::router()).await,
             }
