@@ -1,8 +1,8 @@
 //! For whom a thread works just now, for what writes lines and makes spans.
 //!
 //! Code passes its contexts and asks nobody for them. What is called without one, as a `tracing`
-//! layer is, can ask here. The servers and consumers of this workspace [`enter`] the contexts
-//! of their requests and messages, which costs nothing before somebody [tracks](track) them.
+//! layer is, can ask here. The servers and consumers of this workspace [`enter`] the contexts of
+//! their requests and messages, which costs nothing before somebody [tracks](track) them.
 //!
 //! # Examples
 //!

@@ -8,6 +8,7 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tracing::{Level, Metadata, Subscriber};
+use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -17,7 +18,7 @@ use super::environment::{Environment, Exporter, Signal};
 use super::exports::Exports;
 use super::own_spans::{Made, Placed, spans_only};
 use super::providers::{Exporters, Meters};
-use super::sampling::{self, Ids};
+use super::sampling::{Ids, Sampling};
 use super::{Telemetry, TelemetryError, baggage, metrics};
 use crate::logging::{self, LogFormat};
 
@@ -151,19 +152,7 @@ impl TelemetryBuilder {
         }
         // On a thread of its own: nobody who does not read our lines can hold the service up.
         let (writer, lines) = tracing_appender::non_blocking(io::stderr());
-        let layer = logging::layer(self.log, writer);
-        let spans = exports.spans.as_ref().map(|spans| span_layer(spans.tracer("downhaul")));
-        let (placed, made) = match self.sampled_only {
-            true => (Some(Placed.with_filter(spans_only())), Some(Made.with_filter(spans_only()))),
-            false => (None, None),
-        };
-        let all = tracing_subscriber::registry().with(placed).with(spans).with(made);
-        all.with(layer).try_init()?;
-        // Lines take the request id from there where no span has it.
-        ambient::track();
-        if self.sampled_only {
-            sampling::keep_to_sampled(exports.spans.is_some());
-        }
+        self.subscribe(writer, exports.spans.as_ref())?;
         if !self.baggage.is_empty() {
             baggage::allow(self.baggage);
         }
@@ -174,6 +163,24 @@ impl TelemetryBuilder {
             tracing::warn!(variable, "ignored: {why}");
         }
         Ok(Telemetry::new(exports, lines))
+    }
+
+    /// Sets up what writes lines and makes spans.
+    fn subscribe(
+        &self,
+        writer: NonBlocking,
+        provider: Option<&SdkTracerProvider>,
+    ) -> Result<(), TelemetryError> {
+        let spans = provider.map(|provider| span_layer(provider.tracer("downhaul")));
+        let sampling = self.sampled_only.then(|| Sampling::from_environment(spans.is_some()));
+        let placed = self.sampled_only.then(|| Placed.with_filter(spans_only()));
+        let made = self.sampled_only.then(|| Made.with_filter(spans_only()));
+        let all = tracing_subscriber::registry().with(placed).with(spans).with(made);
+        all.with(logging::layer(self.log, writer)).try_init()?;
+        // Lines take the request id from there where no span has it.
+        ambient::track();
+        sampling.into_iter().for_each(Sampling::install);
+        Ok(())
     }
 
     /// What all that is exported says of the service.

@@ -18,8 +18,9 @@ use super::trace::{at, carried, remote};
 /// Set where spans of traces that are not kept are not made.
 static SAMPLING: OnceLock<Sampling> = OnceLock::new();
 
+/// Decides before there is a span.
 #[derive(Debug)]
-struct Sampling {
+pub(super) struct Sampling {
     /// `None` where nothing is exported.
     sampler: Option<Box<dyn ShouldSample>>,
     ids: RandomIdGenerator,
@@ -30,11 +31,17 @@ thread_local! {
     static DECIDED: Cell<Option<TraceId>> = const { Cell::new(None) };
 }
 
-/// Makes no spans from now on but those that are kept, if any are exported.
-pub(super) fn keep_to_sampled(exports: bool) {
-    // As the provider has it, which reads the same variables.
-    let sampler = exports.then(|| Config::default().sampler);
-    let _ = SAMPLING.set(Sampling { sampler, ids: RandomIdGenerator::default() });
+impl Sampling {
+    /// As the provider does, if any spans are exported: it reads the same variables.
+    pub(super) fn from_environment(exports: bool) -> Self {
+        let sampler = exports.then(|| Config::default().sampler);
+        Self { sampler, ids: RandomIdGenerator::default() }
+    }
+
+    /// Has no spans made from now on but those that are kept.
+    pub(super) fn install(self) {
+        let _ = SAMPLING.set(self);
+    }
 }
 
 /// Makes the span of what begins under `ctx`, unless it is not kept: then there is none, and the
