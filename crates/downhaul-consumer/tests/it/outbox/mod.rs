@@ -2,6 +2,7 @@
 
 mod crash;
 mod dead;
+mod limits;
 mod puppet;
 mod relay;
 mod store;
