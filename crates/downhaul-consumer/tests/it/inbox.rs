@@ -7,6 +7,7 @@ use downhaul_consumer::inbox::{Claim, Commit, Inbox, MemoryInbox, Ticket};
 use futures_util::future::join_all;
 use tokio::time::advance;
 
+const HOUR: Duration = Duration::from_secs(3600);
 const LEASE: Duration = Duration::from_secs(60);
 const AGE: Duration = Duration::from_secs(3600);
 
@@ -242,6 +243,26 @@ async fn memory_is_bounded_also_by_claims_that_nobody_ended() {
     assert!(format!("{inbox:?}").contains("claimed: 0, done: 1"), "{inbox:?}");
 }
 
+/// Whether `inbox` remembers what it was told for this long, and no longer.
+async fn remembers_for(inbox: impl Inbox, age: Duration) {
+    process(&inbox, "id").await;
+    advance(age - Duration::from_millis(1)).await;
+    assert_eq!(inbox.claim("scope", "id", LEASE).await.unwrap(), Claim::Done);
+    advance(Duration::from_millis(1)).await;
+    granted(inbox.claim("scope", "id", LEASE).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_remembers_for_a_day_and_as_many_as_its_page_says() {
+    remembers_for(MemoryInbox::new(), 24 * HOUR).await;
+    let inbox = MemoryInbox::new();
+    for number in 0..=100_000 {
+        process(&inbox, &number.to_string()).await;
+    }
+    assert_eq!(inbox.claim("scope", "1", LEASE).await.unwrap(), Claim::Done);
+    granted(inbox.claim("scope", "0", LEASE).await.unwrap());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_without_end_is_one() {
     let inbox = MemoryInbox::new();
@@ -337,6 +358,13 @@ mod on_disk {
         let held = inbox.claim("scope", "held", LEASE).await.unwrap();
         assert_eq!(held, Claim::Held { left: LEASE });
         assert_eq!(inbox.commit(&ticket).await.unwrap(), Commit::Kept);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_disk_remembers_for_a_week() {
+        let file = File::new();
+        let inbox = SqliteInbox::open(file.path()).await.unwrap().clock(wall_clock());
+        remembers_for(inbox, 7 * 24 * HOUR).await;
     }
 
     #[tokio::test(start_paused = true)]
