@@ -56,7 +56,9 @@ impl Stopping {
         let mut report = match drained {
             Some(words) => {
                 let mut report = ComponentReport::new(&self.name, Outcome::Stopped);
-                (report.words, report.unfinished) = (words, in_flight(self.component.as_ref()));
+                let unfinished = self.unfinished.get().cloned();
+                let in_flight = || in_flight(self.component.as_ref());
+                (report.words, report.unfinished) = (words, unfinished.unwrap_or_else(in_flight));
                 report
             }
             None => self.cut_short(stop).await,
@@ -88,25 +90,33 @@ impl Stopping {
     fn drain_within_what_is_left(&self) {
         let End { until, reason } = self.end.borrow().clone();
         let left = until.saturating_duration_since(Instant::now());
-        match left.is_zero() {
+        if left.is_zero() {
             // For that reason, and not for a grace that is over.
-            true => self.life.canceller.cancel_with(reason),
-            false => self.life.canceller.drain_with(left, reason),
-        };
+            self.cancel(reason);
+        } else {
+            self.life.canceller.drain_with(left, reason);
+        }
+    }
+
+    /// Ends the context, and names what was in flight: what ends with it is not there a moment
+    /// later.
+    fn cancel(&self, reason: Reason) -> &[String] {
+        let unfinished = self.unfinished.get_or_init(|| in_flight(self.component.as_ref()));
+        self.life.canceller.cancel_with(reason);
+        unfinished
     }
 
     /// Ends the context and gives the part a last moment to stop. What was in flight then is named.
     async fn cut_short(&self, stop: impl Future<Output = String>) -> ComponentReport {
-        let unfinished = self.unfinished.get_or_init(|| in_flight(self.component.as_ref()));
         let End { until, reason } = self.end.borrow().clone();
-        self.life.canceller.cancel_with(reason);
+        let unfinished = self.cancel(reason);
         let left = until.saturating_duration_since(Instant::now());
         // Where its time is over, as when all is forced, it has its last moment all the same.
         let moment = if left.is_zero() { self.policy.cancel_grace } else { left };
         let last = timeout(moment, stop).await;
         let outcome = if last.is_ok() { Outcome::Cancelled } else { Outcome::Abandoned };
         let mut report = ComponentReport::new(&self.name, outcome);
-        (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished.clone());
+        (report.words, report.unfinished) = (last.unwrap_or_default(), unfinished.to_vec());
         report
     }
 }

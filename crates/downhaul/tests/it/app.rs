@@ -1,7 +1,7 @@
 //! Start in order, stop in order, and say so.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use downhaul::testing::TestApp;
@@ -325,6 +325,41 @@ async fn a_forced_stop_leaves_half_a_second_to_settle_with_what_is_needed() {
     let report = app.ended().await;
     assert!(matches!(report.ending, Ending::Forced(_)), "{report}");
     assert_eq!(diary.read(), ["store started", "web started", "web stopped", "store stopped"]);
+}
+
+/// Has two pieces of work, one of which ends at once when its context does.
+#[derive(Default)]
+struct Two(OnceLock<Context>);
+
+#[async_trait::async_trait]
+impl downhaul::Component for Two {
+    async fn start(&self, ctx: &Context) -> Result<(), downhaul::BoxError> {
+        let _ = self.0.set(ctx.clone());
+        Ok(())
+    }
+
+    async fn stop(&self, ctx: &Context) -> String {
+        ctx.done().await;
+        String::new()
+    }
+
+    fn in_flight(&self) -> Vec<String> {
+        let quick = !self.0.get().is_some_and(Context::is_done);
+        quick.then_some("quick").into_iter().chain(["slow"]).map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_stop_names_what_ends_at_the_moment_in_which_it_is_forced_to() {
+    let mut app = App::new("shop");
+    let worker = app.add("worker", Two::default(), []);
+    // So that the worker has not begun to stop before.
+    app.add("web", Part::new("web", Manner::Hangs, &Diary::default()), [worker]);
+    let app = TestApp::start(app).await;
+    app.signal(Signal::Terminate);
+    app.signal(Signal::Terminate);
+    let report = app.ended().await;
+    assert_eq!(report.component("worker").unfinished, ["quick", "slow"], "{report}");
 }
 
 /// Writes down what its context says when it is asked to stop.
