@@ -18,7 +18,7 @@
 //!    (`app::a_failed_start_stops_what_was_started`).
 //! 3. A component that hangs costs its share of the grace and is named
 //!    (`app::a_component_that_hangs_is_named`).
-//! 4. A second signal ends the run at once (`app::a_second_signal_forces`).
+//! 4. A second signal ends the run at once (`forced::a_second_signal_forces`).
 //! 5. The app is ready only between its start and the word to stop
 //!    (`control::readiness_follows_the_app`).
 //! 6. What fails is started again if its [`Policy`] says so, with what needs it; what fails for

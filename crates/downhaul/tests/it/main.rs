@@ -7,6 +7,7 @@ mod components;
 mod config;
 mod control;
 mod fixture;
+mod forced;
 mod handle;
 mod invariants;
 mod lame_duck;
