@@ -98,7 +98,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Within<F> {
         ctx: Option<Context>,
-        // Gone once it is over.
+        // So that it can be dropped inside, before the rest.
         #[pin]
         future: Option<F>,
     }
@@ -118,6 +118,6 @@ impl<F: Future> Future for Within<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let _inside = this.ctx.as_ref().map(enter);
-        this.future.as_pin_mut().expect("dropped at the end alone").poll(cx)
+        this.future.as_pin_mut().expect("it is there until this is dropped").poll(cx)
     }
 }
