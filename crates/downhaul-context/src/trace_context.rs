@@ -1,15 +1,19 @@
 //! [`TraceContext`]: W3C trace context as it travels, for whoever makes spans of it.
 
-use std::array;
 use std::fmt;
 use std::sync::Arc;
 
 /// How long a `traceparent` of version 00 is, and what all others begin with.
 const LENGTH: usize = 55;
-/// Where its fields are.
+/// Where its fields are, and what is between them.
+const VERSION: usize = 0;
 const TRACE_ID: usize = 3;
 const SPAN_ID: usize = 36;
 const FLAGS: usize = 53;
+const HYPHENS: [usize; 3] = [TRACE_ID - 1, SPAN_ID - 1, FLAGS - 1];
+
+/// The longest `traceparent` of a later version that is read, in bytes.
+const LONGEST_PARENT: usize = 512;
 
 /// The bit of the flags that says that the caller may have recorded its span.
 const SAMPLED: u8 = 1;
@@ -21,7 +25,7 @@ const LONGEST_STATE: usize = 512;
 /// The position in a distributed trace: the W3C headers `traceparent` and `tracestate`.
 ///
 /// This crate only checks and carries it. Without a tracer it passes from the inbound request to
-/// outbound messages unchanged; with one, the tracer binds the position of its own span instead.
+/// outbound messages as it is; with one, the tracer binds the position of its own span instead.
 ///
 /// # Examples
 ///
@@ -36,22 +40,19 @@ const LONGEST_STATE: usize = 512;
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TraceContext {
-    traceparent: Traceparent,
+    // Not the text: most are made for a request that tells nobody.
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+    flags: u8,
     tracestate: Option<Arc<str>>,
-}
-
-/// The text, which is of the form that is asked for.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Traceparent {
-    /// Without memory of its own, since every request has one.
-    Short([u8; LENGTH]),
-    /// Of a later version, with fields that we do not know.
-    Long(Arc<str>),
 }
 
 impl TraceContext {
     /// Takes the headers of an inbound request or message. A `tracestate` that is empty, too long
     /// or not printable is left out.
+    ///
+    /// Of a later version that is taken which version 00 has, and it goes on as version 00, as W3C
+    /// Trace Context §3.2.4 asks.
     ///
     /// # Errors
     ///
@@ -59,14 +60,8 @@ impl TraceContext {
     /// in lower case, with more of what can be printed behind that in a later version, or if its
     /// trace id or span id is all zeros.
     pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Result<Self, InvalidTraceContext> {
-        if !is_traceparent(traceparent) {
-            return Err(InvalidTraceContext(()));
-        }
-        let text = match traceparent.as_bytes().try_into() {
-            Ok(text) => Traceparent::Short(text),
-            Err(_) => Traceparent::Long(Arc::from(traceparent)),
-        };
-        let trace = Self { traceparent: text, tracestate: None };
+        let (trace_id, span_id, flags) = read(traceparent).ok_or(InvalidTraceContext(()))?;
+        let trace = Self::from_ids(trace_id, span_id, flags)?;
         Ok(tracestate.into_iter().fold(trace, Self::with_tracestate))
     }
 
@@ -94,12 +89,7 @@ impl TraceContext {
         if trace_id == [0; 16] || span_id == [0; 8] {
             return Err(InvalidTraceContext(()));
         }
-        let mut text = [b'-'; LENGTH];
-        text[..2].copy_from_slice(b"00");
-        write_hex(&trace_id, &mut text[TRACE_ID..]);
-        write_hex(&span_id, &mut text[SPAN_ID..]);
-        write_hex(&[flags], &mut text[FLAGS..]);
-        Ok(Self { traceparent: Traceparent::Short(text), tracestate: None })
+        Ok(Self { trace_id, span_id, flags, tracestate: None })
     }
 
     /// The same position with a `tracestate`. One that is empty, too long or not printable is left
@@ -120,19 +110,14 @@ impl TraceContext {
         Self { tracestate, ..self }
     }
 
-    /// The `traceparent` header.
-    pub fn traceparent(&self) -> &str {
-        match &self.traceparent {
-            // Hexadecimal digits and hyphens are always text.
-            Traceparent::Short(text) => str::from_utf8(text).unwrap_or_default(),
-            Traceparent::Long(text) => text,
-        }
+    /// The `traceparent` header, of version 00.
+    pub fn traceparent(&self) -> String {
+        self.to_string()
     }
 
     /// The id of the trace: 32 hexadecimal digits.
-    pub fn trace_id(&self) -> &str {
-        // Behind the version, by the form that was checked.
-        self.traceparent().get(TRACE_ID..TRACE_ID + 32).unwrap_or_default()
+    pub fn trace_id(&self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.trace_id))
     }
 
     /// The id of the trace as a number has it, most significant byte first.
@@ -150,36 +135,27 @@ impl TraceContext {
     /// assert_eq!((trace.flags(), trace.is_sampled()), (1, true));
     /// ```
     pub fn trace_id_bytes(&self) -> [u8; 16] {
-        read_hex(self.fields(), TRACE_ID)
+        self.trace_id
     }
 
     /// The id of the span, most significant byte first.
     pub fn span_id_bytes(&self) -> [u8; 8] {
-        read_hex(self.fields(), SPAN_ID)
+        self.span_id
     }
 
     /// The flags, as they came.
     pub fn flags(&self) -> u8 {
-        let [flags] = read_hex(self.fields(), FLAGS);
-        flags
+        self.flags
     }
 
     /// Whether the flags say that the span there may be recorded.
     pub fn is_sampled(&self) -> bool {
-        self.flags() & SAMPLED != 0
+        self.flags & SAMPLED != 0
     }
 
     /// The `tracestate` header, where there is one.
     pub fn tracestate(&self) -> Option<&str> {
         self.tracestate.as_deref()
-    }
-
-    /// What all versions have.
-    fn fields(&self) -> &[u8; LENGTH] {
-        match &self.traceparent {
-            Traceparent::Short(text) => text,
-            Traceparent::Long(text) => text.as_bytes().first_chunk().unwrap_or(&[b'0'; LENGTH]),
-        }
     }
 }
 
@@ -194,8 +170,32 @@ impl fmt::Debug for TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.traceparent())
+        let mut text = [b'-'; LENGTH];
+        write_hex(&[0], &mut text[VERSION..]);
+        write_hex(&self.trace_id, &mut text[TRACE_ID..]);
+        write_hex(&self.span_id, &mut text[SPAN_ID..]);
+        write_hex(&[self.flags], &mut text[FLAGS..]);
+        // Hexadecimal digits and hyphens are always text.
+        f.pad(str::from_utf8(&text).unwrap_or_default())
     }
+}
+
+/// The ids and the flags of a text of the form that W3C Trace Context §3.2 asks for: of version 00,
+/// or of a later one, by what it begins with.
+fn read(text: &str) -> Option<([u8; 16], [u8; 8], u8)> {
+    let (fields, more) = text.as_bytes().split_first_chunk::<LENGTH>()?;
+    let [version] = read_hex(fields, VERSION)?;
+    let is_known_form = match version {
+        0 => more.is_empty(),
+        0xff => false,
+        _ => more.is_empty() || more.starts_with(b"-"),
+    };
+    let fits = text.len() <= LONGEST_PARENT && is_printable(text);
+    if !is_known_form || !fits || HYPHENS.iter().any(|&at| fields[at] != b'-') {
+        return None;
+    }
+    let [flags] = read_hex(fields, FLAGS)?;
+    Some((read_hex(fields, TRACE_ID)?, read_hex(fields, SPAN_ID)?, flags))
 }
 
 /// Writes two digits a byte, without a branch.
@@ -206,42 +206,27 @@ fn write_hex(bytes: &[u8], text: &mut [u8]) {
     }
 }
 
-/// Reads what is at a place in a text that was checked.
-fn read_hex<const N: usize>(text: &[u8; LENGTH], at: usize) -> [u8; N] {
-    // A letter of lower case is nine further than its last four bits say.
-    let half = |at: usize| (text[at] & 0xf) + (text[at] >> 6) * 9;
-    array::from_fn(|nth| (half(at + 2 * nth) << 4) | half(at + 2 * nth + 1))
+/// Reads the bytes whose digits begin at a place.
+fn read_hex<const N: usize>(text: &[u8; LENGTH], at: usize) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    for (byte, digits) in bytes.iter_mut().zip(text[at..].chunks_exact(2)) {
+        let [high, low] = [digit(digits[0])?, digit(digits[1])?];
+        *byte = (high << 4) | low;
+    }
+    Some(bytes)
 }
 
-/// W3C Trace Context §3.2: version 00, and later versions by their first four fields.
-fn is_traceparent(text: &str) -> bool {
-    let mut fields = text.split('-');
-    let mut field =
-        |len: usize| fields.next().filter(|field| field.len() == len && is_lower_hex(field));
-    let (Some(version), Some(trace), Some(span), Some(_flags)) =
-        (field(2), field(32), field(16), field(2))
-    else {
-        return false;
-    };
-    let nothing_follows = text.len() == 55;
-    let known_form = (version == "00" && nothing_follows) || (version != "00" && version != "ff");
-    known_form
-        && text.len() <= LONGEST_STATE
-        && is_printable(text)
-        && !is_zero(trace)
-        && !is_zero(span)
+/// What a digit stands for. Those of upper case are none here.
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
 }
 
 fn is_printable(text: &str) -> bool {
     text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-}
-
-fn is_lower_hex(field: &str) -> bool {
-    field.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-}
-
-fn is_zero(field: &str) -> bool {
-    field.bytes().all(|byte| byte == b'0')
 }
 
 /// Text that is not a W3C `traceparent`.

@@ -107,7 +107,7 @@ async fn headers_of_the_message_win_over_the_publishers_context() {
     let broker = MemoryBroker::new();
     let (sender, mut traces) = mpsc::unbounded_channel();
     let tell = move |ctx: Context, _: Incoming<Message>| {
-        let trace = ctx.value::<TraceContext>().map(|trace| trace.traceparent().to_owned());
+        let trace = ctx.value::<TraceContext>().map(TraceContext::traceparent);
         let _ = sender.send((trace, ctx.value::<RequestId>().unwrap().to_string()));
         async {}
     };

@@ -11,6 +11,7 @@ use super::trace::Trace;
 use crate::cause::{Cause, CauseKind};
 use crate::chain::{chain, find_cause};
 use crate::request_id::RequestId;
+use crate::trace_context::TraceContext;
 
 /// What a [`Traced`](super::Traced) and a [`TracedError`](super::TracedError) tell.
 ///
@@ -33,8 +34,8 @@ impl Details {
     }
 
     /// The trace in which it arose: 32 hexadecimal digits.
-    pub fn trace_id(&self) -> Option<&str> {
-        self.trace.situation.trace.as_ref().map(|trace| trace.trace_id())
+    pub fn trace_id(&self) -> Option<String> {
+        self.trace.situation.trace.as_ref().map(TraceContext::trace_id)
     }
 
     /// How long the work had run at the first layer, since its first deadline was set. `None`

@@ -35,7 +35,8 @@ pub fn inject(ctx: &Context, headers: &mut HeaderMap, reserve: Duration) {
         }
     }
     let Some(trace) = ctx.value::<TraceContext>() else { return };
-    let pairs = [("traceparent", Some(trace.traceparent())), ("tracestate", trace.tracestate())];
+    let state = trace.tracestate().map(str::to_owned);
+    let pairs = [("traceparent", Some(trace.traceparent())), ("tracestate", state)];
     for (name, text) in pairs {
         match text.map(HeaderValue::try_from) {
             Some(Ok(text)) => drop(headers.insert(HeaderName::from_static(name), text)),

@@ -57,7 +57,7 @@ fn the_tree_names_the_trace() {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let ctx = request().with_value(TraceContext::parse(parent, None).unwrap());
     let error = Traced::new(&ctx, "get", fmt::Error);
-    assert_eq!(error.trace_id(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+    assert_eq!(error.trace_id().unwrap(), "4bf92f3577b34da6a3ce929d0e0e4736");
     let tree = format!("{error:#}");
     assert!(
         tree.ends_with("\n  request_id=r-1 trace_id=4bf92f3577b34da6a3ce929d0e0e4736"),

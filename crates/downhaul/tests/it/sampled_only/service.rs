@@ -38,7 +38,7 @@ pub(super) const LINES: [&str; 7] = [
 
 /// A place in a trace, if there is one.
 fn place(ctx: &Context) -> String {
-    ctx.value::<TraceContext>().map(|it| it.traceparent().to_owned()).unwrap_or_default()
+    ctx.value::<TraceContext>().map(TraceContext::traceparent).unwrap_or_default()
 }
 
 async fn work(ctx: Context, publisher: Publisher) -> Result<String, PublishError> {
