@@ -18,7 +18,7 @@ use tracing::error;
 use crate::error::Error;
 use crate::lifetime::answer_body::{AnswerBody, Lifetime, Payload, is_upgrade};
 use crate::lifetime::exchange::X_REQUEST_ID;
-use crate::lifetime::head::Head;
+use crate::lifetime::head::{self, Head};
 use crate::lifetime::in_flight;
 use crate::lifetime::strict;
 use crate::observe::Ending;
@@ -92,7 +92,7 @@ impl ContextLayer {
         let timeout = self.limits.bounded(self.limits.counting(head.budget));
         let label = in_flight::line(request.method(), request.uri());
         let (ctx, canceller) = self.ctx.derive().label(label).timeout(timeout).build();
-        let ctx = head.bind(&ctx, &id);
+        let ctx = head::bind(&ctx, id.clone(), head.trace());
         let (method, has_time) = (request.method().clone(), !timeout.is_zero());
         let canceller = Some(canceller);
         Visit { ctx, canceller, id, method, has_time, is_over: false }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use downhaul_context::{Context, RequestId, ambient};
+use downhaul_context::{Context, RequestId, TraceContext, ambient};
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use tracing::{Level, Span, enabled, info, info_span};
 
@@ -11,14 +11,20 @@ use crate::listen::address::Address;
 
 /// Opens and closes the span of every request.
 ///
-/// Both methods run on the connection's task: they must not block, and they should not panic.
+/// All of it runs on the connection's task: it must not block, and it should not panic.
 pub trait RequestObserver: Send + Sync + 'static {
-    /// Makes the span in which the handler runs, and may bind values to the request's context,
-    /// such as the [`TraceContext`](downhaul_context::TraceContext) of the span.
+    /// Makes the span in which the handler runs, and says where that is in its trace: `None` is
+    /// where the client was, if it [told](RequestHead::trace).
+    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>);
+
+    /// May bind values to the request's context, which has its id and its place in its trace.
     ///
     /// Return the context that was given, or one derived from it by
     /// [`with_value`](Context::with_value): it must be the same lifetime.
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span);
+    fn bind(&self, ctx: Context, head: &RequestHead<'_>) -> Context {
+        let _ = head;
+        ctx
+    }
 
     /// Called once for each request, when the last byte of its answer was handed over or the
     /// client went away. Under [`OnDisconnect::Finish`](crate::OnDisconnect) the handler may still
@@ -32,6 +38,8 @@ pub trait RequestObserver: Send + Sync + 'static {
 pub struct RequestHead<'a> {
     /// The id that answers, logs and messages carry.
     pub id: &'a RequestId,
+    /// Where the client was in its trace, if it told.
+    pub trace: Option<&'a TraceContext>,
     /// The method as it was sent.
     pub method: &'a Method,
     /// The target as it was sent.
@@ -50,7 +58,7 @@ pub struct RequestHead<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Outcome<'a> {
-    /// The context that [`open`](RequestObserver::open) returned, with what it bound.
+    /// The request's context, with what [`bind`](RequestObserver::bind) bound.
     pub ctx: &'a Context,
     /// The method as it was sent.
     pub method: &'a Method,
@@ -126,14 +134,14 @@ impl AccessLog {
 }
 
 impl RequestObserver for AccessLog {
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
         let span = info_span!(
             "http.request",
             request_id = %head.id,
             http.method = %head.method,
             http.path = head.uri.path(),
         );
-        (ctx, span)
+        (span, None)
     }
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {

@@ -43,15 +43,11 @@ impl<'a> Head<'a> {
         inbound.unwrap_or_else(RequestId::generate)
     }
 
-    /// The context with the request's id and, where the client sent one, the position in a trace.
-    pub(crate) fn bind(&self, ctx: &Context, id: &RequestId) -> Context {
+    /// Where the client is in its trace, if it says so.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
         let state = self.tracestate.as_deref().and_then(|state| str::from_utf8(state).ok());
         let parent = text(self.traceparent).filter(|_| self.traceparents == 1);
-        let trace = parent.and_then(|parent| TraceContext::parse(parent, state).ok());
-        match trace {
-            Some(trace) => ctx.with_values((id.clone(), trace)),
-            None => ctx.with_value(id.clone()),
-        }
+        parent.and_then(|parent| TraceContext::parse(parent, state).ok())
     }
 
     /// Besides ours, the budgets of Connect, of gRPC and of Envoy are read.
@@ -91,6 +87,14 @@ impl<'a> Head<'a> {
     fn allow(&mut self, budget: Option<Budget>) {
         let budgets = [self.budget, budget.map(Budget::span)];
         self.budget = budgets.into_iter().flatten().min();
+    }
+}
+
+/// The context with the request's id and, where that is known, its place in a trace.
+pub(crate) fn bind(ctx: &Context, id: RequestId, place: Option<TraceContext>) -> Context {
+    match place {
+        Some(place) => ctx.with_values((id, place)),
+        None => ctx.with_value(id),
     }
 }
 

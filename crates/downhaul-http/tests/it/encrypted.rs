@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_context::{CauseKind, Context};
+use downhaul_context::{CauseKind, Context, TraceContext};
 use downhaul_http::observe::{Outcome, RequestHead};
 use downhaul_http::{
     Certificate, DrainPlan, Listener, Request, RequestObserver, Router, Running, Server, Tls,
@@ -221,9 +221,9 @@ async fn a_client_is_seen_to_leave_behind_what_it_sent_under_tls() {
 struct Ways(mpsc::UnboundedSender<(&'static str, Version)>);
 
 impl RequestObserver for Ways {
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
         self.0.send((head.scheme, head.version)).unwrap();
-        (ctx, Span::none())
+        (Span::none(), None)
     }
 
     fn close(&self, _span: &Span, outcome: &Outcome<'_>) {

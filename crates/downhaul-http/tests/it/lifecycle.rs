@@ -302,9 +302,14 @@ impl Endings {
 }
 
 impl RequestObserver for Endings {
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        AccessLog::default().open(ctx.with_value(Bound(head.uri.path().to_owned())), head)
+        AccessLog::default().open(head)
+    }
+
+    fn bind(&self, ctx: Context, head: &RequestHead<'_>) -> Context {
+        assert_eq!(ctx.value(), Some(head.id));
+        ctx.with_value(Bound(head.uri.path().to_owned()))
     }
 
     fn close(&self, _span: &Span, outcome: &Outcome<'_>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use downhaul_context::Context;
+use downhaul_context::{Context, TraceContext};
 use downhaul_http::observe::Ending;
 use downhaul_http::{DrainPlan, Request, RouteLimits, Router};
 use http_body::Frame;
@@ -211,8 +211,8 @@ async fn an_access_line_tells_the_answer_from_its_end() {
 
     struct Times(mpsc::UnboundedSender<(u64, u64)>);
     impl RequestObserver for Times {
-        fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
-            AccessLog::default().open(ctx, head)
+        fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
+            AccessLog::default().open(head)
         }
 
         fn close(&self, _span: &Span, outcome: &Outcome<'_>) {

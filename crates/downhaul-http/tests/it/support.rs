@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response as Answer};
 use bytes::Bytes;
-use downhaul_context::{Canceller, Cause, CauseKind, Context};
+use downhaul_context::{Canceller, Cause, CauseKind, Context, TraceContext};
 use downhaul_http::observe::{AccessLog, Ending, Outcome, RequestHead, RequestObserver};
 use downhaul_http::{Error, Request, Router, Running, Server};
 use http_body::{Body as HttpBody, Frame};
@@ -254,8 +254,8 @@ pub(crate) fn streamed(pieces: Pieces) -> Answer {
 pub(crate) struct Seen(pub(crate) mpsc::UnboundedSender<(u16, Ending)>);
 
 impl RequestObserver for Seen {
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
-        AccessLog::default().open(ctx, head)
+    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
+        AccessLog::default().open(head)
     }
 
     fn close(&self, _span: &Span, outcome: &Outcome<'_>) {

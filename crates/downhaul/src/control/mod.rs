@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_context::Context;
+use downhaul_context::{Context, TraceContext};
 use downhaul_http::observe::{Outcome, RequestHead};
 use downhaul_http::{DrainPlan, Error, Next, RequestObserver, Router, Running, Server};
 use tracing::Span;
@@ -100,8 +100,8 @@ impl Open {
 struct QuietAccess;
 
 impl RequestObserver for QuietAccess {
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
-        (ctx, tracing::debug_span!("http.request", request_id = %head.id))
+    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
+        (tracing::debug_span!("http.request", request_id = %head.id), None)
     }
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {

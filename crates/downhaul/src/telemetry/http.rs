@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use downhaul_context::Context;
+use downhaul_context::{Context, TraceContext};
 use downhaul_http::observe::{Ending, Outcome, RequestHead};
 use downhaul_http::{AccessLog, RequestObserver};
 use http::Version;
@@ -13,7 +13,7 @@ use tracing::{Span, info_span};
 use super::baggage;
 use super::metrics::{instruments, known_method};
 use super::sampling;
-use super::trace::{begin, carried, conclude, set_remote_parent};
+use super::trace::{begin, conclude, set_remote_parent, span_context};
 
 /// Makes a server span of each request by OpenTelemetry's conventions, a child of the caller's if
 /// one was sent; and its metrics, if anybody wants them.
@@ -25,14 +25,16 @@ use super::trace::{begin, carried, conclude, set_remote_parent};
 pub struct HttpSpans;
 
 impl RequestObserver for HttpSpans {
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
         if let Some(instruments) = instruments() {
             instruments.request_began(head);
         }
-        let begin = |ctx| begin_request(ctx, head);
-        let (ctx, span) = sampling::span(ctx, &SpanKind::Server, begin);
+        sampling::span(head.trace, &SpanKind::Server, || begin_request(head))
+    }
+
+    fn bind(&self, ctx: Context, head: &RequestHead<'_>) -> Context {
         let baggage = || head.headers.get_all(baggage::HEADER).iter();
-        (baggage::bind(ctx, || baggage().filter_map(|it| it.to_str().ok())), span)
+        baggage::bind(ctx, || baggage().filter_map(|it| it.to_str().ok()))
     }
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {
@@ -44,13 +46,14 @@ impl RequestObserver for HttpSpans {
     }
 }
 
-fn begin_request(ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+fn begin_request(head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
     // No more than lines show: a field costs each request, and most spans are not exported.
     let span = info_span!("http.request", request_id = head.id.as_str(), otel.kind = "server");
-    if let Some(parent) = carried(&ctx) {
-        set_remote_parent(&span, parent);
+    if let Some(parent) = head.trace {
+        set_remote_parent(&span, span_context(parent));
     }
-    (begin(ctx, &span, |exported| describe(exported, head)), span)
+    let place = begin(&span, |exported| describe(exported, head));
+    (span, place)
 }
 
 /// What is known of a request at its head.

@@ -12,7 +12,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::baggage;
 use super::metrics::instruments;
 use super::sampling;
-use super::trace::{begin, carried, set_remote_parent, span_context, tell};
+use super::trace::{begin, set_remote_parent, span_context, tell};
 
 /// Makes producer and consumer spans by OpenTelemetry's conventions, and their metrics, if anybody
 /// wants them.
@@ -35,10 +35,10 @@ impl MessageObserver for MessageSpans {
         if let Some(instruments) = instruments() {
             instruments.message_came(meta);
         }
-        let begin = |ctx| begin_processing(ctx, meta);
-        let (ctx, span) = sampling::span(ctx, &SpanKind::Consumer, begin);
+        let begin = || begin_processing(&ctx, meta);
+        let (span, place) = sampling::span(ctx.value(), &SpanKind::Consumer, begin);
         let headers = || meta.message.headers().get(baggage::HEADER).into_iter();
-        (baggage::bind(ctx, headers), span)
+        (baggage::bind(bound(ctx, place), headers), span)
     }
 
     fn process_batch(&self, ctx: Context, batch: &[Meta]) -> (Context, Span) {
@@ -46,13 +46,15 @@ impl MessageObserver for MessageSpans {
             batch.iter().for_each(|meta| instruments.message_came(meta));
         }
         let Some(first) = batch.first() else { return (ctx, Span::none()) };
-        let begin = |ctx| begin_batch(ctx, first, batch);
-        sampling::span(ctx, &SpanKind::Consumer, begin)
+        let begin = || begin_batch(first, batch);
+        let (span, place) = sampling::span(ctx.value(), &SpanKind::Consumer, begin);
+        (bound(ctx, place), span)
     }
 
     fn publish(&self, ctx: Context, outgoing: &Outgoing, system: &'static str) -> (Context, Span) {
-        let begin = |ctx| begin_publish(ctx, outgoing, system);
-        sampling::span_inside(ctx, &SpanKind::Producer, begin)
+        let begin = || begin_publish(&ctx, outgoing, system);
+        let (span, place) = sampling::span_inside(ctx.value(), &SpanKind::Producer, begin);
+        (bound(ctx, place), span)
     }
 
     fn published(&self, publish: &Published<'_>) {
@@ -75,11 +77,19 @@ impl MessageObserver for MessageSpans {
     }
 }
 
-fn begin_processing(ctx: Context, meta: &Meta) -> (Context, Span) {
+/// The context with its place in a trace, if that is another now.
+fn bound(ctx: Context, place: Option<TraceContext>) -> Context {
+    match place {
+        Some(place) => ctx.with_value(place),
+        None => ctx,
+    }
+}
+
+fn begin_processing(ctx: &Context, meta: &Meta) -> (Span, Option<TraceContext>) {
     let destination = destination(meta);
     let span = info_span!(
         PROCESS,
-        request_id = request_id(&ctx),
+        request_id = request_id(ctx),
         otel.name = format!("process {destination}"),
         otel.kind = "consumer",
         messaging.system = meta.system,
@@ -89,14 +99,15 @@ fn begin_processing(ctx: Context, meta: &Meta) -> (Context, Span) {
         messaging.consumer.group.name = group(meta),
         messaging.message.id = meta.message.id(),
     );
-    if let Some(publish) = carried(&ctx) {
+    if let Some(publish) = ctx.value().map(span_context) {
         set_remote_parent(&span, publish.clone());
         span.add_link(publish);
     }
-    (begin(ctx, &span, |_| {}), span)
+    let place = begin(&span, |_| {});
+    (span, place)
 }
 
-fn begin_batch(ctx: Context, first: &Meta, batch: &[Meta]) -> (Context, Span) {
+fn begin_batch(first: &Meta, batch: &[Meta]) -> (Span, Option<TraceContext>) {
     let destination = destination(first);
     let span = info_span!(
         PROCESS,
@@ -111,15 +122,19 @@ fn begin_batch(ctx: Context, first: &Meta, batch: &[Meta]) -> (Context, Span) {
     );
     let traces = batch.iter().filter_map(position);
     traces.for_each(|trace| span.add_link(span_context(&trace)));
-    let ctx = begin(ctx, &span, |_| {});
-    (ctx, span)
+    let place = begin(&span, |_| {});
+    (span, place)
 }
 
-fn begin_publish(ctx: Context, outgoing: &Outgoing, system: &'static str) -> (Context, Span) {
+fn begin_publish(
+    ctx: &Context,
+    outgoing: &Outgoing,
+    system: &'static str,
+) -> (Span, Option<TraceContext>) {
     let destination = outgoing.destination.name();
     let span = info_span!(
         "message.publish",
-        request_id = request_id(&ctx),
+        request_id = request_id(ctx),
         otel.name = format!("publish {destination}"),
         otel.kind = "producer",
         messaging.system = system,
@@ -128,8 +143,8 @@ fn begin_publish(ctx: Context, outgoing: &Outgoing, system: &'static str) -> (Co
         messaging.destination.name = destination,
         messaging.message.id = outgoing.message.id(),
     );
-    let ctx = begin(ctx, &span, |_| {});
-    (ctx, span)
+    let place = begin(&span, |_| {});
+    (span, place)
 }
 
 /// Says of the span around that it failed, if it is one of ours.

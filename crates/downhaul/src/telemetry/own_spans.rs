@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use downhaul_context::{Context, ambient};
+use downhaul_context::{Context, TraceContext, ambient};
 use opentelemetry::{Context as OtelContext, ContextGuard};
 use tracing::Subscriber;
 use tracing::span::{Attributes, Id};
@@ -13,7 +13,7 @@ use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::layer::{Context as LayerContext, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::trace::{carried, remote};
+use super::trace::{remote, span_context};
 
 thread_local! {
     /// OpenTelemetry's context while a span is made.
@@ -46,5 +46,6 @@ impl<S: Subscriber> Layer<S> for Made {
 }
 
 fn not_kept(ctx: &Context) -> Option<OtelContext> {
-    carried(ctx).filter(|position| !position.is_sampled()).map(remote)
+    let place = ctx.value::<TraceContext>().filter(|place| !place.is_sampled())?;
+    Some(remote(span_context(place)))
 }

@@ -6,14 +6,17 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use downhaul_context::{Context, TraceContext};
+use downhaul_context::TraceContext;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, TraceFlags, TraceId};
 use opentelemetry_sdk::trace::{
     Config, IdGenerator, RandomIdGenerator, SamplingDecision, ShouldSample,
 };
 use tracing::Span;
 
-use super::trace::{at, carried, remote};
+use super::trace::{place, remote, span_context};
+
+/// The flags of a place in a trace that is not kept.
+const NOT_KEPT: u8 = 0;
 
 /// Set where spans of traces that are not kept are not made.
 static SAMPLING: OnceLock<Sampling> = OnceLock::new();
@@ -44,56 +47,48 @@ impl Sampling {
     }
 }
 
-/// Makes the span of what begins under `ctx`, unless it is not kept: then there is none, and the
-/// context bears its place in such a trace.
+/// Makes the span of what begins under a parent, unless it is not kept: then there is none. Says
+/// where that is in its trace, if that is not where the parent is.
 ///
 /// What is decided here is not decided otherwise later: samplers go by the id of the trace, or by
 /// what they find in the parent.
 pub(super) fn span(
-    ctx: Context,
+    parent: Option<&TraceContext>,
     kind: &SpanKind,
-    make: impl FnOnce(Context) -> (Context, Span),
-) -> (Context, Span) {
-    let Some(Sampling { sampler, ids }) = SAMPLING.get() else { return make(ctx) };
-    let Some(sampler) = sampler else { return (ctx, Span::none()) };
-    let parent = carried(&ctx);
+    make: impl FnOnce() -> (Span, Option<TraceContext>),
+) -> (Span, Option<TraceContext>) {
+    let Some(Sampling { sampler, ids }) = SAMPLING.get() else { return make() };
+    let Some(sampler) = sampler else { return (Span::none(), None) };
+    let parent = parent.map(span_context);
     let around = parent.clone().map(remote);
     let trace = parent.as_ref().map_or_else(|| ids.new_trace_id(), SpanContext::trace_id);
     let decided = sampler.should_sample(around.as_ref(), trace, "", kind, &[], &[]);
     if decided.decision == SamplingDecision::RecordAndSample {
         DECIDED.set(parent.is_none().then_some(trace));
-        return make(ctx);
+        return make();
     }
-    let ctx = match parent {
-        Some(parent) if !parent.is_sampled() => ctx,
+    let place = match parent {
+        Some(parent) if !parent.is_sampled() => None,
         Some(_) => {
             let (flags, state) = (TraceFlags::default(), decided.trace_state);
-            at(ctx, &SpanContext::new(trace, ids.new_span_id(), flags, false, state))
+            place(&SpanContext::new(trace, ids.new_span_id(), flags, false, state))
         }
-        None => begun(ctx, trace, ids.new_span_id()),
+        None => {
+            let (trace, span) = (trace.to_bytes(), ids.new_span_id().to_bytes());
+            TraceContext::from_ids(trace, span, NOT_KEPT).ok()
+        }
     };
-    (ctx, Span::none())
+    (Span::none(), place)
 }
 
-/// Makes the span of a part of something, which is kept as that is, where `ctx` tells. Else it is
-/// inside the span that is current.
+/// Makes the span of a part of something, which is kept as that is, where its place is known. Else
+/// it is inside the span that is current.
 pub(super) fn span_inside(
-    ctx: Context,
+    whole: Option<&TraceContext>,
     kind: &SpanKind,
-    make: impl FnOnce(Context) -> (Context, Span),
-) -> (Context, Span) {
-    match ctx.value::<TraceContext>() {
-        Some(_) => span(ctx, kind, make),
-        None => make(ctx),
-    }
-}
-
-/// Binds where a trace begins that is not kept.
-fn begun(ctx: Context, trace: TraceId, span: SpanId) -> Context {
-    match TraceContext::from_ids(trace.to_bytes(), span.to_bytes(), 0) {
-        Ok(place) => ctx.with_value(place),
-        Err(_) => ctx,
-    }
+    make: impl FnOnce() -> (Span, Option<TraceContext>),
+) -> (Span, Option<TraceContext>) {
+    if whole.is_some() { span(whole, kind, make) } else { make() }
 }
 
 /// Gives the span that begins a trace the id that was decided about.

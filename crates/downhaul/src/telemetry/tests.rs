@@ -208,7 +208,7 @@ async fn spans_inside_a_request_that_is_not_kept_are_not_kept_either() {
 async fn a_request_that_is_not_kept_has_its_place_in_the_trace_all_the_same() {
     let (exporter, _exporting) = sampling(Sampler::AlwaysOff);
     let place = |ctx: Context, _: Request| async move {
-        let place = ctx.value::<TraceContext>().map(|trace| trace.traceparent().to_owned());
+        let place = ctx.value::<TraceContext>().map(TraceContext::traceparent);
         Ok::<_, Error>(place.unwrap_or_default())
     };
     let (server, connector) = HttpServer::in_memory(Router::new().get("/", place));

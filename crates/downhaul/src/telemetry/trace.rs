@@ -21,25 +21,20 @@ pub(super) fn remote(parent: SpanContext) -> OtelContext {
     OtelContext::new().with_remote_span_context(parent)
 }
 
-/// The position that `ctx` carries, if it carries one.
-pub(super) fn carried(ctx: &Context) -> Option<SpanContext> {
-    ctx.value::<TraceContext>().map(span_context)
-}
-
-/// Begins `span` and binds where it is in its trace, in place of what `ctx` carries. Where there
-/// is no tracer, `ctx` as it is. One that is exported is described: most are not.
+/// Begins `span` and says where it is in its trace, if there is a tracer. A span that is exported
+/// is described: most are not.
 ///
 /// From now on the span can have no other parent.
-pub(super) fn begin(ctx: Context, span: &Span, describe: impl FnOnce(&SpanRef<'_>)) -> Context {
+pub(super) fn begin(span: &Span, describe: impl FnOnce(&SpanRef<'_>)) -> Option<TraceContext> {
     if span.is_disabled() {
-        return ctx;
+        return None;
     }
     let there = span.context();
     let exported = there.span();
     if exported.span_context().is_sampled() {
         describe(&exported);
     }
-    at(ctx, exported.span_context())
+    place(exported.span_context())
 }
 
 /// Says more of a span that [began](begin), if it is exported: `ctx` tells, which is what was
@@ -60,13 +55,11 @@ pub(super) fn tell(span: &Span, say: impl FnOnce(&SpanRef<'_>)) {
     }
 }
 
-/// Binds a position, if it is one.
-pub(super) fn at(ctx: Context, position: &SpanContext) -> Context {
+/// A position as we carry it, if it is one.
+pub(super) fn place(position: &SpanContext) -> Option<TraceContext> {
     let (trace, span) = (position.trace_id().to_bytes(), position.span_id().to_bytes());
-    match TraceContext::from_ids(trace, span, position.trace_flags().to_u8()) {
-        Ok(trace) => ctx.with_value(trace.with_tracestate(&position.trace_state().header())),
-        Err(_) => ctx,
-    }
+    let place = TraceContext::from_ids(trace, span, position.trace_flags().to_u8()).ok()?;
+    Some(place.with_tracestate(&position.trace_state().header()))
 }
 
 pub(super) fn span_context(trace: &TraceContext) -> SpanContext {
@@ -99,21 +92,18 @@ mod tests {
     fn a_position_travels_as_it_came() {
         for state in [None, Some("vendor=1,other=2")] {
             let trace = TraceContext::parse(PARENT, state).unwrap();
-            let ctx = at(Context::background(), &span_context(&trace));
-            assert_eq!(ctx.value::<TraceContext>(), Some(&trace));
+            assert_eq!(place(&span_context(&trace)), Some(trace));
         }
     }
 
     #[test]
-    fn without_a_tracer_the_inbound_position_passes_through_and_nothing_is_described() {
-        let trace = TraceContext::parse(PARENT, None).unwrap();
-        let ctx = Context::background().with_value(trace.clone());
-        let ctx = at(ctx, &SpanContext::NONE);
+    fn without_a_tracer_a_span_has_no_position_and_is_not_described() {
+        assert_eq!(place(&SpanContext::NONE), None);
+        let ctx = Context::background();
         let _registry = tracing_subscriber::registry().set_default();
         for span in [Span::none(), tracing::info_span!("not exported")] {
-            let ctx = begin(ctx.clone(), &span, |_| panic!("not exported"));
+            assert_eq!(begin(&span, |_| panic!("not exported")), None);
             conclude(&ctx, &span, |_| panic!("not exported"));
-            assert_eq!(ctx.value::<TraceContext>(), Some(&trace));
         }
     }
 }

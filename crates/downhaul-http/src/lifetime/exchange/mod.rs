@@ -59,13 +59,14 @@ impl Exchange {
         let (started, line) = (Instant::now(), in_flight::line(method, uri));
         let (ctx, canceller) =
             link.ctx.derive().label(line.clone()).timeout_since(started, timeout).build();
-        let ctx = read.bind(&ctx, &id);
         let in_flight = link.begin_request(started, id, method.clone(), line);
         if let Some(budget) = budget {
             in_flight.set_budget(budget);
         }
+        let trace = read.trace();
         let head = RequestHead {
             id: &in_flight.id,
+            trace: trace.as_ref(),
             method,
             uri,
             version: request.version(),
@@ -73,7 +74,10 @@ impl Exchange {
             peer: &link.peer,
             scheme: link.scheme,
         };
-        let (ctx, span) = link.hub.observer.open(ctx, &head);
+        let observer = &link.hub.observer;
+        let (span, place) = observer.open(&head);
+        let place = place.or_else(|| trace.clone());
+        let ctx = observer.bind(head::bind(&ctx, in_flight.id.clone(), place), &head);
         Self {
             ctx,
             canceller: Some(canceller),

@@ -14,7 +14,7 @@ use downhaul_consumer::{
     Consumer, Failure, Incoming, MemoryBroker, Message, MessageObserver, Meta, Outgoing, Processed,
     Published, Publisher, RetryPolicy, Subscription,
 };
-use downhaul_context::Context;
+use downhaul_context::{Context, TraceContext};
 use downhaul_http::observe::{Outcome, RequestHead};
 use downhaul_http::{DrainPlan, Error, Request, RequestObserver, Router, Server};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
@@ -60,9 +60,9 @@ impl fmt::Debug for Recording {
 }
 
 impl RequestObserver for Recording {
-    fn open(&self, ctx: Context, head: &RequestHead<'_>) -> (Context, Span) {
+    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
         self.instruments().request_began(head);
-        (ctx, Span::none())
+        (Span::none(), None)
     }
 
     fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
