@@ -1,8 +1,8 @@
 //! What an app adds to what is in it: to a request, and to a stop.
 //!
-//! What a process sees of its requests is set up once, as in a `main`. So each side has a process
-//! of its own, which serves itself in memory and takes its own time, round by round when it is
-//! told.
+//! What a process sees of its requests is set up once, as in a `main`. So each side has processes
+//! of its own, which serve themselves in memory and take their own time, round by round when they
+//! are told.
 
 pub(crate) mod collector;
 pub(crate) mod served;

@@ -23,9 +23,10 @@ pub(crate) struct Load {
     seconds: u64,
 }
 
-/// Ours last: it is compared with the others. `app` is ours in an app without telemetry, and
-/// `app-traced` with a hundredth of its spans kept.
-const SERVERS: [&str; 6] = ["hyper", "axum", "axum-full", "app", "app-traced", "ours"];
+/// Ours last: it is compared with the others. `app` is ours in an app without telemetry,
+/// `app-traced` with a hundredth of its spans kept, and `app-sampled` with only those made.
+const SERVERS: [&str; 7] =
+    ["hyper", "axum", "axum-full", "app", "app-traced", "app-sampled", "ours"];
 
 /// The cores of who asks and of who answers.
 const LOAD: &str = "0";
@@ -141,7 +142,7 @@ fn print(protocol: Protocol, rates: [f64; SERVERS.len()]) {
     let [.., ours] = rates;
     for (server, rate) in SERVERS.iter().zip(rates) {
         println!(
-            "{} {server:<10} {rate:>8.0} requests/s, ours {:.2}",
+            "{} {server:<11} {rate:>8.0} requests/s, ours {:.2}",
             protocol.name(),
             ours / rate
         );

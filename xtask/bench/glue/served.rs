@@ -43,7 +43,7 @@ pub(crate) fn traced() -> Telemetry {
 }
 
 /// No spans but those that are kept.
-fn sampled() -> Telemetry {
+pub(crate) fn sampled() -> Telemetry {
     install(Telemetry::builder("bench").sampled_spans_only())
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::{Parser, ValueEnum};
-use downhaul::{App, HttpServer};
+use downhaul::{App, HttpServer, Telemetry};
 use downhaul_context::Context;
 use downhaul_http::{Listener, Router, Server};
 use hyper::body::Incoming;
@@ -34,6 +34,8 @@ enum Kind {
     App,
     /// The same with telemetry, by the environment.
     AppTraced,
+    /// The same with no spans but those that are kept.
+    AppSampled,
     Ours,
     /// No server to be asked, but where the last but one sends its spans.
     Collector,
@@ -64,9 +66,8 @@ pub fn serve() -> ExitCode {
                 Kind::AxumFull => accept(listener, protocol, theirs::all()).await,
                 Kind::Ours => serve_ours(listener, ours::router()).await,
                 Kind::App => run(App::new("bench"), listener).await,
-                Kind::AppTraced => {
-                    run(App::new("bench").telemetry(served::traced()), listener).await;
-                }
+                Kind::AppTraced => run(traced(served::traced()), listener).await,
+                Kind::AppSampled => run(traced(served::sampled()), listener).await,
                 Kind::Collector => serve_ours(listener, collector::router()).await,
             }
         };
@@ -80,6 +81,10 @@ async fn serve_ours(listener: TcpListener, router: Router) {
     let listener = Listener::from_tcp(listener).expect("it is bound");
     let _running = Server::on(listener).serve(Context::background(), router);
     std::future::pending::<()>().await;
+}
+
+fn traced(telemetry: Telemetry) -> App {
+    App::new("bench").telemetry(telemetry)
 }
 
 async fn run(mut app: App, listener: TcpListener) {
