@@ -1,26 +1,24 @@
 //! For whom a thread works just now, for what writes lines and makes spans.
 //!
 //! Code passes its contexts and asks nobody for them. What is called without one, as a `tracing`
-//! layer is, can ask here. The servers and consumers of this workspace [`enter`] the contexts of
-//! their requests and messages, which costs nothing before somebody [tracks](track) them.
+//! layer is, can ask here for their values. The servers and consumers of this workspace [`enter`]
+//! the contexts of their requests and messages, which costs nothing before somebody
+//! [tracks](track) them.
 //!
 //! # Examples
 //!
 //! ```
 //! use downhaul_context::{Context, RequestId, ambient};
 //!
-//! fn id_for_a_line() -> Option<String> {
-//!     Some(ambient::current()?.value::<RequestId>()?.to_string())
-//! }
-//!
 //! ambient::track();
 //! let ctx = Context::background().with_value(RequestId::parse("id-1").unwrap());
 //! let inside = ambient::enter(&ctx);
-//! assert_eq!(id_for_a_line().as_deref(), Some("id-1"));
+//! assert_eq!(ambient::value::<RequestId>().unwrap().as_str(), "id-1");
 //! drop(inside);
-//! assert_eq!(id_for_a_line(), None);
+//! assert_eq!(ambient::value::<RequestId>(), None);
 //! ```
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -31,11 +29,12 @@ use std::task::{Context as TaskContext, Poll};
 use pin_project_lite::pin_project;
 
 use crate::context::Context;
+use crate::values::Values;
 
 static IS_TRACKED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Values> = const { RefCell::new(Values::NONE) };
 }
 
 /// Keeps track from now on, as long as the process runs, of what is entered after this.
@@ -43,18 +42,24 @@ pub fn track() {
     IS_TRACKED.store(true, Ordering::Relaxed);
 }
 
-/// The context that this thread works for, if that is [tracked](track).
+/// The nearest value of the type in the context that this thread works for, if that is
+/// [tracked](track).
+///
+/// # Panics
+///
+/// If to clone the value panics.
 #[must_use]
-pub fn current() -> Option<Context> {
-    // A thread that ends has none.
-    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+pub fn value<T: Any + Clone + Send + Sync>() -> Option<T> {
+    // A thread that ends has none. To clone it may ask again, or enter another.
+    let current = CURRENT.try_with(|current| current.borrow().clone()).ok()?;
+    current.get().cloned()
 }
 
 /// Works for `ctx` on this thread, until the guard is dropped. Drop guards in the reverse of their
 /// order.
 #[inline]
 pub fn enter(ctx: &Context) -> Entered {
-    let before = IS_TRACKED.load(Ordering::Relaxed).then(|| replace(Some(ctx.clone())));
+    let before = IS_TRACKED.load(Ordering::Relaxed).then(|| replace(ctx.values.clone()));
     Entered { before, _on_this_thread: PhantomData }
 }
 
@@ -65,15 +70,15 @@ pub fn within<F>(ctx: &Context, future: F) -> Within<F> {
     Within { ctx, future: Some(future) }
 }
 
-fn replace(ctx: Option<Context>) -> Option<Context> {
-    CURRENT.try_with(|current| current.replace(ctx)).ok().flatten()
+fn replace(values: Values) -> Values {
+    CURRENT.try_with(|current| current.replace(values)).unwrap_or_default()
 }
 
 /// See [`enter`].
 #[must_use = "it is left at once if this is dropped"]
 pub struct Entered {
     /// What to go back to, where this is tracked.
-    before: Option<Option<Context>>,
+    before: Option<Values>,
     _on_this_thread: PhantomData<*const ()>,
 }
 
@@ -88,7 +93,7 @@ impl Drop for Entered {
 
 impl fmt::Debug for Entered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entered").field("before", &self.before).finish()
+        f.debug_struct("Entered").finish_non_exhaustive()
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Values {
 }
 
 impl Values {
+    pub(crate) const NONE: Self = Self { link: None, milestone: None };
+
     pub(crate) fn with<T: Any + Send + Sync>(&self, value: T) -> Self {
         self.with_bundle(One(value), None)
     }

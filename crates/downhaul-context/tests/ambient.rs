@@ -14,7 +14,7 @@ fn named(id: &str) -> Context {
 }
 
 fn current() -> Option<String> {
-    Some(ambient::current()?.value::<RequestId>()?.to_string())
+    ambient::value::<RequestId>().map(|id| id.to_string())
 }
 
 /// Says whom it saw when it was dropped.

@@ -20,7 +20,7 @@ pub(super) const REQUEST_ID: &str = "request_id";
 impl Fields {
     /// Where there is no span around, what is known of the one for whom this thread works.
     pub(super) fn ambient() -> Self {
-        let id = ambient::current().and_then(|ctx| ctx.value::<RequestId>().cloned());
+        let id = ambient::value::<RequestId>();
         Self(id.map(|id| (REQUEST_ID, id.as_str().into())).into_iter().collect())
     }
 

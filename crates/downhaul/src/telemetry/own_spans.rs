@@ -5,10 +5,10 @@
 
 use std::cell::RefCell;
 
-use downhaul_context::{Context, TraceContext, ambient};
-use opentelemetry::{Context as OtelContext, ContextGuard};
-use tracing::Subscriber;
+use downhaul_context::{TraceContext, ambient};
+use opentelemetry::ContextGuard;
 use tracing::span::{Attributes, Id};
+use tracing::Subscriber;
 use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::layer::{Context as LayerContext, Layer};
 use tracing_subscriber::registry::LookupSpan;
@@ -34,8 +34,9 @@ pub(super) fn spans_only() -> FilterFn {
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Placed {
     fn on_new_span(&self, _: &Attributes<'_>, id: &Id, cx: LayerContext<'_, S>) {
         let begins = cx.span(id).is_some_and(|span| span.parent().is_none());
-        let place = begins.then(ambient::current).flatten().as_ref().and_then(not_kept);
-        PLACE.set(place.map(OtelContext::attach));
+        let place = begins.then(ambient::value::<TraceContext>).flatten();
+        let not_kept = place.filter(|place| !place.is_sampled());
+        PLACE.set(not_kept.map(|place| remote(span_context(&place)).attach()));
     }
 }
 
@@ -43,9 +44,4 @@ impl<S: Subscriber> Layer<S> for Made {
     fn on_new_span(&self, _: &Attributes<'_>, _: &Id, _: LayerContext<'_, S>) {
         PLACE.take();
     }
-}
-
-fn not_kept(ctx: &Context) -> Option<OtelContext> {
-    let place = ctx.value::<TraceContext>().filter(|place| !place.is_sampled())?;
-    Some(remote(span_context(place)))
 }
