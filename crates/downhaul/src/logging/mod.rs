@@ -3,8 +3,9 @@
 mod fields;
 mod line;
 
+use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Context as LayerContext, Filter, Layer};
@@ -35,13 +36,13 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder()
-        .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
+        .with_default_directive(LevelFilter::INFO.into())
         .try_from_env()
         .unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     // The fields of spans are kept by `SpanFields`.
     let lines = fmt::layer().event_format(Line { format }).with_writer(writer);
-    // One filter for both: a layer without would want all events.
-    SpanFields.and_then(EventsOnly(lines)).with_filter(Events(filter))
+    // One filter for both: a layer without would want all.
+    SpanFields.and_then(EventsOnly(lines)).with_filter(Wanted(filter))
 }
 
 /// A layer that is told of events alone: the one of lines would keep text with each span, and there
@@ -58,21 +59,32 @@ impl<S: Subscriber, L: Layer<S>> Layer<S> for EventsOnly<L> {
     }
 }
 
-/// Filters events, and lets all spans through: a line must bear its request id also where only
-/// warnings are wanted.
-struct Events(EnvFilter);
+/// Filters what is told, and lets spans through that lines bear the fields of: those at INFO must
+/// be there also where only warnings are wanted. Others are made where somebody asks for them. h2
+/// has some for each of its frames, which take longer than the frame.
+struct Wanted(EnvFilter);
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for Events {
+impl Wanted {
+    fn is_borne(metadata: &Metadata<'_>) -> bool {
+        metadata.is_span() && *metadata.level() <= Level::INFO
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for Wanted {
     fn enabled(&self, metadata: &Metadata<'_>, cx: &LayerContext<'_, S>) -> bool {
-        metadata.is_span() || Filter::enabled(&self.0, metadata, cx)
+        Self::is_borne(metadata) || Filter::enabled(&self.0, metadata, cx)
     }
 
-    /// Without this, all events that nobody wants would be asked about each time.
+    /// Without this, all that nobody wants would be asked about each time.
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match metadata.is_span() {
+        match Self::is_borne(metadata) {
             true => Interest::always(),
             false => Filter::<S>::callsite_enabled(&self.0, metadata),
         }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(Filter::<S>::max_level_hint(&self.0)?.max(LevelFilter::INFO))
     }
 }
 

@@ -3,13 +3,16 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id};
+use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::Registry;
-use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt};
+use tracing_subscriber::layer::{Context as LayerContext, Filter, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Registry};
 
 use super::fields::{Fields, SpanFields};
-use super::{LogFormat, layer};
+use super::{LogFormat, Wanted, layer};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -79,31 +82,57 @@ fn a_line_bears_what_a_span_learns_later() {
     assert_eq!(object["user"], 8);
 }
 
-/// Where events are from.
+/// Where spans and events are from.
 #[derive(Default)]
 struct Callsites(Arc<Mutex<Vec<&'static Metadata<'static>>>>);
 
 impl<S: Subscriber> Layer<S> for Callsites {
+    fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: LayerContext<'_, S>) {
+        self.0.lock().unwrap().push(span.metadata());
+    }
+
     fn on_event(&self, event: &Event<'_>, _: LayerContext<'_, S>) {
         self.0.lock().unwrap().push(event.metadata());
     }
 }
 
+/// Which of six are wanted: an event and a span at DEBUG, at INFO, and at TRACE of another target.
+fn wanted(filter: &str) -> [bool; 6] {
+    let seen = Callsites::default();
+    let callsites = Arc::clone(&seen.0);
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(seen), || {
+        tracing::debug!("an event");
+        tracing::debug_span!("a span");
+        tracing::info!("an event");
+        tracing::info_span!("a span");
+        tracing::trace!(target: "frames", "an event");
+        tracing::trace_span!(target: "frames", "a span");
+    });
+    let layer = SpanFields.with_filter(Wanted(EnvFilter::new(filter)));
+    let lines = tracing_subscriber::registry().with(layer);
+    let callsites = callsites.lock().unwrap();
+    let interests = callsites.iter().map(|it| Subscriber::register_callsite(&lines, it));
+    let told = |interest: Interest| {
+        assert!(!interest.is_sometimes(), "it is not asked about again");
+        interest.is_always()
+    };
+    interests.map(told).collect::<Vec<_>>().try_into().unwrap()
+}
+
 #[test]
 fn what_is_no_line_is_refused_once_and_what_a_line_may_bear_is_taken() {
-    let seen = Callsites::default();
-    let events = Arc::clone(&seen.0);
-    let subscriber = tracing_subscriber::registry().with(seen);
-    let span = tracing::subscriber::with_default(subscriber, || {
-        tracing::debug!("unwanted");
-        tracing::info!("wanted");
-        tracing::debug_span!("work").metadata()
-    });
-    let lines = tracing_subscriber::registry().with(layer(LogFormat::Text, io::sink));
-    let interest = |of| Subscriber::register_callsite(&lines, of);
-    let [unwanted, wanted] = events.lock().unwrap()[..] else { panic!("two events") };
-    assert!(interest(unwanted).is_never());
-    assert!(interest(wanted).is_always() && interest(span.unwrap()).is_always());
+    assert_eq!(wanted("info"), [false, false, true, true, false, false]);
+    assert_eq!(wanted("warn"), [false, false, false, true, false, false]);
+    assert_eq!(wanted("off"), [false, false, false, true, false, false]);
+    assert_eq!(wanted("warn,frames=trace"), [false, false, false, true, true, true]);
+    assert_eq!(wanted("debug"), [true, true, true, true, false, false]);
+}
+
+#[test]
+fn what_nobody_wants_is_known_by_its_level() {
+    let hint = |filter| Filter::<Registry>::max_level_hint(&Wanted(EnvFilter::new(filter)));
+    assert_eq!(hint("off"), Some(LevelFilter::INFO));
+    assert_eq!(hint("info,frames=trace"), Some(LevelFilter::TRACE));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::environment::{Environment, Exporter, Signal};
 use super::exports::Exports;
-use super::own_spans::{Made, Placed, spans_only};
+use super::own_spans::{Made, Placed, exported};
 use super::providers::{Exporters, Meters};
 use super::sampling::{Ids, Sampling};
 use super::{Telemetry, TelemetryError, baggage, metrics};
@@ -173,8 +173,8 @@ impl TelemetryBuilder {
     ) -> Result<(), TelemetryError> {
         let spans = provider.map(|provider| span_layer(provider.tracer("downhaul")));
         let sampling = self.sampled_only.then(|| Sampling::from_environment(spans.is_some()));
-        let placed = self.sampled_only.then(|| Placed.with_filter(spans_only()));
-        let made = self.sampled_only.then(|| Made.with_filter(spans_only()));
+        let placed = self.sampled_only.then(|| Placed.with_filter(exported()));
+        let made = self.sampled_only.then(|| Made.with_filter(exported()));
         let all = tracing_subscriber::registry().with(placed).with(spans).with(made);
         all.with(logging::layer(self.log, writer)).try_init()?;
         // Lines take the request id from there where no span has it.

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use downhaul_context::{TraceContext, ambient};
 use opentelemetry::ContextGuard;
 use tracing::span::{Attributes, Id};
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::layer::{Context as LayerContext, Layer};
 use tracing_subscriber::registry::LookupSpan;
@@ -26,9 +26,10 @@ pub(super) struct Placed;
 /// Ends what [`Placed`] has begun.
 pub(super) struct Made;
 
-/// Events are none of their concern.
-pub(super) fn spans_only() -> FilterFn {
-    filter_fn(|what| what.is_span())
+/// What they are told of: the spans that are exported.
+pub(super) fn exported() -> FilterFn {
+    let wanted: fn(&Metadata<'_>) -> bool = |what| what.is_span() && *what.level() <= Level::INFO;
+    filter_fn(wanted).with_max_level_hint(Level::INFO)
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Placed {

@@ -19,7 +19,7 @@ use opentelemetry::Context as OtelContext;
 use opentelemetry::trace::TraceContextExt;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tracing::{Instrument, Span, info, info_span};
+use tracing::{Instrument, Span, info, info_span, trace_span};
 
 /// How many requests it gets: without a trace, of one that is not kept, and of one that is.
 pub(super) const REQUESTS: [usize; 3] = [600, 40, 40];
@@ -45,6 +45,7 @@ async fn work(ctx: Context, publisher: Publisher) -> Result<String, PublishError
     info!("in the handler");
     yield_now().await;
     info!("after a wait");
+    assert!(trace_span!("a frame").is_disabled(), "nobody wants those of HTTP/2");
     let has_span = !Span::current().is_none();
     let task = async { info!("in a task") }.instrument(info_span!("own"));
     let active = OtelContext::current().has_active_span();
