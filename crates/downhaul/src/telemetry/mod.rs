@@ -34,7 +34,8 @@ use crate::logging::LogFormat;
 /// The log lines of a process and, where somebody wants them, its spans and metrics.
 ///
 /// Lines go to standard error, by way of a thread of their own: where nobody reads them, they are
-/// dropped once 128,000 wait. They are filtered by `RUST_LOG`, and by `info` without it.
+/// dropped once 128,000 wait. They are filtered by `RUST_LOG`, and by `info` without it. Spans are
+/// made from INFO up, and below that where `RUST_LOG` asks for them.
 ///
 /// Spans and metrics go to where the [builder](Self::builder) or the environment says. The
 /// variables are those of OpenTelemetry's specification, such as `OTEL_EXPORTER_OTLP_ENDPOINT`, and

@@ -7,13 +7,13 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use downhaul_context::TraceContext;
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, TraceFlags, TraceId};
+use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use opentelemetry_sdk::trace::{
     Config, IdGenerator, RandomIdGenerator, SamplingDecision, ShouldSample,
 };
 use tracing::Span;
 
-use super::trace::{place, remote, span_context};
+use super::trace::{remote, span_context};
 
 /// The flags of a place in a trace that is not kept.
 const NOT_KEPT: u8 = 0;
@@ -59,24 +59,26 @@ pub(super) fn span(
 ) -> (Span, Option<TraceContext>) {
     let Some(Sampling { sampler, ids }) = SAMPLING.get() else { return make() };
     let Some(sampler) = sampler else { return (Span::none(), None) };
-    let parent = parent.map(span_context);
-    let around = parent.clone().map(remote);
-    let trace = parent.as_ref().map_or_else(|| ids.new_trace_id(), SpanContext::trace_id);
+    let trace = match parent {
+        Some(parent) => TraceId::from_bytes(parent.trace_id_bytes()),
+        None => ids.new_trace_id(),
+    };
+    let around = parent.map(|parent| remote(span_context(parent)));
     let decided = sampler.should_sample(around.as_ref(), trace, "", kind, &[], &[]);
     if decided.decision == SamplingDecision::RecordAndSample {
         DECIDED.set(parent.is_none().then_some(trace));
         return make();
     }
+    if parent.is_some_and(|parent| !parent.is_sampled()) {
+        // It goes on as it came.
+        return (Span::none(), None);
+    }
+    let (trace, span) = (trace.to_bytes(), ids.new_span_id().to_bytes());
+    let place = TraceContext::from_ids(trace, span, NOT_KEPT).ok();
     let place = match parent {
-        Some(parent) if !parent.is_sampled() => None,
-        Some(_) => {
-            let (flags, state) = (TraceFlags::default(), decided.trace_state);
-            place(&SpanContext::new(trace, ids.new_span_id(), flags, false, state))
-        }
-        None => {
-            let (trace, span) = (trace.to_bytes(), ids.new_span_id().to_bytes());
-            TraceContext::from_ids(trace, span, NOT_KEPT).ok()
-        }
+        Some(_) => place.map(|place| place.with_tracestate(&decided.trace_state.header())),
+        // What begins here has no state.
+        None => place,
     };
     (Span::none(), place)
 }

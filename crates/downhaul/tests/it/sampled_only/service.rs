@@ -25,6 +25,8 @@ use tracing::{Instrument, Span, info, info_span, trace_span};
 pub(super) const REQUESTS: [usize; 3] = [600, 40, 40];
 /// How many spans it makes that belong to no request.
 const ROOTS: usize = 40;
+/// What comes along with a trace.
+const STATE: &str = "vendor=1";
 /// All that is logged of each of them and its message, which is handled by two.
 pub(super) const LINES: [&str; 7] = [
     "after a wait",
@@ -41,11 +43,18 @@ fn place(ctx: &Context) -> String {
     ctx.value::<TraceContext>().map(TraceContext::traceparent).unwrap_or_default()
 }
 
+/// Whether a trace began with who asks, whose ids are small. Those that begin here are random.
+fn has_come(trace: &TraceContext) -> bool {
+    trace.trace_id_bytes().starts_with(&[0; 7])
+}
+
 async fn work(ctx: Context, publisher: Publisher) -> Result<String, PublishError> {
     info!("in the handler");
     yield_now().await;
     info!("after a wait");
     assert!(trace_span!("a frame").is_disabled(), "nobody wants those of HTTP/2");
+    let trace = ctx.value::<TraceContext>().filter(|trace| has_come(trace));
+    assert!(trace.is_none_or(|trace| trace.tracestate() == Some(STATE)), "{trace:?}");
     let has_span = !Span::current().is_none();
     let task = async { info!("in a task") }.instrument(info_span!("own"));
     let active = OtelContext::current().has_active_span();
@@ -138,7 +147,7 @@ async fn ask(
 ) -> (StatusCode, String) {
     let mut request = http::Request::get(path).header("x-request-id", id);
     if let Some(parent) = parent {
-        request = request.header("traceparent", parent);
+        request = request.header("traceparent", parent).header("tracestate", STATE);
     }
     let answer = client.send(request.body(Bytes::new()).unwrap()).await;
     (answer.status(), String::from_utf8_lossy(answer.body()).into_owned())
