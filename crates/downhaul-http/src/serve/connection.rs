@@ -24,6 +24,7 @@ use crate::error::BoxError;
 use crate::lifetime::body::Body;
 use crate::lifetime::handle::handle;
 use crate::listen::listener::Arrival;
+use crate::serve::gathered::{Gathered, Unbegun};
 use crate::serve::hub::Stage;
 use crate::serve::io::Io;
 use crate::serve::limits::Limits;
@@ -69,11 +70,12 @@ where
     let io = TokioIo::new(io);
     let limits = &link.hub.limits;
     link.speak(protocol);
+    let unbegun = Unbegun::default();
     let end = match protocol {
         Protocol::Http1 => {
             let conn = http1(limits).serve_connection(io, service_fn(requests)).with_upgrades();
             let conn = pin!(conn);
-            drive(conn, http1::UpgradeableConnection::graceful_shutdown, watch).await
+            drive(conn, &unbegun, http1::UpgradeableConnection::graceful_shutdown, watch).await
         }
         Protocol::Http2 => {
             // Each stream has a task, in which its handler is begun.
@@ -82,12 +84,13 @@ where
                 async move { requests(request).await }
             });
             // In a box, or the others would have room for it, too.
-            let mut conn = Box::pin(http2(limits).serve_connection(io, streams));
+            let executor = StreamExecutor(unbegun.clone());
+            let mut conn = Box::pin(http2(limits, executor).serve_connection(io, streams));
             let shut_down = |conn: Pin<&mut http2::Connection<_, _, _>>| {
                 link.tell_to_go();
                 conn.graceful_shutdown();
             };
-            drive(conn.as_mut(), shut_down, watch).await
+            drive(conn.as_mut(), &unbegun, shut_down, watch).await
         }
     };
     log(&link, &end);
@@ -109,6 +112,7 @@ async fn open(arrival: Arrival, link: &Arc<Link>) -> io::Result<(Io, Protocol)> 
 
 async fn drive<C>(
     mut conn: Pin<&mut C>,
+    unbegun: &Unbegun,
     shut_down: impl FnOnce(Pin<&mut C>),
     mut watch: Watch,
 ) -> End
@@ -118,7 +122,7 @@ where
     watch.look_for(Stage::Stopping);
     let alarm = tokio::select! {
         biased;
-        result = conn.as_mut() => return End::Over(result),
+        result = Gathered::new(conn.as_mut(), unbegun) => return End::Over(result),
         alarm = watch.alarm() => alarm,
     };
     if alarm == Alarm::Overdue {
@@ -164,8 +168,8 @@ fn http1(limits: &Limits) -> http1::Builder {
     builder
 }
 
-fn http2(limits: &Limits) -> http2::Builder<StreamExecutor> {
-    let mut builder = http2::Builder::new(StreamExecutor);
+fn http2(limits: &Limits, executor: StreamExecutor) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))

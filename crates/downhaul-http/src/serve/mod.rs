@@ -5,6 +5,7 @@ pub(crate) mod connection;
 pub(crate) mod connection_info;
 pub(crate) mod departure;
 pub(crate) mod drain;
+pub(crate) mod gathered;
 pub(crate) mod http2_limits;
 pub(crate) mod hub;
 pub(crate) mod io;

@@ -17,6 +17,7 @@ use tokio::task_local;
 use tokio::time::{Sleep, sleep};
 
 use crate::lifetime::in_flight::InFlight;
+use crate::serve::gathered::{ToBegin, Unbegun};
 
 task_local! {
     /// Where a request says to the stream that it is polled in what becomes of its answer.
@@ -101,21 +102,24 @@ impl Stall {
     }
 }
 
-#[derive(Clone, Copy)]
-pub(crate) struct StreamExecutor;
+/// Runs the streams of one connection.
+#[derive(Clone)]
+pub(crate) struct StreamExecutor(pub(crate) Unbegun);
 
 impl<F> Executor<F> for StreamExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(Stream { stream, stall: None, end: None });
+        tokio::spawn(Stream { to_begin: Some(self.0.add()), stream, stall: None, end: None });
     }
 }
 
 pin_project! {
     /// One stream. Ready early, it is dropped, and its client told with a reset.
     struct Stream<F> {
+        // Until it runs for the first time.
+        to_begin: Option<ToBegin>,
         #[pin]
         stream: F,
         // Both are there once an answer has begun that the client did not take at once.
@@ -129,6 +133,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         let this = self.project();
+        this.to_begin.take();
         let turn = || TURN.with(|turn| (turn.begun.take(), turn.asked.take()));
         let poll = || (this.stream.poll(cx), turn());
         let (polled, (begun, asked)) = TURN.sync_scope(Turn::default(), poll);
