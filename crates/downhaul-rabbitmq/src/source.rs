@@ -31,6 +31,12 @@ type Item = Option<lapin::Result<lapin::message::Delivery>>;
 /// How long to wait for the reason of an end that is seen already.
 const LAST_WORDS: Duration = Duration::from_millis(250);
 
+/// In how many parts the prefetch is given out. What is quick is acknowledged part by part then,
+/// and the broker sends on in time: of one that has to wait for all, nothing comes meanwhile.
+const PARTS: usize = 8;
+/// How many are given out at once, however few may be under way.
+const LEAST: usize = 16;
+
 pub(crate) struct RabbitSource {
     line: Line,
     queue: ShortString,
@@ -99,12 +105,13 @@ impl RabbitSource {
         Ok(())
     }
 
-    /// Gives out what is at hand, up to the prefetch. After the intake was closed and opened, the
-    /// broker counts from zero while earlier deliveries may still be out.
+    /// Gives out a part of what is at hand, up to the prefetch. After the intake was closed and
+    /// opened, the broker counts from zero while earlier deliveries may still be out.
     fn give_out(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
         let now = Instant::now();
         self.held.look(&self.queue, &self.unsettled, now);
-        while self.has_room() {
+        let most = events.len() + LEAST.max(self.prefetch / PARTS);
+        while events.len() < most && self.has_room() {
             let delivery = match self.arrived.pop_front() {
                 Some(delivery) => delivery,
                 None => match self.consumer.as_mut().and_then(|it| it.next().now_or_never()) {

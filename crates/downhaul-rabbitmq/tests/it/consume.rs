@@ -36,6 +36,25 @@ async fn a_closed_intake_lets_through_what_was_sent_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_arrived_is_given_out_in_parts_so_that_it_can_be_acknowledged_in_parts() {
+    let (broker, subscription) = (shared_broker(), subscription("parts").with_prefetch(400));
+    let queue = subscription.queue();
+    let mut source = source(&broker, &subscription).await;
+    let (sink, foreigner) = (sink(&broker).await, Foreigner::at(&shared()).await);
+    fill(&*sink, queue, numbers(0..100)).await;
+    while foreigner.look(queue).await.0 > 0 {}
+    // All that was sent has arrived then.
+    source.set_prefetch(0).await.unwrap();
+    let mut deliveries = Vec::new();
+    more(&mut *source, &mut deliveries).await;
+    assert_eq!(deliveries.len(), 16);
+    source.set_prefetch(400).await.unwrap();
+    more(&mut *source, &mut deliveries).await;
+    assert_eq!(deliveries.len(), 16 + 400 / 8);
+    assert_eq!(texts(&deliveries), numbers(0..66).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_intake_that_opens_again_keeps_to_the_prefetch() {
     let (broker, subscription) = (shared_broker(), subscription("reopened"));
     let prefetch = usize::from(subscription.prefetch());
