@@ -67,18 +67,10 @@ impl<C: Future> Future for Gathered<'_, C> {
 mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
-    use std::task::{Wake, Waker};
+    use std::task::Waker;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::serve::link::tests::Woken;
 
     #[test]
     fn a_connection_steps_back_once_behind_streams_that_have_not_begun() {

@@ -368,12 +368,25 @@ impl std::fmt::Debug for Link {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
     use tokio::sync::Semaphore;
     use tokio::time::advance;
 
     use super::*;
     use crate::observe::AccessLog;
     use crate::serve::limits::Limits;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    pub(in crate::serve) struct Woken(pub(in crate::serve) AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 
     pub(in crate::serve) async fn link() -> Arc<Link> {
         let limits = Limits { write_timeout: Duration::from_secs(10), ..Limits::default() };

@@ -137,20 +137,10 @@ fn until(link: &Link, stage: Stage) -> BoxFuture<'static, ()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
+    use std::sync::atomic::Ordering;
 
     use super::*;
-    use crate::serve::link::tests::link;
-
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::serve::link::tests::{Woken, link};
 
     /// A connection that has a turn of its own just when the server becomes a lame duck.
     #[tokio::test(start_paused = true)]
