@@ -48,9 +48,9 @@ impl Pulse {
         let _ = self.beats.subscribe().wait_for(|beats| *beats >= count).await;
     }
 
-    /// The longest time without a beat so far.
-    pub(super) fn longest_rest(&self) -> Duration {
-        self.rest().longest
+    /// The longest time without a beat since this was last asked.
+    pub(super) fn take_longest_rest(&self) -> Duration {
+        std::mem::take(&mut self.rest().longest)
     }
 
     pub(super) fn redelivered(&self) -> u64 {

@@ -172,10 +172,15 @@ impl Round {
         Ok(())
     }
 
+    /// The longest time in which a queue was not worked off, since this was last asked.
+    pub(super) fn take_outage(&self) -> Duration {
+        let rests = self.crew.pulses.iter().map(|pulse| pulse.take_longest_rest());
+        rests.max().unwrap_or_default()
+    }
+
     /// Ends when the queues are empty, finds the dead letters and has all judged.
     pub(super) async fn end(self, site: &impl Site, table: &mut Table) -> Report {
         for pulse in &self.crew.pulses {
-            table.outage(pulse.longest_rest());
             table.redelivered += pulse.redelivered();
         }
         for consumer in self.consumers() {

@@ -90,6 +90,7 @@ impl Run {
             round.suffer(site, *fault).await?;
             self.table.count(*fault);
             round.makes_progress(site, &format!("{fault:?}")).await?;
+            self.table.outage(round.take_outage(), *fault);
         }
         self.table.reconnects += connections(site) - before;
         publishing.stop().await;

@@ -12,7 +12,7 @@ pub(super) struct Table {
     pub(super) took: Duration,
     pub(super) reconnects: u64,
     pub(super) redelivered: u64,
-    pub(super) longest_outage: Duration,
+    longest_outage: Option<(Duration, Fault)>,
     faults: BTreeMap<String, usize>,
     rounds: Vec<Summary>,
     violations: usize,
@@ -28,8 +28,11 @@ impl Table {
         self.violations += report.violations.len();
     }
 
-    pub(super) fn outage(&mut self, time: Duration) {
-        self.longest_outage = self.longest_outage.max(time);
+    /// Notes how long a queue was not worked off because of a fault.
+    pub(super) fn outage(&mut self, time: Duration, fault: Fault) {
+        if self.longest_outage.is_none_or(|(longest, _)| longest < time) {
+            self.longest_outage = Some((time, fault));
+        }
     }
 
     /// A run that met nothing has not failed, and is no proof.
@@ -49,6 +52,11 @@ impl Table {
         let counts = self.faults.iter().map(|(kind, count)| format!("{kind} {count}"));
         let all: usize = self.faults.values().sum();
         format!("{all}: {}", counts.collect::<Vec<_>>().join(", "))
+    }
+
+    fn longest_outage(&self) -> String {
+        let Some((time, fault)) = self.longest_outage else { return "none".to_owned() };
+        format!("{time:.1?}, of {fault:?}")
     }
 }
 
@@ -75,7 +83,7 @@ impl fmt::Display for Table {
                 ),
             ),
             ("connections made anew", self.reconnects.to_string()),
-            ("longest outage", format!("{:.1?}", self.longest_outage)),
+            ("longest outage", self.longest_outage()),
         ];
         rows.iter().try_for_each(|(name, value)| writeln!(f, "{name:>22}  {value}"))?;
         write!(f, "{:>22}  {}", "broken promises", self.violations)
