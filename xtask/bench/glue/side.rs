@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -71,6 +72,7 @@ impl Side {
 
     /// What such a process does: a round for each line that it reads.
     pub(crate) fn serve(self, counter: Option<Counter>) -> ExitCode {
+        leave_one_thread();
         let wire = served::wire(self);
         for line in io::stdin().lines() {
             let turns = line.expect("it is text").parse().expect("a number of turns");
@@ -81,6 +83,17 @@ impl Side {
         }
         ExitCode::SUCCESS
     }
+}
+
+/// Makes this process one of two threads. While there is only one, glibc leaves out what keeps
+/// threads apart (`SINGLE_THREAD_P`), in each allocation too: no server on a runtime of several
+/// threads has that, and no side whose spans are exported.
+fn leave_one_thread() {
+    thread::spawn(|| {
+        loop {
+            thread::park();
+        }
+    });
 }
 
 /// A side that waits to be asked. It ends with this.
