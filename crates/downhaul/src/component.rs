@@ -73,7 +73,8 @@ pub trait Component: Send + Sync + 'static {
         true
     }
 
-    /// What is in flight, one line each; after [`stop`](Self::stop), what was not finished.
+    /// What is in flight, one line each; after [`stop`](Self::stop), what was not finished. A
+    /// forced stop waits a quarter of a second for the answer.
     fn in_flight(&self) -> Vec<String> {
         Vec::new()
     }

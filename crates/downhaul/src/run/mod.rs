@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use downhaul_context::{Context, Instant, Reason};
 use tokio::sync::mpsc;
-use tokio::time::{Interval, interval, sleep, sleep_until};
+use tokio::time::{Interval, interval, sleep, sleep_until, timeout_at};
 
 pub(crate) use self::ask::{Ask, Verb};
 use self::course::{Act, Course};
@@ -129,16 +129,26 @@ impl Run {
     async fn force(&mut self, signals: &mut mpsc::Receiver<Signal>) {
         tracing::warn!(app = self.setup.app, "a second signal: stopping at once");
         // Before any of them ends what another has in hand.
-        for part in &mut self.parts {
-            if !self.course.state(part.index).is_down() {
-                part.note_in_flight();
-            }
-        }
+        self.note_in_flight().await;
         (0..self.parts.len()).for_each(|part| self.hurry(part));
         // What others need is there for half of the time: they may have to settle with it.
         if !self.is_over_within(FORCED / 2, signals).await {
             self.course.force();
             self.is_over_within(FORCED / 2, signals).await;
+        }
+    }
+
+    /// Takes down what is in flight, as far as the parts say it soon: one may block its thread.
+    async fn note_in_flight(&mut self) {
+        let until = Instant::now() + FORCED / 4;
+        let running = self.parts.iter_mut().filter(|part| !self.course.state(part.index).is_down());
+        let asked: Vec<_> =
+            running.filter_map(|part| Some((part.ask_in_flight()?, part))).collect();
+        for (answer, part) in asked {
+            part.cut_off = match timeout_at(until, answer).await {
+                Ok(Ok(lines)) => lines,
+                Ok(Err(_)) | Err(_) => vec!["it does not say what is in flight".to_owned()],
+            };
         }
     }
 

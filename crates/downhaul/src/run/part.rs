@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Instant, Reason};
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use super::stopping::{End, Stopping, Unfinished, in_flight, wait_for};
@@ -226,12 +226,12 @@ impl Part {
         }
     }
 
-    /// Takes down what is in flight. One that starts has no work yet, and one that stops says
-    /// itself what it does not finish: either may block, with a lock that its answer waits for.
-    pub(crate) fn note_in_flight(&mut self) {
-        if !self.is_starting() && !self.is_stopping() {
-            self.cut_off = in_flight(self.component.as_ref());
-        }
+    /// Asks what is in flight, on a thread that may be blocked. One that starts has no work yet,
+    /// and one that stops says itself what it does not finish.
+    pub(crate) fn ask_in_flight(&self) -> Option<JoinHandle<Vec<String>>> {
+        let component = Arc::clone(&self.component);
+        let runs = !self.is_starting() && !self.is_stopping();
+        runs.then(|| spawn_blocking(move || in_flight(component.as_ref())))
     }
 
     /// What there is to say of one that has not come back.

@@ -1,7 +1,7 @@
 //! What a second signal cuts short.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -136,4 +136,42 @@ async fn a_forced_stop_names_what_ends_at_the_moment_in_which_it_is_forced_to() 
     app.signal(Signal::Terminate);
     let report = app.ended().await;
     assert_eq!(report.component("worker").unfinished, ["quick", "slow"], "{report}");
+}
+
+/// Says nothing of its work before it is let go.
+struct Mute(Mutex<std::sync::mpsc::Receiver<()>>);
+
+#[async_trait]
+impl Component for Mute {
+    async fn start(&self, _ctx: &Context) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    async fn stop(&self, _ctx: &Context) -> String {
+        String::new()
+    }
+
+    fn in_flight(&self) -> Vec<String> {
+        let _ = self.0.lock().unwrap().recv();
+        Vec::new()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_component_that_blocks_when_asked_for_its_work_does_not_hold_up_a_forced_stop() {
+    let (_blocked, until) = std::sync::mpsc::channel();
+    let mut app = App::new("shop");
+    let mute = app.add("mute", Mute(Mutex::new(until)), []);
+    let worker = app.add("worker", Two::default(), [mute]);
+    app.add("web", Part::new("web", Manner::Hangs, &Diary::default()), [worker]);
+    let handle = app.handle();
+    let (sender, receiver) = mpsc::channel(2);
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    sender.send(Signal::Terminate).await.unwrap();
+    sender.send(Signal::Terminate).await.unwrap();
+    let report = running.await.unwrap();
+    assert_eq!(report.component("mute").unfinished, ["it does not say what is in flight"]);
+    assert_eq!(report.component("worker").unfinished, ["quick", "slow"], "{report}");
+    // The blocked threads are let go here, when their sender is dropped.
 }
