@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use downhaul_context::TraceContext;
+use downhaul_context::{TraceContext, ambient};
 use opentelemetry::trace::{SpanId, SpanKind, TraceId};
 use opentelemetry_sdk::trace::{
     Config, IdGenerator, RandomIdGenerator, SamplingDecision, ShouldSample,
@@ -84,13 +84,22 @@ pub(super) fn span(
 }
 
 /// Makes the span of a part of something, which is kept as that is, where its place is known. Else
-/// it is inside the span that is current.
+/// it is inside the span that is current; without one, in what this task works on, or it begins a
+/// trace.
 pub(super) fn span_inside(
     whole: Option<&TraceContext>,
     kind: &SpanKind,
     make: impl FnOnce() -> (Span, Option<TraceContext>),
 ) -> (Span, Option<TraceContext>) {
-    if whole.is_some() { span(whole, kind, make) } else { make() }
+    if whole.is_some() {
+        return span(whole, kind, make);
+    }
+    if !Span::current().is_none() {
+        return make();
+    }
+    let around = ambient::value::<TraceContext>();
+    let (span, place) = span(around.as_ref(), kind, make);
+    (span, place.or(around))
 }
 
 /// Gives the span that begins a trace the id that was decided about.

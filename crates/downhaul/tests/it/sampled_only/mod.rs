@@ -11,27 +11,32 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use self::service::{LINES, REQUESTS};
+use self::service::{LINES, REQUESTS, ROOTS};
 
 /// Says to a process that it is the service.
 const SERVES: &str = "DOWNHAUL_TEST_SERVES";
 
 /// The spans of a trace that is kept: of a request and its message, or of a batch.
-const OF_A_REQUEST: [&str; 4] = ["GET /work", "own", "process q", "publish t"];
+const OF_A_REQUEST: [&str; 5] = ["GET /work", "own", "process q", "publish nobody", "publish t"];
 const OF_A_BATCH: [&str; 2] = ["own in a batch", "process b"];
 /// And of one that belongs to neither.
 const OF_A_ROOT: [&str; 2] = ["publish nobody", "root"];
+const OF_A_PUBLISH: [&str; 1] = ["publish nobody"];
 
 /// What the service has written.
 struct Written {
     requests: Vec<Placed>,
+    /// Publishes that belong to no request and to no span.
+    alone: Vec<Placed>,
+    /// Publishes of requests, with a context that is not theirs.
+    inside: Vec<Placed>,
     /// Its log.
     lines: Vec<Value>,
     /// The names of the spans of each trace.
     traces: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// A request, as its handler saw it.
+/// A request, as its handler saw it, or a publish.
 struct Placed {
     id: String,
     has_span: bool,
@@ -41,9 +46,17 @@ struct Placed {
 
 impl Placed {
     fn read(line: &str) -> Option<Self> {
-        let mut words = line.strip_prefix("placed ")?.split(' ').map(str::to_owned);
-        let (id, has_span, place) = (words.next()?, words.next()? == "true", words.next()?);
-        Some(Self { id, has_span, place })
+        let (id, rest) = line.strip_prefix("placed ")?.split_once(' ')?;
+        Self::of(id, rest)
+    }
+
+    fn publish(line: &str, word: &str) -> Option<Self> {
+        Self::of("", line.strip_prefix(word)?.trim_start())
+    }
+
+    fn of(id: &str, rest: &str) -> Option<Self> {
+        let (has_span, place) = rest.split_once(' ')?;
+        Some(Self { id: id.to_owned(), has_span: has_span == "true", place: place.to_owned() })
     }
 
     fn is_kept(&self) -> bool {
@@ -64,8 +77,11 @@ fn served(name: &str, environment: &[(&str, &str)]) -> Written {
     let ended = again.output().unwrap();
     let [output, log] = [&ended.stdout, &ended.stderr].map(|it| String::from_utf8_lossy(it));
     assert!(ended.status.success(), "{output}{log}");
+    let publishes = |word| output.lines().filter_map(|it| Placed::publish(it, word)).collect();
     Written {
         requests: output.lines().filter_map(Placed::read).collect(),
+        alone: publishes("alone"),
+        inside: publishes("inside"),
         lines: log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
         traces: traces(&output),
     }
@@ -108,6 +124,10 @@ impl Written {
 
     /// Each message goes on with the trace of its request.
     fn assert_all_go_on(&self) {
+        let traces = |all: &[Placed]| -> Vec<_> {
+            all.iter().map(|one| one.trace().map(str::to_owned)).collect()
+        };
+        assert_eq!(traces(&self.inside), traces(&self.requests));
         for request in &self.requests {
             let of = |line: &&Value| line["request_id"] == *request.id;
             let place = self.lines.iter().filter(of).find_map(|line| line["place"].as_str());
@@ -160,9 +180,15 @@ async fn a_request_that_is_not_kept_has_its_id_on_each_line_and_no_span() {
     };
     assert_eq!(traces_of(&OF_A_REQUEST), kept);
     let [batches, roots] = [traces_of(&OF_A_BATCH), traces_of(&OF_A_ROOT)].map(|it| it.len());
-    assert_eq!(kept.len() + batches + roots, written.traces.len(), "{:?}", written.traces);
+    let alone = written.alone.iter().filter(|publish| publish.is_kept());
+    let alone: BTreeSet<_> = alone.filter_map(Placed::trace).collect();
+    assert_eq!(traces_of(&OF_A_PUBLISH), alone);
+    let all = kept.len() + batches + roots + alone.len();
+    assert_eq!(all, written.traces.len(), "{:?}", written.traces);
     assert!((1..written.requests.len()).contains(&batches), "{batches}");
     assert!(roots > 0, "some are kept");
+    assert!((1..ROOTS).contains(&alone.len()), "some are kept: {}", alone.len());
+    assert!(written.alone.iter().all(|publish| publish.has_span == publish.is_kept()));
 }
 
 #[tokio::test]
@@ -177,6 +203,8 @@ async fn what_is_not_kept_though_its_caller_is_says_so_to_those_behind_it() {
     written.assert_all_is_told();
     written.assert_all_go_on();
     assert!(written.traces.is_empty());
+    assert_eq!(written.alone.len(), ROOTS);
+    assert!(written.alone.iter().all(|publish| !publish.has_span && publish.trace().is_some()));
     for request in written.of(2) {
         assert!(!request.is_kept() && !request.place.contains("-00f067aa0ba902b7-"));
         assert!(request.trace().is_some_and(|trace| trace.starts_with("0000000000000002")));
@@ -196,6 +224,7 @@ async fn where_nothing_is_exported_lines_bear_their_id_and_traces_pass_through()
     written.assert_all_go_on();
     assert!(written.requests.iter().all(|request| !request.has_span));
     assert!(written.traces.is_empty());
+    assert!(written.alone.iter().all(|publish| !publish.has_span && publish.place.is_empty()));
     assert!(written.of(0).all(|request| request.place.is_empty()));
     assert!(written.of(1).all(|request| request.place.ends_with("-00f067aa0ba902b7-00")));
     assert!(written.of(2).all(|request| request.place.ends_with("-00f067aa0ba902b7-01")));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use downhaul::consumer::{
-    Batches, Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, PublishError, Publisher,
-    Subscription,
+    Batches, Consumer, Failure, Incoming, MemoryBroker, Message, MessageObserver, Outgoing,
+    PublishError, Publisher, Subscription,
 };
 use downhaul::context::TraceContext;
 use downhaul::http::{Error, Request, RouteLimits, Router};
@@ -23,8 +23,8 @@ use tracing::{Instrument, Span, info, info_span, trace_span};
 
 /// How many requests it gets: without a trace, of one that is not kept, and of one that is.
 pub(super) const REQUESTS: [usize; 3] = [600, 40, 40];
-/// How many spans it makes that belong to no request.
-const ROOTS: usize = 40;
+/// How many spans it makes that belong to no request, and how often it publishes in none.
+pub(super) const ROOTS: usize = 40;
 /// What comes along with a trace.
 const STATE: &str = "vendor=1";
 /// All that is logged of each of them and its message, which is handled by two.
@@ -48,7 +48,11 @@ fn has_come(trace: &TraceContext) -> bool {
     trace.trace_id_bytes().starts_with(&[0; 7])
 }
 
-async fn work(ctx: Context, publisher: Publisher) -> Result<String, PublishError> {
+async fn work(
+    ctx: Context,
+    publisher: Publisher,
+    inside: Publisher,
+) -> Result<String, PublishError> {
     info!("in the handler");
     yield_now().await;
     info!("after a wait");
@@ -60,11 +64,30 @@ async fn work(ctx: Context, publisher: Publisher) -> Result<String, PublishError
     let active = OtelContext::current().has_active_span();
     assert!(has_span || !active, "what places a span is over when it is made");
     tokio::spawn(task).await.expect("it does not panic");
+    announce(&inside).await;
     publisher.publish(&ctx, Outgoing::to_topic("t", Message::new(""))).await?;
     Ok(format!("{has_span} {}", place(&ctx)))
 }
 
-/// Publishes for no request.
+/// Tells of each publish whether it has a span, and its place in a trace.
+#[derive(Debug)]
+struct Told(&'static str);
+
+impl Told {
+    fn publisher(broker: &Arc<MemoryBroker>, word: &'static str) -> Publisher {
+        Publisher::with_observer(broker.clone(), Arc::new(Self(word)))
+    }
+}
+
+impl MessageObserver for Told {
+    fn publish(&self, ctx: Context, outgoing: &Outgoing, system: &'static str) -> (Context, Span) {
+        let (ctx, span) = MessageSpans.publish(ctx, outgoing, system);
+        println!("\n{} {} {}", self.0, !span.is_none(), place(&ctx));
+        (ctx, span)
+    }
+}
+
+/// Publishes with a context of no request.
 async fn announce(publisher: &Publisher) {
     let outgoing = Outgoing::to_topic("nobody", Message::new(""));
     publisher.publish(&Context::background(), outgoing).await.expect_err("there is no queue");
@@ -82,10 +105,10 @@ async fn batch(_: Context, _: Vec<Incoming<Message>>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn router(publisher: Publisher) -> Router {
+fn router(publisher: Publisher, inside: Publisher) -> Router {
     let work = move |ctx: Context, _: Request| {
-        let publisher = publisher.clone();
-        async move { work(ctx, publisher).await.map_err(Error::internal) }
+        let (publisher, inside) = (publisher.clone(), inside.clone());
+        async move { work(ctx, publisher, inside).await.map_err(Error::internal) }
     };
     let soon = Duration::from_millis(1);
     let hangs =
@@ -108,10 +131,12 @@ pub(super) async fn serve(sampled_only: bool) {
     let consumer = Consumer::new(Subscription::new("q").topic("t"), handle);
     let batches = Consumer::batches(Subscription::new("b").topic("t"), Batches::of(1), batch);
     let publisher = Publisher::with_observer(broker.clone(), Arc::new(MessageSpans));
+    let (alone, inside) = (Told::publisher(&broker, "alone"), Told::publisher(&broker, "inside"));
     for _ in 0..ROOTS {
         announce(&publisher).instrument(info_span!("root")).await;
+        announce(&alone).await;
     }
-    let (server, connector) = HttpServer::in_memory(router(publisher));
+    let (server, connector) = HttpServer::in_memory(router(publisher, inside));
     let mut app = App::new("sampled").telemetry(telemetry);
     let consumer = app.add("q", ConsumerWorker::new(consumer, broker.clone()), []);
     let batches = app.add("b", ConsumerWorker::new(batches, broker), []);
