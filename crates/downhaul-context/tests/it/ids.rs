@@ -65,6 +65,23 @@ fn what_is_of_another_form_or_has_a_zero_id_is_no_traceparent() {
 }
 
 #[test]
+fn each_place_of_a_traceparent_takes_a_digit_in_lower_case_or_its_hyphen() {
+    // Not the version, which says itself what may follow.
+    for place in 2..PARENT.len() {
+        for byte in 0..=0x7f_u8 {
+            let mut text = PARENT.as_bytes().to_vec();
+            text[place] = byte;
+            let is_right = match PARENT.as_bytes()[place] {
+                b'-' => byte == b'-',
+                _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            };
+            let text = String::from_utf8(text).unwrap();
+            assert_eq!(TraceContext::parse(&text, None).is_ok(), is_right, "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn ids_that_are_zero_are_no_position() {
     assert!(TraceContext::from_ids([0; 16], [1; 8], 1).is_err());
     assert!(TraceContext::from_ids([1; 16], [0; 8], 1).is_err());
