@@ -25,7 +25,8 @@ const SLOW: usize = 400;
 const HANDLING: Duration = Duration::from_millis(5);
 const PARTITIONS: u16 = 4;
 
-/// Reading and writing at 0.9 of the speed of who does nothing else. A handler that waits must not
+/// Reading and writing at 0.9 of the speed of who does nothing else. Each of our messages has an
+/// id, in a header; theirs have none, but in one row. A handler that waits must not
 /// hold up its partition: a twentieth of the time.
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -33,7 +34,10 @@ pub(crate) fn cases() -> Vec<Case> {
             against(probe, ours::read, theirs::read)
         }),
         Case::ratio("50,000 messages written", FUTURE_PRODUCER, 1.0 / 0.9, |probe| {
-            against(probe, ours::write, theirs::write)
+            against(probe, ours::write, |site| theirs::write(site, false))
+        }),
+        Case::ratio("the same, theirs with ids, too", FUTURE_PRODUCER, 1.0 / 0.9, |probe| {
+            against(probe, ours::write, |site| theirs::write(site, true))
         }),
         Case::ratio("400 by key, 5 ms each", SERIAL, 1.0 / 20.0, |probe| {
             against(probe, ours::by_key, theirs::by_partition)

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use downhaul_context::RequestId;
 use downhaul_testkit::kafka::unique;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer, StreamConsumer};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use tokio::time::{Instant, sleep};
 
@@ -87,7 +88,7 @@ async fn handle(consumer: &StreamConsumer, watch: &Stopwatch, message: &Borrowed
     watch.end();
 }
 
-pub(super) fn write(site: &Site) -> Duration {
+pub(super) fn write(site: &Site, with_ids: bool) -> Duration {
     let topic = unique("written");
     site.runtime.block_on(async {
         site.make(&topic).await;
@@ -98,14 +99,14 @@ pub(super) fn write(site: &Site) -> Duration {
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "1");
         let producer: FutureProducer = config.create().expect("a producer");
-        send(&producer, &topic, 100).await;
+        send(&producer, &topic, 100, with_ids).await;
         let start = Instant::now();
-        send(&producer, &topic, MANY).await;
+        send(&producer, &topic, MANY, with_ids).await;
         start.elapsed()
     })
 }
 
-async fn send(producer: &FutureProducer, topic: &str, count: usize) {
+async fn send(producer: &FutureProducer, topic: &str, count: usize, with_ids: bool) {
     let mut under_way = FuturesUnordered::new();
     for number in 0..count {
         if under_way.len() >= WINDOW {
@@ -114,7 +115,12 @@ async fn send(producer: &FutureProducer, topic: &str, count: usize) {
         let key = number.to_string();
         // A payload that has memory of its own, as ours.
         let payload = PAYLOAD.to_vec();
-        let record = FutureRecord::to(topic).payload(&payload).key(&key);
+        let mut record = FutureRecord::to(topic).payload(&payload).key(&key);
+        if with_ids {
+            let id = RequestId::generate();
+            let header = Header { key: "message-id", value: Some(id.as_str()) };
+            record = record.headers(OwnedHeaders::new_with_capacity(1).insert(header));
+        }
         under_way.push(producer.send_result(record).map_err(|(error, _)| error).expect("room"));
     }
     while !under_way.is_empty() {
