@@ -89,7 +89,8 @@ impl AppHandle {
         known.is_ok_and(|view| view.stage == Stage::Running)
     }
 
-    /// Why the service is not ready, if it is not: what the readiness probe says.
+    /// Why the service is not ready, if it is not: what the readiness probe says. Asks the
+    /// components on this thread, and takes as long as they do.
     pub fn not_ready(&self) -> Option<String> {
         self.board.not_ready()
     }
