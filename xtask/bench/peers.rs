@@ -68,7 +68,8 @@ pub(crate) const RUSTSTREAM_HANDLER: Peer =
     Peer { tag: "ruststream", name: "a handler of ruststream-lapin with 64 workers" };
 pub(crate) const RUSTSTREAM_PUBLISHER: Peer = Peer {
     tag: "ruststream",
-    name: "ruststream-lapin's publisher with confirms, 1,000 publishes under way",
+    name: "ruststream-lapin's publisher with confirms, 1,000 publishes under way, and no \
+           `mandatory`: what reaches no queue is confirmed and thrown away",
 };
 pub(crate) const SERIAL: Peer =
     Peer { tag: "serial", name: "a task for each partition, one message after the other" };
