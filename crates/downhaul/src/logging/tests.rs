@@ -12,7 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use super::fields::{Fields, SpanFields};
-use super::{LogFormat, Wanted, layer};
+use super::{LogFormat, Wanted, filtered};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -29,9 +29,14 @@ impl Write for Lines {
 }
 
 fn logged(format: LogFormat, log: impl FnOnce()) -> String {
+    logged_of("info", format, log)
+}
+
+fn logged_of(filter: &str, format: LogFormat, log: impl FnOnce()) -> String {
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber = tracing_subscriber::registry().with(layer(format, move || writer.clone()));
+    let layer = filtered(EnvFilter::new(filter), format, move || writer.clone());
+    let subscriber = tracing_subscriber::registry().with(layer);
     tracing::subscriber::with_default(subscriber, log);
     String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
 }
@@ -108,7 +113,7 @@ fn wanted(filter: &str) -> [bool; 6] {
         tracing::trace!(target: "frames", "an event");
         tracing::trace_span!(target: "frames", "a span");
     });
-    let layer = SpanFields.with_filter(Wanted(EnvFilter::new(filter)));
+    let layer = SpanFields.with_filter(Wanted::new(EnvFilter::new(filter)));
     let lines = tracing_subscriber::registry().with(layer);
     let callsites = callsites.lock().unwrap();
     let interests = callsites.iter().map(|it| Subscriber::register_callsite(&lines, it));
@@ -129,8 +134,26 @@ fn what_is_no_line_is_refused_once_and_what_a_line_may_bear_is_taken() {
 }
 
 #[test]
+fn more_lines_can_be_asked_for_of_one_request() {
+    let request = |id: &str| {
+        let request = tracing::info_span!("http.request", request_id = tracing::field::Empty);
+        request.record("request_id", id);
+        for _ in 0..2 {
+            request.in_scope(|| tracing::debug!("inside of {id}"));
+            tracing::debug!("outside of {id}");
+        }
+    };
+    let filter = "info,[http.request{request_id=id-1}]=debug";
+    let lines = logged_of(filter, LogFormat::Text, || {
+        ["id-0", "id-1", "id-2"].into_iter().for_each(request)
+    });
+    assert_eq!(lines.matches('\n').count(), 2, "{lines}");
+    assert_eq!(lines.matches("inside of id-1").count(), 2, "{lines}");
+}
+
+#[test]
 fn what_nobody_wants_is_known_by_its_level() {
-    let hint = |filter| Filter::<Registry>::max_level_hint(&Wanted(EnvFilter::new(filter)));
+    let hint = |filter| Filter::<Registry>::max_level_hint(&Wanted::new(EnvFilter::new(filter)));
     assert_eq!(hint("off"), Some(LevelFilter::INFO));
     assert_eq!(hint("info,frames=trace"), Some(LevelFilter::TRACE));
 }
