@@ -72,7 +72,7 @@ impl Side {
 
     /// What such a process does: a round for each line that it reads.
     pub(crate) fn serve(self, counter: Option<Counter>) -> ExitCode {
-        leave_one_thread();
+        add_an_idle_thread();
         let wire = served::wire(self);
         for line in io::stdin().lines() {
             let turns = line.expect("it is text").parse().expect("a number of turns");
@@ -88,7 +88,7 @@ impl Side {
 /// Makes this process one of two threads. While there is only one, glibc leaves out what keeps
 /// threads apart (`SINGLE_THREAD_P`), in each allocation too: no server on a runtime of several
 /// threads has that, and no side whose spans are exported.
-fn leave_one_thread() {
+fn add_an_idle_thread() {
     thread::spawn(|| {
         loop {
             thread::park();
