@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul::testing::TestApp;
-use downhaul::{App, BoxError, Component, Context, Ending, Handle, Signal};
+use downhaul::{App, BoxError, Component, Context, Ending, Handle, Report, Signal};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 
 use crate::fixture::{Diary, Manner, Part};
 use crate::scripted::Scripted;
@@ -20,6 +21,17 @@ fn chain(diary: &Diary) -> App {
         needs = vec![app.add(name, Part::new(name, Manner::Hangs, diary), needs)];
     }
     app
+}
+
+/// Runs an app that gets two signals at once when it is ready. One that is held up would hang.
+async fn forced(app: App) -> Report {
+    let handle = app.handle();
+    let (sender, receiver) = mpsc::channel(2);
+    let running = tokio::spawn(app.run_with(receiver));
+    assert!(handle.ready().await);
+    sender.send(Signal::Terminate).await.unwrap();
+    sender.send(Signal::Terminate).await.unwrap();
+    timeout(Duration::from_secs(60), running).await.expect("it is not held up").unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,13 +90,7 @@ async fn a_forced_stop_names_what_one_component_took_out_of_the_hands_of_another
     let worker = app.add("worker", half(false), [broker]);
     // So that neither of them has begun to stop when all are forced to.
     app.add("web", Part::new("web", Manner::Hangs, &Diary::default()), [worker]);
-    let handle = app.handle();
-    let (sender, receiver) = mpsc::channel(2);
-    let running = tokio::spawn(app.run_with(receiver));
-    assert!(handle.ready().await);
-    sender.send(Signal::Terminate).await.unwrap();
-    sender.send(Signal::Terminate).await.unwrap();
-    let report = running.await.unwrap();
+    let report = forced(app).await;
     assert!(report.to_string().contains("not finished: a message"), "{report}");
 }
 
@@ -164,13 +170,7 @@ async fn a_component_that_blocks_when_asked_for_its_work_does_not_hold_up_a_forc
     let mute = app.add("mute", Mute(Mutex::new(until)), []);
     let worker = app.add("worker", Two::default(), [mute]);
     app.add("web", Part::new("web", Manner::Hangs, &Diary::default()), [worker]);
-    let handle = app.handle();
-    let (sender, receiver) = mpsc::channel(2);
-    let running = tokio::spawn(app.run_with(receiver));
-    assert!(handle.ready().await);
-    sender.send(Signal::Terminate).await.unwrap();
-    sender.send(Signal::Terminate).await.unwrap();
-    let report = running.await.unwrap();
+    let report = forced(app).await;
     assert_eq!(report.component("mute").unfinished, ["it does not say what is in flight"]);
     assert_eq!(report.component("worker").unfinished, ["quick", "slow"], "{report}");
     // The blocked threads are let go here, when their sender is dropped.
