@@ -11,18 +11,24 @@ use std::time::Duration;
 
 use self::site::Site;
 use crate::case::Case;
-use crate::peers::{FUTURE_PRODUCER, SERIAL, STREAM_CONSUMER};
+use crate::peers::{CONCURRENT, FUTURE_PRODUCER, SERIAL, STREAM_CONSUMER};
 use crate::probe::Probe;
 use crate::samples::Samples;
 
 /// The payload of each message.
-const PAYLOAD: [u8; 256] = [7; 256];
+static PAYLOAD: [u8; 256] = [7; 256];
 /// How many messages a round is, so that it takes about half a second.
 const MANY: usize = 50_000;
 /// How many it is where each takes its handler some time.
 const SLOW: usize = 400;
 /// What a handler takes that is slow.
 const HANDLING: Duration = Duration::from_millis(5);
+/// How many it is of large ones, which are more than a consumer keeps at a time.
+const LARGE: usize = 4_000;
+static LARGE_PAYLOAD: [u8; 32 * 1024] = [7; 32 * 1024];
+/// How many large ones are handled at a time, and what each takes.
+const LARGE_CONCURRENCY: u16 = 16;
+const LARGE_HANDLING: Duration = Duration::from_millis(2);
 const PARTITIONS: u16 = 4;
 
 /// Reading and writing at 0.9 of the speed of who does nothing else. Each of our messages has an
@@ -32,6 +38,9 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::ratio("50,000 messages read", STREAM_CONSUMER, 1.0 / 0.9, |probe| {
             against(probe, ours::read, theirs::read)
+        }),
+        Case::ratio("4,000 of 32 KiB, 2 ms each", CONCURRENT, 1.0 / 0.9, |probe| {
+            against(probe, ours::read_large, theirs::read_large)
         }),
         Case::ratio("50,000 messages written", FUTURE_PRODUCER, 1.0 / 0.9, |probe| {
             against(probe, ours::write, |site| theirs::write(site, false))

@@ -46,6 +46,10 @@ pub(crate) const STREAM_CONSUMER: Peer = Peer {
     tag: "StreamConsumer",
     name: "a loop on rdkafka's StreamConsumer that stores offsets, with auto commit",
 };
+pub(crate) const CONCURRENT: Peer = Peer {
+    tag: "concurrent",
+    name: "StreamConsumer's stream, 16 messages at a time, with librdkafka's own defaults",
+};
 pub(crate) const FUTURE_PRODUCER: Peer = Peer {
     tag: "FutureProducer",
     name: "rdkafka's FutureProducer with 10,000 messages under way, idempotent as ours",

@@ -24,13 +24,18 @@ const TRANSACTION: Duration = Duration::from_secs(60);
 const SESSION: Duration = Duration::from_secs(45);
 
 /// What consumers are set to unless told otherwise.
-const CONSUMER: [(&str, &str); 4] = [
+const CONSUMER: [(&str, &str); 6] = [
     // A group that is made later reads what was published before.
     ("auto.offset.reset", "earliest"),
     // Only what has to move is taken away when consumers come and go.
     ("partition.assignment.strategy", "cooperative-sticky"),
     // Per partition. What is not taken waits at the broker and not here.
     ("queued.max.messages.kbytes", "8192"),
+    // While the next two pass, what was fetched of a partition must last; librdkafka's own (1 s and
+    // 500 ms) are for 64 MiB of each.
+    ("fetch.queue.backoff.ms", "20"),
+    // A group's own topics are empty as a rule, and what asks for them alone waits so long.
+    ("fetch.wait.max.ms", "100"),
     // A topic is found in a while after it was made.
     ("topic.metadata.refresh.interval.ms", "60000"),
 ];

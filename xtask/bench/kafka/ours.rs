@@ -10,7 +10,7 @@ use downhaul_testkit::kafka::unique;
 use tokio::time::{Instant, sleep};
 
 use super::site::{Site, Stopwatch, messages};
-use super::{HANDLING, MANY, PAYLOAD, SLOW};
+use super::{HANDLING, LARGE, LARGE_CONCURRENCY, LARGE_HANDLING, MANY, PAYLOAD, SLOW};
 
 /// From the first message to the last, by a group of its own.
 pub(super) fn read(site: &Site) -> Duration {
@@ -27,21 +27,31 @@ pub(super) fn read(site: &Site) -> Duration {
     run(site, consumer, &watch)
 }
 
+/// Large ones, as far ahead as is usual.
+pub(super) fn read_large(site: &Site) -> Duration {
+    let watch = Stopwatch::of(LARGE);
+    let consumer = slow(&site.large, LARGE_HANDLING, &watch).concurrency(LARGE_CONCURRENCY);
+    run(site, consumer, &watch)
+}
+
 /// In order of keys, each message being handled for a while.
 pub(super) fn by_key(site: &Site) -> Duration {
     let watch = Stopwatch::of(SLOW);
-    let counted = Arc::clone(&watch);
+    let consumer = slow(&site.short, HANDLING, &watch).concurrency(256).ordered();
+    run(site, consumer, &watch)
+}
+
+fn slow(topic: &str, handling: Duration, watch: &Arc<Stopwatch>) -> Consumer {
+    let watch = Arc::clone(watch);
     let handle = move |_ctx: Context, _message: Incoming<Bytes>| {
-        counted.begin();
-        let counted = Arc::clone(&counted);
+        watch.begin();
+        let watch = Arc::clone(&watch);
         async move {
-            sleep(HANDLING).await;
-            counted.end();
+            sleep(handling).await;
+            watch.end();
         }
     };
-    let subscription = Subscription::new(unique("ours")).topic(&*site.short);
-    let consumer = Consumer::new(subscription, handle).concurrency(256).ordered();
-    run(site, consumer, &watch)
+    Consumer::new(Subscription::new(unique("ours")).topic(topic), handle)
 }
 
 fn run(site: &Site, consumer: Consumer, watch: &Stopwatch) -> Duration {
@@ -64,9 +74,13 @@ pub(super) fn write(site: &Site) -> Duration {
         let publisher = Publisher::new(site.kafka.clone());
         let ctx = Context::background();
         // The first message waits for the producer to know the topic.
-        publisher.publish_all(&ctx, messages(&topic, 100)).await.expect("the broker takes them");
+        publisher
+            .publish_all(&ctx, messages(&topic, 100, &PAYLOAD))
+            .await
+            .expect("the broker takes them");
         let start = Instant::now();
-        publisher.publish_all(&ctx, messages(&topic, MANY)).await.expect("the broker takes them");
+        let written = publisher.publish_all(&ctx, messages(&topic, MANY, &PAYLOAD)).await;
+        written.expect("the broker takes them");
         start.elapsed()
     })
 }

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{MANY, PARTITIONS, PAYLOAD, SLOW};
+use super::{LARGE, LARGE_PAYLOAD, MANY, PARTITIONS, PAYLOAD, SLOW};
 
 pub(super) struct Site {
     pub(super) runtime: Runtime,
@@ -25,6 +25,8 @@ pub(super) struct Site {
     pub(super) full: String,
     /// The same for rounds of few.
     pub(super) short: String,
+    /// The same with large ones.
+    pub(super) large: String,
 }
 
 /// What consumers are told besides.
@@ -43,20 +45,21 @@ impl Site {
         let kafka = Arc::new(kafka.consumer_property(SESSION.0, SESSION.1));
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime can be made");
-        let (full, short) = (unique("full"), unique("short"));
-        let site = Self { runtime, servers, kafka, full, short };
+        let (full, short, large) = (unique("full"), unique("short"), unique("large"));
+        let site = Self { runtime, servers, kafka, full, short, large };
         site.runtime.block_on(async {
-            site.fill(&site.full, MANY).await;
-            site.fill(&site.short, SLOW).await;
+            site.fill(&site.full, MANY, &PAYLOAD).await;
+            site.fill(&site.short, SLOW, &PAYLOAD).await;
+            site.fill(&site.large, LARGE, &LARGE_PAYLOAD).await;
         });
         site
     }
 
-    async fn fill(&self, topic: &str, count: usize) {
+    async fn fill(&self, topic: &str, count: usize, payload: &'static [u8]) {
         self.make(topic).await;
         let publisher = Publisher::new(self.kafka.clone());
         let ctx = Context::background();
-        let filled = publisher.publish_all(&ctx, messages(topic, count)).await;
+        let filled = publisher.publish_all(&ctx, messages(topic, count, payload)).await;
         filled.expect("the broker takes them");
     }
 
@@ -72,9 +75,13 @@ impl Site {
 }
 
 /// So many messages, each with a key of its own and memory of its own.
-pub(super) fn messages(topic: &str, count: usize) -> impl Iterator<Item = Outgoing> {
+pub(super) fn messages(
+    topic: &str,
+    count: usize,
+    payload: &'static [u8],
+) -> impl Iterator<Item = Outgoing> {
     (0..count).map(move |number| {
-        let message = Message::new(Bytes::copy_from_slice(&PAYLOAD));
+        let message = Message::new(Bytes::copy_from_slice(payload));
         Outgoing::to_topic(topic, message.with_key(number.to_string()))
     })
 }

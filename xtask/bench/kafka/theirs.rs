@@ -13,7 +13,7 @@ use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use tokio::time::{Instant, sleep};
 
 use super::site::{SESSION, Site, Stopwatch};
-use super::{HANDLING, MANY, PARTITIONS, PAYLOAD, SLOW};
+use super::{HANDLING, LARGE, LARGE_CONCURRENCY, LARGE_HANDLING, MANY, PARTITIONS, PAYLOAD, SLOW};
 
 /// How many of theirs are under way at a time: as many as of ours.
 const WINDOW: usize = 10_000;
@@ -48,6 +48,23 @@ pub(super) fn read(site: &Site) -> Duration {
     })
 }
 
+/// So many at a time of all that comes.
+pub(super) fn read_large(site: &Site) -> Duration {
+    let watch = Stopwatch::of(LARGE);
+    site.runtime.block_on(async {
+        let consumer = consumer(site, &site.large);
+        let messages = consumer.stream().take(LARGE);
+        let handling = messages.for_each_concurrent(usize::from(LARGE_CONCURRENCY), |message| {
+            let (consumer, watch) = (&consumer, &watch);
+            async move {
+                handle(consumer, watch, &message.expect("a message"), LARGE_HANDLING).await;
+            }
+        });
+        handling.await;
+        watch.read().await
+    })
+}
+
 /// A task for each partition, as those write it who must keep the order and do not want to wait
 /// for all of them.
 pub(super) fn by_partition(site: &Site) -> Duration {
@@ -62,7 +79,7 @@ pub(super) fn by_partition(site: &Site) -> Duration {
                 let (watch, consumer) = (Arc::clone(&watch), Arc::clone(&consumer));
                 tokio::spawn(async move {
                     while let Ok(message) = queue.recv().await {
-                        handle(&consumer, &watch, &message).await;
+                        handle(&consumer, &watch, &message, HANDLING).await;
                     }
                 })
             })
@@ -72,7 +89,7 @@ pub(super) fn by_partition(site: &Site) -> Duration {
             // Nothing but what came before its partition had a queue.
             let watch = Stopwatch::of(usize::MAX);
             while let Ok(message) = events.recv().await {
-                handle(&events, &watch, &message).await;
+                handle(&events, &watch, &message, HANDLING).await;
             }
         });
         let spent = watch.read().await;
@@ -81,9 +98,14 @@ pub(super) fn by_partition(site: &Site) -> Duration {
     })
 }
 
-async fn handle(consumer: &StreamConsumer, watch: &Stopwatch, message: &BorrowedMessage<'_>) {
+async fn handle(
+    consumer: &StreamConsumer,
+    watch: &Stopwatch,
+    message: &BorrowedMessage<'_>,
+    handling: Duration,
+) {
     watch.begin();
-    sleep(HANDLING).await;
+    sleep(handling).await;
     consumer.store_offset_from_message(message).expect("stored");
     watch.end();
 }
