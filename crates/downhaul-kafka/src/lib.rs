@@ -61,9 +61,11 @@
 //!    happens to its links, nothing is lost
 //!    (`whatever_happens_nothing_is_lost_made_up_or_repeated_without_a_cause`).
 //! 7. A confirmed message is on all replicas that are in sync, once, and in the order in which it
-//!    was sent (`what_is_sent_again_after_a_break_is_there_once_and_in_its_order`); many are under
-//!    way at a time (`each_of_many_receipts_under_way_resolves`). A message to a topic that there
-//!    is not comes back to its publisher (`what_has_no_topic_is_returned_and_makes_none`).
+//!    was sent (`what_is_sent_again_after_a_break_is_there_once_and_in_its_order`); what librdkafka
+//!    only concludes is no confirmation
+//!    (`what_is_said_to_be_written_by_a_later_answer_alone_is_unknown`). Many are under way at a
+//!    time (`each_of_many_receipts_under_way_resolves`). A message to a topic that there is not
+//!    comes back to its publisher (`what_has_no_topic_is_returned_and_makes_none`).
 //! 8. Messages of one key come in the order in which they were published
 //!    (`messages_of_a_key_come_in_their_order`), while keys of one partition are handled side by
 //!    side (`a_slow_key_does_not_hold_up_the_others`). A message that is not finished stops its
@@ -155,6 +157,7 @@ mod address;
 mod admin;
 mod blocking;
 mod client;
+mod delivery;
 mod error;
 mod kafka;
 mod ladder;

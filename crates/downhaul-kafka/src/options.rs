@@ -177,6 +177,11 @@ impl Options {
         time_of(config, "transaction.timeout.ms").unwrap_or(TRANSACTION)
     }
 
+    /// Whether brokers tell such a producer what they have written.
+    pub(crate) fn is_answered(config: &ClientConfig) -> bool {
+        config.get("acks") != Some("0")
+    }
+
     /// How long a consumer is kept that is not heard of.
     pub(crate) fn session_timeout(config: &ClientConfig) -> Duration {
         time_of(config, "session.timeout.ms").unwrap_or(SESSION)

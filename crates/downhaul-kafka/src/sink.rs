@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::blocking::blocking;
 use crate::client;
+use crate::delivery::is_concluded;
 use crate::error::{cannot, closed, is_unknown_place, kind, unreachable};
 use crate::options::Options;
 use crate::places::Places;
@@ -27,6 +28,9 @@ use crate::record::{headers, outgoing_record};
 
 /// How long a sink that closes waits for answers, unless its context ends before.
 const FLUSH: Duration = Duration::from_secs(30);
+/// Said of a message that librdkafka would call written.
+const SKIPPED: &str = "cannot tell whether it was published: the broker has refused it once and \
+                       then written a later message of its partition";
 /// How long a message waits for room before it is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(5);
 
@@ -38,10 +42,12 @@ pub(crate) struct KafkaSink {
 }
 
 /// What librdkafka says to a producer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Deliveries {
     /// Rung when there is room again.
     room: Notify,
+    /// Whether the broker says what it has written.
+    is_answered: bool,
 }
 
 type Record<'a> = BaseRecord<'a, str, [u8], Box<ReceiptSender>>;
@@ -60,7 +66,9 @@ impl KafkaSink {
     /// Makes the client, which connects by itself.
     pub(crate) fn open(options: &Options, life: &Context) -> Result<Self, BrokerError> {
         let config = options.producer()?;
-        let producer = ThreadedProducer::from_config_and_context(&config, Deliveries::default());
+        let is_answered = Options::is_answered(&config);
+        let deliveries = Deliveries { room: Notify::new(), is_answered };
+        let producer = ThreadedProducer::from_config_and_context(&config, deliveries);
         let producer = producer.map_err(|error| cannot("make a client of Kafka", &error))?;
         Ok(Self { producer: Arc::new(producer), places: Places::new(options), life: life.clone() })
     }
@@ -163,6 +171,9 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, receipt: Box<ReceiptSender>) {
         receipt.resolve(match result {
+            Ok(record) if self.is_answered && is_concluded(record) => {
+                PublishOutcome::Unknown(Arc::new(unreachable(SKIPPED)))
+            }
             Ok(_) => PublishOutcome::Confirmed,
             Err((error, _)) => outcome(error),
         });

@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 
 use crate::client::{self, Trouble};
+use crate::delivery::{is_concluded, skipped};
 use crate::error::{cannot, is_unknown_place, kind, refused, unreachable};
 use crate::transactions::output::Label;
 use crate::transactions::refusals::Refusals;
@@ -80,8 +81,10 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Label>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, label: Box<Label>) {
-        if let Err((error, _)) = result {
-            self.note(error, &label);
+        match result {
+            Ok(record) if is_concluded(record) => self.note(&skipped(), &label),
+            Ok(_) => {}
+            Err((error, _)) => self.note(error, &label),
         }
     }
 }

@@ -290,3 +290,26 @@ async fn what_a_broker_refuses_is_known_and_what_it_stumbles_over_is_sent_again(
     assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
     kafka.close(&Context::background()).await;
 }
+
+/// As it happens to a partition that was just made: the first message comes too early, and the
+/// second is taken though it follows on nothing (KAFKA-15591).
+#[tokio::test]
+async fn what_is_said_to_be_written_by_a_later_answer_alone_is_unknown() {
+    let subscription = subscription("implied");
+    let topic = subscription.queue();
+    let (mock, kafka) = mock(1, &subscription, 1);
+    // Each has a request of its own, and both are under way.
+    let kafka = kafka.producer_property("batch.num.messages", "1");
+    mock.broker_round_trip_time(1, Duration::from_millis(100)).unwrap();
+    mock.request_errors(Api::Produce, &[Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
+    let sink = sink(&kafka).await;
+    let lost = soon("a send", sink.send(&keyed(topic, 0, 0))).await.unwrap();
+    let written = soon("a send", sink.send(&keyed(topic, 0, 1))).await.unwrap();
+    match soon("an answer", lost).await {
+        PublishOutcome::Unknown(error) => assert!(!error.is_permanent(), "{error}"),
+        outcome => panic!("{outcome:?}"),
+    }
+    let outcome = soon("an answer", written).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    kafka.close(&Context::background()).await;
+}
