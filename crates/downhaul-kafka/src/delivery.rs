@@ -1,9 +1,9 @@
 //! What a broker has said of a message, and what librdkafka only concludes.
 //!
 //! A producer that is idempotent has several requests under way, and when a later one succeeds
-//! after an earlier one has failed, librdkafka reports the messages of the earlier one as delivered:
-//! brokers write them in order, or none. A broker before Kafka 4.5 does not where it knows nothing of
-//! the producer, as in a partition that was just made
+//! after an earlier one has failed, librdkafka reports the messages of the earlier one as
+//! delivered: brokers write them in order, or none. A broker before Kafka 4.5 does not where it
+//! knows nothing of the producer, as in a partition that was just made
 //! ([KAFKA-15591](https://issues.apache.org/jira/browse/KAFKA-15591)). So that conclusion is none
 //! here.
 
