@@ -92,7 +92,8 @@ pub enum PublishOutcome {
     Refused(Arc<BrokerError>),
     /// No queue took it; the text is the broker's.
     Returned(String),
-    /// The link was lost before an answer. It may or may not be in its queues.
+    /// No answer was about it, as when the link was lost before. It may or may not be in its
+    /// queues.
     Unknown(Arc<BrokerError>),
 }
 
