@@ -184,11 +184,16 @@ impl Inbound {
         if self.is_announced_too_large() {
             return Poll::Ready(Some(Err(self.too_large())));
         }
+        let is_followed = cx.waker().will_wake(Waker::noop());
         let waker = self.waker.before(cx.waker());
         let cx = &mut TaskContext::from_waker(&waker);
         // Before it is polled: what comes right after that is not awaited any more.
         self.request.set_upload(Upload::Awaited);
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            // With nobody to wake, the next poll comes at once: no timer for what is mostly there.
+            if is_followed {
+                return Poll::Pending;
+            }
             return self.poll_stall(cx).map(|error| Some(Err(error)));
         };
         self.request.stop_awaiting();

@@ -1,13 +1,14 @@
 //! One handler under its context.
 //!
-//! It is polled once where its request was read, which is all that most of them need. One that
-//! waits goes on in a task of its own, so that the answer at the deadline does not wait for it, not
-//! even when it blocks its thread. The response is a value that is returned from here alone: a
-//! second answer cannot be written.
+//! It is polled once where its request was read, and once more if it waits for the body, which is
+//! all that most of them need. One that waits for something else goes on in a task of its own, so
+//! that the answer at the deadline does not wait for it, not even when it blocks its thread. The
+//! response is a value that is returned from here alone: a second answer cannot be written.
 
 use std::any::Any;
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,7 +52,7 @@ where
     B::Error: Into<BoxError>,
 {
     let head = Head::read(request.headers());
-    let mut exchange = Exchange::open(link, &request, &head);
+    let exchange = Exchange::open(link, &request, &head);
     if let Some(objection) = strict::objection(&request, &head) {
         return Reply::now(exchange.refuse(objection, Ending::Malformed));
     }
@@ -65,10 +66,10 @@ where
     let begun = exchange.inside(|| begin(service, request, link.hub.limits.own_tasks));
     match begun {
         Ok(Begun::Answered(answered)) => Reply::now(exchange.conclude(answered)),
-        Ok(Begun::Waits(handler)) => {
-            let task = exchange.spawn(async move { handler.await.map_err(Into::into) });
-            Reply::Later(Box::pin(wait(exchange, task)))
+        Ok(Begun::Waits(handler)) if exchange.request().is_reading() => {
+            Reply::Later(Box::pin(read_on(exchange, handler)))
         }
+        Ok(Begun::Waits(handler)) => Reply::Later(Box::pin(go_on(exchange, handler))),
         Err(panic) => Reply::now(exchange.refuse_panicked(&*panic)),
     }
 }
@@ -80,7 +81,7 @@ enum Begun<B, E> {
 
 /// Makes the handler and polls it once, unless it is to have a task from the start.
 ///
-/// Nobody is woken by this poll: the one that follows, in the task, comes at once.
+/// Nobody is woken by this poll: the one that follows comes at once.
 fn begin<S, B>(
     mut service: S,
     request: http::Request<Body>,
@@ -160,6 +161,50 @@ impl<B> Future for Reply<B> {
             Self::Later(answer) => answer.as_mut().poll(cx).map(Ok),
         }
     }
+}
+
+/// Lets a handler that waits for the body of its request read on, and then go on.
+async fn read_on<B, E>(exchange: Exchange, handler: Handler<B, E>) -> Answer<B>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    E: Into<BoxError> + 'static,
+{
+    match poll_again(exchange, handler) {
+        ControlFlow::Break(answer) => answer,
+        ControlFlow::Continue((exchange, handler)) => go_on(exchange, handler).await,
+    }
+}
+
+/// Polls a handler once more before it has a task: hyper hands a body over just after its head, and
+/// most are whole by then.
+fn poll_again<B, E>(
+    exchange: Exchange,
+    mut handler: Handler<B, E>,
+) -> ControlFlow<Answer<B>, (Exchange, Handler<B, E>)>
+where
+    B: HttpBody<Data = Bytes>,
+    E: Into<BoxError>,
+{
+    let cx = &mut TaskContext::from_waker(Waker::noop());
+    let polled = catch_unwind(AssertUnwindSafe(|| exchange.inside(|| handler.as_mut().poll(cx))));
+    match polled {
+        Ok(Poll::Ready(answered)) => ControlFlow::Break(exchange.conclude(answered)),
+        Ok(Poll::Pending) => ControlFlow::Continue((exchange, handler)),
+        Err(panic) => ControlFlow::Break(exchange.refuse_panicked(&*panic)),
+    }
+}
+
+/// Gives a handler its task, at once, and waits for it.
+fn go_on<B, E>(
+    mut exchange: Exchange,
+    handler: Handler<B, E>,
+) -> impl Future<Output = Answer<B>> + Send + use<B, E>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    E: Into<BoxError> + 'static,
+{
+    let task = exchange.spawn(async move { handler.await.map_err(Into::into) });
+    wait(exchange, task)
 }
 
 /// Waits for a handler in its task. Dropped before, the exchange finds that its client is gone.

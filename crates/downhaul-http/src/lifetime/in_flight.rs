@@ -273,6 +273,11 @@ impl InFlight {
         UPLOADS[usize::from(self.upload.load(Ordering::Acquire))]
     }
 
+    /// Whether its handler waits for the body, and is given up with its client.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.upload() == Upload::Awaited && self.on_disconnect() == OnDisconnect::Cancel
+    }
+
     pub(crate) fn info(&self) -> RequestInfo {
         RequestInfo {
             id: self.id.clone(),

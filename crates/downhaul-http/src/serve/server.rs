@@ -134,10 +134,11 @@ impl Server {
     }
 
     /// Whether every handler has a task of its own from the start. Default: false, and only those
-    /// that are not ready at once have one.
+    /// that are not ready at once, or with their body, have one.
     ///
-    /// Otherwise a handler that blocks its thread before it first waits delays the answer at its
-    /// own deadline. A task costs about as much as all that hyper does for a request.
+    /// Otherwise a handler that blocks its thread before it first waits, for something else than a
+    /// body that comes with its head, delays the answer at its own deadline. A task costs about as
+    /// much as all that hyper does for a request.
     pub fn own_tasks(mut self, always: bool) -> Self {
         self.limits.own_tasks = always;
         self

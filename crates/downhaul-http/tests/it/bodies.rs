@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use downhaul_context::Context;
-use downhaul_http::{Error, Json, Listener, Request, Router, Server};
+use downhaul_http::{Error, Json, Listener, OnDisconnect, Request, RouteLimits, Router, Server};
 use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Client, Fixture, get, post};
+use crate::support::{Client, Fixture, get, post, soon};
 
 #[derive(serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
@@ -171,4 +171,52 @@ async fn after_a_body_nobody_read_the_next_request_is_not_taken_from_it() {
     assert_eq!(client.response().await.body, "ignored");
     client.send(&post("/length", "four")).await;
     assert_eq!(client.response().await.body, "4");
+}
+
+/// Says how many bytes came, and whether it went on in the task in which it began.
+fn tasks() -> Router {
+    let handle = async |_: Context, mut req: Request| {
+        let began = tokio::task::try_id();
+        let body = req.bytes().await?;
+        assert_ne!(&*body, b"panic");
+        Ok::<_, Error>(format!("{} {}", body.len(), began == tokio::task::try_id()))
+    };
+    Router::new().post("/", handle)
+}
+
+#[tokio::test]
+async fn one_that_comes_with_its_head_costs_no_task() {
+    let server = Fixture::start(tasks()).await;
+    let mut client = server.client().await;
+    client.send(&post("/", "hello")).await;
+    assert_eq!(client.response().await.body, "5 true");
+    let late = post("/", "hello");
+    let (head, body) = late.split_at(late.len() - 2);
+    client.send(head).await;
+    soon(async {
+        while server.running.in_flight() == 0 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    client.send(body).await;
+    assert_eq!(client.response().await.body, "5 false");
+}
+
+#[tokio::test]
+async fn one_whose_handler_goes_on_without_its_client_has_a_task_from_then_on() {
+    let finish = RouteLimits::new().on_disconnect(OnDisconnect::Finish);
+    let server = Fixture::start(tasks().limits(finish)).await;
+    assert_eq!(server.request(&post("/", "hello")).await.body, "5 false");
+}
+
+#[tokio::test]
+async fn a_panic_over_one_that_comes_with_its_head_is_a_500_and_the_connection_lives_on() {
+    let server = Fixture::start(tasks()).await;
+    let mut client = server.client().await;
+    client.send(&post("/", "panic")).await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.closes()), (500, false));
+    client.send(&post("/", "hello")).await;
+    assert_eq!(client.response().await.body, "5 true");
 }
