@@ -313,3 +313,15 @@ async fn what_is_said_to_be_written_by_a_later_answer_alone_is_unknown() {
     assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
     kafka.close(&Context::background()).await;
 }
+
+/// Nobody says that anything is written then, and that was asked for.
+#[tokio::test]
+async fn who_wants_no_answers_is_told_of_what_was_sent() {
+    let subscription = subscription("unanswered");
+    let (_mock, kafka) = mock(1, &subscription, 1);
+    let kafka =
+        kafka.producer_property("enable.idempotence", "false").producer_property("acks", "0");
+    let outcome = publish(&*sink(&kafka).await, &keyed(subscription.queue(), 0, 0)).await;
+    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    kafka.close(&Context::background()).await;
+}
