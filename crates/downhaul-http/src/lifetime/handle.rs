@@ -81,7 +81,8 @@ enum Begun<B, E> {
 
 /// Makes the handler and polls it once, unless it is to have a task from the start.
 ///
-/// Nobody is woken by this poll: the one that follows comes at once.
+/// Nobody is woken by this poll: the one that follows comes at once. A body knows by the waker that
+/// it is so, and arms no timer.
 fn begin<S, B>(
     mut service: S,
     request: http::Request<Body>,
