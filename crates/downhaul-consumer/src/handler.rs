@@ -32,7 +32,8 @@ impl<M> Incoming<M> {
         self.meta.message.id()
     }
 
-    /// The key of the message: what it is about.
+    /// The key of the message: what it is about. One that is no text is in
+    /// [`key_bytes`](Message::key_bytes) of the message.
     pub fn key(&self) -> Option<&str> {
         self.meta.message.key()
     }

@@ -130,8 +130,7 @@
 //! - Subscribe by a pattern, or begin a new group anywhere but at `auto.offset.reset`. A group's
 //!   offsets are Kafka's own: [`Kafka::seek`] and Kafka's tools move them, while the group is
 //!   stopped.
-//! - Carry bytes in keys and headers: both are read as UTF-8 as far as they go, and of headers of
-//!   one name the last counts. A payload is bytes. Headers of a message that are called
+//! - Tell headers of one name apart: the last counts. Headers of a message that are called
 //!   `message-id`, `content-type`, `due-ms` or `tombstone` are not sent: these say what the record
 //!   is.
 //! - Recognise a foreign message that was published twice: one without the header `message-id` gets

@@ -1,14 +1,13 @@
 //! [`Record`]: a message as Kafka carries it, and back.
 //!
-//! The key is Kafka's own. The id, the media type and all headers are headers of the record, as
-//! UTF-8.
+//! The key is Kafka's own. The id, the media type and all headers are headers of the record.
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use downhaul_consumer::headers::name_of;
+use downhaul_consumer::headers::{Value, name_of};
 use downhaul_consumer::{BrokerError, Message, Outgoing};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
@@ -43,8 +42,7 @@ impl Record {
     /// Reads a record, also of publishers that know nothing of Downhaul.
     ///
     /// A record without an id gets one of its place, which is the same at each delivery. A key and
-    /// headers that are no text are read as far as they are, and a header whose name is none is
-    /// left out.
+    /// headers that are no text are kept as they came, and a header whose name is none is left out.
     pub(crate) fn read(record: &BorrowedMessage<'_>) -> Self {
         let payload = record.payload();
         let mut message = Message::identified(id(record), copied(payload));
@@ -54,7 +52,9 @@ impl Record {
                 ID => {}
                 CONTENT_TYPE => content_type = Some(media_type(&header)),
                 DUE => due = text(&header).parse().ok().and_then(since_epoch),
-                name => return Some((name_of(name), text(&header))),
+                name => {
+                    return Some((name_of(name), Value::bytes(header.value.unwrap_or_default())));
+                }
             }
             None
         }));
@@ -65,7 +65,7 @@ impl Record {
             message.headers_mut().set(TOMBSTONE, "true");
         }
         if let Some(key) = record.key() {
-            message = message.with_key(readable(key));
+            message = message.with_key_bytes(key);
         }
         Self { offset: record.offset(), message, due }
     }
@@ -125,7 +125,7 @@ pub(crate) fn headers(outgoing: &Outgoing) -> Result<OwnedHeaders, BrokerError> 
     if message.content_type() != BYTES {
         headers = headers.insert(header(CONTENT_TYPE, message.content_type()));
     }
-    for (name, value) in message.headers().iter().filter(|(name, _)| !OURS.contains(name)) {
+    for (name, value) in message.headers().iter_bytes().filter(|(name, _)| !OURS.contains(name)) {
         if name.contains('\0') {
             return Err(unsendable(format!("the name of the header {name:?} holds a NUL")));
         }
@@ -146,10 +146,10 @@ pub(crate) fn outgoing_record<'a, T: IntoOpaque>(
     message: &'a Message,
     headers: OwnedHeaders,
     label: T,
-) -> BaseRecord<'a, str, [u8], T> {
+) -> BaseRecord<'a, [u8], [u8], T> {
     let mut record = BaseRecord::with_opaque_to(topic, label).headers(headers);
     record.payload = payload(message);
-    record.key = message.key();
+    record.key = message.key_bytes();
     record
 }
 
@@ -159,8 +159,8 @@ fn payload(message: &Message) -> Option<&[u8]> {
     (!ends_key).then_some(message.payload())
 }
 
-fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
-    Header { key, value: Some(value) }
+fn header<'a>(key: &'a str, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Header<'a, &'a [u8]> {
+    Header { key, value: Some(value.as_ref()) }
 }
 
 /// The time in so long, in milliseconds since 1970. Rounded up, so that it is never early.

@@ -50,7 +50,7 @@ struct Deliveries {
     is_answered: bool,
 }
 
-type Record<'a> = BaseRecord<'a, str, [u8], Box<ReceiptSender>>;
+type Record<'a> = BaseRecord<'a, [u8], [u8], Box<ReceiptSender>>;
 
 /// A message as it is handed over, and its receipt.
 fn record<'a>(

@@ -178,6 +178,9 @@ pub trait Sink: Debug + Send + Sync + 'static {
     ///    queue, and the error or [`Refused`](crate::PublishOutcome::Refused) be of the kind
     ///    [`Message`](crate::BrokerErrorKind::Message), so that the engine can leave out what it
     ///    has added (`a_message_as_large_as_there_can_be_becomes_a_dead_letter`).
+    /// 7. MUST carry id, key, media type, headers and payload as they are
+    ///    (`a_message_arrives_as_it_was_published`), also those that are no text
+    ///    (`what_is_no_text_is_kept_by_retries_and_dead_letters`).
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use crate::batch::Batches;
 use crate::broker::Lane;
 use crate::engine::job::{Job, Tenure};
 use crate::later::later;
-use crate::message::Name;
+use crate::message::Key;
 
 pub(crate) struct Batcher {
     policy: Batches,
@@ -23,7 +23,7 @@ pub(crate) struct Batcher {
 }
 
 /// What the messages of a batch have in common: their lane, and their key if keys are told apart.
-type Kind = (Tenure, Option<Name>);
+type Kind = (Tenure, Option<Key>);
 
 /// A batch that is being gathered.
 struct Open {
@@ -58,8 +58,8 @@ impl Batcher {
     pub(crate) fn push(&mut self, job: Job, now: Instant) {
         self.len += 1;
         self.bytes += job.size();
-        let key = job.meta.message.key().filter(|_| self.policy.by_key);
-        let kind = (job.ticket.tenure, key.map(Name::from));
+        let key = job.meta.message.own_key().filter(|_| self.policy.by_key);
+        let kind = (job.ticket.tenure, key.cloned());
         let number = *self.numbers.entry(kind.clone()).or_insert_with(|| {
             self.opened += 1;
             self.opened

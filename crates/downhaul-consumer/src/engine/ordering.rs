@@ -24,7 +24,7 @@ impl Ordered {
     /// By the key that the message bears.
     pub(crate) fn by_key() -> Self {
         let hasher = RandomState::new();
-        Self(Arc::new(move |message| message.key().map(|key| hasher.hash_one(key))))
+        Self(Arc::new(move |message| message.key_bytes().map(|key| hasher.hash_one(key))))
     }
 
     pub(crate) fn line(&self, message: &Message) -> Option<u64> {
@@ -40,5 +40,19 @@ impl Ordered {
 impl fmt::Debug for Ordered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ordered")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_no_text_have_lines_of_their_own() {
+        let ordered = Ordered::by_key();
+        let line = |key: i64| ordered.line(&Message::new("").with_key_bytes(key.to_be_bytes()));
+        assert_eq!(line(200), line(200));
+        assert_ne!(line(200), line(201), "though both read the same");
+        assert_eq!(ordered.line(&Message::new("")), None);
     }
 }

@@ -25,7 +25,7 @@ impl Log {
 
     /// Appends a message to the partition of its key, or to each in turn.
     pub(super) fn append(&mut self, message: Message) {
-        let partition = match message.key() {
+        let partition = match message.key_bytes() {
             Some(key) => partition_of(key, self.partitions.len()),
             None => {
                 self.turn += 1;
@@ -58,7 +58,7 @@ impl Log {
 }
 
 /// Which of so many partitions a key belongs to: the same one always.
-pub(super) fn partition_of(key: &str, partitions: usize) -> usize {
+pub(super) fn partition_of(key: &[u8], partitions: usize) -> usize {
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
     usize::try_from(hash % partitions as u64).unwrap_or_default()
 }

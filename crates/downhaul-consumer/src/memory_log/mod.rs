@@ -129,8 +129,8 @@ impl MemoryLog {
     }
 
     /// The partition of messages with this key, in every topic.
-    pub fn partition_of(&self, key: &str) -> usize {
-        log::partition_of(key, self.partitions)
+    pub fn partition_of(&self, key: impl AsRef<[u8]>) -> usize {
+        log::partition_of(key.as_ref(), self.partitions)
     }
 
     /// How many partitions each topic has.

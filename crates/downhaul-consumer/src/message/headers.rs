@@ -1,8 +1,10 @@
-//! [`Headers`]: text pairs that travel with a message, and the names that Downhaul itself uses.
+//! [`Headers`]: pairs that travel with a message, and the names that Downhaul itself uses.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+
+pub use crate::message::value::Value;
 
 /// The request id of the work that the message belongs to.
 pub const REQUEST_ID: &str = "request-id";
@@ -63,21 +65,33 @@ pub fn name_of(read: &str) -> Cow<'static, str> {
     own.map_or_else(|| Cow::Owned(read.to_owned()), Cow::Borrowed)
 }
 
-/// Text pairs in the order in which they were set. Names are compared as they are: write them in
-/// lower case.
+/// Names and values in the order in which they were set. Names are compared as they are: write them
+/// in lower case.
+///
+/// Values are texts. One that another program wrote as something else is kept as it came, and read
+/// as text as far as it is one.
 ///
 /// No name of Downhaul's own begins with `x-`, which RabbitMQ keeps for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Cow<'static, str>, String)>);
+pub struct Headers(Vec<(Cow<'static, str>, Value)>);
 
 impl Headers {
-    /// The value of `name`.
+    /// The value of `name`, as text.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.find(name).map(Value::as_str)
+    }
+
+    /// The value of `name`, as it came.
+    pub fn get_bytes(&self, name: &str) -> Option<&[u8]> {
+        self.find(name).map(Value::as_bytes)
+    }
+
+    fn find(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// Sets `name` to `value`, in place of any value it had.
-    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+    pub fn set(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         let (name, value) = (name.into(), value.into());
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = value,
@@ -85,20 +99,25 @@ impl Headers {
         }
     }
 
-    /// Takes `name` away and returns its value.
+    /// Takes `name` away and returns its value, as text.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         let index = self.0.iter().position(|(known, _)| known == name)?;
-        Some(self.0.remove(index).1)
+        Some(self.0.remove(index).1.into_text())
     }
 
-    /// All texts together, in bytes.
+    /// All names and values together, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+        self.iter_bytes().map(|(name, value)| name.len() + value.len()).sum()
     }
 
-    /// All pairs.
+    /// All pairs, as text.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
+    }
+
+    /// All pairs, with the values as they came. A backend sends these.
+    pub fn iter_bytes(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_bytes()))
     }
 }
 
@@ -107,7 +126,7 @@ const FEW: usize = 32;
 
 /// As [`set`](Headers::set) for one after the other, in a time that grows with their number alone:
 /// what comes from others may have very many.
-impl<N: Into<Cow<'static, str>>, V: Into<String>> Extend<(N, V)> for Headers {
+impl<N: Into<Cow<'static, str>>, V: Into<Value>> Extend<(N, V)> for Headers {
     fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, pairs: I) {
         let mut places = HashMap::new();
         for (name, value) in pairs {

@@ -2,7 +2,10 @@
 
 pub mod headers;
 mod id;
+mod key;
 mod name;
+mod raw;
+mod value;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,8 +16,9 @@ use bytes::Bytes;
 use downhaul_context::{Context, RequestId};
 use serde::Serialize;
 
-use crate::message::headers::Headers;
+use crate::message::headers::{Headers, Value};
 use crate::message::id::Id;
+pub(crate) use crate::message::key::Key;
 pub use crate::message::name::Name;
 
 /// What a publisher sends and a consumer gets: an id, a key, headers and a payload.
@@ -42,7 +46,7 @@ pub struct Message(Arc<Content>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Content {
     id: Id,
-    key: Option<Name>,
+    key: Option<Key>,
     content_type: Cow<'static, str>,
     headers: Headers,
     payload: Bytes,
@@ -99,7 +103,15 @@ impl Message {
     /// order in which they came; a partitioned log keeps them in one partition.
     #[must_use]
     pub fn with_key(mut self, key: impl Into<Name>) -> Self {
-        self.content_mut().key = Some(key.into());
+        self.content_mut().key = Some(Key::Text(key.into()));
+        self
+    }
+
+    /// The same with a key that is no text, as a log may have: a number in eight bytes, or what a
+    /// serializer made.
+    #[must_use]
+    pub fn with_key_bytes(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.content_mut().key = Some(Key::of_bytes(key.as_ref()));
         self
     }
 
@@ -134,7 +146,7 @@ impl Message {
     pub fn with_header(
         mut self,
         name: impl Into<Cow<'static, str>>,
-        value: impl Into<String>,
+        value: impl Into<Value>,
     ) -> Self {
         self.headers_mut().set(name, value);
         self
@@ -155,9 +167,19 @@ impl Message {
         self.0.id.to_request()
     }
 
-    /// The key, if it has one.
+    /// The key, if it has one, as text: with U+FFFD in place of what is none.
     pub fn key(&self) -> Option<&str> {
-        self.0.key.as_deref()
+        self.0.key.as_ref().map(Key::as_str)
+    }
+
+    /// The key, if it has one, as it is.
+    pub fn key_bytes(&self) -> Option<&[u8]> {
+        self.0.key.as_ref().map(Key::as_bytes)
+    }
+
+    /// The key, to be kept.
+    pub(crate) fn own_key(&self) -> Option<&Key> {
+        self.0.key.as_ref()
     }
 
     /// Until when handling the message makes sense. `None` also where the header cannot be read.
@@ -212,6 +234,19 @@ mod tests {
         assert_eq!((message.headers().get("tenant"), message.key()), (Some("umbrella"), Some("k")));
         assert_eq!((message.id(), message.payload()), (before.id(), before.payload()));
         assert_ne!(message, before);
+    }
+
+    #[test]
+    fn a_key_that_is_no_text_is_kept_and_read_as_far_as_it_is() {
+        let number = 200_i64.to_be_bytes();
+        let message = Message::new("1").with_key_bytes(number);
+        assert_eq!(message.key_bytes(), Some(number.as_slice()));
+        assert_eq!(message.key(), Some("\0\0\0\0\0\0\0\u{fffd}"));
+        let other = message.clone().with_key_bytes(201_i64.to_be_bytes());
+        assert_eq!(message.key(), other.key());
+        assert_ne!(message.own_key(), other.own_key());
+        let text = message.with_key_bytes("k");
+        assert_eq!(text.own_key(), text.clone().with_key("k").own_key());
     }
 
     #[test]

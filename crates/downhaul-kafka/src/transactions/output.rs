@@ -26,7 +26,7 @@ pub(super) struct Label {
 
 /// What differs between two messages that a delivery leads to, in bytes.
 pub(super) fn size(message: &Message) -> usize {
-    let headers = message.headers().iter().map(|(name, value)| name.len() + value.len());
+    let headers = message.headers().iter_bytes().map(|(name, value)| name.len() + value.len());
     message.payload().len() + headers.sum::<usize>()
 }
 
@@ -43,7 +43,7 @@ impl Output {
         Ok(Self { topic, headers, message: outgoing.message.clone(), origin })
     }
 
-    pub(super) fn record(&self) -> BaseRecord<'_, str, [u8], Box<Label>> {
+    pub(super) fn record(&self) -> BaseRecord<'_, [u8], [u8], Box<Label>> {
         let (origin, topic) = (self.origin.clone(), self.topic.clone());
         let label = Box::new(Label { origin, topic, size: size(&self.message) });
         outgoing_record(&self.topic, &self.message, self.headers.clone(), label)

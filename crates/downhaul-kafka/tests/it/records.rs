@@ -104,11 +104,13 @@ async fn records_of_others_are_read_as_far_as_they_are_text() {
     assert_eq!(messages[0].headers().iter().count(), 0);
     assert_eq!(deliveries[0].topic.as_deref(), Some(topic));
     assert_eq!((messages[1].key(), messages[1].payload().len()), (Some("\u{fffd}k\0"), 0));
+    assert_eq!(messages[1].key_bytes(), raws[1].key.as_deref(), "as it came");
     assert_eq!(get(1, TOMBSTONE), None, "empty is not nothing");
     assert_eq!((messages[2].key(), get(2, TOMBSTONE)), (Some("gone"), Some("true")));
     assert!(messages[2].payload().is_empty());
     assert_eq!(messages[3].key(), Some(""));
     assert_eq!((get(3, "twice"), get(3, "binary")), (Some("two"), Some("\u{fffd}b")));
+    assert_eq!(messages[3].headers().get_bytes("binary"), Some([0xff, b'b'].as_slice()));
     assert_eq!((get(3, "null"), get(3, "empty")), (Some(""), Some("")));
     assert_eq!((messages[3].id(), messages[3].content_type()), ("its-own", "text/plain"));
     assert_eq!((get(3, "message-id"), get(3, "content-type")), (None, None), "not twice");

@@ -96,6 +96,7 @@ macro_rules! conformance {
             settlement: a_message_as_large_as_there_can_be_becomes_a_dead_letter,
             settlement: a_message_as_large_as_there_can_be_is_tried_again,
             settlement: a_parked_retry_comes_back_to_its_own_queue_alone,
+            settlement: what_is_no_text_is_kept_by_retries_and_dead_letters,
             settlement: what_a_handler_emits_is_confirmed_before_the_ack,
             settlement: a_delivery_is_settled_once,
             settlement: what_is_unfinished_comes_again_whatever_was_acknowledged_around_it,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use downhaul_consumer::headers::{ATTEMPT, DEAD_REASON, ORIGIN_QUEUE};
+use downhaul_consumer::headers::{ATTEMPT, DEAD_REASON, ORIGIN_QUEUE, Value};
 use downhaul_consumer::{
     Consumer, ConsumerHandle, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing,
     PublishError, PublishErrorKind, RetryPolicy, Settlement, Source, Verdict,
@@ -241,6 +241,34 @@ pub async fn a_parked_retry_comes_back_to_its_own_queue_alone<H: Harness>(fixtur
     // The retry would come before it.
     fixture.publish_keyed("q", "a", "two").await;
     assert_eq!(other.take(2).await, ["one", "two"]);
+}
+
+/// Others have keys that are numbers, and headers that a serializer made.
+pub async fn what_is_no_text_is_kept_by_retries_and_dead_letters<H: Harness>(fixture: Fixture<H>) {
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let fail = move |_ctx: Context, message: Incoming<Message>| {
+        let _ = sender.send((message.attempt(), message.body.clone()));
+        let again = Failure::retry_after(Duration::from_millis(50), "not yet");
+        let failure = if message.attempt() == 1 { again } else { Failure::permanent("never") };
+        async move { Err::<(), _>(failure) }
+    };
+    // Where the broker cannot delay, it waits in place.
+    let parked = RetryPolicy::default().in_place_up_to(Duration::ZERO);
+    fixture.spawn(Consumer::new(fixture.subscription("q"), fail).retry(parked).ordered()).await;
+    let (key, value) = (200_i64.to_be_bytes(), [0, 0xff, b'a']);
+    let message = Message::new("1").with_key_bytes(key).with_header("schema", Value::bytes(value));
+    let outgoing = Outgoing::to_topic(fixture.name("q"), message);
+    fixture.publisher.publish(&fixture.ctx, outgoing).await.expect("confirmed");
+    let is_kept = |message: &Message| {
+        assert_eq!(message.key_bytes(), Some(key.as_slice()));
+        assert_eq!(message.headers().get_bytes("schema"), Some(value.as_slice()));
+    };
+    for expected in [1, 2] {
+        let (attempt, message) = seen.recv().await.unwrap();
+        assert_eq!(attempt, expected);
+        is_kept(&message);
+    }
+    is_kept(&fixture.dead_letter("q").await.0);
 }
 
 /// A message whose emitted one cannot be confirmed is not acknowledged.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::message::Message;
+use crate::message::{Message, headers};
 use crate::publish::{Destination, Outgoing};
 
 #[derive(Serialize, Deserialize)]
@@ -14,9 +14,31 @@ struct Envelope {
     to: To,
     delay: Duration,
     id: String,
-    key: Option<String>,
+    key: Option<Stored>,
     content_type: String,
-    headers: Vec<(String, String)>,
+    headers: Vec<(String, Stored)>,
+}
+
+/// A text as it is, and what is none as a list of numbers.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl Stored {
+    fn of(bytes: &[u8]) -> Self {
+        let text = String::from_utf8(bytes.to_vec());
+        text.map_or_else(|error| Self::Bytes(error.into_bytes()), Self::Text)
+    }
+
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -29,7 +51,7 @@ enum To {
 /// Envelope and payload of a message.
 pub(super) fn write(outgoing: &Outgoing) -> rusqlite::Result<(String, Value)> {
     let message = &outgoing.message;
-    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let own = |(name, value): (&str, &[u8])| (name.to_owned(), Stored::of(value));
     let envelope = Envelope {
         to: match &outgoing.destination {
             Destination::Topic(name) => To::Topic(name.to_string()),
@@ -37,9 +59,9 @@ pub(super) fn write(outgoing: &Outgoing) -> rusqlite::Result<(String, Value)> {
         },
         delay: outgoing.delay,
         id: message.id().to_owned(),
-        key: message.key().map(ToOwned::to_owned),
+        key: message.key_bytes().map(Stored::of),
         content_type: message.content_type().to_owned(),
-        headers: message.headers().iter().map(own).collect(),
+        headers: message.headers().iter_bytes().map(own).collect(),
     };
     let envelope = serde_json::to_string(&envelope)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
@@ -52,9 +74,11 @@ pub(super) fn read(envelope: &str, payload: Vec<u8>) -> Result<Outgoing, serde_j
     let mut message =
         Message::new(payload).with_id(envelope.id).with_content_type(envelope.content_type);
     if let Some(key) = envelope.key {
-        message = message.with_key(key);
+        message = message.with_key_bytes(key.into_bytes());
     }
-    message.headers_mut().extend(envelope.headers);
+    let headers = envelope.headers.into_iter();
+    let headers = headers.map(|(name, value)| (name, headers::Value::bytes(value.into_bytes())));
+    message.headers_mut().extend(headers);
     let outgoing = match envelope.to {
         To::Topic(name) => Outgoing::to_topic(name, message),
         To::Queue(name) => Outgoing::to_queue(name, message),
