@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
+use downhaul_consumer::headers::Value;
 use downhaul_consumer::{BrokerError, BrokerErrorKind, Delivery, Message, Name, Token, headers};
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable};
 
 use crate::error::{check_short, unsendable};
+use crate::property;
 
 /// An upper bound for all of a content header but its texts.
 const FIXED: usize = 64;
@@ -47,8 +49,9 @@ impl Letter {
         let at_fault = BrokerErrorKind::Message;
         check_short("the message's id", id, at_fault)?;
         check_short("the content type", message.content_type(), at_fault)?;
-        for (name, _) in message.headers().iter() {
+        for (name, value) in message.headers().iter() {
             check_short("the name of a header", name, at_fault)?;
+            property::check(name, value)?;
             if is_reserved(name) {
                 let words = "RabbitMQ keeps `CC`, `BCC` and names in `x-` for itself";
                 return Err(unsendable(format!("the header `{name}`: {words}")));
@@ -73,23 +76,20 @@ impl Letter {
             properties = properties.with_content_type(message.content_type().into());
         }
         let mut table = FieldTable::default();
-        for (name, value) in pairs(message) {
+        for (name, value) in pairs(message).filter(|(name, _)| !property::is_one(name)) {
             table.insert(name.into(), AMQPValue::LongString(value.into()));
         }
         if !table.inner().is_empty() {
             properties = properties.with_headers(table);
         }
-        let request_id = message.headers().get(headers::REQUEST_ID);
-        if let Some(Ok(id)) = request_id.map(ShortString::try_new) {
-            properties = properties.with_correlation_id(id);
-        }
-        properties
+        property::write(message.headers(), properties)
     }
 }
 
-/// What is sent as headers.
-fn pairs(message: &Message) -> impl Iterator<Item = (&str, &str)> {
-    message.headers().iter().chain(message.key().map(|key| (headers::KEY, key)))
+/// What is sent besides the payload: headers, some of them as properties, and the key.
+fn pairs(message: &Message) -> impl Iterator<Item = (&str, &[u8])> {
+    let key = message.key_bytes().map(|key| (headers::KEY, key));
+    message.headers().iter_bytes().chain(key)
 }
 
 /// Reads what was delivered, also from publishers that know nothing of Downhaul.
@@ -107,18 +107,19 @@ pub(crate) fn read(token: Token, delivery: lapin::message::Delivery) -> Delivery
     if let Some(content_type) = properties.content_type() {
         message = message.with_content_type(media_type(content_type.as_str()));
     }
-    let headers = message.headers_mut();
+    let (headers, mut key) = (message.headers_mut(), None);
     headers.extend(properties.headers().iter().flatten().filter_map(|(name, value)| {
-        let text = text(value).filter(|_| !is_reserved(name.as_str()))?;
-        Some((headers::name_of(name.as_str()), text))
+        let name = name.as_str();
+        let value = readable(value).filter(|_| !is_reserved(name) && !property::is_one(name))?;
+        match headers::name_of(name) {
+            Cow::Borrowed(headers::KEY) => key = Some(value),
+            name => return Some((name, value)),
+        }
+        None
     }));
-    if let Some(id) = properties.correlation_id()
-        && headers.get(headers::REQUEST_ID).is_none()
-    {
-        headers.set(headers::REQUEST_ID, id.as_str());
-    }
-    if let Some(key) = headers.remove(headers::KEY) {
-        message = message.with_key(key);
+    property::read(&properties, headers);
+    if let Some(key) = key {
+        message = message.with_key_bytes(key.as_bytes());
     }
     // Without an exchange the routing key is the name of a queue, and the topic is not known.
     let is_topic = !exchange.as_str().is_empty();
@@ -149,12 +150,12 @@ fn is_reserved(name: &str) -> bool {
     name.starts_with("x-") || COPIES.contains(&name)
 }
 
-/// A header as text; `None` for what has none: tables, lists, nothing.
-fn text(value: &AMQPValue) -> Option<String> {
-    Some(match value {
-        AMQPValue::LongString(text) => text.to_string(),
+/// A header as it is, or as text; `None` for what has none: tables, lists, nothing.
+fn readable(value: &AMQPValue) -> Option<Value> {
+    let text = match value {
+        AMQPValue::LongString(text) => return Some(Value::bytes(text.as_bytes())),
+        AMQPValue::ByteArray(bytes) => return Some(Value::bytes(bytes.as_slice())),
         AMQPValue::ShortString(text) => text.to_string(),
-        AMQPValue::ByteArray(bytes) => String::from_utf8_lossy(bytes.as_slice()).into_owned(),
         AMQPValue::Boolean(value) => value.to_string(),
         AMQPValue::ShortShortInt(value) => value.to_string(),
         AMQPValue::ShortShortUInt(value) => value.to_string(),
@@ -170,7 +171,8 @@ fn text(value: &AMQPValue) -> Option<String> {
         | AMQPValue::FieldArray(_)
         | AMQPValue::FieldTable(_)
         | AMQPValue::Void => return None,
-    })
+    };
+    Some(Value::from(text))
 }
 
 /// How much of a frame the headers take, at most. A content header cannot be split.

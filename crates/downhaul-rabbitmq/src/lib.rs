@@ -101,8 +101,8 @@
 //!   first body above that costs the channel, and the receipts under way resolve as unknown; later
 //!   ones are refused
 //!   (`what_the_broker_finds_too_large_is_refused_from_the_second_time_on`).
-//! - Send or read the properties `reply_to`, `type`, `app_id`, `priority`, `expiration` and
-//!   `user_id`.
+//! - Send or read the properties `expiration`, for which there is [`Message::with_deadline`], and
+//!   `user_id`. The others are [headers](property).
 //! - Read a message whose properties, or the names of whose headers, are no UTF-8: lapin gives up
 //!   the connection for it, with all consumers on it, and so again when it is delivered again. The
 //!   error says so (`a_message_that_cannot_be_read_ends_the_source_with_advice`).
@@ -164,6 +164,7 @@ mod link;
 mod nodes;
 mod options;
 mod parameters;
+pub mod property;
 mod rabbitmq;
 mod refresh;
 mod sink;

@@ -53,6 +53,10 @@ def properties_of_every_type():
         message_id="types",
         type="t",
         app_id="a",
+        reply_to="answers",
+        priority=7,
+        content_encoding="gzip",
+        correlation_id="call-7",
         user_id="guest",
         expiration="600000",
         headers={
@@ -66,6 +70,8 @@ def properties_of_every_type():
             "nested": {"a": {"b": [1, "2", None]}},
             "nothing": None,
             "x-theirs": "reserved",
+            "amqp-priority": "no property",
+            "request-id": "request-7",
         },
     )
 
@@ -97,6 +103,11 @@ def consume(channel, queue, count):
                 "content_type": properties.content_type,
                 "correlation_id": properties.correlation_id,
                 "delivery_mode": properties.delivery_mode,
+                "reply_to": properties.reply_to,
+                "type": properties.type,
+                "app_id": properties.app_id,
+                "priority": properties.priority,
+                "content_encoding": properties.content_encoding,
                 "timestamp": properties.timestamp,
                 "headers": properties.headers,
                 "exchange": method.exchange,
@@ -110,12 +121,28 @@ def consume(channel, queue, count):
     print(json.dumps(seen, ensure_ascii=True))
 
 
+def call(channel, queue, body):
+    """Asks, and prints the answer: RabbitMQ's own way of remote calls, without a queue for it."""
+    answers = "amq.rabbitmq.reply-to"
+    # It is to listen before it asks.
+    next(channel.consume(answers, auto_ack=True, inactivity_timeout=0.01))
+    properties = pika.BasicProperties(reply_to=answers, correlation_id="call-7")
+    channel.basic_publish("", queue, body.encode(), properties)
+    incoming = channel.consume(answers, auto_ack=True, inactivity_timeout=30)
+    method, properties, body = next(incoming)
+    if method is None:
+        sys.exit("no answer")
+    print(json.dumps([body.decode(), properties.correlation_id]))
+
+
 def main():
     url, verb, *rest = sys.argv[1:]
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     if verb == "publish":
         publish(channel, *rest)
+    elif verb == "call":
+        call(channel, *rest)
     else:
         consume(channel, rest[0], int(rest[1]))
     connection.close()

@@ -4,10 +4,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use downhaul_consumer::{
-    Consumer, Delivery, Failure, Incoming, Message, Outgoing, PublishOutcome, State, Subscription,
-    Verdict, headers,
+    Consumer, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing, PublishOutcome,
+    Settlement, State, Subscription, Verdict, headers,
 };
 use downhaul_context::Context;
+use downhaul_rabbitmq::property;
 use downhaul_testkit::rabbitmq::{Pika, shared, unique};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -74,6 +75,10 @@ async fn what_pika_publishes_is_read_whatever_its_framework_puts_into_it() {
         ("timelimit", None),
         ("eta", None),
         (headers::REQUEST_ID, Some("d3adb33f-task")),
+        (property::CORRELATION_ID, None),
+        (property::CONTENT_ENCODING, Some("utf-8")),
+        (property::REPLY_TO, Some("c0ffee-replies")),
+        (property::PRIORITY, Some("0")),
     ] {
         assert_eq!(header(celery, name).as_deref(), value, "{name}");
     }
@@ -85,14 +90,23 @@ async fn what_pika_publishes_is_read_whatever_its_framework_puts_into_it() {
     assert_eq!(header(masstransit, "publishId").as_deref(), Some("1"));
 
     let expected = [
+        (property::APP_ID, "a"),
+        (property::CONTENT_ENCODING, "gzip"),
+        (property::CORRELATION_ID, "call-7"),
+        (property::PRIORITY, "7"),
+        (property::REPLY_TO, "answers"),
+        (property::TYPE, "t"),
         ("bytes", "raw"),
         ("large", "1099511627776"),
+        (headers::REQUEST_ID, "request-7"),
         ("small", "-7"),
         ("text", "Ünal & Söhne"),
         ("when", "1700000000"),
         ("yes", "true"),
     ];
     assert_eq!(sorted_headers(types), expected);
+    assert_eq!(property::correlation_id(&celery.message), Some("d3adb33f-task"));
+    assert_eq!(property::correlation_id(&types.message), Some("call-7"));
     source.settle(&all(&deliveries, Verdict::Ack)).await.unwrap();
 }
 
@@ -108,6 +122,11 @@ async fn what_we_publish_is_read_by_pika_as_the_documentation_says() {
         .with_id("order-7.created")
         .with_key("customer-7")
         .with_header(headers::REQUEST_ID, "request-7")
+        .with_header(property::REPLY_TO, "answers")
+        .with_header(property::TYPE, "order.created")
+        .with_header(property::APP_ID, "shop")
+        .with_header(property::PRIORITY, "7")
+        .with_header(property::CONTENT_ENCODING, "identity")
         .with_header("tenant", "Ünal & Söhne");
     let outcome =
         publish(&*sink(&broker).await, &Outgoing::to_topic(subscription.queue(), message)).await;
@@ -120,6 +139,11 @@ async fn what_we_publish_is_read_by_pika_as_the_documentation_says() {
         "content_type": "application/json",
         "correlation_id": "request-7",
         "delivery_mode": 2,
+        "reply_to": "answers",
+        "type": "order.created",
+        "app_id": "shop",
+        "priority": 7,
+        "content_encoding": "identity",
         "timestamp": null,
         "headers": { "key": "customer-7", "request-id": "request-7", "tenant": "Ünal & Söhne" },
         "exchange": exchange,
@@ -139,7 +163,13 @@ async fn a_dead_letter_of_ours_tells_pika_why_it_is_one() {
     let consumer = Consumer::new(subscription.clone(), refuse);
     let consumer = consumer.spawn(&Context::background(), Arc::clone(&broker) as _);
     assert_eq!(soon("the consumer runs", consumer.settled()).await, State::Running);
-    let order = Outgoing::to_queue(subscription.queue(), Message::new("7").with_id("order-7"));
+    let order = Message::new("7")
+        .with_id("order-7")
+        .with_header(headers::REQUEST_ID, "request-7")
+        .with_header(property::CORRELATION_ID, "call-7")
+        .with_header(property::TYPE, "order")
+        .with_header(property::REPLY_TO, "answers");
+    let order = Outgoing::to_queue(subscription.queue(), order);
     publish(&*sink(&*broker).await, &order).await;
     let letter = consumed(&pika, &subscription.dead_letter_queue(), 1).remove(0);
     assert_eq!((&letter["body"], &letter["message_id"]), (&json!("7"), &json!("order-7")));
@@ -148,5 +178,26 @@ async fn a_dead_letter_of_ours_tells_pika_why_it_is_one() {
     assert_eq!(of(headers::ATTEMPT), "1");
     assert!(!of(headers::DEAD_REASON).is_empty() && !of(headers::FIRST_FAILED).is_empty());
     assert!(of(headers::DEAD_ERROR).contains("no such article"), "{letter}");
+    assert_eq!((&letter["type"], &letter["reply_to"]), (&json!("order"), &json!("answers")));
+    assert_eq!(letter["correlation_id"], "call-7", "not the request's");
+    consumer.drain();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_with_pika_is_answered() {
+    let Some(pika) = pika("a_caller_with_pika_is_answered") else { return };
+    let subscription = Subscription::new(unique("calls"));
+    let twice = |_ctx: Context, request: Incoming<Json<u64>>| async move {
+        let answer = Message::json(&(2 * request.body.0)).unwrap();
+        let id = property::correlation_id(request.message()).unwrap();
+        let answer = answer.with_header(property::CORRELATION_ID, id);
+        let queue = request.headers().get(property::REPLY_TO).unwrap();
+        Outcome::new(Settlement::Ack).emit(Outgoing::to_queue(queue, answer))
+    };
+    let consumer = Consumer::new(subscription.clone(), twice);
+    let consumer = consumer.spawn(&Context::background(), Arc::new(broker_at(&shared())));
+    assert_eq!(soon("the consumer runs", consumer.settled()).await, State::Running);
+    let answer = run(&pika, &["call", subscription.queue(), "21"]);
+    assert_eq!(answer.trim(), r#"["42", "call-7"]"#);
     consumer.drain();
 }

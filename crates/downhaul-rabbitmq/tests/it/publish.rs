@@ -7,7 +7,7 @@ use downhaul_consumer::{
     Broker, BrokerErrorKind, Message, Outgoing, PublishOutcome, Publisher, Sink, Verdict,
 };
 use downhaul_context::Context;
-use downhaul_rabbitmq::RabbitMq;
+use downhaul_rabbitmq::{RabbitMq, property};
 use downhaul_testkit::proxy::Direction;
 use downhaul_testkit::rabbitmq::{shared, shared_ctl, unique};
 
@@ -107,6 +107,8 @@ async fn a_message_that_cannot_be_sent_costs_only_itself() {
         Message::new("reserved").with_header("x-death", "v"),
         Message::new("copy").with_header("CC", "v"),
         Message::new("blind copy").with_header("BCC", "v"),
+        Message::new("no number").with_header(property::PRIORITY, "256"),
+        Message::new("long queue").with_header(property::REPLY_TO, "q".repeat(256)),
         Message::new(vec![0; (128 << 20) + 1]),
     ];
     for message in unfit {
