@@ -7,7 +7,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{Channel, ExchangeKind};
 
-use crate::error::cannot;
+use crate::error::{cannot, cannot_declare};
 use crate::options::Options;
 use crate::topology::{Binding, Exchange, Queue, Target, Topology, name};
 
@@ -127,7 +127,7 @@ async fn declare_exchange(
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let named = name("the exchange", exchange)?;
     let declared = channel.exchange_declare(named, kind, options, arguments).await;
-    declared.map_err(|error| cannot(&format!("declare exchange `{exchange}`"), &error))
+    declared.map_err(|error| cannot_declare(&format!("exchange `{exchange}`"), &error))
 }
 
 pub(crate) async fn declare_queue(channel: &Channel, queue: &Queue) -> Result<(), BrokerError> {
@@ -139,6 +139,6 @@ pub(crate) async fn declare_queue(channel: &Channel, queue: &Queue) -> Result<()
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let (named, arguments) = (name("the queue", queue)?, arguments.table()?);
     let declared = channel.queue_declare(named, options, arguments).await;
-    declared.map_err(|error| cannot(&format!("declare queue `{queue}`"), &error))?;
+    declared.map_err(|error| cannot_declare(&format!("queue `{queue}`"), &error))?;
     Ok(())
 }

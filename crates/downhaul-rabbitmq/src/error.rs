@@ -11,8 +11,20 @@ const LIMIT: &str = "a limit of the broker is reached";
 /// The longest text that AMQP 0.9.1 takes where it writes the length in one byte.
 const SHORT: usize = 255;
 
-/// Something could not be opened or declared.
+/// Something could not be opened.
 pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
+    explained(what, error, ": the user may not do this")
+}
+
+/// Something could not be declared.
+pub(crate) fn cannot_declare(what: &str, error: &Error) -> BrokerError {
+    let refused = ": the user may not declare it, and what others have declared can be used by \
+                   `RabbitMq::passive`";
+    explained(&format!("declare {what}"), error, refused)
+}
+
+/// `refused` is what to say to a user without the permission.
+fn explained(what: &str, error: &Error, refused: &str) -> BrokerError {
     let code = code(error);
     if let Some(property) = inequivalent(error) {
         let words = format!(
@@ -29,7 +41,7 @@ pub(crate) fn cannot(what: &str, error: &Error) -> BrokerError {
         (Some(403), _) if words(error).contains("in exclusive use") => {
             (BrokerErrorKind::Unreachable, ": another consumes it alone")
         }
-        (Some(403), _) => (BrokerErrorKind::Configuration, ": the user may not do this"),
+        (Some(403), _) => (BrokerErrorKind::Configuration, refused),
         // With which it goes.
         (Some(405), _) => (BrokerErrorKind::Unreachable, ": another connection owns it alone"),
         (Some(406), _) => {

@@ -88,6 +88,13 @@
 //! 20. A channel that was nacked is left for a fresh one, and nobody notices
 //!     (`a_channel_that_was_refused_something_makes_way_for_another_when_it_is_at_rest`,
 //!     `nobody_notices_that_channels_make_way_for_others`).
+//! 21. With [`RabbitMq::passive`], nothing is declared, and what others have declared is enough
+//!     (`who_may_declare_nothing_publishes_and_consumes_what_others_have_declared`); what is not
+//!     there yet is named (`what_nobody_has_declared_yet_is_named_and_waited_for`).
+//! 22. The properties of a message are headers, which its retries and its dead letter keep
+//!     (`what_pika_publishes_is_read_whatever_its_framework_puts_into_it`,
+//!     `a_dead_letter_of_ours_tells_pika_why_it_is_one`), and a caller is answered
+//!     (`a_caller_with_pika_is_answered`).
 //!
 //! # What it does not do
 //!
@@ -101,8 +108,9 @@
 //!   first body above that costs the channel, and the receipts under way resolve as unknown; later
 //!   ones are refused
 //!   (`what_the_broker_finds_too_large_is_refused_from_the_second_time_on`).
-//! - Send or read the properties `expiration`, for which there is [`Message::with_deadline`], and
-//!   `user_id`. The others are [headers](property).
+//! - Send or read the properties `expiration`, for which there is
+//!   [`with_deadline`](downhaul_consumer::Message::with_deadline), and `user_id`. The others are
+//!   [headers](property).
 //! - Read a message whose properties, or the names of whose headers, are no UTF-8: lapin gives up
 //!   the connection for it, with all consumers on it, and so again when it is delivered again. The
 //!   error says so (`a_message_that_cannot_be_read_ends_the_source_with_advice`).
@@ -164,6 +172,7 @@ mod link;
 mod nodes;
 mod options;
 mod parameters;
+mod passive;
 pub mod property;
 mod rabbitmq;
 mod refresh;

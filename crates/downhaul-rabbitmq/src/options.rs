@@ -25,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) exchange: String,
     pub(crate) queue_type: QueueType,
     pub(crate) topology: Topology,
+    /// Nothing is declared.
+    pub(crate) passive: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) connection_name: String,
     /// In place of those of the URL.
@@ -50,6 +52,7 @@ impl Default for Options {
             exchange: "downhaul".to_owned(),
             queue_type: QueueType::default(),
             topology: Topology::default(),
+            passive: false,
             connect_timeout: Duration::from_secs(5),
             connection_name: "downhaul".to_owned(),
             credentials: None,

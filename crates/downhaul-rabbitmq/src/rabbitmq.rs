@@ -192,6 +192,29 @@ impl RabbitMq {
         Ok(self)
     }
 
+    /// Declares nothing, for users without the permission to: what is needed is made by others, and
+    /// looked for instead.
+    ///
+    /// A consumer needs its queue, bound to its topics, and `<queue>.dead`; a publisher the
+    /// [exchange](Self::exchange). What is not there is waited for, as a broker would be, and named
+    /// meanwhile; a message to a topic is returned. Retries wait in hand, since the queues in which
+    /// they would wait cannot be declared, and so a publish with a delay is refused. Of a
+    /// [topology](Self::topology), the consumer timeouts count.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_rabbitmq::RabbitMq;
+    ///
+    /// let broker = RabbitMq::new("amqp://reader:secret@rabbit.internal")?.passive();
+    /// # Ok::<(), downhaul_consumer::BrokerError>(())
+    /// ```
+    #[must_use]
+    pub fn passive(mut self) -> Self {
+        self.options.passive = true;
+        self
+    }
+
     /// How long connecting may take, with the handshake. Default 5 s, unless the URL has a
     /// `connection_timeout`.
     #[must_use]
@@ -266,7 +289,8 @@ impl Broker for RabbitMq {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::NONE.with_delay().with_order()
+        let able = Capabilities::NONE.with_order();
+        if self.options.passive { able } else { able.with_delay() }
     }
 
     async fn source(

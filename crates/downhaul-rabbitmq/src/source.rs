@@ -23,6 +23,7 @@ use crate::held::Held;
 use crate::letter;
 use crate::link::{LOOK, Line};
 use crate::options::Options;
+use crate::passive;
 use crate::unsettled::{Frame, Unsettled};
 
 /// What an item of lapin's stream is.
@@ -55,7 +56,11 @@ impl RabbitSource {
         options: &Options,
         subscription: &Subscription,
     ) -> Result<Self, BrokerError> {
-        declare::declare(&line.channel, options, subscription).await?;
+        if options.passive {
+            passive::find(&line.channel, subscription).await?;
+        } else {
+            declare::declare(&line.channel, options, subscription).await?;
+        }
         let prefetch = subscription.prefetch();
         let queue = subscription.queue();
         let mut source = Self {

@@ -14,6 +14,7 @@ mod under_way;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use downhaul_consumer::{
@@ -30,6 +31,7 @@ use crate::largest::Largest;
 use crate::letter::Letter;
 use crate::link::Line;
 use crate::options::Options;
+use crate::passive;
 use crate::sink::inbox::{Slot, inbox};
 use crate::sink::parking::Parking;
 use crate::sink::rooms::Rooms;
@@ -38,6 +40,9 @@ use crate::sink::task::{Command, Order, Route};
 pub(crate) struct RabbitSink {
     line: Line,
     exchange: ShortString,
+    /// Whether the exchange is known to be there.
+    is_found: AtomicBool,
+    passive: bool,
     parking: Arc<Parking>,
     largest: Largest,
     /// Closed when the task ends.
@@ -47,7 +52,9 @@ pub(crate) struct RabbitSink {
 
 impl RabbitSink {
     pub(crate) async fn open(line: Line, options: &Options) -> Result<Self, BrokerError> {
-        declare::declare_all(&line.channel, options).await?;
+        if !options.passive {
+            declare::declare_all(&line.channel, options).await?;
+        }
         let confirming = line.channel.confirm_select(ConfirmSelectOptions::default()).await;
         confirming.map_err(|error| cannot("ask for publisher confirms", &error))?;
         let exchange = short("the exchange", &options.exchange, BrokerErrorKind::Configuration)?;
@@ -57,15 +64,18 @@ impl RabbitSink {
         let parking = Arc::new(Parking::new(options.queue_type));
         tokio::spawn(task::run(line.clone(), Arc::clone(&parking), largest.clone(), inbox, rooms));
         tracing::debug!(exchange = options.exchange, "publishing");
-        Ok(Self { line, exchange, parking, largest, window, commands })
+        let passive = options.passive;
+        // The one without a name is always there.
+        let is_found = AtomicBool::new(!passive || options.exchange.is_empty());
+        Ok(Self { line, exchange, is_found, passive, parking, largest, window, commands })
     }
 
     fn letter(&self, outgoing: &Outgoing) -> Result<Letter, BrokerError> {
         Letter::new(&outgoing.message, self.line.frame_max(), self.largest.bytes())
     }
 
-    /// Where a message goes that nothing has to be declared for; `None` for one that waits in a
-    /// queue of its delay.
+    /// Where a message goes, if that is known to be there: `None` for one that waits in a queue of
+    /// its delay, and for one to an exchange that nobody has seen yet.
     fn direct(&self, outgoing: &Outgoing) -> Result<Option<Route>, BrokerError> {
         let name = outgoing.destination.name();
         let (exchange, what) = match &outgoing.destination {
@@ -73,13 +83,38 @@ impl RabbitSink {
                 let words = "a delay needs a queue as its destination, and this is a topic";
                 return Err(unsendable(words));
             }
+            Destination::Topic(_) if !self.is_found.load(Ordering::Relaxed) => return Ok(None),
             Destination::Topic(_) => (self.exchange.clone(), "the topic"),
             Destination::Queue(_) if outgoing.delay.is_zero() => {
                 (ShortString::default(), "the queue")
             }
+            Destination::Queue(_) if self.passive => {
+                let words = "a delay needs queues to wait in, and nothing is declared here";
+                return Err(unsendable(words));
+            }
             Destination::Queue(_) => return Ok(None),
         };
         Ok(Some(Route { exchange, key: short(what, name, BrokerErrorKind::Message)? }))
+    }
+
+    /// Where a message goes, once that is there; what is missing if it is not.
+    async fn prepared(&self, outgoing: &Outgoing) -> Result<Result<Route, String>, BrokerError> {
+        match &outgoing.destination {
+            Destination::Topic(_) => self.found(outgoing).await,
+            Destination::Queue(name) => {
+                let parked = self.parked(outgoing).await?;
+                Ok(parked.ok_or_else(|| format!("there is no queue `{name}`")))
+            }
+        }
+    }
+
+    /// By way of the exchange, once others have declared it.
+    async fn found(&self, outgoing: &Outgoing) -> Result<Result<Route, String>, BrokerError> {
+        let exchange = self.exchange.as_str();
+        let is_there = self.line.answer(passive::has_exchange(&self.line, exchange)).await?;
+        self.is_found.fetch_or(is_there, Ordering::Relaxed);
+        let route = self.direct(outgoing)?;
+        Ok(route.ok_or_else(|| format!("there is no exchange `{exchange}`")))
     }
 
     /// The queue in which a message waits for its time; `None` if there is no queue to wait for.
@@ -111,12 +146,9 @@ impl Sink for RabbitSink {
         self.line.unblocked().await?;
         let route = match self.direct(outgoing)? {
             Some(route) => route,
-            None => match self.parked(outgoing).await? {
-                Some(route) => route,
-                None => {
-                    let words = format!("there is no queue `{}`", outgoing.destination.name());
-                    return Ok(Receipt::resolved(PublishOutcome::Returned(words)));
-                }
+            None => match self.prepared(outgoing).await? {
+                Ok(route) => route,
+                Err(missing) => return Ok(Receipt::resolved(PublishOutcome::Returned(missing))),
             },
         };
         self.post(Order { route, letter }, room)
