@@ -1,6 +1,7 @@
 //! Requests over a connection in memory, one after another: what a server costs without a kernel.
 //!
-//! Every side answers `GET /users/7` with the same small JSON.
+//! Every side answers `GET /users/7` with the same small JSON, and `POST /users` with what it was
+//! sent.
 
 mod idle;
 mod layers;
@@ -10,6 +11,8 @@ pub(crate) mod theirs;
 mod waits;
 mod whole;
 pub(crate) mod wire;
+
+use std::borrow::Cow;
 
 pub use self::tcp::serve;
 use self::wire::Wire;
@@ -27,14 +30,14 @@ fn compare(probe: &Probe, ours: &Wire, peer: &Wire) -> Samples {
 }
 
 /// What everybody answers with.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, serde::Deserialize)]
 struct User {
     id: u64,
-    name: &'static str,
+    name: Cow<'static, str>,
 }
 
 impl User {
     fn find(id: u64) -> Self {
-        Self { id, name: "ada" }
+        Self { id, name: Cow::Borrowed("ada") }
     }
 }

@@ -21,6 +21,9 @@ pub(crate) struct Load {
     /// For how long.
     #[arg(long, value_name = "N", default_value_t = 3)]
     seconds: u64,
+    /// Sends a small JSON, and has it back, instead of asking for one.
+    #[arg(long)]
+    post: bool,
 }
 
 /// Ours last: it is compared with the others. `app` is ours in an app without telemetry,
@@ -58,19 +61,52 @@ impl Load {
 
     fn rate(&self, server: &str, protocol: Protocol, spans: &Served) -> Result<f64, Failure> {
         let server = Served::start(server, protocol, SERVER, &spans.address)?;
-        let (url, time) = (format!("http://{}/users/7", server.address), self.seconds.to_string());
+        let (users, time) = (format!("http://{}/users", server.address), self.seconds.to_string());
         let mut load = command("taskset");
         load.args(["-c", LOAD]);
         match protocol {
-            Protocol::Http1 => load.args(["wrk", "-t1", "-c64", "-d", &time, &url]),
+            Protocol::Http1 => load.args(["wrk", "-t1", "-c64", "-d", &time]),
             Protocol::Http2 => {
-                load.args(["h2load", "-c", "8", "-m", "16", "-D", &time, "--warm-up-time=1", &url])
+                load.args(["h2load", "-c", "8", "-m", "16", "-D", &time, "--warm-up-time=1"])
             }
+        };
+        match self.post {
+            true => send(&mut load, protocol)?.arg(users),
+            false => load.arg(users + "/7"),
         };
         let report = read(&mut load)?;
         requests_a_second(&report)
-            .ok_or_else(|| Failure::new(format!("no requests a second in:\n{report}")))
+            .filter(|_| !has_failed(&report))
+            .ok_or_else(|| Failure::new(format!("not every request was answered:\n{report}")))
     }
+}
+
+/// Has the load send what it gets.
+fn send(load: &mut Command, protocol: Protocol) -> Result<&mut Command, Failure> {
+    let json = r#"{"id":7,"name":"ada"}"#;
+    match protocol {
+        Protocol::Http1 => {
+            let script = target().join("load.lua");
+            let lines = [
+                "wrk.method = 'POST'".to_owned(),
+                format!("wrk.body = '{json}'"),
+                "wrk.headers['content-type'] = 'application/json'".to_owned(),
+            ];
+            std::fs::write(&script, lines.join("\n"))?;
+            Ok(load.arg("-s").arg(script))
+        }
+        Protocol::Http2 => {
+            let body = target().join("load.json");
+            std::fs::write(&body, json)?;
+            Ok(load.args(["-H", "content-type: application/json", "-d"]).arg(body))
+        }
+    }
+}
+
+/// As wrk and as h2load say it: a line that is missing if there are none, and `… 0 4xx, 0 5xx`.
+fn has_failed(report: &str) -> bool {
+    let codes = report.lines().find(|line| line.starts_with("status codes:"));
+    report.contains("Non-2xx") || codes.is_some_and(|codes| !codes.ends_with(", 0 4xx, 0 5xx"))
 }
 
 /// A server in a process of its own; killed when dropped.
@@ -161,6 +197,11 @@ mod tests {
         assert_eq!(requests_a_second(h2load), Some(98_765.33));
         assert_eq!(requests_a_second("finished in 3.00s, 0.00 req/s, 0B/s"), None);
         assert_eq!(requests_a_second("unable to connect"), None);
+        assert!(!has_failed(wrk) && !has_failed(h2load));
+        assert!(has_failed("  Non-2xx or 3xx responses: 17\n"));
+        assert!(!has_failed("status codes: 9 2xx, 0 3xx, 0 4xx, 0 5xx\n"));
+        assert!(has_failed("status codes: 9 2xx, 0 3xx, 10 4xx, 0 5xx\n"));
+        assert!(has_failed("status codes: 9 2xx, 0 3xx, 0 4xx, 10 5xx\n"));
     }
 
     #[test]

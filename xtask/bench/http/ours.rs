@@ -16,6 +16,10 @@ pub(super) async fn user(_ctx: Context, req: Request) -> Result<Json<User>, Erro
     Ok(Json(User::find(req.param("id")?)))
 }
 
+async fn add(_ctx: Context, mut req: Request) -> Result<Json<User>, Error> {
+    Ok(Json(req.json().await?))
+}
+
 async fn waiting(_ctx: Context, req: Request) -> Result<Json<User>, Error> {
     yield_now().await;
     Ok(Json(User::find(req.param("id")?)))
@@ -35,7 +39,7 @@ pub(crate) fn whole() -> Wire {
 }
 
 pub(crate) fn router() -> Router {
-    Router::new().get("/users/{id}", user).middleware(middleware)
+    Router::new().get("/users/{id}", user).post("/users", add).middleware(middleware)
 }
 
 /// The same with a handler that waits once.

@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::Path;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
@@ -58,14 +58,27 @@ impl<S> ByHand for S where
 }
 
 pub(super) fn by_hand() -> impl ByHand {
-    service_fn(async |request| Ok(show(&request)))
+    service_fn(async |request: Request<Incoming>| {
+        Ok(if request.method() == Method::POST { echo(request).await } else { show(&request) })
+    })
+}
+
+/// What was sent, read and written again.
+async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let Ok(body) = request.into_body().collect().await else { return Response::default() };
+    let user = serde_json::from_slice::<User>(&body.to_bytes());
+    user.map_or_else(|_| Response::default(), |user| json(&user))
 }
 
 /// The answer as one writes it by hand.
 pub(super) fn show<B>(request: &Request<B>) -> Response<Full<Bytes>> {
     let id = request.uri().path().strip_prefix("/users/").and_then(|id| id.parse().ok());
     let Some(id) = id else { return Response::default() };
-    let json = serde_json::to_vec(&User::find(id)).expect("it is JSON");
+    json(&User::find(id))
+}
+
+fn json(user: &User) -> Response<Full<Bytes>> {
+    let json = serde_json::to_vec(user).expect("it is JSON");
     let mut response = Response::new(Full::from(json));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
@@ -97,7 +110,9 @@ pub(super) fn axum_full_waiting() -> Wire {
 }
 
 fn router() -> Router {
-    Router::new().route("/users/{id}", get(async |Path(id): Path<u64>| Json(User::find(id))))
+    Router::new()
+        .route("/users/{id}", get(async |Path(id): Path<u64>| Json(User::find(id))))
+        .route("/users", post(async |Json(user): Json<User>| Json(user)))
 }
 
 /// A deadline, a request id in and out, and a span.
