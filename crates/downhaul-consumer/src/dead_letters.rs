@@ -152,8 +152,8 @@ impl DeadLetters {
         letter: Delivery,
     ) -> Result<(), ReplayError> {
         let Delivery { token, mut message, .. } = letter;
-        let queue = message.headers_mut().remove(headers::ORIGIN_QUEUE);
-        let queue = queue.unwrap_or_else(|| self.queue.clone());
+        let queue = message.headers().get(headers::ORIGIN_QUEUE).unwrap_or(&self.queue).to_owned();
+        message.headers_mut().remove(headers::ORIGIN_QUEUE);
         let marks = [
             headers::ATTEMPT,
             headers::DEAD_ERROR,

@@ -32,10 +32,15 @@ impl<M> Incoming<M> {
         self.meta.message.id()
     }
 
-    /// The key of the message: what it is about. One that is no text is in
-    /// [`key_bytes`](Message::key_bytes) of the message.
+    /// The key of the message: what it is about. `None` also if that is no text: it is in
+    /// [`key_bytes`](Self::key_bytes).
     pub fn key(&self) -> Option<&str> {
         self.meta.message.key()
+    }
+
+    /// The key of the message, whether it is a text or not.
+    pub fn key_bytes(&self) -> Option<&[u8]> {
+        self.meta.message.key_bytes()
     }
 
     /// The topic that the message was published to, if it is known.

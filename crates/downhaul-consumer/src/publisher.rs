@@ -300,6 +300,15 @@ impl Publisher {
         ctx: &Context,
         outgoing: &mut Outgoing,
     ) -> Result<Receipt, PublishError> {
+        let receipt = self.hand_over_as_is(ctx, outgoing).await?;
+        Ok(receipt.optional(outgoing.optional))
+    }
+
+    async fn hand_over_as_is(
+        &self,
+        ctx: &Context,
+        outgoing: &mut Outgoing,
+    ) -> Result<Receipt, PublishError> {
         if !outgoing.is_complete {
             inject(ctx, &mut outgoing.message);
         }

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use downhaul_consumer::headers::{Value, name_of};
+use downhaul_consumer::headers::name_of;
 use downhaul_consumer::{BrokerError, Message, Outgoing};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
@@ -42,7 +42,8 @@ impl Record {
     /// Reads a record, also of publishers that know nothing of Downhaul.
     ///
     /// A record without an id gets one of its place, which is the same at each delivery. A key and
-    /// headers that are no text are kept as they came, and a header whose name is none is left out.
+    /// headers that are no text are kept as they came, an id is written as one, and a header whose
+    /// name is none is left out.
     pub(crate) fn read(record: &BorrowedMessage<'_>) -> Self {
         let payload = record.payload();
         let mut message = Message::identified(id(record), copied(payload));
@@ -52,9 +53,7 @@ impl Record {
                 ID => {}
                 CONTENT_TYPE => content_type = Some(media_type(&header)),
                 DUE => due = text(&header).parse().ok().and_then(since_epoch),
-                name => {
-                    return Some((name_of(name), Value::bytes(header.value.unwrap_or_default())));
-                }
+                name => return Some((name_of(name), header.value.unwrap_or_default())),
             }
             None
         }));
@@ -77,8 +76,11 @@ fn copied(payload: Option<&[u8]>) -> Bytes {
 
 fn id<'a>(record: &'a BorrowedMessage<'_>) -> Cow<'a, str> {
     let id = legible(record).find(|header| header.key == ID).and_then(|header| header.value);
-    match id.map(readable).filter(|id| !id.is_empty()) {
-        Some(id) => id,
+    match id.filter(|id| !id.is_empty()) {
+        // Two that are no text must not become the same text.
+        Some(id) => {
+            str::from_utf8(id).map_or_else(|_| id.escape_ascii().to_string().into(), Cow::Borrowed)
+        }
         None => {
             let (topic, partition, offset) = (record.topic(), record.partition(), record.offset());
             format!("{topic}-{partition}-{offset}").into()
@@ -125,7 +127,7 @@ pub(crate) fn headers(outgoing: &Outgoing) -> Result<OwnedHeaders, BrokerError> 
     if message.content_type() != BYTES {
         headers = headers.insert(header(CONTENT_TYPE, message.content_type()));
     }
-    for (name, value) in message.headers().iter_bytes().filter(|(name, _)| !OURS.contains(name)) {
+    for (name, value) in message.headers().iter().filter(|(name, _)| !OURS.contains(name)) {
         if name.contains('\0') {
             return Err(unsendable(format!("the name of the header {name:?} holds a NUL")));
         }

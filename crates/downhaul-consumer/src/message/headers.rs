@@ -68,20 +68,20 @@ pub fn name_of(read: &str) -> Cow<'static, str> {
 /// Names and values in the order in which they were set. Names are compared as they are: write them
 /// in lower case.
 ///
-/// Values are texts. One that another program wrote as something else is kept as it came, and read
-/// as text as far as it is one.
+/// Values are texts, and what other programs wrote as something else is kept as it came.
 ///
 /// No name of Downhaul's own begins with `x-`, which RabbitMQ keeps for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(Cow<'static, str>, Value)>);
 
 impl Headers {
-    /// The value of `name`, as text.
+    /// The text that `name` has. `None` also if what it has is no text: that is in
+    /// [`get_bytes`](Self::get_bytes).
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.find(name).map(Value::as_str)
+        self.find(name)?.as_text()
     }
 
-    /// The value of `name`, as it came.
+    /// The bytes that `name` has, whether they are a text or not.
     pub fn get_bytes(&self, name: &str) -> Option<&[u8]> {
         self.find(name).map(Value::as_bytes)
     }
@@ -99,25 +99,20 @@ impl Headers {
         }
     }
 
-    /// Takes `name` away and returns its value, as text.
-    pub fn remove(&mut self, name: &str) -> Option<String> {
+    /// Takes `name` away and returns its value.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
         let index = self.0.iter().position(|(known, _)| known == name)?;
-        Some(self.0.remove(index).1.into_text())
+        Some(self.0.remove(index).1)
     }
 
     /// All names and values together, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.iter_bytes().map(|(name, value)| name.len() + value.len()).sum()
+        self.iter().map(|(name, value)| name.len() + value.as_bytes().len()).sum()
     }
 
-    /// All pairs, as text.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
-    }
-
-    /// All pairs, with the values as they came. A backend sends these.
-    pub fn iter_bytes(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_bytes()))
+    /// All pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 }
 

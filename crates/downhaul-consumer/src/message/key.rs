@@ -2,36 +2,36 @@
 
 use std::fmt;
 
-use crate::message::Name;
-use crate::message::raw::Raw;
+use bytes::Bytes;
 
-/// The key of a message. Two are the same if their bytes are.
+use crate::message::Name;
+
+/// The key of a message: a text, as nearly every one is, or bytes that are no UTF-8.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Text(Name),
-    Raw(Box<Raw>),
+    Bytes(Bytes),
 }
 
 impl Key {
-    pub(super) fn of_bytes(bytes: &[u8]) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         match str::from_utf8(bytes) {
             Ok(text) => Self::Text(Name::from(text)),
-            Err(_) => Raw::text_or(bytes.to_vec())
-                .map_or_else(Self::Raw, |text| Self::Text(Name::from(text))),
+            Err(_) => Self::Bytes(Bytes::copy_from_slice(bytes)),
         }
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(super) fn as_text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => text,
-            Self::Raw(raw) => &raw.text,
+            Self::Text(text) => Some(text),
+            Self::Bytes(_) => None,
         }
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
-            Self::Raw(raw) => &raw.bytes,
+            Self::Bytes(bytes) => bytes,
         }
     }
 }
@@ -40,7 +40,7 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => fmt::Debug::fmt(text, f),
-            Self::Raw(raw) => fmt::Debug::fmt(raw, f),
+            Self::Bytes(bytes) => fmt::Debug::fmt(bytes, f),
         }
     }
 }

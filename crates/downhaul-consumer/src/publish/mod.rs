@@ -47,6 +47,8 @@ pub struct Outgoing {
     /// its dead letter. The engine sets it. A broker with transactions publishes it together with
     /// the settlement of the delivery; for all others it says nothing.
     pub outcome_of: Option<Token>,
+    /// That no queue takes it is no failure. See [`optional`](Self::optional).
+    pub optional: bool,
     /// Nothing is to be added to its headers.
     pub(crate) is_complete: bool,
 }
@@ -63,13 +65,39 @@ impl Outgoing {
     }
 
     fn to(destination: Destination, message: Message) -> Self {
-        Self { destination, message, delay: Duration::ZERO, outcome_of: None, is_complete: false }
+        let (delay, outcome_of) = (Duration::ZERO, None);
+        Self { destination, message, delay, outcome_of, optional: false, is_complete: false }
     }
 
     /// Holds the message back for `delay`.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Counts it as confirmed when no queue takes it: an event that may have no subscriber yet, or
+    /// an answer whose caller may have given up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), downhaul_consumer::PublishError> {
+    /// use std::sync::Arc;
+    ///
+    /// use downhaul_consumer::{MemoryBroker, Message, Outgoing, Publisher};
+    /// use downhaul_context::Context;
+    ///
+    /// let publisher = Publisher::new(Arc::new(MemoryBroker::new()));
+    /// let event = Outgoing::to_topic("nobody.listens", Message::new("")).optional();
+    /// publisher.publish(&Context::background(), event).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
         self
     }
 

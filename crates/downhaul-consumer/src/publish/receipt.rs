@@ -13,7 +13,11 @@ use crate::publish::window::Place;
 ///
 /// Dropping it does not take the message back.
 #[must_use = "a message is only safe once its receipt says so"]
-pub struct Receipt(State);
+pub struct Receipt {
+    state: State,
+    /// That no queue takes the message is no failure.
+    is_optional: bool,
+}
 
 enum State {
     Known(Option<PublishOutcome>),
@@ -59,33 +63,50 @@ impl Receipt {
     /// A receipt that is resolved later.
     pub fn pending() -> (ReceiptSender, Self) {
         let cell = Arc::new(Cell::default());
-        (ReceiptSender(Arc::clone(&cell)), Self(State::Pending(cell)))
+        (ReceiptSender(Arc::clone(&cell)), Self::of(State::Pending(cell)))
     }
 
     /// A receipt whose outcome is known already.
     pub fn resolved(outcome: PublishOutcome) -> Self {
-        Self(State::Known(Some(outcome)))
+        Self::of(State::Known(Some(outcome)))
+    }
+
+    fn of(state: State) -> Self {
+        Self { state, is_optional: false }
+    }
+
+    /// Takes it for confirmed that no queue has taken the message, if `is_optional`.
+    pub(crate) fn optional(self, is_optional: bool) -> Self {
+        Self { is_optional, ..self }
+    }
+
+    fn judge(&self, outcome: PublishOutcome) -> PublishOutcome {
+        match outcome {
+            PublishOutcome::Returned(_) if self.is_optional => PublishOutcome::Confirmed,
+            outcome => outcome,
+        }
     }
 
     /// The answer, if it was known from the beginning.
-    pub(crate) fn known(self) -> Result<PublishOutcome, Self> {
-        match self.0 {
-            State::Known(Some(outcome)) => Ok(outcome),
-            unknown => Err(Self(unknown)),
+    pub(crate) fn known(mut self) -> Result<PublishOutcome, Self> {
+        match &mut self.state {
+            State::Known(outcome) => outcome.take().map(|it| self.judge(it)).ok_or(self),
+            State::Pending(_) => Err(self),
         }
     }
 
     /// Takes the answer, if it is there.
     pub(crate) fn take_known(&mut self) -> Option<PublishOutcome> {
-        match &mut self.0 {
+        let outcome = match &mut self.state {
             State::Known(outcome) => outcome.take(),
             State::Pending(cell) => cell.lock().outcome.take(),
-        }
+        };
+        outcome.map(|outcome| self.judge(outcome))
     }
 
     /// Gives the message its place in a window until it is answered.
     pub(crate) fn occupy(&self, place: Place) {
-        if let State::Pending(cell) = &self.0 {
+        if let State::Pending(cell) = &self.state {
             let mut content = cell.lock();
             if !content.is_resolved {
                 content.place = Some(place);
@@ -98,19 +119,20 @@ impl Future for Receipt {
     type Output = PublishOutcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PublishOutcome> {
-        match &mut self.0 {
-            State::Known(outcome) => Poll::Ready(outcome.take().unwrap_or_else(unanswered)),
+        let outcome = match &mut self.state {
+            State::Known(outcome) => outcome.take(),
             State::Pending(cell) => {
                 let mut content = cell.lock();
-                if content.is_resolved {
-                    return Poll::Ready(content.outcome.take().unwrap_or_else(unanswered));
+                if !content.is_resolved {
+                    if content.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                        content.waker = Some(cx.waker().clone());
+                    }
+                    return Poll::Pending;
                 }
-                if content.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
-                    content.waker = Some(cx.waker().clone());
-                }
-                Poll::Pending
+                content.outcome.take()
             }
-        }
+        };
+        Poll::Ready(self.judge(outcome.unwrap_or_else(unanswered)))
     }
 }
 
@@ -134,7 +156,7 @@ impl Drop for ReceiptSender {
 
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_resolved = match &self.0 {
+        let is_resolved = match &self.state {
             State::Known(_) => true,
             State::Pending(cell) => cell.lock().is_resolved,
         };

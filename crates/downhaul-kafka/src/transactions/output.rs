@@ -26,7 +26,7 @@ pub(super) struct Label {
 
 /// What differs between two messages that a delivery leads to, in bytes.
 pub(super) fn size(message: &Message) -> usize {
-    let headers = message.headers().iter_bytes().map(|(name, value)| name.len() + value.len());
+    let headers = message.headers().iter().map(|(name, value)| name.len() + value.as_bytes().len());
     message.payload().len() + headers.sum::<usize>()
 }
 

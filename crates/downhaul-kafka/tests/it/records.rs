@@ -103,13 +103,13 @@ async fn records_of_others_are_read_as_far_as_they_are_text() {
     assert_eq!(messages[0].id(), format!("{topic}-0-0"));
     assert_eq!(messages[0].headers().iter().count(), 0);
     assert_eq!(deliveries[0].topic.as_deref(), Some(topic));
-    assert_eq!((messages[1].key(), messages[1].payload().len()), (Some("\u{fffd}k\0"), 0));
+    assert_eq!((messages[1].key(), messages[1].payload().len()), (None, 0));
     assert_eq!(messages[1].key_bytes(), raws[1].key.as_deref(), "as it came");
     assert_eq!(get(1, TOMBSTONE), None, "empty is not nothing");
     assert_eq!((messages[2].key(), get(2, TOMBSTONE)), (Some("gone"), Some("true")));
     assert!(messages[2].payload().is_empty());
     assert_eq!(messages[3].key(), Some(""));
-    assert_eq!((get(3, "twice"), get(3, "binary")), (Some("two"), Some("\u{fffd}b")));
+    assert_eq!((get(3, "twice"), get(3, "binary")), (Some("two"), None));
     assert_eq!(messages[3].headers().get_bytes("binary"), Some([0xff, b'b'].as_slice()));
     assert_eq!((get(3, "null"), get(3, "empty")), (Some(""), Some("")));
     assert_eq!((messages[3].id(), messages[3].content_type()), ("its-own", "text/plain"));
@@ -247,7 +247,7 @@ async fn a_header_of_a_message_does_not_change_its_id_its_media_type_or_when_it_
     let deliveries = take(&mut *source, 1).await;
     let arrived = &deliveries[0].message;
     assert_eq!((arrived.id(), arrived.content_type()), ("seven", "application/json"));
-    assert_eq!(arrived.headers().iter().collect::<Vec<_>>(), [("tenant", "blue")]);
+    assert!(arrived.headers().iter().eq([("tenant", &"blue".into())]), "{arrived:?}");
     settle(&mut *source, &all(&deliveries, Verdict::Ack)).await;
     close(source).await;
 }

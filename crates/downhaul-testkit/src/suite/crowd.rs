@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use downhaul_consumer::headers::Value;
 use downhaul_consumer::{Consumer, Incoming, Message, Outgoing, PublishOutcome, Publisher, State};
 use downhaul_context::Context;
 
@@ -86,8 +87,8 @@ pub async fn a_message_arrives_as_it_was_published<H: Harness>(fixture: Fixture<
             (there.payload(), there.content_type()),
             (message.payload(), "application/x-test")
         );
-        let sorted = |message: &Message| -> BTreeSet<(String, String)> {
-            let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let sorted = |message: &Message| -> BTreeSet<(String, Value)> {
+            let own = |(name, value): (&str, &Value)| (name.to_owned(), value.clone());
             message.headers().iter().map(own).collect()
         };
         assert_eq!(sorted(&there), sorted(&message));

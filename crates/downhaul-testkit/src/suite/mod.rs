@@ -103,6 +103,7 @@ macro_rules! conformance {
             publishing: publishes_before_the_first_delivery_are_kept,
             publishing: each_queue_of_a_topic_gets_its_own_copy,
             publishing: a_message_no_queue_wants_is_returned,
+            publishing: an_optional_message_no_queue_wants_is_no_failure,
             publishing: a_delayed_message_comes_later,
             publishing: the_request_id_travels_from_publisher_to_dead_letter,
             publishing: many_receipts_under_way_resolve_once_each,

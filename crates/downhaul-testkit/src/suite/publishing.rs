@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use downhaul_consumer::headers::REQUEST_ID;
 use downhaul_consumer::{
-    Consumer, Failure, Incoming, Message, Outgoing, PublishErrorKind, PublishOutcome, State,
+    Consumer, Failure, Incoming, Message, Outcome, Outgoing, PublishErrorKind, PublishOutcome,
+    Settlement, State,
 };
 use downhaul_context::{Context, Instant, RequestId};
 use tokio::sync::mpsc;
 
-use super::fixture::next;
+use super::fixture::{next, until};
 use super::{Fixture, Harness, Seen};
 
 /// Once a consumer has run, its queue is there also while it is stopped.
@@ -51,6 +52,33 @@ pub async fn a_message_no_queue_wants_is_returned<H: Harness>(fixture: Fixture<H
     let outgoing = Outgoing::to_topic(fixture.name("nobody"), Message::new("one"));
     let error = fixture.publisher.publish(&fixture.ctx, outgoing).await.unwrap_err();
     assert_eq!(error.kind(), PublishErrorKind::Returned);
+}
+
+/// An event may have no subscriber, and an answer nobody who still waits for it.
+pub async fn an_optional_message_no_queue_wants_is_no_failure<H: Harness>(fixture: Fixture<H>) {
+    let (ctx, publisher) = (&fixture.ctx, &fixture.publisher);
+    let unwanted = || Outgoing::to_topic(fixture.name("nobody"), Message::new("one")).optional();
+    publisher.publish(ctx, unwanted()).await.unwrap();
+    publisher.publish_all(ctx, [unwanted(), unwanted()]).await.unwrap();
+    let receipt = publisher.send(ctx, unwanted()).await.unwrap();
+    assert!(matches!(receipt.await, PublishOutcome::Confirmed));
+
+    let emit = move |_ctx: Context, _message: Incoming<Message>| {
+        let unwanted = Outgoing::to_topic("nobody.either", Message::new("two")).optional();
+        async move { Outcome::new(Settlement::Ack).emit(unwanted) }
+    };
+    let consumer = fixture.spawn(Consumer::new(fixture.subscription("q"), emit)).await;
+    fixture.publish("q", "one").await;
+    until(&consumer, |tally| tally.acked == 1).await;
+    assert_eq!(consumer.tally().retried, 0);
+
+    // It is still kept by who wants it.
+    let mut seen = Seen::default();
+    fixture.spawn(seen.recording(fixture.subscription("wanted"))).await;
+    let message = Message::new("").with_id("three");
+    let wanted = Outgoing::to_topic(fixture.name("wanted"), message).optional();
+    publisher.publish(ctx, wanted).await.unwrap();
+    assert_eq!(seen.next().await.0, "three");
 }
 
 /// Not before its time; and a short delay does not wait behind a long one.

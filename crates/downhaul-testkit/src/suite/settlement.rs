@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use downhaul_consumer::headers::{ATTEMPT, DEAD_REASON, ORIGIN_QUEUE, Value};
+use downhaul_consumer::headers::{ATTEMPT, DEAD_REASON, ORIGIN_QUEUE};
 use downhaul_consumer::{
     Consumer, ConsumerHandle, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing,
     PublishError, PublishErrorKind, RetryPolicy, Settlement, Source, Verdict,
@@ -256,7 +256,7 @@ pub async fn what_is_no_text_is_kept_by_retries_and_dead_letters<H: Harness>(fix
     let parked = RetryPolicy::default().in_place_up_to(Duration::ZERO);
     fixture.spawn(Consumer::new(fixture.subscription("q"), fail).retry(parked).ordered()).await;
     let (key, value) = (200_i64.to_be_bytes(), [0, 0xff, b'a']);
-    let message = Message::new("1").with_key_bytes(key).with_header("schema", Value::bytes(value));
+    let message = Message::new("1").with_key_bytes(key).with_header("schema", value);
     let outgoing = Outgoing::to_topic(fixture.name("q"), message);
     fixture.publisher.publish(&fixture.ctx, outgoing).await.expect("confirmed");
     let is_kept = |message: &Message| {

@@ -165,7 +165,7 @@ impl SqliteOutbox {
         let sql = "INSERT INTO downhaul_outbox (key, envelope, payload, enqueued_at)
             VALUES (?1, ?2, ?3, ?4)";
         let (envelope, payload) = stored::write(&outgoing)?;
-        let key = outgoing.message.key();
+        let key = stored::order_key(&outgoing.message);
         tx.prepare_cached(sql)?.execute((key, envelope, payload, self.database.now())).map(drop)
     }
 

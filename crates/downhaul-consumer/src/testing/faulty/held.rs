@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use crate::broker::{Delivery, Lane};
+use crate::message::Key;
 
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -28,7 +29,8 @@ impl Held {
         let is_its = |group: &&mut Group| {
             let first = group.deliveries.first();
             first.is_some_and(|first| {
-                first.message.key().is_some() && first.message.key() == delivery.message.key()
+                first.message.own_key().is_some()
+                    && first.message.own_key() == delivery.message.own_key()
             })
         };
         match self.groups.iter_mut().find(is_its) {
@@ -56,8 +58,8 @@ impl Held {
     }
 
     /// Takes out what stands behind this key.
-    pub(super) fn of_key(&mut self, key: &str) -> Vec<Delivery> {
-        self.take_out(|group| group.deliveries.iter().any(|one| one.message.key() == Some(key)))
+    pub(super) fn of_key(&mut self, key: &Key) -> Vec<Delivery> {
+        self.take_out(|group| group.deliveries.iter().any(|one| one.message.own_key() == Some(key)))
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {

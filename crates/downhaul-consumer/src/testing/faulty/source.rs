@@ -14,7 +14,7 @@ use super::lost;
 use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
 use crate::error::BrokerError;
 use crate::later::later;
-use crate::message::Name;
+use crate::message::{Key, Name};
 use crate::testing::faults::Faults;
 use crate::testing::incident::Fault;
 
@@ -41,7 +41,7 @@ struct Unsettled {
     /// The token of the inner source; `None` for the second of two deliveries.
     inner: Option<Token>,
     id: String,
-    key: Option<Name>,
+    key: Option<Key>,
 }
 
 impl FaultySource {
@@ -159,7 +159,7 @@ impl FaultySource {
 
     fn hand_over(&mut self, inner: Option<Token>, mut delivery: Delivery, events: &mut Vec<Event>) {
         let id = delivery.message.id().to_owned();
-        let key = delivery.message.key().map(Name::from);
+        let key = delivery.message.own_key().cloned();
         delivery.token = Token::new(self.next);
         self.next += 1;
         self.unsettled.insert(delivery.token, Unsettled { inner, id, key });
