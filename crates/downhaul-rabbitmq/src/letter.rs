@@ -89,7 +89,8 @@ impl Letter {
 /// What is sent besides the payload: headers, some of them as properties, and the key.
 fn pairs(message: &Message) -> impl Iterator<Item = (&str, &[u8])> {
     let key = message.key_bytes().map(|key| (headers::KEY, key));
-    message.headers().iter_bytes().chain(key)
+    let headers = message.headers().iter().map(|(name, value)| (name, value.as_bytes()));
+    headers.chain(key)
 }
 
 /// Reads what was delivered, also from publishers that know nothing of Downhaul.
@@ -153,8 +154,8 @@ fn is_reserved(name: &str) -> bool {
 /// A header as it is, or as text; `None` for what has none: tables, lists, nothing.
 fn readable(value: &AMQPValue) -> Option<Value> {
     let text = match value {
-        AMQPValue::LongString(text) => return Some(Value::bytes(text.as_bytes())),
-        AMQPValue::ByteArray(bytes) => return Some(Value::bytes(bytes.as_slice())),
+        AMQPValue::LongString(text) => return Some(Value::from(text.as_bytes())),
+        AMQPValue::ByteArray(bytes) => return Some(Value::from(bytes.as_slice())),
         AMQPValue::ShortString(text) => text.to_string(),
         AMQPValue::Boolean(value) => value.to_string(),
         AMQPValue::ShortShortInt(value) => value.to_string(),
@@ -178,7 +179,11 @@ fn readable(value: &AMQPValue) -> Option<Value> {
 /// How much of a frame the headers take, at most. A content header cannot be split.
 fn headers_size(message: &Message) -> usize {
     let request_id = message.headers().get(headers::REQUEST_ID).map_or(0, str::len);
-    request_id + pairs(message).map(|(name, value)| name.len() + value.len() + 6).sum::<usize>()
+    let size = |(name, value): (&str, &[u8])| match property::is_one(name) {
+        true => value.len() + 1,
+        false => name.len() + value.len() + 6,
+    };
+    request_id + pairs(message).map(size).sum::<usize>()
 }
 
 fn unix_seconds() -> u64 {

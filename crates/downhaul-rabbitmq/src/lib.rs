@@ -109,8 +109,8 @@
 //!   ones are refused
 //!   (`what_the_broker_finds_too_large_is_refused_from_the_second_time_on`).
 //! - Send or read the properties `expiration`, for which there is
-//!   [`with_deadline`](downhaul_consumer::Message::with_deadline), and `user_id`. The others are
-//!   [headers](property).
+//!   [`with_deadline`](downhaul_consumer::Message::with_deadline), and `user_id`. Those that
+//!   [`property`] names are headers, and names in `amqp-` are for them alone.
 //! - Read a message whose properties, or the names of whose headers, are no UTF-8: lapin gives up
 //!   the connection for it, with all consumers on it, and so again when it is delivered again. The
 //!   error says so (`a_message_that_cannot_be_read_ends_the_source_with_advice`).

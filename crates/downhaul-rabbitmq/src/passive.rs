@@ -9,6 +9,9 @@ use crate::error::{cannot, code};
 use crate::link::Line;
 use crate::topology::name;
 
+/// Ends the name of a queue of dead letters, which come from a queue and go nowhere else.
+const DEAD: &str = ".dead";
+
 /// Finds what a source needs: its queue, and where its dead letters go. How the queue is bound
 /// cannot be seen.
 pub(crate) async fn find(
@@ -16,6 +19,9 @@ pub(crate) async fn find(
     subscription: &Subscription,
 ) -> Result<(), BrokerError> {
     find_queue(channel, subscription.queue()).await?;
+    if subscription.queue().ends_with(DEAD) {
+        return Ok(());
+    }
     find_queue(channel, &subscription.dead_letter_queue()).await
 }
 

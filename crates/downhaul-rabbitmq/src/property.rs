@@ -5,7 +5,8 @@
 //!
 //! # Examples
 //!
-//! A handler that answers whoever asks to be answered:
+//! A handler that answers whoever asks to be answered, if the caller is still there. The caller
+//! says where to: any queue that its own messages could name.
 //!
 //! ```
 //! use downhaul_consumer::{Incoming, Json, Message, Outcome, Outgoing, Settlement};
@@ -20,14 +21,14 @@
 //!     };
 //!     let outcome = Outcome::new(Settlement::Ack);
 //!     match request.headers().get(property::REPLY_TO) {
-//!         Some(queue) => outcome.emit(Outgoing::to_queue(queue, answer)),
+//!         Some(queue) => outcome.emit(Outgoing::to_queue(queue, answer).optional()),
 //!         None => outcome,
 //!     }
 //! }
 //! # let _ = twice;
 //! ```
 
-use downhaul_consumer::headers::Headers;
+use downhaul_consumer::headers::{Headers, Value};
 use downhaul_consumer::{BrokerError, BrokerErrorKind, Message, headers};
 use lapin::BasicProperties;
 use lapin::types::ShortString;
@@ -49,8 +50,11 @@ pub const PRIORITY: &str = "amqp-priority";
 /// [`correlation_id`].
 pub const CORRELATION_ID: &str = "amqp-correlation-id";
 
-/// How all these names begin.
+/// How all these names begin, and no others.
 const PREFIX: &str = "amqp-";
+/// What a caller of RabbitMQ's own remote calls writes into `reply_to`. Who is called finds the
+/// same there with a dot and the caller's address behind it.
+const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
 
 type Get = fn(&BasicProperties) -> &Option<ShortString>;
 type Set = fn(BasicProperties, ShortString) -> BasicProperties;
@@ -63,35 +67,47 @@ const TEXTS: [(&str, Get, Set); 4] = [
     (CONTENT_ENCODING, BasicProperties::content_encoding, BasicProperties::with_content_encoding),
 ];
 
-/// The property `correlation_id` of a message: what an answer to it bears as well.
+/// What an answer to this message bears as its [`CORRELATION_ID`]: the same as the message, which
+/// is the id of its request if it has no other.
 pub fn correlation_id(message: &Message) -> Option<&str> {
     let headers = message.headers();
     headers.get(CORRELATION_ID).or_else(|| headers.get(headers::REQUEST_ID))
 }
 
-/// Whether a header is sent as a property.
+/// Whether a header is a property, and so not sent as a header, nor taken for one that came.
 pub(crate) fn is_one(name: &str) -> bool {
-    let is_text = |(known, ..): &(&str, Get, Set)| *known == name;
     name.starts_with(PREFIX)
-        && (name == PRIORITY || name == CORRELATION_ID || TEXTS.iter().any(is_text))
 }
 
 /// # Errors
 ///
 /// The message is at fault: a header cannot be the property that it is sent as.
-pub(crate) fn check(name: &str, value: &str) -> Result<(), BrokerError> {
-    if name == PRIORITY && value.parse::<u8>().is_err() {
-        return Err(unsendable(format!("the header `{name}` is not a number from 0 to 255")));
-    }
+pub(crate) fn check(name: &str, value: &Value) -> Result<(), BrokerError> {
     if !is_one(name) {
         return Ok(());
     }
-    check_short(&format!("the header `{name}`"), value, BrokerErrorKind::Message)
+    let text = value.as_text();
+    let text = text.ok_or_else(|| unsendable(format!("the header `{name}` is no text")))?;
+    let known = name == CORRELATION_ID || TEXTS.iter().any(|(known, ..)| *known == name);
+    match name {
+        PRIORITY if text.parse::<u8>().is_err() => {
+            Err(unsendable(format!("the header `{name}` is not a number from 0 to 255")))
+        }
+        PRIORITY => Ok(()),
+        // It would cost the channel: it is for the channel that consumes the answers.
+        REPLY_TO if text == DIRECT_REPLY_TO => {
+            let words = "cannot be waited for here: name a queue that you consume";
+            Err(unsendable(format!("answers to `{text}` {words}")))
+        }
+        _ if known => check_short(name, text, BrokerErrorKind::Message),
+        _ => Err(unsendable(format!("there is no property for the header `{name}`"))),
+    }
 }
 
 /// Adds those that the headers name, which were [checked](check).
 pub(crate) fn write(headers: &Headers, mut properties: BasicProperties) -> BasicProperties {
-    for (name, value) in headers.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+    let own = headers.iter().filter(|(name, _)| is_one(name));
+    for (name, value) in own.filter_map(|(name, value)| Some((name, value.as_text()?))) {
         if let Some((.., set)) = TEXTS.iter().find(|(known, ..)| *known == name) {
             properties = set(properties, value.into());
         } else if name == PRIORITY
@@ -110,11 +126,21 @@ pub(crate) fn write(headers: &Headers, mut properties: BasicProperties) -> Basic
     properties
 }
 
+/// Whether this is where RabbitMQ itself hands an answer to its caller. It counts that as routed
+/// nowhere.
+pub(crate) fn is_caller(queue: &str) -> bool {
+    queue.strip_prefix(DIRECT_REPLY_TO).is_some_and(|rest| rest.starts_with('.'))
+}
+
 /// Sets a header for each. A message that names no request belongs to the one that it answers.
+///
+/// Those that say nothing are left out, and so is a place for answers that nobody can send to: a
+/// retry with it could not be sent either.
 pub(crate) fn read(properties: &BasicProperties, headers: &mut Headers) {
     for (name, get, _) in TEXTS {
-        if let Some(value) = get(properties) {
-            headers.set(name, value.as_str());
+        let value = get(properties).as_ref().map_or("", |value| value.as_str());
+        if !value.is_empty() && (name, value) != (REPLY_TO, DIRECT_REPLY_TO) {
+            headers.set(name, value);
         }
     }
     if let Some(priority) = properties.priority() {

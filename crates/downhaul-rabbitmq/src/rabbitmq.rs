@@ -195,11 +195,14 @@ impl RabbitMq {
     /// Declares nothing, for users without the permission to: what is needed is made by others, and
     /// looked for instead.
     ///
-    /// A consumer needs its queue, bound to its topics, and `<queue>.dead`; a publisher the
-    /// [exchange](Self::exchange). What is not there is waited for, as a broker would be, and named
-    /// meanwhile; a message to a topic is returned. Retries wait in hand, since the queues in which
-    /// they would wait cannot be declared, and so a publish with a delay is refused. Of a
-    /// [topology](Self::topology), the consumer timeouts count.
+    /// A consumer needs its queue, bound to its topics, and `<queue>.dead`; a publisher to topics
+    /// the [exchange](Self::exchange). What is not there is waited for, as a broker would be, and
+    /// named meanwhile. The user needs the permission to read the queues, and to write to the
+    /// exchange and to `amq.default`, by which dead letters go.
+    ///
+    /// Retries wait in hand, since the queues in which they would wait cannot be declared, and so a
+    /// publish with a delay is refused. Of a [topology](Self::topology), the consumer timeouts
+    /// count.
     ///
     /// # Examples
     ///

@@ -5,6 +5,7 @@
 //! channel, whichever is first.
 
 mod bell;
+mod exchange;
 mod inbox;
 mod ledger;
 mod parking;
@@ -14,7 +15,6 @@ mod under_way;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use downhaul_consumer::{
@@ -31,7 +31,7 @@ use crate::largest::Largest;
 use crate::letter::Letter;
 use crate::link::Line;
 use crate::options::Options;
-use crate::passive;
+use crate::sink::exchange::Exchange;
 use crate::sink::inbox::{Slot, inbox};
 use crate::sink::parking::Parking;
 use crate::sink::rooms::Rooms;
@@ -39,9 +39,8 @@ use crate::sink::task::{Command, Order, Route};
 
 pub(crate) struct RabbitSink {
     line: Line,
-    exchange: ShortString,
-    /// Whether the exchange is known to be there.
-    is_found: AtomicBool,
+    exchange: Exchange,
+    /// Nothing is declared.
     passive: bool,
     parking: Arc<Parking>,
     largest: Largest,
@@ -65,9 +64,8 @@ impl RabbitSink {
         tokio::spawn(task::run(line.clone(), Arc::clone(&parking), largest.clone(), inbox, rooms));
         tracing::debug!(exchange = options.exchange, "publishing");
         let passive = options.passive;
-        // The one without a name is always there.
-        let is_found = AtomicBool::new(!passive || options.exchange.is_empty());
-        Ok(Self { line, exchange, is_found, passive, parking, largest, window, commands })
+        let exchange = Exchange::new(exchange, passive);
+        Ok(Self { line, exchange, passive, parking, largest, window, commands })
     }
 
     fn letter(&self, outgoing: &Outgoing) -> Result<Letter, BrokerError> {
@@ -83,8 +81,10 @@ impl RabbitSink {
                 let words = "a delay needs a queue as its destination, and this is a topic";
                 return Err(unsendable(words));
             }
-            Destination::Topic(_) if !self.is_found.load(Ordering::Relaxed) => return Ok(None),
-            Destination::Topic(_) => (self.exchange.clone(), "the topic"),
+            Destination::Topic(_) => match self.exchange.found() {
+                Some(exchange) => (exchange, "the topic"),
+                None => return Ok(None),
+            },
             Destination::Queue(_) if outgoing.delay.is_zero() => {
                 (ShortString::default(), "the queue")
             }
@@ -97,24 +97,18 @@ impl RabbitSink {
         Ok(Some(Route { exchange, key: short(what, name, BrokerErrorKind::Message)? }))
     }
 
-    /// Where a message goes, once that is there; what is missing if it is not.
-    async fn prepared(&self, outgoing: &Outgoing) -> Result<Result<Route, String>, BrokerError> {
-        match &outgoing.destination {
-            Destination::Topic(_) => self.found(outgoing).await,
-            Destination::Queue(name) => {
-                let parked = self.parked(outgoing).await?;
-                Ok(parked.ok_or_else(|| format!("there is no queue `{name}`")))
+    /// Where a message goes, once that is there; `None` if there is no queue to wait for.
+    async fn route(&self, outgoing: &Outgoing) -> Result<Option<Route>, BrokerError> {
+        if let Some(route) = self.direct(outgoing)? {
+            return Ok(Some(route));
+        }
+        match outgoing.destination {
+            Destination::Queue(_) => self.parked(outgoing).await,
+            Destination::Topic(_) => {
+                self.line.answer(self.exchange.find(&self.line)).await?;
+                self.direct(outgoing)
             }
         }
-    }
-
-    /// By way of the exchange, once others have declared it.
-    async fn found(&self, outgoing: &Outgoing) -> Result<Result<Route, String>, BrokerError> {
-        let exchange = self.exchange.as_str();
-        let is_there = self.line.answer(passive::has_exchange(&self.line, exchange)).await?;
-        self.is_found.fetch_or(is_there, Ordering::Relaxed);
-        let route = self.direct(outgoing)?;
-        Ok(route.ok_or_else(|| format!("there is no exchange `{exchange}`")))
     }
 
     /// The queue in which a message waits for its time; `None` if there is no queue to wait for.
@@ -144,14 +138,11 @@ impl Sink for RabbitSink {
         let room =
             room.map_err(|_| self.line.check().err().unwrap_or_else(|| closed("the sink")))?;
         self.line.unblocked().await?;
-        let route = match self.direct(outgoing)? {
-            Some(route) => route,
-            None => match self.prepared(outgoing).await? {
-                Ok(route) => route,
-                Err(missing) => return Ok(Receipt::resolved(PublishOutcome::Returned(missing))),
-            },
+        let Some(route) = self.route(outgoing).await? else {
+            let words = format!("there is no queue `{}`", outgoing.destination.name());
+            return Ok(Receipt::resolved(PublishOutcome::Returned(words)));
         };
-        self.post(Order { route, letter }, room)
+        self.post(Order::new(route, letter, outgoing), room)
     }
 
     fn try_send(&self, outgoing: &Outgoing) -> Option<Result<Receipt, BrokerError>> {
@@ -161,7 +152,8 @@ impl Sink for RabbitSink {
         }
         let order = || {
             let letter = self.letter(outgoing)?;
-            Ok(self.direct(outgoing)?.map(|route| Order { route, letter }))
+            let route = self.direct(outgoing)?;
+            Ok(route.map(|route| Order::new(route, letter, outgoing)))
         };
         order().transpose().map(|order| self.post(order?, room))
     }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{BrokerError, PublishOutcome, ReceiptSender};
+use downhaul_consumer::{BrokerError, Outgoing, PublishOutcome, ReceiptSender};
 use futures_util::FutureExt;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
@@ -18,6 +18,7 @@ use crate::error::{closed, lost};
 use crate::largest::Largest;
 use crate::letter::Letter;
 use crate::link::Line;
+use crate::property::is_caller;
 use crate::sink::bell::Bell;
 use crate::sink::inbox::Inbox;
 use crate::sink::ledger::{Answer, Fate, Ledger, Returned};
@@ -39,8 +40,17 @@ pub(super) enum Command {
 
 /// A message on its way out.
 pub(super) struct Order {
-    pub(super) route: Route,
-    pub(super) letter: Letter,
+    route: Route,
+    letter: Letter,
+    /// It comes back if no queue takes it.
+    mandatory: bool,
+}
+
+impl Order {
+    pub(super) fn new(route: Route, letter: Letter, outgoing: &Outgoing) -> Self {
+        let is_answer = route.exchange.as_str().is_empty() && is_caller(route.key.as_str());
+        Self { route, letter, mandatory: !outgoing.optional && !is_answer }
+    }
 }
 
 /// Where a message is published.
@@ -140,8 +150,8 @@ async fn publish_all(
 
 /// Publishes one message, and returns when that is written.
 async fn send(channel: &Channel, order: Order, key: u64) -> lapin::Result<PublisherConfirm> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let Order { route, letter } = order;
+    let Order { route, letter, mandatory } = order;
+    let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
     // AMQP 0.9.1 keeps this property for nobody, and RabbitMQ carries it unread.
     let properties = letter.properties().with_cluster_id(key.to_string().into());
     let (exchange, routing_key) = (route.exchange, route.key);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use downhaul_consumer::{
     Broker, BrokerErrorKind, Consumer, Failure, Incoming, Message, Outgoing, PublishOutcome,
-    RetryPolicy, State, Subscription,
+    Publisher, RetryPolicy, State, Subscription,
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
@@ -14,9 +14,7 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
-use crate::support::{
-    Foreigner, fill, publish, shared_broker, sink, soon, source, subscription, take, text,
-};
+use crate::support::{Foreigner, fill, publish, sink, soon, source, subscription, take, text};
 
 /// A user of the shared node who may read and write, and configure nothing.
 fn restricted() -> Option<String> {
@@ -82,7 +80,7 @@ async fn who_may_declare_nothing_publishes_and_consumes_what_others_have_declare
     let outcome = publish(&*sink(&*broker).await, &order).await;
     assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
     let dead = Subscription::new(subscription.dead_letter_queue());
-    let letter = take(&mut *source(&shared_broker(), &dead).await, 1).await.remove(0);
+    let letter = take(&mut *source(&*broker, &dead).await, 1).await.remove(0);
     assert_eq!(text(&letter.message), "7");
     let attempts = letter.message.headers().get(downhaul_consumer::headers::ATTEMPT);
     assert_eq!(attempts, Some("2"), "it waited in hand");
@@ -100,10 +98,12 @@ async fn what_nobody_has_declared_yet_is_named_and_waited_for() {
 
     let sink = sink(&*broker).await;
     let order = Outgoing::to_topic(subscription.queue(), Message::new("7"));
-    let PublishOutcome::Returned(words) = publish(&*sink, &order).await else {
-        panic!("{order:?}")
-    };
-    assert!(words.contains(&exchange), "{words}");
+    let error = soon("an answer", sink.send(&order)).await.unwrap_err();
+    assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "it may come");
+    assert!(error.to_string().contains(&exchange), "{error}");
+    let publisher = Publisher::new(Arc::clone(&broker) as _);
+    let waiting =
+        tokio::spawn(async move { publisher.publish(&Context::background(), order).await });
     let delayed = Outgoing::to_queue(subscription.queue(), Message::new("8"));
     let error = sink.send(&delayed.after(Duration::from_secs(1))).await.unwrap_err();
     assert_eq!(error.kind(), BrokerErrorKind::Message, "{error}");
@@ -113,8 +113,7 @@ async fn what_nobody_has_declared_yet_is_named_and_waited_for() {
     let consumer = consumer.spawn(&Context::background(), Arc::clone(&broker) as _);
     Foreigner::at(&shared()).await.make(&exchange, &subscription).await;
     soon("the consumer runs", consumer.wait_for(|status| status.state == State::Running)).await;
-    let outcome = publish(&*sink, &order).await;
-    assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    soon("what waited is published", waiting).await.unwrap().unwrap();
     fill(&*sink, subscription.queue(), ["directly".to_owned()]).await;
     let both = async {
         while consumer.tally().acked < 2 {

@@ -109,6 +109,9 @@ async fn a_message_that_cannot_be_sent_costs_only_itself() {
         Message::new("blind copy").with_header("BCC", "v"),
         Message::new("no number").with_header(property::PRIORITY, "256"),
         Message::new("long queue").with_header(property::REPLY_TO, "q".repeat(256)),
+        Message::new("a call").with_header(property::REPLY_TO, "amq.rabbitmq.reply-to"),
+        Message::new("no text").with_header(property::TYPE, [0xff]),
+        Message::new("no property").with_header("amqp-user-id", "guest"),
         Message::new(vec![0; (128 << 20) + 1]),
     ];
     for message in unfit {

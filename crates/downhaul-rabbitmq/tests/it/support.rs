@@ -124,6 +124,15 @@ pub(crate) fn text(message: &Message) -> String {
     String::from_utf8(message.payload().to_vec()).unwrap()
 }
 
+/// The headers of a message, sorted. All are texts.
+pub(crate) fn sorted_headers(message: &Message) -> Vec<(&str, &str)> {
+    let headers = message.headers().iter();
+    let mut headers: Vec<_> =
+        headers.map(|(name, value)| (name, value.as_text().unwrap())).collect();
+    headers.sort_unstable();
+    headers
+}
+
 pub(crate) fn all(
     deliveries: &[Delivery],
     verdict: Verdict,
