@@ -48,7 +48,12 @@ impl Way {
     }
 
     /// Notes whether a message got through.
-    pub(crate) fn note<E: Error + 'static>(&self, queue: &Name, message: &str, failed: Option<&E>) {
+    pub(crate) fn note<E: Error + 'static>(
+        &self,
+        queue: &Name,
+        message_id: &str,
+        failed: Option<&E>,
+    ) {
         let (queue, deed, error) = (queue.as_str(), self.deed, failed.map(|error| chain(error)));
         if let Some(error) = &error {
             self.error.lock().unwrap_or_else(PoisonError::into_inner).clone_from(error);
@@ -56,12 +61,12 @@ impl Way {
         let was_closed = self.is_closed.swap(error.is_some(), Ordering::Relaxed);
         match error {
             Some(error) if was_closed => {
-                tracing::debug!(queue, message, error, "still cannot {deed}");
+                tracing::debug!(queue, message_id, error, "still cannot {deed}");
             }
             Some(error) => {
-                tracing::error!(queue, message, error, "cannot {deed}, trying again");
+                tracing::error!(queue, message_id, error, "cannot {deed}, trying again");
             }
-            None if was_closed => tracing::info!(queue, message, "can {deed} again"),
+            None if was_closed => tracing::info!(queue, message_id, "can {deed} again"),
             None => {}
         }
     }

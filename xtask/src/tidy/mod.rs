@@ -5,6 +5,7 @@
 
 mod api;
 mod book;
+mod events;
 mod shape;
 mod words;
 
@@ -50,7 +51,7 @@ impl Tidy {
 }
 
 fn check_file(file: &File) -> Vec<Violation> {
-    let rules = [shape::check, words::check, api::check];
+    let rules = [shape::check, words::check, api::check, events::check];
     rules.into_iter().flat_map(|rule| rule(file)).collect()
 }
 

@@ -30,7 +30,7 @@ impl Ordered {
     pub(crate) fn line(&self, message: &Message) -> Option<u64> {
         let line = catch_unwind(AssertUnwindSafe(|| (self.0)(message)));
         line.unwrap_or_else(|_| {
-            tracing::error!(message = message.id(), "the function for its key panicked");
+            tracing::error!(message_id = message.id(), "the function for its key panicked");
             // In order with all others of unknown key.
             Some(0)
         })

@@ -57,14 +57,18 @@ impl Processor {
         // A dead letter is not done with: it may be put back into its queue, with the same id.
         if !matches!(settlement, Settlement::Ack | Settlement::Drop { .. }) {
             if let Err(error) = in_time(inbox.release(&ticket)).await {
-                tracing::warn!(message = id, error = chain(&error), "a claim runs out by itself");
+                tracing::warn!(
+                    message_id = id,
+                    error = chain(&error),
+                    "a claim runs out by itself"
+                );
             }
             return true;
         }
         let commit = in_time(inbox.commit(&ticket)).await;
         self.note_inbox(id, commit.as_ref().err());
         if let Ok(Commit::Lost) = commit {
-            tracing::warn!(message = id, "processed after its claim had run out: perhaps twice");
+            tracing::warn!(message_id = id, "processed after its claim had run out: perhaps twice");
         }
         commit.is_ok()
     }

@@ -113,8 +113,8 @@ impl Processor {
             let letter = letters::dead(meta, &self.dead_letter_queue, reason, error, said);
             buried = self.hand_over(ctx, letter).await;
             if buried.is_ok() && said != Said::All {
-                let (queue, message) = (&*self.queue, meta.message.id());
-                tracing::warn!(queue, message, reason, "a dead letter has no room to say all");
+                let (queue, message_id) = (&*self.queue, meta.message.id());
+                tracing::warn!(queue, message_id, reason, "a dead letter has no room to say all");
             }
             if !buried.as_ref().is_err_and(PublishError::is_of_the_message) {
                 break;
