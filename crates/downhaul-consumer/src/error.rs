@@ -139,7 +139,7 @@ impl fmt::Display for PublishError {
             PublishErrorKind::Nacked => "the broker refused the message",
             PublishErrorKind::NotSent => "the message was not sent",
             PublishErrorKind::Refused => "the message cannot be sent",
-            PublishErrorKind::Returned => "no queue is bound to the message's topic",
+            PublishErrorKind::Returned => "no queue takes the message",
             PublishErrorKind::Unknown => "the broker did not answer for the message",
         })
     }

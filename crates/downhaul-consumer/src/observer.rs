@@ -93,6 +93,7 @@ impl Processed<'_> {
         // Worked out only where somebody listens.
         let took_ms = || u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let (number, error) = (self.meta.attempt, self.error.unwrap_or_default());
+        let (queue, message_id) = (&*self.meta.queue, self.meta.message.id());
         match self.settlement {
             Settlement::Ack => {
                 tracing::info!(took_ms = took_ms(), attempt = number, "message processed")
@@ -102,6 +103,8 @@ impl Processed<'_> {
             }
             Settlement::Retry { .. } => {
                 tracing::warn!(
+                    queue,
+                    message_id,
                     took_ms = took_ms(),
                     attempt = number,
                     error,
@@ -110,6 +113,8 @@ impl Processed<'_> {
             }
             Settlement::DeadLetter { reason } if self.is_logged => {
                 tracing::warn!(
+                    queue,
+                    message_id,
                     took_ms = took_ms(),
                     attempt = number,
                     reason,
@@ -118,6 +123,8 @@ impl Processed<'_> {
             }
             Settlement::DeadLetter { reason } => {
                 tracing::error!(
+                    queue,
+                    message_id,
                     took_ms = took_ms(),
                     attempt = number,
                     reason,
@@ -125,7 +132,14 @@ impl Processed<'_> {
                 );
             }
             Settlement::Drop { reason } => {
-                tracing::warn!(took_ms = took_ms(), attempt = number, reason, "message dropped");
+                tracing::warn!(
+                    queue,
+                    message_id,
+                    took_ms = took_ms(),
+                    attempt = number,
+                    reason,
+                    "message dropped"
+                );
             }
         }
     }

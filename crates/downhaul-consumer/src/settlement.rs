@@ -9,6 +9,7 @@ use std::time::Duration;
 use downhaul_context::TracedError;
 
 use crate::batch::unshared;
+use crate::decode::DecodeError;
 use crate::error::{BoxError, chain};
 use crate::publish::Outgoing;
 
@@ -102,10 +103,13 @@ impl fmt::Display for Failure {
 impl<E: Into<BoxError>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
-        match error.downcast_ref::<TracedError>() {
-            Some(traced) if traced.is_permanent() => Self::permanent(error),
-            _ => Self { settlement: Settlement::Retry { after: None }, error },
+        let traced = error.downcast_ref::<TracedError>();
+        // A handler may decode the body itself, where that depends on a header.
+        let is_permanent = traced.is_some_and(TracedError::is_permanent);
+        if is_permanent || error.is::<DecodeError>() {
+            return Self::permanent(error);
         }
+        Self { settlement: Settlement::Retry { after: None }, error }
     }
 }
 

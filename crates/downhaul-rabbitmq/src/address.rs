@@ -27,6 +27,12 @@ pub(crate) struct Address {
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, BrokerError> {
+        if has_stray_at(url) {
+            return Err(invalid(
+                "in a user, a password or a vhost, write `@` as `%40`, `/` as `%2F`, `?` as `%3F` \
+                 and `#` as `%23`",
+            ));
+        }
         let mut uri: AMQPUri = url.parse().map_err(|words: String| not_a_url(&words))?;
         if let Some(literal) = ipv6_literal(url) {
             // The parser would quietly connect to localhost.
@@ -139,6 +145,16 @@ fn ipv6_literal(url: &str) -> Option<&str> {
     host.strip_prefix('[')?.split(']').next()
 }
 
+/// Whether there is an `@` that does not end the credentials. Then what stands before it may be a
+/// part of the password, and would be taken for a host, which is shown.
+fn has_stray_at(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let names = behind.split(['?', '&', '#']).filter_map(|part| part.split('=').next());
+    let ends = authority.matches('@').count();
+    ends > 1 || (ends == 0 && behind.contains('@')) || names.into_iter().any(|it| it.contains('@'))
+}
+
 /// The parser's words may quote the URL, and so the password.
 fn not_a_url(words: &str) -> BrokerError {
     if words.starts_with("Invalid URL") {
@@ -163,6 +179,21 @@ mod tests {
     fn an_ipv6_host_is_kept() {
         let address = Address::parse("amqp://u:p@[::1]:5673/%2f").unwrap();
         assert_eq!(address.to_string(), "[::1]:5673");
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_not_shown() {
+        for secret in ["p@qq/z", "p/qqz", "p#qqz", "p?qqz", "p@qqz", "p@q?z", "p@q#z", "p?qq=z"] {
+            for host in ["localhost:5672", "localhost/shop", "127.0.0.1?heartbeat=5"] {
+                let error = Address::parse(&format!("amqp://guest:{secret}@{host}")).unwrap_err();
+                let chain = error.chain();
+                assert!(chain.contains("`%40`") && !chain.contains(host), "{chain}");
+                assert!(!chain.contains("qq") && !chain.contains("q?z"), "{chain}");
+            }
+        }
+        for fine in ["u:p%40@h/v%40h", "u@h/v", "h/v?cacertfile=%2Fa", "u:p@h?cacertfile=/a@b"] {
+            assert!(!has_stray_at(&format!("amqps://{fine}")), "{fine}");
+        }
     }
 
     #[test]

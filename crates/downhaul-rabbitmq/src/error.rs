@@ -28,8 +28,8 @@ fn explained(what: &str, error: &Error, refused: &str) -> BrokerError {
     let code = code(error);
     if let Some(property) = inequivalent(error) {
         let words = format!(
-            "cannot {what}: it exists with another `{property}`; declare it as it is, give it \
-             another name, or delete it"
+            "cannot {what}: it exists with another `{property}`; declare it as it is, by \
+             `RabbitMq::topology`, give it another name, or delete it"
         );
         return caused(BrokerErrorKind::Configuration, words, error);
     }
@@ -40,6 +40,10 @@ fn explained(what: &str, error: &Error, refused: &str) -> BrokerError {
         // It goes as well: a service that is being replaced, as a rule.
         (Some(403), _) if words(error).contains("in exclusive use") => {
             (BrokerErrorKind::Unreachable, ": another consumes it alone")
+        }
+        // Dead letters and what is delayed go by this exchange, and it shows in no topology.
+        (Some(403), _) if words(error).contains("'amq.default'") => {
+            (BrokerErrorKind::Configuration, ": the user needs to write to `amq.default`")
         }
         (Some(403), _) => (BrokerErrorKind::Configuration, refused),
         // With which it goes.
@@ -75,6 +79,10 @@ pub(crate) fn not_connected(address: &Address, is_fresh: bool, error: &Error) ->
         Some(403) => (
             BrokerErrorKind::Configuration,
             "check the user and the password of the URL".to_owned(),
+        ),
+        Some(530) if words(error).contains("refused for user") => (
+            BrokerErrorKind::Configuration,
+            format!("give the user permissions in the vhost `{}`", address.vhost()),
         ),
         Some(530) => (
             BrokerErrorKind::Configuration,

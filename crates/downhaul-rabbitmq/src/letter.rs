@@ -17,8 +17,20 @@ const FIXED: usize = 64;
 const BYTES: &str = "application/octet-stream";
 /// The media type of most messages.
 const JSON: &str = "application/json";
-/// Where else a message goes.
-const COPIES: [&str; 2] = ["CC", "BCC"];
+/// What RabbitMQ reads or writes itself: where else a message goes, and what has happened to it.
+const RESERVED: [&str; 9] = [
+    "CC",
+    "BCC",
+    "x-acquired-count",
+    "x-death",
+    "x-delay",
+    "x-delivery-count",
+    "x-received-from",
+    "x-shovelled",
+    "x-shovelled-timestamp",
+];
+/// How more of these begin.
+const RESERVED_PREFIXES: [&str; 3] = ["x-first-death-", "x-last-death-", "x-stream-"];
 /// As RabbitMQ calls a message that survives a restart.
 const PERSISTENT: u8 = 2;
 
@@ -53,8 +65,7 @@ impl Letter {
             check_short("the name of a header", name, at_fault)?;
             property::check(name, value)?;
             if is_reserved(name) {
-                let words = "RabbitMQ keeps `CC`, `BCC` and names in `x-` for itself";
-                return Err(unsendable(format!("the header `{name}`: {words}")));
+                return Err(unsendable(format!("RabbitMQ keeps the header `{name}` for itself")));
             }
         }
         Ok(Self(message.clone()))
@@ -145,10 +156,9 @@ fn counted(properties: &BasicProperties) -> Option<u32> {
     }
 }
 
-/// Of what RabbitMQ reads itself. Copies go to the routing keys in a list, and a text there costs
-/// the channel.
+/// What RabbitMQ keeps for itself. Others use names in `x-` too, and it carries these unread.
 fn is_reserved(name: &str) -> bool {
-    name.starts_with("x-") || COPIES.contains(&name)
+    RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|it| name.starts_with(it))
 }
 
 /// A header as it is, or as text; `None` for what has none: tables, lists, nothing.

@@ -15,7 +15,8 @@
 //! A [`Topology`] has its own say in that: exchanges of all types, queues with their properties,
 //! and bindings, declared in the same moments.
 //!
-//! It needs no plugin. The user needs the permission to configure, write and read these.
+//! It needs no plugin. The user needs the permission to configure, write and read these, and to
+//! write to `amq.default`, by which dead letters and delayed messages go.
 //!
 //! # What it promises
 //!
@@ -103,10 +104,10 @@
 //! - Carry over the end of a delay with a confirm on classic queues: a node that is killed in that
 //!   instant may lose the message. With [`QueueType::Quorum`] that hop is confirmed too.
 //! - Tell a duplicate of a message without an id: each delivery of it gets a fresh one.
-//! - Delay a message to a topic, send a header in `x-` or one called `CC` or `BCC` (RabbitMQ's own,
-//!   and skipped when read), or send a body above 128 MiB. Where `max_message_size` is lower, the
-//!   first body above that costs the channel, and the receipts under way resolve as unknown; later
-//!   ones are refused
+//! - Delay a message to a topic, send or read a header that RabbitMQ keeps for itself (`CC`, `BCC`
+//!   and its own names in `x-`, such as `x-death`), or send a body above 128 MiB. Where
+//!   `max_message_size` is lower, the first body above that costs the channel, and the receipts
+//!   under way resolve as unknown; later ones are refused
 //!   (`what_the_broker_finds_too_large_is_refused_from_the_second_time_on`).
 //! - Send or read the properties `expiration`, for which there is
 //!   [`with_deadline`](downhaul_consumer::Message::with_deadline), and `user_id`. Those that

@@ -5,31 +5,23 @@
 //!
 //! # Examples
 //!
-//! A handler that answers whoever asks to be answered, if the caller is still there. The caller
-//! says where to: any queue that its own messages could name.
+//! A handler that answers whoever asks to be answered:
 //!
 //! ```
-//! use downhaul_consumer::{Incoming, Json, Message, Outcome, Outgoing, Settlement};
+//! use downhaul_consumer::{Incoming, Json, Message, Outcome, Settlement};
 //! use downhaul_context::Context;
 //! use downhaul_rabbitmq::property;
 //!
 //! async fn twice(_ctx: Context, request: Incoming<Json<u64>>) -> Outcome {
 //!     let answer = Message::json(&(2 * request.body.0)).expect("a number");
-//!     let answer = match property::correlation_id(request.message()) {
-//!         Some(id) => answer.with_header(property::CORRELATION_ID, id),
-//!         None => answer,
-//!     };
-//!     let outcome = Outcome::new(Settlement::Ack);
-//!     match request.headers().get(property::REPLY_TO) {
-//!         Some(queue) => outcome.emit(Outgoing::to_queue(queue, answer).optional()),
-//!         None => outcome,
-//!     }
+//!     let answer = property::answer(request.message(), answer);
+//!     answer.into_iter().fold(Outcome::new(Settlement::Ack), Outcome::emit)
 //! }
 //! # let _ = twice;
 //! ```
 
 use downhaul_consumer::headers::{Headers, Value};
-use downhaul_consumer::{BrokerError, BrokerErrorKind, Message, headers};
+use downhaul_consumer::{BrokerError, BrokerErrorKind, Message, Outgoing, headers};
 use lapin::BasicProperties;
 use lapin::types::ShortString;
 
@@ -72,6 +64,20 @@ const TEXTS: [(&str, Get, Set); 4] = [
 pub fn correlation_id(message: &Message) -> Option<&str> {
     let headers = message.headers();
     headers.get(CORRELATION_ID).or_else(|| headers.get(headers::REQUEST_ID))
+}
+
+/// An answer to this message, for the queue that its [`REPLY_TO`] names: with the correlation id by
+/// which its caller knows it, and [`optional`](Outgoing::optional), since the caller may have given
+/// up. `None` if it asks for no answer.
+///
+/// The caller says where to: any queue that its own messages could name.
+pub fn answer(request: &Message, answer: Message) -> Option<Outgoing> {
+    let queue = request.headers().get(REPLY_TO)?;
+    let answer = match correlation_id(request) {
+        Some(id) => answer.with_header(CORRELATION_ID, id),
+        None => answer,
+    };
+    Some(Outgoing::to_queue(queue, answer).optional())
 }
 
 /// Whether a header is a property, and so not sent as a header, nor taken for one that came.

@@ -65,7 +65,7 @@ async fn a_letter_of_what_could_not_be_emitted_says_so() {
     publish(&broker, Message::new("")).await;
     until(|| broker.depth("q.dead").ready == 1).await;
     let letter = broker.ready("q.dead").remove(0);
-    let why = "no queue is bound to the message's topic: no queue takes `nowhere`";
+    let why = "no queue takes the message: no queue takes `nowhere`";
     assert_eq!(letter.headers().get(DEAD_ERROR), Some(why));
     let reason = format!("failed 2 times, the last time: {why}");
     assert_eq!(letter.headers().get(DEAD_REASON), Some(&*reason));

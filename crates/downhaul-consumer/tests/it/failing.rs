@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use downhaul_consumer::headers::{DEAD_ERROR, DEAD_REASON, FIRST_FAILED, ORIGIN_QUEUE, TOPIC};
 use downhaul_consumer::inbox::MemoryInbox;
 use downhaul_consumer::{
-    Batches, Broker, Consumer, DeadLetters, Failure, Incoming, MemoryBroker, Message,
+    Batches, Broker, Consumer, DeadLetters, Decode, Failure, Incoming, Json, MemoryBroker, Message,
     MessageObserver, Meta, Outgoing, Processed, Publisher, ReplayError, RetryPolicy, Settlement,
     Tally,
 };
@@ -288,6 +288,21 @@ async fn what_a_handler_has_classified_is_not_classified_again() {
     until(|| handle.tally().acked == 1).await;
     let tally = handle.tally();
     assert_eq!((tally.dead_lettered, tally.retried, tally.dropped), (1, 1, 0));
+}
+
+/// As one that the engine decodes.
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_cannot_decode_itself_is_a_dead_letter_at_once() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let decode = |_: Context, message: Incoming<Message>| async move {
+        let Json(_number) = Json::<u64>::decode(&message.body)?;
+        Ok::<(), Failure>(())
+    };
+    let handle = spawn(Consumer::new(subscription(), decode), &ctx, &broker).await;
+    publish(&broker, Message::new("no JSON")).await;
+    until(|| handle.tally() != Tally::default()).await;
+    assert_eq!((handle.tally().dead_lettered, handle.tally().retried), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

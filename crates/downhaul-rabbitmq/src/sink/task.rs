@@ -175,7 +175,8 @@ async fn answer(
 
 fn returned(message: &BasicReturnMessage, carrier: u64) -> Returned {
     let key = message.properties.cluster_id().as_ref().and_then(|id| id.as_str().parse().ok());
-    let words = format!("{} {}", message.reply_code, message.reply_text);
+    let (code, text, queue) = (message.reply_code, &message.reply_text, &message.routing_key);
+    let words = format!("{code} {text} for `{queue}`");
     Returned { key: key.unwrap_or(carrier), words }
 }
 

@@ -61,7 +61,8 @@ async fn messages_of_others_are_read_as_far_as_they_go() {
         ("flag", AMQPValue::Boolean(true)),
         ("nothing", AMQPValue::Void),
         ("table", AMQPValue::FieldTable(FieldTable::default())),
-        ("x-reserved", AMQPValue::LongString("theirs".into())),
+        ("x-tenant", AMQPValue::LongString("theirs".into())),
+        ("x-last-death-queue", AMQPValue::LongString("the broker's".into())),
     ] {
         table.insert(name.into(), value);
     }
@@ -74,7 +75,13 @@ async fn messages_of_others_are_read_as_far_as_they_go() {
     }
     let deliveries = take(&mut *source, 2).await;
     assert_eq!(texts(&deliveries), ["rich", "poor"]);
-    let expected = [("bytes", "raw"), ("count", "-7"), ("flag", "true"), ("request-id", "call-7")];
+    let expected = [
+        ("bytes", "raw"),
+        ("count", "-7"),
+        ("flag", "true"),
+        ("request-id", "call-7"),
+        ("x-tenant", "theirs"),
+    ];
     assert_eq!(sorted_headers(&deliveries[0].message), expected);
     let poor = &deliveries[1].message;
     assert!(!poor.id().is_empty() && poor.headers().iter().next().is_none());

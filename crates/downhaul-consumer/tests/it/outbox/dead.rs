@@ -23,7 +23,7 @@ async fn what_the_broker_will_not_have_is_dead_after_so_many_refusals_and_kept()
     let dead = shop.outbox.dead(9).await.unwrap();
     let told: Vec<_> = dead.iter().map(|row| (row.attempts, row.error.as_str())).collect();
     let big = (3, "the message cannot be sent: it is too large");
-    let lost = (3, "no queue is bound to the message's topic: nobody is bound");
+    let lost = (3, "no queue takes the message: nobody is bound");
     assert_eq!(told, [big, lost]);
     assert_eq!(dead[0].outgoing.as_ref().unwrap().message.id(), "big");
     assert!(dead[0].since > UNIX_EPOCH);
