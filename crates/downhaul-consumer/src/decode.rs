@@ -11,6 +11,10 @@ use crate::message::Message;
 /// What a handler can take as the body of a message.
 ///
 /// A message that cannot be decoded becomes a dead letter with the error as its reason.
+#[diagnostic::on_unimplemented(
+    message = "a message cannot be decoded as `{Self}`",
+    note = "take `Json<_>`, `Bytes` or the whole `Message`, or implement `Decode`"
+)]
 pub trait Decode: Sized + Send {
     /// Reads the body.
     ///

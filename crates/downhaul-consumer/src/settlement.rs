@@ -163,6 +163,11 @@ impl Outcome {
 /// What handlers may return: `()`, a [`Settlement`], an [`Outcome`], or a `Result` of these with a
 /// [`Failure`].
 // There is one `Result` among them, so that closures need not name the type of their error.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    note = "it returns `()`, a `Settlement`, an `Outcome`, or a `Result` of these with a \
+            `Failure`, which `?` makes of any error"
+)]
 pub trait IntoOutcome {
     /// Turns it into an outcome.
     fn into_outcome(self) -> Outcome;

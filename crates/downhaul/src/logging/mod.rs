@@ -16,8 +16,9 @@ use self::fields::SpanFields;
 use self::line::Line;
 
 /// What is logged without `RUST_LOG`. lapin logs each message that a broker returns at WARN,
-/// payload and all. OpenTelemetry tells at INFO how it is set up.
-const DEFAULT: &str = "info,lapin=error,opentelemetry=warn";
+/// payload and all, and at ERROR what its caller is told as well and says with advice; also that it
+/// gives up, when ours goes on. OpenTelemetry tells at INFO how it is set up.
+const DEFAULT: &str = "info,lapin=off,opentelemetry=warn";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
