@@ -9,12 +9,12 @@ use downhaul::consumer::{Consumer, Failure, Incoming, Json, MemoryBroker, Messag
 use downhaul::consumer::{Outgoing, Publisher, Subscription};
 use downhaul::http::{Error, Request, Router};
 use downhaul::{App, BoxError, BrokerLink, ConsumerWorker, Context, HttpServer};
-use downhaul::{LogFormat, Telemetry};
+use downhaul::{LogFormat, ResultExt, Telemetry};
 
 async fn post(ctx: Context, req: Request<Publisher>) -> Result<&'static str, Error> {
     let message = Message::json(&req.param::<String>("name")?).map_err(Error::internal)?;
     let greeting = Outgoing::to_topic("greetings", message);
-    req.state().publish(&ctx, greeting).await.map_err(Error::internal)?;
+    req.state().publish(&ctx, greeting).await.layer(&ctx, "greeting.publish")?;
     Ok("accepted\n")
 }
 

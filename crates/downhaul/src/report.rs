@@ -53,6 +53,19 @@ pub enum Ending {
     Forced(Signal),
 }
 
+impl Ending {
+    /// As it is serialized, without the words: the cause has them.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::CutShort => "cut_short",
+            Self::Failed(_) => "failed",
+            Self::NotStarted(_) => "not_started",
+            Self::Forced(_) => "forced",
+        }
+    }
+}
+
 /// How one component stopped.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -125,13 +138,14 @@ impl Report {
 
     /// One line of fields for the log: what there is to know at a glance.
     pub(crate) fn log(&self) {
-        let Self { app, cause, ending, took, .. } = self;
+        let Self { app, cause, took, .. } = self;
+        let ending = self.ending.name();
         let cut_short = self.components.iter().filter(|part| part.is_cut_short());
         let cut_short: Vec<_> = cut_short.map(|part| part.name.as_str()).collect();
         let cut_short = cut_short.join(", ");
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let exit_code = self.exit_code();
-        tracing::info!(app, cause, ?ending, exit_code, took_ms, cut_short, "stopped");
+        tracing::info!(app, cause, ending, exit_code, took_ms, cut_short, "stopped");
     }
 
     /// Ends the process at once with the exit code.
