@@ -102,8 +102,10 @@ async fn what_nobody_has_declared_yet_is_named_and_waited_for() {
     assert_eq!(error.kind(), BrokerErrorKind::Unreachable, "it may come");
     assert!(error.to_string().contains(&exchange), "{error}");
     let publisher = Publisher::new(Arc::clone(&broker) as _);
+    // The exchange may be there before its binding.
+    let early = order.clone().optional();
     let waiting =
-        tokio::spawn(async move { publisher.publish(&Context::background(), order).await });
+        tokio::spawn(async move { publisher.publish(&Context::background(), early).await });
     let delayed = Outgoing::to_queue(subscription.queue(), Message::new("8"));
     let error = sink.send(&delayed.after(Duration::from_secs(1))).await.unwrap_err();
     assert_eq!(error.kind(), BrokerErrorKind::Message, "{error}");
@@ -114,6 +116,12 @@ async fn what_nobody_has_declared_yet_is_named_and_waited_for() {
     Foreigner::at(&shared()).await.make(&exchange, &subscription).await;
     soon("the consumer runs", consumer.wait_for(|status| status.state == State::Running)).await;
     soon("what waited is published", waiting).await.unwrap().unwrap();
+    let found = async {
+        while sink.send(&order).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the exchange is found", found).await;
     fill(&*sink, subscription.queue(), ["directly".to_owned()]).await;
     let both = async {
         while consumer.tally().acked < 2 {

@@ -49,7 +49,7 @@ async fn what_no_queue_takes_comes_back_to_its_own_publisher() {
             match soon("an answer", receipt).await {
                 PublishOutcome::Returned(words) => {
                     assert!(is_lost(number), "{number} has a queue");
-                    assert_eq!(words, "312 NO_ROUTE");
+                    assert_eq!(words, "312 NO_ROUTE for `no such queue`");
                 }
                 PublishOutcome::Confirmed => assert!(!is_lost(number), "{number} has no queue"),
                 outcome => panic!("{number}: {outcome:?}"),
