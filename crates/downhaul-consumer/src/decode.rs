@@ -53,6 +53,13 @@ impl<T: DeserializeOwned + Send> Decode for Json<T> {
     }
 }
 
+/// `None` if there is no payload, as where a key of a compacted topic ends.
+impl<M: Decode> Decode for Option<M> {
+    fn decode(message: &Message) -> Result<Self, DecodeError> {
+        (!message.payload().is_empty()).then(|| M::decode(message)).transpose()
+    }
+}
+
 impl Decode for Bytes {
     fn decode(message: &Message) -> Result<Self, DecodeError> {
         Ok(message.payload().clone())
@@ -83,6 +90,14 @@ impl DecodeError {
 mod tests {
     use super::{Decode, Json};
     use crate::message::Message;
+
+    #[test]
+    fn a_message_without_a_payload_is_none_of_what_may_be_missing() {
+        let decode = |body: &'static str| Option::<Json<u64>>::decode(&Message::new(body));
+        assert_eq!(decode("").unwrap(), None);
+        assert_eq!(decode("7").unwrap(), Some(Json(7)));
+        assert!(decode("x").is_err());
+    }
 
     #[test]
     fn what_is_not_the_json_expected_is_told_with_its_place_if_it_has_one() {

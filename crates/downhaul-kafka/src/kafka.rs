@@ -21,6 +21,9 @@ use crate::source::KafkaSource;
 use crate::topics::NewTopics;
 use crate::transactions::{OutcomeSink, Transactions};
 
+/// How long a broker that is closed waits for members to leave. That takes milliseconds, unless
+/// nobody answers.
+const LEAVING: Duration = Duration::from_secs(1);
 /// librdkafka counts milliseconds, in numbers that are soon at their end.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -326,8 +329,11 @@ impl Broker for Kafka {
         }
     }
 
-    async fn close(&self, _ctx: &Context) {
+    async fn close(&self, ctx: &Context) {
         self.canceller.cancel_with(Reason::cancelled("the broker was closed"));
+        // Those that were dropped leave by themselves, if their process lets them.
+        let left = tokio::time::timeout(LEAVING, self.options.members.is_empty());
+        let _ = ctx.run(left).await;
     }
 }
 

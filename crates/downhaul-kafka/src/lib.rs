@@ -165,6 +165,7 @@ mod own;
 mod places;
 mod query;
 mod record;
+mod roll;
 mod seek;
 mod sink;
 mod source;

@@ -12,6 +12,7 @@ use crate::address::Address;
 use crate::error::misconfigured;
 use crate::ladder::Ladders;
 use crate::own::OwnTopics;
+use crate::roll::Roll;
 use crate::ticket::LaneNumbers;
 use crate::topics::NewTopics;
 use crate::transactions::Transactions;
@@ -89,6 +90,8 @@ pub(crate) struct Options {
     pub(crate) commit_after: usize,
     pub(crate) longest_gap: usize,
     pub(crate) revoke_budget: Duration,
+    /// Who has not left their group.
+    pub(crate) members: Roll,
     pub(crate) connect_timeout: Duration,
     pub(crate) transactions: Option<Arc<Transactions>>,
     /// Whether any broker was reached.
@@ -129,6 +132,7 @@ impl Options {
             commit_after: 10_000,
             longest_gap: 1_024,
             revoke_budget: Duration::from_secs(30),
+            members: Roll::default(),
             connect_timeout: Duration::from_secs(10),
             transactions: None,
             reached: Arc::default(),
@@ -215,12 +219,26 @@ impl Options {
 
     fn check(&self) -> Result<(), BrokerError> {
         let ours = |property: &Property| OURS.iter().find(|(name, _)| *name == property.name);
-        match self.properties.iter().find_map(ours) {
-            Some((name, why)) => {
-                Err(misconfigured(format!("the property `{name}` cannot be set: {why}")))
-            }
+        if let Some((name, why)) = self.properties.iter().find_map(ours) {
+            return Err(misconfigured(format!("the property `{name}` cannot be set: {why}")));
+        }
+        match self.properties.iter().find(|property| property.has_unit()) {
+            Some(Property { name, value, .. }) => Err(misconfigured(format!(
+                "the property `{name}` cannot be `{value}`: it is a number, in the unit that ends \
+                 its name"
+            ))),
             None => Ok(()),
         }
+    }
+}
+
+impl Property {
+    /// Whether its value has a unit where its name has one. librdkafka takes `6s` for 6 ms.
+    fn has_unit(&self) -> bool {
+        let ends = [".ms", ".bytes", ".kbytes"];
+        let number = self.value.strip_prefix('-').unwrap_or(&self.value);
+        ends.iter().any(|unit| self.name.ends_with(unit))
+            && !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
     }
 }
 
@@ -237,6 +255,17 @@ mod tests {
         let property = |one: &(Role, &str, &str)| Property::new(one.0, one.1, one.2);
         options.properties = properties.iter().map(property).collect();
         options
+    }
+
+    #[test]
+    fn a_number_with_a_unit_is_refused_where_the_name_has_one() {
+        for (name, value) in [("session.timeout.ms", "6s"), ("fetch.max.bytes", "1 MiB")] {
+            let error = options(&[(Role::Consumer, name, value)]).consumer("g").unwrap_err();
+            assert!(error.to_string().contains(value) && error.to_string().contains(name));
+        }
+        for (name, value) in [("linger.ms", "0.5"), ("socket.timeout.ms", "-1"), ("acks", "all")] {
+            options(&[(Role::All, name, value)]).producer().unwrap();
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) message: Message,
     /// When it may be delivered, if not at once.
     pub(crate) due: Option<SystemTime>,
+    /// It has an id, as all of ours have.
+    pub(crate) is_ours: bool,
 }
 
 impl Record {
@@ -47,10 +49,10 @@ impl Record {
     pub(crate) fn read(record: &BorrowedMessage<'_>) -> Self {
         let payload = record.payload();
         let mut message = Message::identified(id(record), copied(payload));
-        let (mut content_type, mut due) = (None, None);
+        let (mut content_type, mut due, mut is_ours) = (None, None, false);
         message.headers_mut().extend(legible(record).filter_map(|header| {
             match header.key {
-                ID => {}
+                ID => is_ours = header.value.is_some_and(|id| !id.is_empty()),
                 CONTENT_TYPE => content_type = Some(media_type(&header)),
                 DUE => due = text(&header).parse().ok().and_then(since_epoch),
                 name => return Some((name_of(name), header.value.unwrap_or_default())),
@@ -66,7 +68,7 @@ impl Record {
         if let Some(key) = record.key() {
             message = message.with_key_bytes(key);
         }
-        Self { offset: record.offset(), message, due }
+        Self { offset: record.offset(), message, due, is_ours }
     }
 }
 

@@ -198,8 +198,14 @@ impl<S> Request<S> {
     /// 400 that names what is missing or does not parse.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let query = self.inner.parts.uri.query().unwrap_or_default();
-        serde_urlencoded::from_str(query)
-            .map_err(|error| Error::bad_request(format!("the query is not valid: {error}")))
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(pairs).map_err(|error| {
+            Error::bad_request(format!(
+                "the query is not valid{}: {}",
+                place(&error),
+                error.inner()
+            ))
+        })
     }
 
     /// The whole body as a `T`, from JSON. A body can be read once.
@@ -219,9 +225,7 @@ impl<S> Request<S> {
         let bytes = self.bytes().await?;
         let json = &mut serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut *json).map_err(|error| {
-            let path = error.path().to_string();
-            let field = if path == "." { String::new() } else { format!(" at `{path}`") };
-            Error::bad_request(format!("the body is not valid{field}: {}", error.inner()))
+            Error::bad_request(format!("the body is not valid{}: {}", place(&error), error.inner()))
         })?;
         let trailing = |error| Error::bad_request(format!("the body is not valid: {error}"));
         json.end().map_err(trailing)?;
@@ -303,6 +307,12 @@ impl<S> Request<S> {
         let Inner { parts, body, .. } = *self.inner;
         http::Request::from_parts(parts, body.unwrap_or_else(Body::empty))
     }
+}
+
+/// Where in what was read an error is; nothing where that is not known.
+fn place<E>(error: &serde_path_to_error::Error<E>) -> String {
+    let path = error.path().to_string();
+    if path == "." || path.ends_with('?') { String::new() } else { format!(" at `{path}`") }
 }
 
 impl Inner {

@@ -21,6 +21,10 @@ fn router() -> Router {
         .get("/route/{any}", |_: Context, req: Request| async move {
             req.route().map(str::to_owned).ok_or_else(|| Error::not_found("no route"))
         })
+        .get("/page", |_: Context, req: Request| async move {
+            let query: std::collections::HashMap<String, u8> = req.query()?;
+            Ok::<_, Error>(format!("{query:?}"))
+        })
         .get("/search", |_: Context, req: Request| async move {
             let pairs: Vec<(String, u8)> = req.query()?;
             Ok::<_, Error>(format!("{pairs:?}"))
@@ -49,6 +53,9 @@ async fn a_parameter_that_does_not_fit_is_a_400_that_names_it() {
     assert!(response.member("detail").contains("`id`"));
     assert_eq!(server.get("/names/%ff").await.status, 400);
     assert_eq!(server.get("/search?a=many").await.status, 400);
+    let response = server.get("/page?from=1&to=many").await;
+    assert_eq!(response.status, 400);
+    assert!(response.member("detail").contains("`to`"), "{}", response.body);
 }
 
 #[tokio::test]

@@ -118,12 +118,18 @@ impl LaneReader {
     fn next(&mut self) -> Result<Option<Record>, BrokerError> {
         if self.waiting.is_none() {
             match self.poll()? {
-                Some(record) if record.due.is_some() => self.wait_for(record),
+                Some(record) if self.is_put_off(&record) => self.wait_for(record),
                 record => return Ok(record),
             }
         }
         let is_due = |waiting: &mut Waiting| waiting.left(self.step).is_zero();
         Ok(self.waiting.take_if(is_due).map(|waiting| waiting.record))
+    }
+
+    /// Others may mean something else by the name of that header, and their message would hold up
+    /// all behind it.
+    fn is_put_off(&self, record: &Record) -> bool {
+        record.due.is_some() && (record.is_ours || self.step.is_some())
     }
 
     fn wait_for(&mut self, record: Record) {

@@ -7,35 +7,42 @@ use downhaul_consumer::BrokerError;
 
 use crate::blocking::blocking;
 use crate::error::closed;
+use crate::roll::Entry;
 use crate::source::callbacks::Client;
 
 /// Leaving waits for brokers, and so happens on a thread of its own.
 ///
 /// Queues of the client must be dropped before: whoever has some has a member, too, and drops it
 /// after them.
-pub(super) struct Member(Option<Arc<Client>>);
+pub(super) struct Member {
+    client: Option<Arc<Client>>,
+    /// Goes wherever the client does.
+    entry: Arc<Entry>,
+}
 
 impl Member {
-    pub(super) fn new(client: Client) -> Self {
-        Self(Some(Arc::new(client)))
+    pub(super) fn new(client: Client, entry: Entry) -> Self {
+        Self { client: Some(Arc::new(client)), entry: Arc::new(entry) }
     }
 
     /// Another handle.
     pub(super) fn share(&self) -> Self {
-        Self(self.0.clone())
+        Self { client: self.client.clone(), entry: Arc::clone(&self.entry) }
     }
 
     /// The client, unless this has left. Who keeps it keeps it from leaving.
     pub(super) fn client(&self) -> Result<&Arc<Client>, BrokerError> {
-        self.0.as_ref().ok_or_else(closed)
+        self.client.as_ref().ok_or_else(closed)
     }
 
     /// Leaves, and returns when that is done, if this is the last handle.
     pub(super) async fn leave(&mut self) {
-        if let Some(client) = self.0.take().and_then(Arc::into_inner) {
+        if let Some(client) = self.client.take().and_then(Arc::into_inner) {
+            let entry = Arc::clone(&self.entry);
             // It cannot fail, and who is gone has left as well.
             let _ = blocking(move || {
                 drop(client);
+                drop(entry);
                 Ok(())
             })
             .await;
@@ -45,10 +52,14 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        if let Some(client) = self.0.take().and_then(Arc::into_inner) {
+        if let Some(client) = self.client.take().and_then(Arc::into_inner) {
+            let entry = Arc::clone(&self.entry);
             // If there is no thread to be had, it happens here.
             let leaving = thread::Builder::new().name("kafka-leave".to_owned());
-            let _ = leaving.spawn(move || drop(client));
+            let _ = leaving.spawn(move || {
+                drop(client);
+                drop(entry);
+            });
         }
     }
 }

@@ -92,6 +92,7 @@ impl KafkaSource {
         let (turn, committer) = Self::committer(options).await?;
         let config = options.consumer(group)?;
         let (mailbox, bells) = (Arc::new(Mailbox::default()), Bells::default());
+        let entry = options.members.enter();
         let client = join(&config, &bells.said)?;
         let mut topics: Vec<_> = named.iter().chain(&own_topics).map(String::as_str).collect();
         // librdkafka takes none twice.
@@ -108,7 +109,7 @@ impl KafkaSource {
         let health = Health::new(Options::session_timeout(&config), servers, topic);
         let mail = Arc::clone(&mailbox);
         let (joined, has_joined) = oneshot::channel();
-        let member = Member::new(client);
+        let member = Member::new(client, entry);
         let keeper =
             Keeper::new(member.share(), duties, committer, mail, bells.clone(), joined, health);
         tokio::spawn(keeper.run(left));

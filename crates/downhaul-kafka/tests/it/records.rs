@@ -87,7 +87,7 @@ async fn records_of_others_are_read_as_far_as_they_are_text() {
         },
         Raw {
             value: Some(b"no id".to_vec()),
-            headers: vec![header("message-id", b""), header("due-ms", b"never")],
+            headers: vec![header("message-id", b""), header("due-ms", b"99999999999999")],
             ..Raw::default()
         },
     ];

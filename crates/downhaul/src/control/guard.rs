@@ -30,7 +30,11 @@ impl Guard {
         }
         match &self.token {
             Some(token) if !bears(headers, token) => {
-                let words = "changing things takes the header `Authorization: Bearer <token>`";
+                let words = match headers.contains_key(AUTHORIZATION) {
+                    true => "the header `Authorization` has another token than this service",
+                    false => "changing things takes the header `Authorization: Bearer <token>`",
+                };
+                tracing::warn!(path = req.uri().path(), "refused to change things: {words}");
                 Err(Error::new(StatusCode::UNAUTHORIZED, words))
             }
             None if !self.address.is_local() => {
@@ -57,7 +61,10 @@ fn is_this_machine(headers: &HeaderMap) -> bool {
 /// variable that is not set, is what everybody has: nobody bears it.
 fn bears(headers: &HeaderMap, token: &str) -> bool {
     let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let given = given.and_then(|value| value.split_once(' '));
+    // The scheme is written in any case (RFC 9110, 11.1).
+    let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let given = given.map_or("", |(_, token)| token.trim_start());
     let differences = given.bytes().zip(token.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
     !token.is_empty() && given.len() == token.len() && differences == 0
 }

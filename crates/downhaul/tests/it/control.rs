@@ -214,7 +214,7 @@ async fn with_a_token_only_its_bearer_changes_anything() {
     assert_eq!(fixture.post("/consumers/inventory/stop").await.0, 401);
     assert_eq!(fixture.send(stop, "authorization: Bearer wrong!\r\n").await.0, 401);
     assert_eq!(fixture.get("/consumers").await.1[0]["state"], "running");
-    assert_eq!(fixture.send(stop, "authorization: Bearer s3cret\r\n").await.0, 200);
+    assert_eq!(fixture.send(stop, "authorization: bearer s3cret\r\n").await.0, 200);
 }
 
 #[tokio::test]
