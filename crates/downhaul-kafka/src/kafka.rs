@@ -342,3 +342,29 @@ impl fmt::Debug for Kafka {
         fmt::Debug::fmt(&self.options, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A process that ends before would leave a member behind that its group waits for.
+    #[tokio::test(start_paused = true)]
+    async fn closing_waits_for_members_to_leave_and_not_for_ever() {
+        let ctx = Context::background();
+        let kafka = Kafka::new("kafka://localhost").unwrap();
+        let member = kafka.options.members.enter();
+        let mut closing = kafka.close(&ctx);
+        assert_eq!((&mut closing).now_or_never(), None);
+        drop(member);
+        closing.await;
+        assert_eq!(kafka.close(&ctx).now_or_never(), Some(()));
+
+        let (stuck, begun) = (kafka.options.members.enter(), Instant::now());
+        kafka.close(&ctx).await;
+        assert_eq!(begun.elapsed(), LEAVING);
+        drop(stuck);
+    }
+}
