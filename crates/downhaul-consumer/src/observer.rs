@@ -94,6 +94,14 @@ impl Processed<'_> {
         let took_ms = || u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let (number, error) = (self.meta.attempt, self.error.unwrap_or_default());
         let (queue, message_id) = (&*self.meta.queue, self.meta.message.id());
+        // A level is a part of the event's code, so that this cannot be a function.
+        macro_rules! failed {
+            ($level:ident, $($rest:tt)+) => {
+                tracing::$level!(
+                    queue, message_id, took_ms = took_ms(), attempt = number, $($rest)+
+                )
+            };
+        }
         match self.settlement {
             Settlement::Ack => {
                 tracing::info!(took_ms = took_ms(), attempt = number, "message processed")
@@ -101,46 +109,12 @@ impl Processed<'_> {
             Settlement::Release => {
                 tracing::info!(took_ms = took_ms(), attempt = number, "message released")
             }
-            Settlement::Retry { .. } => {
-                tracing::warn!(
-                    queue,
-                    message_id,
-                    took_ms = took_ms(),
-                    attempt = number,
-                    error,
-                    "message failed, trying again"
-                );
-            }
+            Settlement::Retry { .. } => failed!(warn, error, "message failed, trying again"),
             Settlement::DeadLetter { reason } if self.is_logged => {
-                tracing::warn!(
-                    queue,
-                    message_id,
-                    took_ms = took_ms(),
-                    attempt = number,
-                    reason,
-                    "message dead-lettered"
-                );
+                failed!(warn, reason, "message dead-lettered");
             }
-            Settlement::DeadLetter { reason } => {
-                tracing::error!(
-                    queue,
-                    message_id,
-                    took_ms = took_ms(),
-                    attempt = number,
-                    reason,
-                    "message dead-lettered"
-                );
-            }
-            Settlement::Drop { reason } => {
-                tracing::warn!(
-                    queue,
-                    message_id,
-                    took_ms = took_ms(),
-                    attempt = number,
-                    reason,
-                    "message dropped"
-                );
-            }
+            Settlement::DeadLetter { reason } => failed!(error, reason, "message dead-lettered"),
+            Settlement::Drop { reason } => failed!(warn, reason, "message dropped"),
         }
     }
 }
