@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use downhaul_context::{Context, RequestId};
 
@@ -11,6 +12,7 @@ use crate::broker::{Delivery, Token};
 use crate::decode::{Decode, DecodeError};
 use crate::message::headers::{self, Headers};
 use crate::message::{Message, Name};
+use crate::origin::{Origin, Position};
 use crate::settlement::{IntoOutcome, Outcome};
 
 /// A message as a handler gets it: its body decoded, and what is known of its delivery.
@@ -46,6 +48,18 @@ impl<M> Incoming<M> {
     /// The topic that the message was published to, if it is known.
     pub fn topic(&self) -> Option<&str> {
         self.meta.topic()
+    }
+
+    /// Where in that topic it is, if the broker is a log: its partition and offset there, also of a
+    /// message that came back from a delay or from the dead letters.
+    pub fn position(&self) -> Option<Position> {
+        self.meta.position()
+    }
+
+    /// When the message was first published, if its broker or its publisher says: Kafka does, and
+    /// RabbitMQ to whole seconds. By a clock that is not ours.
+    pub fn timestamp(&self) -> Option<SystemTime> {
+        self.meta.timestamp()
     }
 
     /// The message as it came.
@@ -88,8 +102,10 @@ pub struct Meta {
     pub attempt: u32,
     /// How often the broker has delivered it before, as far as it knows.
     pub redeliveries: u32,
-    pub(crate) topic: Option<Name>,
+    pub(crate) origin: Origin,
     pub(crate) token: Token,
+    /// For which attempt it was delivered.
+    delivered_for: u32,
     /// How often it was put off since it was delivered, because it could not be settled.
     pub(crate) put_off: u32,
     /// Whether it stands in a line with others, behind which they wait.
@@ -98,29 +114,54 @@ pub struct Meta {
 
 impl Meta {
     pub(crate) fn new(delivery: Delivery, queue: &Name, system: &'static str) -> Self {
-        let Delivery { token, message, topic, redeliveries, .. } = delivery;
-        let attempt = attempt_of(&message);
-        let (queue, put_off, is_in_line) = (queue.clone(), 0, false);
-        Self { message, queue, system, attempt, redeliveries, topic, token, put_off, is_in_line }
+        let origin = Origin::of(&delivery);
+        let Delivery { token, message, redeliveries, .. } = delivery;
+        let attempt = if origin.is_topic() { 1 } else { attempt_of(&message, queue) };
+        Self {
+            message,
+            queue: queue.clone(),
+            system,
+            attempt,
+            redeliveries,
+            origin,
+            token,
+            delivered_for: attempt,
+            put_off: 0,
+            is_in_line: false,
+        }
     }
 
     /// Whether this is the first attempt since the broker delivered the message. A retry that waits
     /// in hand is none; one that came by way of the broker was delivered again.
     pub fn is_first_of_delivery(&self) -> bool {
-        self.attempt == attempt_of(&self.message)
+        self.attempt == self.delivered_for
     }
 
     /// The topic that the message was published to, if it is known. A message that came back to its
     /// queue, from a delay or from the dead letters, has it in a header.
     pub fn topic(&self) -> Option<&str> {
-        self.topic.as_deref().or_else(|| self.message.headers().get(headers::TOPIC))
+        self.origin.topic(self.message.headers())
+    }
+
+    /// Where in that topic it is, if the broker is a log.
+    pub fn position(&self) -> Option<Position> {
+        self.origin.position(self.message.headers())
+    }
+
+    /// When it was first published, if that is known.
+    pub fn timestamp(&self) -> Option<SystemTime> {
+        self.origin.timestamp(self.message.headers())
     }
 }
 
-/// Which attempt a message says that it is for.
-fn attempt_of(message: &Message) -> u32 {
-    let attempt = message.headers().get(headers::ATTEMPT);
-    attempt.and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
+/// Which attempt a message says that it is for, that did not come by way of a topic. A dead letter
+/// of another queue has been tried there and not here.
+fn attempt_of(message: &Message, queue: &Name) -> u32 {
+    let headers = message.headers();
+    if headers.get(headers::ORIGIN_QUEUE).is_some_and(|origin| origin != queue.as_str()) {
+        return 1;
+    }
+    headers.get(headers::ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
 }
 
 /// A handler under way.

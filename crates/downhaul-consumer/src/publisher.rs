@@ -405,7 +405,7 @@ fn not_sent(cause: Cause, last: Option<BrokerError>) -> PublishError {
 /// given.
 fn begin_anew(outgoing: &mut Outgoing) {
     let Destination::Topic(_) = outgoing.destination else { return };
-    for mark in [headers::ATTEMPT, headers::FIRST_FAILED] {
+    for mark in headers::OF_WHAT_WAS_BEFORE {
         if outgoing.message.headers().get(mark).is_some() {
             outgoing.message.headers_mut().remove(mark);
         }

@@ -34,6 +34,8 @@ const OURS: [&str; 4] = [ID, CONTENT_TYPE, DUE, TOMBSTONE];
 pub(crate) struct Record {
     pub(crate) offset: i64,
     pub(crate) message: Message,
+    /// Set by its producer, or by the broker when it was appended.
+    pub(crate) timestamp: Option<SystemTime>,
     /// When it may be delivered, if not at once.
     pub(crate) due: Option<SystemTime>,
     /// It has an id, as all of ours have.
@@ -68,8 +70,12 @@ impl Record {
         if let Some(key) = record.key() {
             message = message.with_key_bytes(key);
         }
-        Self { offset: record.offset(), message, due, is_ours }
+        Self { offset: record.offset(), message, timestamp: timestamp(record), due, is_ours }
     }
+}
+
+fn timestamp(record: &BorrowedMessage<'_>) -> Option<SystemTime> {
+    record.timestamp().to_millis()?.try_into().ok().and_then(since_epoch)
 }
 
 fn copied(payload: Option<&[u8]>) -> Bytes {

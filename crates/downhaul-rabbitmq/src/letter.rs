@@ -1,7 +1,7 @@
 //! [`Letter`]: a message as AMQP carries it, and back.
 
 use std::borrow::Cow;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use downhaul_consumer::headers::Value;
 use downhaul_consumer::{BrokerError, BrokerErrorKind, Delivery, Message, Name, Token, headers};
@@ -81,7 +81,7 @@ impl Letter {
         let mut properties = BasicProperties::default()
             .with_message_id(message.id().into())
             .with_delivery_mode(PERSISTENT)
-            .with_timestamp(unix_seconds());
+            .with_timestamp(timestamp(message));
         // What says nothing is not sent: it costs the broker as much as what says something.
         if message.content_type() != BYTES {
             properties = properties.with_content_type(message.content_type().into());
@@ -137,7 +137,14 @@ pub(crate) fn read(token: Token, delivery: lapin::message::Delivery) -> Delivery
     let is_topic = !exchange.as_str().is_empty();
     let topic = is_topic.then(|| Name::from(routing_key.as_str()));
     let redeliveries = counted(&properties).unwrap_or_else(|| u32::from(redelivered));
-    Delivery::new(token, message).with_topic(topic).redelivered(redeliveries)
+    let timestamp = properties.timestamp().and_then(since_epoch);
+    let delivery = Delivery::new(token, message).with_topic(topic).published_at(timestamp);
+    delivery.redelivered(redeliveries)
+}
+
+/// Publishers write seconds, as AMQP has it, or by mistake something else.
+fn since_epoch(seconds: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 /// Most messages have one of few.
@@ -196,6 +203,9 @@ fn headers_size(message: &Message) -> usize {
     request_id + pairs(message).map(size).sum::<usize>()
 }
 
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// When it was published first, in seconds since 1970: now, unless it comes back.
+fn timestamp(message: &Message) -> u64 {
+    let first = message.headers().get(headers::TIMESTAMP).and_then(|it| it.parse::<u64>().ok());
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    first.map_or_else(|| now().map_or(0, |since| since.as_secs()), |millis| millis / 1000)
 }

@@ -1,7 +1,10 @@
 //! What comes from a source, and what goes back to it.
 
+use std::time::SystemTime;
+
 use crate::broker::lane::{Lane, Revoking};
 use crate::message::{Message, Name};
+use crate::origin::Position;
 
 /// Identifies a delivery within its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +59,10 @@ pub struct Delivery {
     pub message: Message,
     /// The topic that it was published to, if it was published to one and the broker knows.
     pub topic: Option<Name>,
+    /// Where in that topic it is, if the broker is a log.
+    pub position: Option<Position>,
+    /// When it was published, as the broker or the publisher's clock says, if either does.
+    pub timestamp: Option<SystemTime>,
     /// How often the broker has delivered it before, as far as it knows: a broker that does not
     /// count says 1 for any number.
     pub redeliveries: u32,
@@ -64,7 +71,8 @@ pub struct Delivery {
 impl Delivery {
     /// Makes a first delivery in the only lane.
     pub fn new(token: Token, message: Message) -> Self {
-        Self { token, lane: Lane::ONLY, message, topic: None, redeliveries: 0 }
+        let (lane, topic, position, timestamp) = (Lane::ONLY, None, None, None);
+        Self { token, lane, message, topic, position, timestamp, redeliveries: 0 }
     }
 
     /// Sets the lane.
@@ -78,6 +86,20 @@ impl Delivery {
     #[must_use]
     pub fn with_topic(mut self, topic: Option<Name>) -> Self {
         self.topic = topic;
+        self
+    }
+
+    /// Sets where in its topic it is.
+    #[must_use]
+    pub fn at(mut self, position: Position) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    /// Sets when it was published.
+    #[must_use]
+    pub fn published_at(mut self, timestamp: Option<SystemTime>) -> Self {
+        self.timestamp = timestamp;
         self
     }
 

@@ -141,17 +141,8 @@ pub(super) mod tests {
         let delivery = Delivery::new(Token::new(token), Message::new("12345"));
         let lane = Lane::new(lane);
         let ticket = Ticket { token: delivery.token, lane, tenure: Tenure(0), key };
-        let meta = Meta {
-            message: delivery.message,
-            queue: Name::of("q"),
-            system: "test",
-            attempt: 1,
-            redeliveries: 0,
-            topic: None,
-            token: delivery.token,
-            put_off: 0,
-            is_in_line: key.is_some(),
-        };
+        let mut meta = Meta::new(delivery, &Name::of("q"), "test");
+        meta.is_in_line = key.is_some();
         Job { ticket, meta }
     }
 

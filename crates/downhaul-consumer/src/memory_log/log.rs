@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::time::{Duration, SystemTime};
 
 use crate::message::{Message, Name};
 use crate::publish::Destination;
@@ -10,11 +11,18 @@ use crate::publish::Destination;
 #[derive(Debug)]
 pub(super) struct Log {
     destination: Destination,
-    partitions: Vec<Vec<Message>>,
+    partitions: Vec<Vec<Record>>,
     /// Which partition is next for a message without a key.
     turn: usize,
     /// The groups that read it.
     pub(super) readers: BTreeSet<Name>,
+}
+
+/// A message, and when it was appended.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) message: Message,
+    pub(super) timestamp: SystemTime,
 }
 
 impl Log {
@@ -32,7 +40,7 @@ impl Log {
                 (self.turn - 1) % self.partitions.len()
             }
         };
-        self.partitions[partition].push(message);
+        self.partitions[partition].push(Record { message, timestamp: now() });
     }
 
     pub(super) fn partitions(&self) -> usize {
@@ -41,10 +49,10 @@ impl Log {
 
     /// The offset that the next message of a partition will have; 0 for one that does not exist.
     pub(super) fn end(&self, partition: usize) -> u64 {
-        self.partitions.get(partition).map_or(0, |messages| messages.len() as u64)
+        self.partitions.get(partition).map_or(0, |records| records.len() as u64)
     }
 
-    pub(super) fn get(&self, partition: usize, offset: u64) -> Option<&Message> {
+    pub(super) fn get(&self, partition: usize, offset: u64) -> Option<&Record> {
         self.partitions.get(partition)?.get(usize::try_from(offset).ok()?)
     }
 
@@ -55,6 +63,12 @@ impl Log {
             Destination::Queue(_) => None,
         }
     }
+}
+
+/// In whole milliseconds, as logs have it.
+fn now() -> SystemTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::new(since.as_secs(), since.subsec_millis() * 1_000_000)
 }
 
 /// Which of so many partitions a key belongs to: the same one always.

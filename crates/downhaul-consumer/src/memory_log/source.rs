@@ -14,8 +14,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::broker::{Delivery, Event, Lane, Revoking, Settled, Source, Token, Verdict};
 use crate::error::{BrokerError, BrokerErrorKind};
 use crate::memory_log::group::{Found, Group, Held, Member};
+use crate::memory_log::log::Record;
 use crate::memory_log::state::{Epoch, Shared, State};
 use crate::message::Name;
+use crate::origin::Position;
 use crate::subscription::Subscription;
 
 pub(super) struct LogSource {
@@ -171,12 +173,16 @@ impl LogSource {
         let Found { log, partition, offset, again } =
             group.read(held, &state.logs, state.longest_gap)?;
         let log = &state.logs[log];
-        let message = log.get(partition, offset)?.clone();
+        let Record { message, timestamp } = log.get(partition, offset)?.clone();
         let token = Token::new(self.tokens);
         self.tokens += 1;
         self.unsettled.insert(token, Ticket { held, offset });
-        let delivery = Delivery::new(token, message).in_lane(held.lane);
-        Some(delivery.with_topic(log.topic().cloned()).redelivered(u32::from(again)))
+        let mut delivery = Delivery::new(token, message).in_lane(held.lane);
+        if let Ok(partition) = partition.try_into() {
+            delivery = delivery.at(Position { partition, offset });
+        }
+        let delivery = delivery.with_topic(log.topic().cloned()).published_at(Some(timestamp));
+        Some(delivery.redelivered(u32::from(again)))
     }
 }
 

@@ -21,6 +21,13 @@ pub const DEAD_REASON: &str = "dead-reason";
 pub const ORIGIN_QUEUE: &str = "origin-queue";
 /// The topic that the message was first published to.
 pub const TOPIC: &str = "topic";
+/// The partition of a log that it was read from first.
+pub const ORIGIN_PARTITION: &str = "origin-partition";
+/// The offset in that partition.
+pub const ORIGIN_OFFSET: &str = "origin-offset";
+/// When it was first published, in milliseconds since 1970, UTC; of one that came back to its
+/// queue.
+pub const TIMESTAMP: &str = "timestamp-ms";
 
 /// The key of a message, where the broker has no place of its own for it.
 pub const KEY: &str = "key";
@@ -33,7 +40,7 @@ pub const FIRST_FAILED: &str = "first-failed-ms";
 pub const DEAD_ERROR: &str = "dead-error";
 
 /// The names above.
-const OWN: [&str; 11] = [
+const OWN: [&str; 14] = [
     REQUEST_ID,
     TRACEPARENT,
     TRACESTATE,
@@ -41,11 +48,18 @@ const OWN: [&str; 11] = [
     DEAD_REASON,
     ORIGIN_QUEUE,
     TOPIC,
+    ORIGIN_PARTITION,
+    ORIGIN_OFFSET,
+    TIMESTAMP,
     KEY,
     DEADLINE,
     FIRST_FAILED,
     DEAD_ERROR,
 ];
+
+/// What was with a message before it is published anew.
+pub(crate) const OF_WHAT_WAS_BEFORE: [&str; 5] =
+    [ATTEMPT, FIRST_FAILED, ORIGIN_PARTITION, ORIGIN_OFFSET, TIMESTAMP];
 
 /// A name as a backend has read it, for [`Headers::set`]: one of Downhaul's own, which most
 /// messages bear, is the constant and not a copy.

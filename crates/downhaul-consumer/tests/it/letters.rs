@@ -178,8 +178,36 @@ async fn a_letter_says_when_its_first_attempt_failed_and_not_its_last() {
     let (ctx, _canceller) = Context::root();
     let broker = MemoryBroker::new();
     spawn(refusing("poison".to_owned()), &ctx, &broker).await;
-    send(&broker, "q", Message::new("").with_header(FIRST_FAILED, "7")).await;
+    let failed = Message::new("").with_header(FIRST_FAILED, "7").with_header(ATTEMPT, "2");
+    send(&broker, "q", failed).await;
     assert_eq!(letter_of(&broker).await.headers().get(FIRST_FAILED), Some("7"));
+}
+
+/// None has failed before the first, whatever somebody else calls so.
+#[tokio::test(start_paused = true)]
+async fn a_first_attempt_that_fails_is_the_first_that_failed() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    spawn(refusing("poison".to_owned()), &ctx, &broker).await;
+    send(&broker, "q", Message::new("").with_header(FIRST_FAILED, "7")).await;
+    assert_ne!(letter_of(&broker).await.headers().get(FIRST_FAILED), Some("7"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_of_another_queue_begins_with_its_first_attempt() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let (sender, mut attempts) = mpsc::unbounded_channel();
+    let tell = move |_: Context, message: Incoming<Message>| {
+        let _ = sender.send(message.attempt());
+        std::future::ready(())
+    };
+    spawn(Consumer::new(subscription(), tell), &ctx, &broker).await;
+    for (origin, attempt) in [("another", 1), ("q", 5)] {
+        let letter = Message::new("").with_header(ATTEMPT, "5").with_header(ORIGIN_QUEUE, origin);
+        send(&broker, "q", letter).await;
+        assert_eq!(attempts.recv().await, Some(attempt));
+    }
 }
 
 /// A consumer that tells how long its handlers have.

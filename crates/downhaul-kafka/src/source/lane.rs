@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use downhaul_consumer::{BrokerError, Delivery, Event, Message, Name, Verdict};
+use downhaul_consumer::{BrokerError, Delivery, Event, Name, Position, Verdict};
 use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
 use crate::error::cannot;
 use crate::record::Record;
-use crate::source::mailbox::{Queue, Tenure};
+use crate::source::mailbox::{Kept, Queue, Tenure};
+use crate::source::progress::Again;
 use crate::ticket::Ticket;
 
 pub(super) struct LaneReader {
@@ -85,10 +86,9 @@ impl LaneReader {
         let mut count = 0;
         while count < room {
             if let Some(again) = progress.deliver_again() {
-                let message = again.kept.clone();
-                let redeliveries = u32::from(again.delivery);
-                let delivery = self.delivery(again.place, again.delivery, message);
-                events.push(Event::Delivery(delivery.redelivered(redeliveries)));
+                let Again { place, offset, delivery, kept } = again;
+                let again = self.delivery(place, delivery, offset, kept.clone());
+                events.push(Event::Delivery(again.redelivered(u32::from(delivery))));
             } else if progress.gap() >= longest_gap {
                 let head = progress.head();
                 drop(progress);
@@ -99,19 +99,25 @@ impl LaneReader {
                 break;
             } else {
                 self.blocked = None;
-                let Some(Record { offset, message, .. }) = self.next()? else { break };
-                let place = progress.deliver(offset, message.clone());
-                events.push(Event::Delivery(self.delivery(place, 0, message)));
+                let Some(Record { offset, message, timestamp, .. }) = self.next()? else { break };
+                let kept = Kept { message, timestamp };
+                let place = progress.deliver(offset, kept.clone());
+                events.push(Event::Delivery(self.delivery(place, 0, offset, kept)));
             }
             count += 1;
         }
         Ok(count)
     }
 
-    fn delivery(&self, place: u64, delivery: u8, message: Message) -> Delivery {
-        let lane = self.tenure.lane;
+    fn delivery(&self, place: u64, delivery: u8, offset: i64, kept: Kept) -> Delivery {
+        let Tenure { lane, partition, .. } = *self.tenure;
         let token = Ticket { lane, place, delivery }.token();
-        Delivery::new(token, message).in_lane(lane).with_topic(self.topic.clone())
+        let delivery = Delivery::new(token, kept.message).in_lane(lane);
+        let delivery = delivery.with_topic(self.topic.clone()).published_at(kept.timestamp);
+        match (partition.try_into(), offset.try_into()) {
+            (Ok(partition), Ok(offset)) => delivery.at(Position { partition, offset }),
+            _ => delivery,
+        }
     }
 
     /// The next record, if there is one and it is due.

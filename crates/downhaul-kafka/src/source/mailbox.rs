@@ -1,6 +1,7 @@
 //! [`Mailbox`]: what the keeper of a membership tells the source.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use downhaul_consumer::{BrokerError, Lane, Message, Name, Revoking};
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -18,7 +19,14 @@ pub(crate) struct Tenure {
     pub(crate) lane: Lane,
     pub(crate) topic: Name,
     pub(crate) partition: i32,
-    progress: Mutex<Progress<Message>>,
+    progress: Mutex<Progress<Kept>>,
+}
+
+/// What is delivered again of a message that was released.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(super) message: Message,
+    pub(super) timestamp: Option<SystemTime>,
 }
 
 impl Tenure {
@@ -26,7 +34,7 @@ impl Tenure {
         Self { lane, topic, partition, progress: Mutex::default() }
     }
 
-    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress<Message>> {
+    pub(crate) fn progress(&self) -> MutexGuard<'_, Progress<Kept>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -54,6 +54,7 @@ enum State {
 /// A message that is delivered again.
 pub(crate) struct Again<'a, T> {
     pub(crate) place: u64,
+    pub(crate) offset: i64,
     pub(crate) delivery: u8,
     pub(crate) kept: &'a T,
 }
@@ -91,7 +92,8 @@ impl<T> Progress<T> {
         let mark = self.marks.get_mut(usize::try_from(distance(self.first, place)).ok()?)?;
         mark.state = State::Delivered;
         mark.delivery = mark.delivery.wrapping_add(1);
-        Some(Again { place, delivery: mark.delivery, kept: mark.kept.as_ref()? })
+        let (offset, delivery, kept) = (mark.offset, mark.delivery, mark.kept.as_ref()?);
+        Some(Again { place, offset, delivery, kept })
     }
 
     /// Takes a verdict. Returns whether there was something to decide: not if the partition is

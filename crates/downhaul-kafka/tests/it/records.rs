@@ -54,6 +54,9 @@ async fn a_poison_record_does_not_hold_up_its_partition() {
     assert_eq!((header("tenant"), header("topic")), ("blue".to_owned(), topic.to_owned()));
     assert_eq!(header(headers::ORIGIN_QUEUE), topic);
     assert_eq!(header("message-id"), format!("{topic}-0-1"), "its place");
+    let position = (header(headers::ORIGIN_PARTITION), header(headers::ORIGIN_OFFSET));
+    assert_eq!(position, ("0".to_owned(), "1".to_owned()));
+    assert!(header(headers::TIMESTAMP).parse::<u64>().unwrap() > 1_700_000_000_000);
     assert!(header(headers::DEAD_REASON).contains("JSON"), "{}", header(headers::DEAD_REASON));
     consumer.stop();
     soon("it stops", consumer.settled()).await;

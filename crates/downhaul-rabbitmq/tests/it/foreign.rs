@@ -2,6 +2,7 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use downhaul_consumer::{
     Consumer, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing, PublishOutcome,
@@ -83,6 +84,8 @@ async fn what_pika_publishes_is_read_whatever_its_framework_puts_into_it() {
     assert_eq!(envelope["message"], json!({ "orderId": 7 }));
     assert_eq!(masstransit.message.id(), "08dc0000-5d5f-0015-0000-000000000007");
     assert_eq!(masstransit.message.content_type(), "application/vnd.masstransit+json");
+    let published = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    assert_eq!((bare.timestamp, masstransit.timestamp), (None, Some(published)));
     assert_eq!(header(masstransit, "publishId").as_deref(), Some("1"));
 
     let expected = [

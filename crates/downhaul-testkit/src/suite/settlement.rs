@@ -2,12 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use downhaul_consumer::headers::{ATTEMPT, DEAD_REASON, ORIGIN_QUEUE};
+use downhaul_consumer::headers::{
+    ATTEMPT, DEAD_REASON, ORIGIN_OFFSET, ORIGIN_PARTITION, ORIGIN_QUEUE, TIMESTAMP,
+};
 use downhaul_consumer::{
     Consumer, ConsumerHandle, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing,
-    PublishError, PublishErrorKind, RetryPolicy, Settlement, Source, Verdict,
+    Position, PublishError, PublishErrorKind, PublishOutcome, RetryPolicy, Settlement, Source,
+    Verdict,
 };
 use downhaul_context::{Context, Instant};
 
@@ -269,6 +272,46 @@ pub async fn what_is_no_text_is_kept_by_retries_and_dead_letters<H: Harness>(fix
         is_kept(&message);
     }
     is_kept(&fixture.dead_letter("q").await.0);
+}
+
+/// What a broker says of a message is the same after its topic is not where it comes from.
+pub async fn what_comes_back_tells_where_and_when_it_was_published_first<H: Harness>(
+    fixture: Fixture<H>,
+) {
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let fail = move |_ctx: Context, message: Incoming<Message>| {
+        let topic = message.topic().map(str::to_owned);
+        let _ = sender.send((topic, message.position(), message.timestamp()));
+        let again = Failure::retry_after(Duration::from_millis(50), "not yet");
+        let failure = if message.attempt() == 1 { again } else { Failure::permanent("never") };
+        async move { Err::<(), _>(failure) }
+    };
+    let parked = RetryPolicy::default().in_place_up_to(Duration::ZERO);
+    fixture.spawn(Consumer::new(fixture.subscription("q"), fail).retry(parked)).await;
+    fixture.publish("q", "one").await;
+    let first = seen.recv().await.unwrap();
+    assert_eq!(first.0, Some(fixture.name("q")));
+    assert_eq!(first.1.is_some(), fixture.capabilities().lanes, "{first:?}");
+    assert_eq!(seen.recv().await.unwrap(), first);
+    let (letter, _) = fixture.dead_letter("q").await;
+    let number = |name| letter.headers().get(name).and_then(|text| text.parse::<u64>().ok());
+    let position = first.1.map(|Position { partition, offset }| (u64::from(partition), offset));
+    assert_eq!(number(ORIGIN_PARTITION).zip(number(ORIGIN_OFFSET)), position);
+    let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(number(TIMESTAMP).map(Duration::from_millis), first.2.map(since));
+}
+
+/// Others may mean something else by that name, and a first attempt is the first here.
+pub async fn a_message_of_a_topic_begins_with_its_first_attempt<H: Harness>(fixture: Fixture<H>) {
+    let mut seen = Seen::default();
+    fixture.spawn(seen.recording(fixture.subscription("q"))).await;
+    let message = Message::new("").with_id("one").with_header(ATTEMPT, "7");
+    // By a publisher it would be taken off.
+    let sink = fixture.broker().sink(&fixture.ctx).await.unwrap();
+    let receipt = sink.send(&Outgoing::to_topic(fixture.name("q"), message)).await.unwrap();
+    assert!(matches!(receipt.await, PublishOutcome::Confirmed));
+    assert_eq!(seen.next().await, ("one".to_owned(), 1));
+    sink.close(&fixture.ctx).await;
 }
 
 /// A message whose emitted one cannot be confirmed is not acknowledged.

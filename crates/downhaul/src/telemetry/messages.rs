@@ -87,6 +87,8 @@ fn bound(ctx: Context, place: Option<TraceContext>) -> Context {
 
 fn begin_processing(ctx: &Context, meta: &Meta) -> (Span, Option<TraceContext>) {
     let destination = destination(meta);
+    let position = meta.position();
+    let offset = position.filter(|_| meta.system == "kafka").map(|position| position.offset);
     let span = info_span!(
         PROCESS,
         request_id = request_id(ctx),
@@ -96,6 +98,8 @@ fn begin_processing(ctx: &Context, meta: &Meta) -> (Span, Option<TraceContext>) 
         messaging.operation.name = "process",
         messaging.operation.type = "process",
         messaging.destination.name = destination,
+        messaging.destination.partition.id = position.map(|position| display(position.partition)),
+        messaging.kafka.offset = offset,
         messaging.consumer.group.name = group(meta),
         messaging.message.id = meta.message.id(),
     );

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use downhaul_consumer::{
-    Batches, Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher, RetryPolicy,
-    Subscription,
+    Batches, Broker, Consumer, Failure, Incoming, MemoryBroker, MemoryLog, Message, Outgoing,
+    Publisher, RetryPolicy, Subscription,
 };
 use downhaul_context::{Context, TraceContext};
 use downhaul_http::{Error, Request, Router};
@@ -49,13 +49,17 @@ async fn until_named(exporter: &InMemorySpanExporter, name: &str, count: usize) 
     }
 }
 
-fn error_type(span: &SpanData) -> Option<&Value> {
-    let found = span.attributes.iter().find(|KeyValue { key, .. }| key.as_str() == "error.type");
+fn attribute<'a>(span: &'a SpanData, name: &str) -> Option<&'a Value> {
+    let found = span.attributes.iter().find(|KeyValue { key, .. }| key.as_str() == name);
     found.map(|found| &found.value)
 }
 
-async fn publish(broker: &Arc<MemoryBroker>, topic: &str) {
-    let publisher = Publisher::with_observer(broker.clone(), Arc::new(MessageSpans));
+fn error_type(span: &SpanData) -> Option<&Value> {
+    attribute(span, "error.type")
+}
+
+async fn publish<B: Broker>(broker: &Arc<B>, topic: &str) {
+    let publisher = Publisher::with_observer(Arc::clone(broker) as _, Arc::new(MessageSpans));
     let outgoing = Outgoing::to_topic(topic.to_owned(), Message::new(""));
     let _ = publisher.publish(&Context::background(), outgoing).await;
 }
@@ -106,6 +110,21 @@ async fn an_attempt_and_a_publish_that_failed_mark_their_spans() {
     let unwanted = until_named(&exporter, "publish nobody", 1).await.remove(0);
     assert_eq!(error_type(&unwanted), Some(&"returned".into()));
     assert_eq!(unwanted.status, Status::error(""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_a_log_tells_its_partition() {
+    let (exporter, _exporting) = exporting();
+    let (ctx, _canceller) = Context::root();
+    let broker = Arc::new(MemoryLog::new(1));
+    let handle = |_: Context, _: Incoming<Message>| async {};
+    let consumer = Consumer::new(Subscription::new("q").topic("t"), handle);
+    let consumer = consumer.observer(Arc::new(MessageSpans)).spawn(&ctx, broker.clone());
+    consumer.settled().await;
+    publish(&broker, "t").await;
+    let attempt = until_named(&exporter, "process q", 1).await.remove(0);
+    assert_eq!(attribute(&attempt, "messaging.destination.partition.id"), Some(&"0".into()));
+    assert_eq!(attribute(&attempt, "messaging.kafka.offset"), None, "of Kafka alone");
 }
 
 /// All that is exported of the requests of a service.

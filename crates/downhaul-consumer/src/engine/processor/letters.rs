@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use tokio::time::Duration;
 
 use crate::handler::Meta;
-use crate::message::headers::{self, Headers};
+use crate::message::headers;
 use crate::message::{Message, Name};
 use crate::publish::Outgoing;
 
@@ -60,21 +60,20 @@ pub(super) fn dead(
     Outgoing { is_complete: said == Said::Nothing, ..letter }
 }
 
-/// Writes down when the first attempt failed, unless that is known.
-pub(super) fn note_failure(headers: &mut Headers) {
-    if headers.get(headers::FIRST_FAILED).is_none() {
+/// Writes down when the first attempt failed, unless that is known of an attempt before.
+pub(super) fn note_failure(meta: &mut Meta) {
+    let is_first = meta.attempt == 1 && meta.put_off == 0;
+    let headers = meta.message.headers_mut();
+    if is_first || headers.get(headers::FIRST_FAILED).is_none() {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         headers.set(headers::FIRST_FAILED, now.as_millis().to_string());
     }
 }
 
-/// What goes to a queue goes past its topic: a header keeps it.
+/// What goes to a queue goes past its topic: headers keep what is known of it.
 fn with_origin(meta: &Meta) -> Message {
     let mut message = meta.message.clone();
-    if let Some(topic) = meta.topic() {
-        let topic = topic.to_owned();
-        message.headers_mut().set(headers::TOPIC, topic);
-    }
+    meta.origin.write(&mut message);
     message
 }
 

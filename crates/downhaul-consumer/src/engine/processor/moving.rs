@@ -55,7 +55,7 @@ impl Processor {
         after: Option<Duration>,
     ) -> Then {
         let delay = after.unwrap_or_else(|| self.retry.delay_after(meta.attempt));
-        letters::note_failure(meta.message.headers_mut());
+        letters::note_failure(&mut meta);
         let next = meta.attempt.saturating_add(1);
         if !self.can_park(&meta) || (self.retry.is_short(delay) && !lane.is_draining()) {
             return self.keep(meta, next, delay);
@@ -90,7 +90,7 @@ impl Processor {
         reason: &str,
         error: Option<&str>,
     ) -> Then {
-        letters::note_failure(meta.message.headers_mut());
+        letters::note_failure(&mut meta);
         let buried = self.publish_letter(ctx, &meta, reason, error).await;
         self.note_moved(&buried, &meta);
         self.shared.ways.burying.note(&self.queue, meta.message.id(), buried.as_ref().err());
