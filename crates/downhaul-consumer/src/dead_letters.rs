@@ -15,6 +15,9 @@ use crate::subscription::Subscription;
 
 /// How many letters are held at most while others are looked for.
 const MOST_HELD: u16 = 1_000;
+/// How many times longer than the others the first letter is waited for: a group of Kafka takes
+/// three seconds to share its partitions (`group.initial.rebalance.delay.ms`).
+const FIRST_WAIT_FACTOR: u32 = 5;
 
 /// The dead letters of one queue.
 ///
@@ -71,9 +74,6 @@ pub enum ReplayError {
     Ended(#[source] Cause),
 }
 
-/// How many times longer than the others the first letter is waited for.
-const BEGIN: u32 = 5;
-
 impl DeadLetters {
     /// Those of a queue: in the queue of its name and `.dead`.
     pub fn of(queue: impl Into<String>, broker: Arc<dyn Broker>) -> Self {
@@ -111,15 +111,15 @@ impl DeadLetters {
         limit: usize,
         mut wanted: impl FnMut(&Message) -> bool,
     ) -> Result<Replayed, ReplayError> {
-        let letters = Subscription::new(&*self.queue).dead_letter_queue();
-        let letters = Subscription::new(letters).with_prefetch(MOST_HELD);
+        let letters = Subscription::dead_letters_of(&*self.queue).with_prefetch(MOST_HELD);
         let mut source = self.broker.source(ctx, &letters).await?;
         let (mut replayed, mut held) = (Replayed::default(), Vec::new());
         // One that fails again at once would go in circles.
         let mut ids = HashSet::new();
         while replayed.put_back < limit && held.len() < usize::from(MOST_HELD) {
             let is_first = replayed.put_back + held.len() == 0;
-            let quiet = if is_first { self.quiet.saturating_mul(BEGIN) } else { self.quiet };
+            let quiet =
+                if is_first { self.quiet.saturating_mul(FIRST_WAIT_FACTOR) } else { self.quiet };
             let letters = next(ctx, &mut *source, quiet).await?;
             if letters.is_empty() {
                 break;

@@ -15,12 +15,23 @@ pub struct Subscription {
     queue: String,
     topics: Vec<String>,
     prefetch: u16,
+    has_dead_letters: bool,
 }
+
+/// Ends the names of queues for dead letters.
+const DEAD: &str = ".dead";
 
 impl Subscription {
     /// Names the queue. On Kafka this is the consumer group.
     pub fn new(queue: impl Into<String>) -> Self {
-        Self { queue: queue.into(), topics: Vec::new(), prefetch: 16 }
+        Self { queue: queue.into(), topics: Vec::new(), prefetch: 16, has_dead_letters: true }
+    }
+
+    /// Names the queue of the dead letters of `queue`, for who looks at them and gives none of them
+    /// up in turn.
+    pub fn dead_letters_of(queue: impl Into<String>) -> Self {
+        let letters = Self::new(queue).dead_letter_queue();
+        Self { has_dead_letters: false, ..Self::new(letters) }
     }
 
     /// Binds the queue to one more topic.
@@ -56,6 +67,16 @@ impl Subscription {
 
     /// The queue for messages that are given up: the name of the queue and `.dead`.
     pub fn dead_letter_queue(&self) -> String {
-        format!("{}.dead", self.queue)
+        format!("{}{DEAD}", self.queue)
+    }
+
+    /// Whether what it reads may be given up, so that the queue for that has to be there.
+    pub fn has_dead_letters(&self) -> bool {
+        self.has_dead_letters
+    }
+
+    /// Whether a queue is one for dead letters, by its name.
+    pub fn is_dead_letter_queue(queue: &str) -> bool {
+        queue.ends_with(DEAD)
     }
 }

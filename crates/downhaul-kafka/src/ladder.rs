@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use downhaul_consumer::BrokerError;
+use downhaul_consumer::{BrokerError, Subscription};
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier,
 };
@@ -29,9 +29,29 @@ impl Ladders {
     }
 }
 
+/// Makes sure that the topics of a subscription are there, and returns those that are its group's
+/// alone. One who only looks at dead letters needs no more than these.
+pub(crate) async fn ensure(
+    options: &Options,
+    subscription: &Subscription,
+    named: &[String],
+) -> Result<Vec<String>, BrokerError> {
+    let group = subscription.queue();
+    if !subscription.has_dead_letters() {
+        let topics = vec![group.to_owned()];
+        admin::ensure(options, named, &topics).await?;
+        return find(options, group, topics).await;
+    }
+    let topics = options.own.of(group);
+    let dead = options.own.to(&subscription.dead_letter_queue(), Duration::ZERO)?;
+    let needed: Vec<_> = topics.iter().cloned().chain([dead]).collect();
+    admin::ensure(options, named, &needed).await?;
+    complete(options, group, topics).await
+}
+
 /// All topics of a group, of which these are known: also those of steps that were left out since.
 /// What waits in them is nobody else's. The broker is asked once.
-pub(crate) async fn complete(
+async fn complete(
     options: &Options,
     group: &str,
     topics: Vec<String>,

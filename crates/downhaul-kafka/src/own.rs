@@ -10,11 +10,10 @@
 
 use std::time::Duration;
 
-use downhaul_consumer::BrokerError;
+use downhaul_consumer::{BrokerError, Subscription};
 
 use crate::error::unsendable;
 
-const DEAD: &str = ".dead";
 /// What durations are written in, with their milliseconds.
 const UNITS: [(u64, &str); 4] = [(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
 /// What a header is called that says when a message is due, in milliseconds since 1970, UTC.
@@ -42,7 +41,7 @@ impl OwnTopics {
 
     /// What a group reads besides its topics.
     pub(crate) fn of(&self, group: &str) -> Vec<String> {
-        let dead = group.ends_with(DEAD).then(|| group.to_owned());
+        let dead = Subscription::is_dead_letter_queue(group).then(|| group.to_owned());
         dead.into_iter().chain(self.steps.iter().map(|step| retry(group, *step))).collect()
     }
 
@@ -52,7 +51,7 @@ impl OwnTopics {
     ///
     /// No step is so long.
     pub(crate) fn to(&self, group: &str, delay: Duration) -> Result<String, BrokerError> {
-        if delay.is_zero() && group.ends_with(DEAD) {
+        if delay.is_zero() && Subscription::is_dead_letter_queue(group) {
             return Ok(group.to_owned());
         }
         let Some(step) = self.steps.iter().find(|step| **step >= delay) else {

@@ -11,7 +11,7 @@ use crate::error::{cannot, cannot_declare};
 use crate::options::Options;
 use crate::topology::{Binding, Exchange, Queue, Target, Topology, name};
 
-/// What a source needs: the exchanges, its queue, its dead-letter queue, and whatever the dead
+/// What a source needs: the exchanges, its queue, its dead-letter queue if it has one, and whatever the dead
 /// letters of these get to. The queues of others are not looked at: what is wrong with them is no
 /// business of this one.
 pub(crate) async fn declare(
@@ -25,7 +25,10 @@ pub(crate) async fn declare(
     if topology.find_queue(queue).is_none() || subscription.topics().next().is_some() {
         declare_default_exchange(channel, options).await?;
     }
-    let mut queues = vec![queue, &dead];
+    let mut queues = vec![queue];
+    if subscription.has_dead_letters() {
+        queues.push(&dead);
+    }
     topology.follow_dead_letters(&mut queues);
     for queue in &queues {
         declare_by_name(channel, options, queue).await?;

@@ -9,9 +9,6 @@ use crate::error::{cannot, code};
 use crate::link::Line;
 use crate::topology::name;
 
-/// Ends the name of a queue of dead letters, which come from a queue and go nowhere else.
-const DEAD: &str = ".dead";
-
 /// Finds what a source needs: its queue, and where its dead letters go. How the queue is bound
 /// cannot be seen.
 pub(crate) async fn find(
@@ -19,10 +16,10 @@ pub(crate) async fn find(
     subscription: &Subscription,
 ) -> Result<(), BrokerError> {
     find_queue(channel, subscription.queue()).await?;
-    if subscription.queue().ends_with(DEAD) {
-        return Ok(());
+    if subscription.has_dead_letters() {
+        find_queue(channel, &subscription.dead_letter_queue()).await?;
     }
-    find_queue(channel, &subscription.dead_letter_queue()).await
+    Ok(())
 }
 
 async fn find_queue(channel: &Channel, queue: &str) -> Result<(), BrokerError> {

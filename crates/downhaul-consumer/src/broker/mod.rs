@@ -45,7 +45,9 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// Opens a source of deliveries.
     ///
     /// 1. MUST declare the queue, bind it to all topics of `subscription`, and declare its
-    ///    dead-letter queue, before it returns (`publishes_before_the_first_delivery_are_kept`).
+    ///    dead-letter queue if it [has](Subscription::has_dead_letters) one, before it returns
+    ///    (`publishes_before_the_first_delivery_are_kept`,
+    ///    `who_looks_at_dead_letters_declares_nothing_for_them`).
     /// 2. MUST NOT have more than `subscription.prefetch()` deliveries unsettled at a time
     ///    (`prefetch_bounds_what_is_unsettled`).
     /// 3. MUST fail with a [permanent](BrokerError::is_permanent) error when trying again cannot

@@ -63,7 +63,9 @@ impl Shared {
     /// Declares the queues of a subscription and returns the first.
     pub(super) fn declare(&self, subscription: &Subscription) -> Arc<Queue> {
         let mut topology = self.write();
-        topology.queue(&Name::from(subscription.dead_letter_queue()));
+        if subscription.has_dead_letters() {
+            topology.queue(&Name::from(subscription.dead_letter_queue()));
+        }
         let name = Name::from(subscription.queue());
         let queue = topology.queue(&name);
         for topic in subscription.topics() {

@@ -94,8 +94,10 @@ impl State {
     /// Makes what a subscription names, and a member of its group.
     pub(super) fn join(&mut self, subscription: &Subscription) -> (Name, Member, Arc<Notify>) {
         let name = Name::from(subscription.queue());
-        let dead = Name::from(subscription.dead_letter_queue());
-        self.read_log(&dead, Destination::Queue(dead.clone()));
+        if subscription.has_dead_letters() {
+            let dead = Name::from(subscription.dead_letter_queue());
+            self.read_log(&dead, Destination::Queue(dead.clone()));
+        }
         self.read_log(&name, Destination::Queue(name.clone()));
         for topic in subscription.topics() {
             self.read_log(&name, Destination::Topic(topic.into()));

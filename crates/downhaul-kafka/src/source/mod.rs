@@ -81,11 +81,7 @@ impl KafkaSource {
     ) -> Result<Self, BrokerError> {
         let group = subscription.queue();
         let named: Vec<_> = subscription.topics().map(str::to_owned).collect();
-        let own_topics = options.own.of(group);
-        let dead = options.own.to(&subscription.dead_letter_queue(), Duration::ZERO)?;
-        let groups: Vec<_> = own_topics.iter().cloned().chain([dead]).collect();
-        admin::ensure(options, &named, &groups).await?;
-        let own_topics = ladder::complete(options, group, own_topics).await?;
+        let own_topics = ladder::ensure(options, subscription, &named).await?;
         seek::begin_own(options, group, &own_topics).await?;
 
         // Before the group is joined: what is read of it afterwards is what counts.

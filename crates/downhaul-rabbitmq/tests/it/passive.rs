@@ -79,7 +79,7 @@ async fn who_may_declare_nothing_publishes_and_consumes_what_others_have_declare
     let order = Outgoing::to_topic(subscription.queue(), Message::new("7"));
     let outcome = publish(&*sink(&*broker).await, &order).await;
     assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
-    let dead = Subscription::new(subscription.dead_letter_queue());
+    let dead = Subscription::dead_letters_of(subscription.queue());
     let letter = take(&mut *source(&*broker, &dead).await, 1).await.remove(0);
     assert_eq!(text(&letter.message), "7");
     let attempts = letter.message.headers().get(downhaul_consumer::headers::ATTEMPT);

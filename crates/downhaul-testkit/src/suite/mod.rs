@@ -98,6 +98,7 @@ macro_rules! conformance {
             settlement: a_parked_retry_comes_back_to_its_own_queue_alone,
             settlement: what_is_no_text_is_kept_by_retries_and_dead_letters,
             settlement: what_comes_back_tells_where_and_when_it_was_published_first,
+            settlement: who_looks_at_dead_letters_declares_nothing_for_them,
             settlement: a_message_of_a_topic_begins_with_its_first_attempt,
             settlement: what_a_handler_emits_is_confirmed_before_the_ack,
             settlement: a_delivery_is_settled_once,

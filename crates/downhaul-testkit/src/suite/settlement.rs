@@ -10,7 +10,7 @@ use downhaul_consumer::headers::{
 use downhaul_consumer::{
     Consumer, ConsumerHandle, Delivery, Failure, Incoming, Json, Message, Outcome, Outgoing,
     Position, PublishError, PublishErrorKind, PublishOutcome, RetryPolicy, Settlement, Source,
-    Verdict,
+    Subscription, Verdict,
 };
 use downhaul_context::{Context, Instant};
 
@@ -312,6 +312,23 @@ pub async fn a_message_of_a_topic_begins_with_its_first_attempt<H: Harness>(fixt
     assert!(matches!(receipt.await, PublishOutcome::Confirmed));
     assert_eq!(seen.next().await, ("one".to_owned(), 1));
     sink.close(&fixture.ctx).await;
+}
+
+/// Nothing is given up there, and what is declared for that would stay.
+pub async fn who_looks_at_dead_letters_declares_nothing_for_them<H: Harness>(fixture: Fixture<H>) {
+    if fixture.skips("missing topics", fixture.harness.capabilities().missing_topics) {
+        return;
+    }
+    let letters = Subscription::dead_letters_of(fixture.name("q"));
+    let source = fixture.broker().source(&fixture.ctx, &letters).await.unwrap();
+    let to = |queue: String| {
+        let outgoing = Outgoing::to_queue(queue, Message::new(""));
+        fixture.publisher.publish(&fixture.ctx, outgoing)
+    };
+    to(letters.queue().to_owned()).await.unwrap();
+    let error = to(letters.dead_letter_queue()).await.unwrap_err();
+    assert_eq!(error.kind(), PublishErrorKind::Returned, "{error}");
+    source.close(&fixture.ctx).await.unwrap();
 }
 
 /// A message whose emitted one cannot be confirmed is not acknowledged.
