@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use crate::lifetime::request_info::{Phase, RequestInfo};
 use crate::serve::limits::OnDisconnect;
 use crate::serve::link::Link;
+use crate::serve::tally::End;
 
 /// Shared by the connection, the handler's task and the bodies; the last of them takes it out of
 /// the registry.
@@ -41,6 +42,8 @@ pub(crate) struct InFlight {
     overrides: Mutex<Overrides>,
     /// Told when it was granted another time.
     granted: Notify,
+    /// What it was doing when a drain ended its context.
+    when_cut_short: OnceLock<Box<RequestInfo>>,
 }
 
 /// What its route and its handler have set in place of the server's.
@@ -117,6 +120,7 @@ impl InFlight {
             budget: OnceLock::new(),
             overrides: Mutex::default(),
             granted: Notify::new(),
+            when_cut_short: OnceLock::new(),
         }
     }
 
@@ -291,6 +295,11 @@ impl InFlight {
         }
     }
 
+    /// Remembers what it is doing, since its context is about to end.
+    pub(crate) fn remember(&self) {
+        self.when_cut_short.get_or_init(|| Box::new(self.info()));
+    }
+
     fn remaining(&self) -> Option<Duration> {
         let ends_at = match self.granted_ctx() {
             Some(granted) => granted.ends_at(),
@@ -324,7 +333,13 @@ pub(crate) fn line(method: &Method, uri: &Uri) -> SmolStr {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.link.end_request(self.key);
+        let hub = &self.link.hub;
+        let end = hub.end_now();
+        if end == End::Cancelled {
+            let was = self.when_cut_short.take();
+            hub.name_cut_short(was.map_or_else(|| self.info(), |was| *was));
+        }
+        self.link.end_request(self.key, end);
     }
 }
 

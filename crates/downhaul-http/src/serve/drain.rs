@@ -98,7 +98,7 @@ pub struct DrainReport {
     pub finished: u64,
     /// The requests that ended after the server had ended their contexts, within the cancel grace.
     pub cancelled: u64,
-    /// Those, as they were when the server ended their contexts.
+    /// Those, as they were when the server ended their contexts; of more than 10,000, these.
     pub cut_short: Vec<RequestInfo>,
     /// The requests that did not end in time: aborted, their sockets closed.
     pub forced: Vec<RequestInfo>,

@@ -13,10 +13,11 @@ use slab::Slab;
 use tokio::sync::{Notify, watch};
 
 use crate::lifetime::in_flight::InFlight;
+use crate::lifetime::request_info::RequestInfo;
 use crate::observe::RequestObserver;
 use crate::serve::limits::Limits;
 use crate::serve::link::Link;
-use crate::serve::tally::{Ended, Tally};
+use crate::serve::tally::{End, Ended, Tally};
 
 /// How far a server has come on its way out. Stages only rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +32,9 @@ pub(crate) enum Stage {
     /// Every socket is closed, whatever it is doing.
     Closed,
 }
+
+/// How many requests that are cut short are named. Clients choose how many there are.
+const MOST_NAMED: usize = 10_000;
 
 const STAGES: [Stage; 4] = [Stage::Serving, Stage::LameDuck, Stage::Stopping, Stage::Closed];
 
@@ -47,6 +51,8 @@ pub(crate) struct Hub {
     links: Mutex<Links>,
     /// How many links each address has, where that is bounded.
     guests: Mutex<HashMap<IpAddr, usize>>,
+    /// The requests that ended after their contexts were ended from here.
+    cut_short: Mutex<Vec<RequestInfo>>,
     listening: AtomicBool,
     /// Told when the listeners or the last connection is gone.
     emptied: Notify,
@@ -76,6 +82,7 @@ impl Hub {
             stage_now: AtomicU8::new(Stage::Serving as u8),
             links: Mutex::default(),
             guests: Mutex::default(),
+            cut_short: Mutex::default(),
             listening: AtomicBool::new(true),
             emptied: Notify::new(),
         }
@@ -158,6 +165,36 @@ impl Hub {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.links().slab.iter().map(|(_, (_, tally))| tally.in_flight()).sum()
+    }
+
+    /// How a request has ended that ends now.
+    ///
+    /// The clock that ends a drain's grace ends requests before the drain itself wakes up, so what
+    /// counts is their context and not the phase.
+    pub(crate) fn end_now(&self) -> End {
+        match self.stage() {
+            Stage::Serving | Stage::LameDuck => End::Finished,
+            Stage::Stopping if self.ctx.is_done() => End::Cancelled,
+            Stage::Stopping => End::Finished,
+            Stage::Closed => End::Forced,
+        }
+    }
+
+    /// Keeps the name of a request that is cut short.
+    pub(crate) fn name_cut_short(&self, request: RequestInfo) {
+        let mut named = self.named();
+        if named.len() < MOST_NAMED {
+            named.push(request);
+        }
+    }
+
+    /// The requests that were cut short since the server was started.
+    pub(crate) fn cut_short(&self) -> Vec<RequestInfo> {
+        self.named().clone()
+    }
+
+    fn named(&self) -> MutexGuard<'_, Vec<RequestInfo>> {
+        self.cut_short.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The requests that ended since the server was started.

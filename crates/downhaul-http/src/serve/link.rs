@@ -23,7 +23,7 @@ use crate::listen::address::Address;
 use crate::serve::connection_info::{ConnectionInfo, ConnectionPhase};
 use crate::serve::hub::{Hub, Stage};
 use crate::serve::preface::Protocol;
-use crate::serve::tally::Tally;
+use crate::serve::tally::{End, Tally};
 use crate::serve::upgraded::Upgraded;
 
 /// While a server stops, a connection without a request may be silent for so long before it is
@@ -144,13 +144,10 @@ impl Link {
         })
     }
 
-    pub(crate) fn end_request(&self, key: usize) {
-        // The clock that ends a drain's grace ends requests before the drain itself wakes up, so
-        // what counts is their context and not the phase.
-        let is_cancelled = self.hub.has_reached(Stage::Stopping) && self.hub.ctx.is_done();
+    pub(crate) fn end_request(&self, key: usize, end: End) {
         let mut requests = self.requests_now();
         requests.slab.try_remove(key);
-        self.tally.end(is_cancelled);
+        self.tally.end(end);
         let waker = if self.is_busy() { None } else { requests.at_rest.take() };
         drop(requests);
         if let Some(waker) = waker {

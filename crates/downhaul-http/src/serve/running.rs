@@ -27,11 +27,13 @@ pub struct Running {
     places: Vec<(Address, String)>,
     /// When the drain began, and the requests that had ended before.
     drain: OnceLock<(Instant, Ended)>,
+    /// What was in flight when the sockets were closed.
+    forced: OnceLock<Vec<RequestInfo>>,
 }
 
 impl Running {
     pub(crate) fn new(hub: Arc<Hub>, canceller: Canceller, places: Vec<(Address, String)>) -> Self {
-        Self { hub, canceller, places, drain: OnceLock::new() }
+        Self { hub, canceller, places, drain: OnceLock::new(), forced: OnceLock::new() }
     }
 
     /// The address of the first listener, with the port the system chose.
@@ -57,6 +59,12 @@ impl Running {
             self.hub.requests().iter().map(|request| request.info()).collect();
         requests.sort_by_key(|request| std::cmp::Reverse(request.age));
         requests
+    }
+
+    /// The requests that a drain has cut short so far: those that ended after the server had ended
+    /// their contexts, as they were then. Of more than 10,000, these.
+    pub fn cut_short(&self) -> Vec<RequestInfo> {
+        self.hub.cut_short()
     }
 
     /// All connections, oldest first; for a debug page. As cheap as [`snapshot`](Self::snapshot).
@@ -107,14 +115,13 @@ impl Running {
         self.hub.raise(Stage::Stopping);
         self.empty_within(plan.finish).await;
 
-        let mut cut_short = self.snapshot();
+        self.hub.requests().iter().for_each(|request| request.remember());
         self.canceller.cancel_with(Reason::cancelled("the server drained for too long"));
         self.empty_within(plan.cancel_grace).await;
-        let Ended { finished, cancelled } = self.hub.ended().since(before);
 
         let forced = self.force(plan.force).await;
-        cut_short.retain(|cut| forced.iter().all(|one| one.id != cut.id));
-        let took = began.elapsed();
+        let Ended { finished, cancelled } = self.hub.ended().since(before);
+        let (cut_short, took) = (self.cut_short(), began.elapsed());
         let report = DrainReport { finished, cancelled, cut_short, forced, took };
         info!(address = %self.address(), "server {report}");
         report
@@ -126,12 +133,14 @@ impl Running {
 
     async fn force(&self, patience: Duration) -> Vec<RequestInfo> {
         let left = self.hub.requests();
-        let forced = left.iter().map(|request| request.info()).collect();
+        let names = || left.iter().map(|request| request.info()).collect();
+        let forced = self.forced.get_or_init(names);
+        // From here on what ends is one of these.
+        self.hub.raise(Stage::Closed);
         left.iter().for_each(|request| request.abort());
         drop(left);
-        self.hub.raise(Stage::Closed);
         self.empty_within(patience).await;
-        forced
+        forced.clone()
     }
 
     async fn empty_within(&self, patience: Duration) {

@@ -13,6 +13,17 @@ pub(crate) struct Tally {
     cancelled: AtomicU64,
 }
 
+/// How a request has ended, as drains count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By itself.
+    Finished,
+    /// After the context of the server.
+    Cancelled,
+    /// After its socket was closed, which is told of it already.
+    Forced,
+}
+
 /// How many requests have ended: by themselves, and after the context of the server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ended {
@@ -25,9 +36,12 @@ impl Tally {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(crate) fn end(&self, is_cancelled: bool) {
-        let ended = if is_cancelled { &self.cancelled } else { &self.finished };
-        ended.fetch_add(1, Ordering::AcqRel);
+    pub(crate) fn end(&self, end: End) {
+        match end {
+            End::Finished => _ = self.finished.fetch_add(1, Ordering::AcqRel),
+            End::Cancelled => _ = self.cancelled.fetch_add(1, Ordering::AcqRel),
+            End::Forced => {}
+        }
         self.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use downhaul_context::{CauseKind, Context};
 use downhaul_http::observe::Ending;
-use downhaul_http::{DrainPlan, Listener, Phase, Request, Router, Server, StatusCode};
+use downhaul_http::{DrainPlan, Listener, Phase, Request, RequestInfo, Router, Server, StatusCode};
 use http_body_util::Full;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -280,6 +280,48 @@ async fn what_does_not_finish_is_cancelled_with_a_cause_and_reads_503() {
     assert!(!report.is_clean());
     assert_eq!(report.cut_short[0].path, "/held");
     assert!(report.to_string().contains("1 cancelled, 0 forced: GET /held ("), "{report}");
+}
+
+/// Handlers that heed their context are gone in the moment in which it ends, which is the one in
+/// which the drain wakes up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_request_that_is_cut_short_is_named_however_fast_it_ends() {
+    for _ in 0..50 {
+        let (held, mut told) = held();
+        let server = Fixture::start(held.router()).await;
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            let mut client = server.client().await;
+            client.send(&get("/held")).await;
+            assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+            clients.push(client);
+        }
+        let hurried = plan().finish(Duration::from_millis(5));
+        let report = soon(server.running.drain(hurried)).await;
+        assert_eq!((report.cancelled, report.forced.len()), (5, 0), "{report}");
+        assert_eq!(report.cut_short.len(), 5, "{report}");
+    }
+}
+
+#[tokio::test]
+async fn the_report_of_a_second_drain_names_what_the_first_has_cut_short_and_forced() {
+    let (held, mut told) = held();
+    let server = Fixture::with(held.router(), |server| server.cancel_grace(NEVER * 2)).await;
+    let mut clients = Vec::new();
+    for path in ["/held", "/deaf"] {
+        let mut client = server.client().await;
+        client.send(&get(path)).await;
+        assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
+        clients.push(client);
+    }
+    let hurried = plan().finish(Duration::from_millis(20)).cancel_grace(Duration::from_millis(20));
+    for _ in 0..2 {
+        let report = soon(server.running.drain(hurried)).await;
+        assert_eq!((report.finished, report.cancelled), (0, 1), "{report}");
+        let path = |requests: &[RequestInfo]| requests.first().map(|it| it.path.clone());
+        let named = (path(&report.cut_short), path(&report.forced));
+        assert_eq!(named, (Some("/held".to_owned()), Some("/deaf".to_owned())), "{report}");
+    }
 }
 
 #[tokio::test]

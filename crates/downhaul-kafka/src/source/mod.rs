@@ -27,7 +27,6 @@ use rdkafka::consumer::Consumer;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 
-use crate::admin;
 use crate::client::Trouble;
 use crate::error::{cannot, closed, gave_up, unheard};
 use crate::ladder;

@@ -46,8 +46,8 @@ pub struct HttpServer {
     address: Provided<Address>,
     /// The server of this life.
     running: RwLock<Option<Arc<Running>>>,
-    /// What did not finish when the server stopped.
-    cut_short: Mutex<Vec<String>>,
+    /// What did not finish, once the server has stopped.
+    unfinished: Mutex<Option<Vec<String>>>,
 }
 
 impl HttpServer {
@@ -118,7 +118,7 @@ impl HttpServer {
             lame_duck: LAME_DUCK,
             address: Provided::default(),
             running: RwLock::default(),
-            cut_short: Mutex::default(),
+            unfinished: Mutex::default(),
         }
     }
 
@@ -156,8 +156,8 @@ impl HttpServer {
         self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn cut_short(&self) -> MutexGuard<'_, Vec<String>> {
-        self.cut_short.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unfinished(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -169,7 +169,7 @@ impl Component for HttpServer {
         let running = serve(server, ctx.clone());
         running.urls().for_each(|url| tracing::info!("listening on {url}"));
         self.address.set(Some(running.address().clone()));
-        self.cut_short().clear();
+        *self.unfinished() = None;
         *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(running));
         Ok(())
     }
@@ -189,18 +189,19 @@ impl Component for HttpServer {
             // Sooner than that was planned: it goes on with what is left.
             _ = ctx.done() => drain().await,
         };
-        let cut = cut_short.iter().map(|request| format!("{}: cut short", line(request)));
-        let lines = forced.iter().map(line).chain(cut).collect();
-        *self.cut_short() = lines;
+        *self.unfinished() = Some(forced.iter().map(line).chain(cut(&cut_short)).collect());
         let requests = if finished == 1 { "request" } else { "requests" };
         format!("{finished} {requests} finished while stopping")
     }
 
     fn in_flight(&self) -> Vec<String> {
-        let mut lines = self.cut_short().clone();
-        let requests = self.running().map(|running| running.snapshot()).unwrap_or_default();
-        lines.extend(requests.iter().map(line));
-        lines
+        if let Some(lines) = &*self.unfinished() {
+            return lines.clone();
+        }
+        let Some(running) = self.running() else { return Vec::new() };
+        // In this order: what ends in between is in the second list.
+        let in_flight = running.snapshot();
+        in_flight.iter().map(line).chain(cut(&running.cut_short())).collect()
     }
 
     fn can_restart(&self) -> bool {
@@ -242,6 +243,10 @@ fn plan(ctx: &Context) -> DrainPlan {
     let last_part = LAST_PART.min(left / 4);
     let finish = if ctx.is_done() { Duration::ZERO } else { left - last_part };
     DrainPlan::default().at_once().finish(finish).cancel_grace(last_part / 2).force(last_part / 2)
+}
+
+fn cut(requests: &[RequestInfo]) -> impl Iterator<Item = String> {
+    requests.iter().map(|request| format!("{}: cut short", line(request)))
 }
 
 fn line(request: &RequestInfo) -> String {

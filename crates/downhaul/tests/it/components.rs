@@ -16,6 +16,7 @@ use downhaul::{
     App, ConsumerWorker, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy,
     Resource, Restart, Signal, State, Task,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -385,6 +386,28 @@ async fn a_request_that_was_cut_short_is_named_in_the_report() {
     let [line] = &report.component("http").unfinished[..] else { panic!("{report}") };
     assert!(line.starts_with("GET /orders/7, request_id="), "{line}");
     assert!(line.ends_with(" s: cut short"), "{line}");
+}
+
+/// Its connection waits for the rest of the body when the answer is out, and the server for its
+/// connection: it is not over when the report asks what was in flight.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_was_cut_short_is_named_in_the_report() {
+    let (sender, mut begun) = mpsc::unbounded_channel();
+    let router = Router::new().post("/upload", move |ctx: Context, mut request: Request| {
+        let _ = sender.send(());
+        async move { Ok::<_, Error>(ctx.run(request.bytes()).await??) }
+    });
+    let (server, connector) = HttpServer::in_memory(router);
+    let mut app = App::new("shop").grace(Duration::from_secs(4));
+    app.add("http", server, []);
+    let app = TestApp::start(app).await;
+    let mut client = connector.connect().await.unwrap();
+    let head = b"POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n";
+    client.write_all(head).await.unwrap();
+    begun.recv().await.unwrap();
+    let report = app.stop().await;
+    let [line] = &report.component("http").unfinished[..] else { panic!("{report}") };
+    assert!(line.starts_with("POST /upload, request_id="), "{line}");
 }
 
 #[tokio::test(start_paused = true)]
