@@ -9,6 +9,7 @@ use downhaul_context::Context;
 use http_body::Body as HttpBody;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinSet, yield_now};
+use tokio::time::timeout;
 use tower_service::Service;
 use tracing::{debug, warn};
 
@@ -25,6 +26,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How many clients the system may have greeted when a server stops, as many as tokio lets it. New
 /// ones may come as fast as they are accepted.
 const QUEUE: usize = 1024;
+
+/// How long answers may take to be written when the context has ended and handlers have had their
+/// grace.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 /// Accepts, in the background, until the server stops. Closes everything when `ctx` ends.
 pub(crate) fn accept<S, B>(listeners: Vec<Listener>, hub: Arc<Hub>, ctx: Context, service: S)
@@ -61,9 +66,17 @@ async fn watch(mut loops: JoinSet<()>, hub: Arc<Hub>, ctx: Context) {
     tokio::select! {
         biased;
         () = reached(&mut stages, Stage::Closed) => {}
-        _ = ctx.done() => hub.raise(Stage::Closed),
+        _ = ctx.done() => close_soon(&hub).await,
         () = hub.empty() => {}
     }
+}
+
+/// Requests have ended with the context. What they answer is still written.
+async fn close_soon(hub: &Hub) {
+    hub.raise(Stage::Stopping);
+    let last = hub.limits.cancel_grace.saturating_add(LAST_MOMENT);
+    let _ = timeout(last, hub.empty()).await;
+    hub.raise(Stage::Closed);
 }
 
 /// Accepts until the server stops or its context ends, and closes the listener.
@@ -80,7 +93,7 @@ async fn listen(
         tokio::select! {
             biased;
             () = reached(&mut stages, Stage::Stopping) => break,
-            _ = ctx.done() => return hub.raise(Stage::Closed),
+            _ = ctx.done() => return,
             accepted = limited.accept() => match accepted {
                 Ok(client) => open(client),
                 Err(error) => pause_after(error).await,

@@ -173,10 +173,9 @@ impl Hub {
     /// counts is their context and not the phase.
     pub(crate) fn end_now(&self) -> End {
         match self.stage() {
-            Stage::Serving | Stage::LameDuck => End::Finished,
-            Stage::Stopping if self.ctx.is_done() => End::Cancelled,
-            Stage::Stopping => End::Finished,
             Stage::Closed => End::Forced,
+            _ if self.ctx.is_done() => End::Cancelled,
+            _ => End::Finished,
         }
     }
 

@@ -18,7 +18,8 @@ use crate::serve::tally::Ended;
 /// A server that serves.
 ///
 /// Stop it with [`drain`](Self::drain). Dropping it instead closes every socket and ends every
-/// request's context at once, as does the end of the context the server was given.
+/// request's context at once. The end of the context that the server was given does so too, but
+/// that answers are still written.
 #[must_use = "dropping it closes the server"]
 pub struct Running {
     hub: Arc<Hub>,

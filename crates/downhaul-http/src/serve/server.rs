@@ -244,7 +244,8 @@ impl Server {
     ///
     /// Every connection's context is a child of `ctx`, and every request's a child of its
     /// connection's. That `ctx` drains stops nothing: its owner calls [`Running::drain`]. That it
-    /// ends closes every socket at once; handlers then have their cancel grace.
+    /// ends ends every request with its cause. Handlers have their cancel grace, clients read a 503,
+    /// and a quarter of a second after that grace every socket is closed.
     ///
     /// The service is cloned for each connection and each request. What it answers with is polled
     /// once where the request was read, and goes on in a task of its own if it is not ready then;

@@ -364,7 +364,7 @@ async fn a_client_that_stops_reading_holds_the_drain_no_longer_than_the_plan() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_servers_context_closes_everything_at_once() {
+async fn the_end_of_the_servers_context_is_answered_with_503_and_closes_everything() {
     let (held, mut told) = held();
     let server = Fixture::start(held.router()).await;
     let mut busy = server.client().await;
@@ -372,9 +372,7 @@ async fn the_end_of_the_servers_context_closes_everything_at_once() {
     assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
     let mut idle = server.client().await;
     server.root.cancel();
-    // Where the socket still takes it, the client reads why.
-    let rest = busy.rest().await;
-    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 503"));
+    assert!(busy.rest().await.starts_with(b"HTTP/1.1 503"));
     assert!(idle.rest().await.is_empty());
     assert_eq!(ended(&mut told).await, CauseKind::Cancelled);
     let report = soon(server.running.drain(DrainPlan::default())).await;
@@ -385,12 +383,13 @@ async fn the_end_of_the_servers_context_closes_everything_at_once() {
 async fn what_the_end_of_the_servers_context_cuts_is_not_told_as_a_client_that_left() {
     let (see, mut seen) = mpsc::unbounded_channel();
     let (held, mut told) = held();
-    let server = Fixture::with(held.router(), |server| server.observer(Seen(see))).await;
+    let hasty = |server: Server| server.cancel_grace(Duration::from_millis(20));
+    let server = Fixture::with(held.router(), |server| hasty(server).observer(Seen(see))).await;
     let mut client = server.client().await;
     client.send(&get("/deaf")).await;
     assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
     server.root.cancel();
-    assert!(client.rest().await.is_empty());
+    assert!(client.rest().await.starts_with(b"HTTP/1.1 503"));
     assert_eq!(soon(seen.recv()).await, Some((503, Ending::Cancelled)));
 }
 

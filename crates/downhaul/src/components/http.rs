@@ -23,6 +23,9 @@ use crate::telemetry::HttpSpans;
 /// The part of the grace, at most, in which requests that did not finish are answered with 503.
 const LAST_PART: Duration = Duration::from_secs(1);
 
+/// As much of it at least, when there is no time left.
+const LEAST: Duration = Duration::from_millis(100);
+
 /// How long a server goes on to accept, unless it is told otherwise.
 pub(crate) const LAME_DUCK: Duration = Duration::from_millis(250);
 
@@ -240,8 +243,8 @@ impl fmt::Debug for Bind {
 fn plan(ctx: &Context) -> DrainPlan {
     let left = ctx.ends_at().map(|at| at.saturating_duration_since(Instant::now()));
     let left = left.unwrap_or_else(|| DrainPlan::default().finish);
-    let last_part = LAST_PART.min(left / 4);
-    let finish = if ctx.is_done() { Duration::ZERO } else { left - last_part };
+    let last_part = LAST_PART.min(left / 4).max(LEAST);
+    let finish = if ctx.is_done() { Duration::ZERO } else { left.saturating_sub(last_part) };
     DrainPlan::default().at_once().finish(finish).cancel_grace(last_part / 2).force(last_part / 2)
 }
 
@@ -257,5 +260,17 @@ fn line(request: &RequestInfo) -> String {
 impl fmt::Debug for HttpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpServer").field("bind", &self.bind).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_time_is_over_has_a_moment_for_its_answers() {
+        let (ctx, _canceller) = Context::background().with_timeout(Duration::ZERO);
+        let plan = plan(&ctx);
+        assert_eq!((plan.finish, plan.cancel_grace), (Duration::ZERO, LEAST / 2));
     }
 }

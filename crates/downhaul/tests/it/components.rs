@@ -16,7 +16,7 @@ use downhaul::{
     App, ConsumerWorker, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy,
     Resource, Restart, Signal, State, Task,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -388,6 +388,45 @@ async fn a_request_that_was_cut_short_is_named_in_the_report() {
     assert!(line.ends_with(" s: cut short"), "{line}");
 }
 
+/// What a client reads whose request does not finish, of an app that is stopped in this way.
+async fn read_at_the_end(grace: Duration, policy: Policy, signals: usize) -> String {
+    let (sender, mut begun) = mpsc::unbounded_channel();
+    let router = Router::new().get("/", move |ctx: Context, _: Request| {
+        let _ = sender.send(());
+        async move { Ok::<(), Error>(ctx.run(pending()).await?) }
+    });
+    let server = HttpServer::new("127.0.0.1:0", router);
+    let (address, mut app) = (server.address(), App::new("shop").grace(grace));
+    let http = app.add("http", server, []);
+    app.policy(http, policy);
+    let app = TestApp::start(app).await;
+    let mut client = TcpStream::connect(address.get().unwrap().tcp().unwrap()).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    begun.recv().await.unwrap();
+    (0..signals).for_each(|_| app.signal(Signal::Terminate));
+    let report = app.ended().await;
+    assert_eq!(report.component("http").unfinished.len(), 1, "{report}");
+    let mut read = String::new();
+    let _ = client.read_to_string(&mut read).await;
+    read
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_cut_short_is_answered_however_little_time_there_is() {
+    let millis = Duration::from_millis;
+    for (times, grace, policy, signals) in [
+        (2, millis(400), Policy::new(), 1),
+        (2, millis(4_000), Policy::new().stop_within(millis(400)), 1),
+        (2, millis(1_000), Policy::new().cancel_grace(millis(500)), 1),
+        (20, millis(4_000), Policy::new(), 2),
+    ] {
+        for _ in 0..times {
+            let read = read_at_the_end(grace, policy, signals).await;
+            assert!(read.starts_with("HTTP/1.1 503"), "{grace:?}, {policy:?}: {read}");
+        }
+    }
+}
+
 /// Its connection waits for the rest of the body when the answer is out, and the server for its
 /// connection: it is not over when the report asks what was in flight.
 #[tokio::test(start_paused = true)]
@@ -395,7 +434,7 @@ async fn an_upload_that_was_cut_short_is_named_in_the_report() {
     let (sender, mut begun) = mpsc::unbounded_channel();
     let router = Router::new().post("/upload", move |ctx: Context, mut request: Request| {
         let _ = sender.send(());
-        async move { Ok::<_, Error>(ctx.run(request.bytes()).await??) }
+        async move { ctx.run(request.bytes()).await? }
     });
     let (server, connector) = HttpServer::in_memory(router);
     let mut app = App::new("shop").grace(Duration::from_secs(4));
