@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum_core::body::Body as AnyBody;
 use axum_core::response::{IntoResponse, Response};
-use downhaul_context::{Canceller, Cause, Context, Reason, RequestId};
+use downhaul_context::{Canceller, Cause, Context, Reason, RequestId, ambient};
 use futures_core::future::BoxFuture;
 use http::{HeaderValue, Method, Request};
 use tower_layer::Layer;
@@ -201,6 +201,12 @@ impl Visit {
 impl Lifetime for Visit {
     fn ctx(&self) -> Context {
         self.ctx.clone()
+    }
+
+    /// What is around the layer has a span of its own, or none.
+    fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _inside = ambient::enter(&self.ctx);
+        work()
     }
 
     fn complete(&mut self) {

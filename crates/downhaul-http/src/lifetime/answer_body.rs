@@ -23,6 +23,9 @@ pub(crate) trait Lifetime {
     /// The context of its request.
     fn ctx(&self) -> Context;
 
+    /// Does a piece of the request's work, so that its lines are known for its own.
+    fn inside<T>(&self, work: impl FnOnce() -> T) -> T;
+
     /// How much of it may be handed over at once, in bytes.
     fn piece(&self) -> usize {
         usize::MAX
@@ -43,9 +46,11 @@ pub(crate) trait Lifetime {
 }
 
 pin_project! {
-    pub(crate) struct AnswerBody<B, L> {
+    pub(crate) struct AnswerBody<B, L: Lifetime> {
         #[pin]
         payload: Payload<B>,
+        // Whether the payload is still made while it is sent, and not just bytes.
+        is_work: bool,
         // What is left of a piece that was larger than may be handed over at once.
         rest: Bytes,
         // Of its announced length, what is to come: HTTP/1 asks for nothing after that.
@@ -53,6 +58,15 @@ pin_project! {
         lifetime: L,
         // Waits for the end of the context, while the next piece is not there.
         end: Option<BoxFuture<'static, Cause>>,
+    }
+
+    impl<B, L: Lifetime> PinnedDrop for AnswerBody<B, L> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if *this.is_work {
+                this.lifetime.inside(|| this.payload.set(Payload::Ours { bytes: None }));
+            }
+        }
     }
 }
 
@@ -73,7 +87,8 @@ impl<B: HttpBody<Data = Bytes>, L: Lifetime> AnswerBody<B, L> {
         if left == Some(0) || payload.is_end_stream() {
             lifetime.complete();
         }
-        Self { payload, rest: Bytes::new(), left, lifetime, end: None }
+        let is_work = payload.size_hint().exact().is_none();
+        Self { payload, is_work, rest: Bytes::new(), left, lifetime, end: None }
     }
 }
 
@@ -101,7 +116,11 @@ where
             }
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }
-        let polled = catch_unwind(AssertUnwindSafe(|| this.payload.as_mut().poll_frame(cx)));
+        let poll = AssertUnwindSafe(|| this.payload.as_mut().poll_frame(cx));
+        let polled = match *this.is_work {
+            true => this.lifetime.inside(|| catch_unwind(poll)),
+            false => catch_unwind(poll),
+        };
         let polled = polled.unwrap_or_else(|panic| {
             this.lifetime.broke_off(Ending::Panicked, panic_text(&*panic));
             Poll::Ready(Some(Err("the body of the answer panicked".into())))

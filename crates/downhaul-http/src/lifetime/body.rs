@@ -8,7 +8,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context as TaskContext, Poll, Wake, Waker, ready};
 
+use axum_core::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_core::Stream;
 use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -20,7 +22,7 @@ use crate::error::{BoxError, Error};
 use crate::lifetime::in_flight::{InFlight, Upload};
 use crate::lifetime::tracked::Carried;
 
-/// The body of a request.
+/// The body of a request, or of an answer.
 ///
 /// Behind a [`Server`](crate::Server) it ends with an error when it grows beyond the limit or does
 /// not go on in time. Whatever error the service then answers with, the client reads 413 or 408.
@@ -104,6 +106,30 @@ impl Body {
         other.map_or_else(Self::empty, |other| Self::of(Kind::Other(other)))
     }
 
+    /// Makes an answer of pieces that come as they are made, such as those of a file. They end with
+    /// the context of the request, and are asked for as fast as the client takes them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_context::Context;
+    /// use downhaul_http::{Body, Request};
+    /// use futures_util::stream;
+    ///
+    /// async fn numbers(_ctx: Context, _req: Request) -> Body {
+    ///     let lines = (0..1_000_000).map(|n| Ok::<_, std::io::Error>(format!("{n}\n")));
+    ///     Body::from_stream(stream::iter(lines))
+    /// }
+    /// ```
+    pub fn from_stream<S, T, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<T, E>> + Send + 'static,
+        T: Into<Bytes> + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        Self::new(axum_core::body::Body::from_stream(stream))
+    }
+
     pub(crate) fn inbound(incoming: Incoming, request: &Arc<InFlight>) -> Self {
         if incoming.is_end_stream() {
             request.set_upload(Upload::Complete);
@@ -136,6 +162,12 @@ impl Default for Body {
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
         Self::of(Kind::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
+    }
+}
+
+impl IntoResponse for Body {
+    fn into_response(self) -> Response {
+        Response::new(axum_core::body::Body::new(self))
     }
 }
 

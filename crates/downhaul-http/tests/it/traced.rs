@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::future::pending;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use downhaul_context::{Class, Context, Kind, RequestId, ResultExt, Traced};
-use downhaul_http::{Error, Json, Request, Router};
+use bytes::Bytes;
+use downhaul_context::{Class, Context, Kind, RequestId, ResultExt, Traced, ambient};
+use downhaul_http::{Body, Error, Json, Request, Router};
+use http_body::{Body as HttpBody, Frame};
 use serde_json::{Value, json};
 use tracing::Level;
 use tracing::subscriber::DefaultGuard;
@@ -212,6 +216,45 @@ async fn a_client_that_leaves_is_no_error_line() {
     let (errors, debug) = (lines.of("ERROR"), lines.of("DEBUG"));
     let cut_short = debug.iter().filter(|line| line.contains("handler was cut short")).count();
     assert!(errors.is_empty() && cut_short == 2, "{errors:#?} {debug:#?}");
+}
+
+/// Says when it is asked for a piece, and when it is dropped.
+struct Talking(u8);
+
+impl HttpBody for Talking {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        tracing::warn!(piece = self.0, "made");
+        self.0 += 1;
+        Poll::Ready((self.0 < 3).then(|| Ok(Frame::data(Bytes::from_static(b"piece")))))
+    }
+}
+
+impl Drop for Talking {
+    fn drop(&mut self) {
+        let id = ambient::value::<RequestId>().map(|id| id.to_string());
+        tracing::warn!(id, "dropped");
+    }
+}
+
+#[tokio::test]
+async fn what_an_answer_logs_while_it_is_sent_has_the_id_of_its_request() {
+    ambient::track();
+    let (lines, _guard) = Lines::capture();
+    let talk = async |_: Context, _: Request| Body::new(Talking(0));
+    let server = Fixture::start(Router::new().get("/", talk)).await;
+    let response = server.get("/").await;
+    server.quiet().await;
+    let (id, warned) = (response.header("x-request-id").unwrap(), lines.of("WARN"));
+    assert_eq!((response.status, warned.len()), (200, 4), "{warned:#?}");
+    let names = |line: &String| line.contains(&format!("http.request{{request_id={id}"));
+    assert!(warned.iter().all(names), "{id}: {warned:#?}");
+    assert!(warned[3].contains(&format!("id=\"{id}\"")), "{warned:#?}");
 }
 
 #[tokio::test]

@@ -124,12 +124,6 @@ impl Exchange {
         task
     }
 
-    /// Does a piece of the request's work, so that its lines are known for its own.
-    pub(crate) fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _inside = ambient::enter(&self.ctx);
-        self.span.in_scope(work)
-    }
-
     pub(crate) fn request(&self) -> &InFlight {
         &self.request
     }
@@ -148,6 +142,11 @@ impl Exchange {
 impl Lifetime for Exchange {
     fn ctx(&self) -> Context {
         self.request.granted_ctx().unwrap_or_else(|| self.ctx.clone())
+    }
+
+    fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _inside = ambient::enter(&self.ctx);
+        self.span.in_scope(work)
     }
 
     /// HTTP/2 keeps to itself what it is handed, whatever the window of the client takes of it, so
