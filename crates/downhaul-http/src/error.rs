@@ -10,7 +10,7 @@ use axum_core::response::{IntoResponse, Response};
 pub use downhaul_context::scope::BoxError;
 use downhaul_context::traced::one_line;
 use downhaul_context::{Cause, CauseKind, Class, Kind, Traced, TracedError};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 use tracing::{debug, error};
 
@@ -51,19 +51,42 @@ pub(crate) const COME_BACK: Duration = Duration::from_secs(1);
 /// ```
 pub struct Error {
     problem: Problem,
-    retry_after: Option<Duration>,
+    // In a box: most have none, and an error is returned by value.
+    headers: Option<Box<HeaderMap>>,
     source: Option<BoxError>,
 }
 
 impl Error {
     /// Answers with `status`; `message` tells the client what to do about it.
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { problem: Problem::new(status, message.into()), retry_after: None, source: None }
+        Self { problem: Problem::new(status, message.into()), headers: None, source: None }
     }
 
     /// 400: the client must change the request.
     pub fn bad_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// 401: the client must say who it is. `challenge` tells it how, such as `Bearer`, and is sent
+    /// as `WWW-Authenticate`, without which a 401 is none (RFC 9110 §15.5.2).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_http::{Error, HeaderValue};
+    ///
+    /// let challenge = HeaderValue::from_static(r#"Bearer realm="orders""#);
+    /// let error = Error::unauthorized(challenge, "the token has expired; log in again");
+    /// # let _ = error;
+    /// ```
+    pub fn unauthorized(challenge: HeaderValue, message: impl Into<Cow<'static, str>>) -> Self {
+        let error = Self::new(StatusCode::UNAUTHORIZED, message);
+        error.with_header(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// 403: who asks may not do this.
+    pub fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
     }
 
     /// 404: there is no such thing.
@@ -147,8 +170,15 @@ impl Error {
 
     /// Tells the client when to try again, in whole seconds, rounded up.
     #[must_use]
-    pub fn retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
+    pub fn retry_after(self, after: Duration) -> Self {
+        let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// Sets a header of the answer, in place of any of its name.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.get_or_insert_default().insert(name, value);
         self
     }
 
@@ -236,9 +266,8 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         self.log();
         let mut response = self.problem.into_response();
-        if let Some(after) = self.retry_after {
-            let seconds = after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0));
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(headers) = self.headers {
+            response.headers_mut().extend(*headers);
         }
         response
     }

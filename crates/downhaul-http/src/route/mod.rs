@@ -4,6 +4,7 @@
 pub(crate) mod ctx;
 pub(crate) mod endpoint;
 pub(crate) mod event;
+pub(crate) mod invalid;
 pub(crate) mod json;
 pub(crate) mod limited;
 #[cfg(feature = "axum")]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum_core::extract::FromRequestParts;
+use axum_core::extract::{DefaultBodyLimit, FromRequest, FromRequestParts};
 use bytes::Bytes;
 use downhaul_context::Context;
 use http::request::Parts;
@@ -19,6 +19,7 @@ use crate::lifetime::body::Body;
 use crate::lifetime::in_flight::InFlight;
 use crate::lifetime::tracked::{Carried, Tracked};
 use crate::listen::address::Address;
+use crate::route::invalid::{invalid, invalid_param};
 use crate::route::mount;
 use crate::route::params::Params;
 use crate::route::set_timeout::set_timeout;
@@ -180,9 +181,7 @@ impl<S> Request<S> {
         let text = percent_decode_str(raw).decode_utf8().map_err(|_| {
             Error::bad_request(format!("path parameter `{name}` is not UTF-8 when decoded"))
         })?;
-        text.parse().map_err(|error| {
-            Error::bad_request(format!("path parameter `{name}` is not valid: {error}"))
-        })
+        text.parse().map_err(|error| invalid_param::<T>(name, error))
     }
 
     /// The other end of the connection; `None` where no [`Server`](crate::Server) served the
@@ -191,21 +190,16 @@ impl<S> Request<S> {
         self.in_flight().map(|request| &request.link.peer)
     }
 
-    /// The query string as a `T`; an absent one is empty.
+    /// The query string as a `T`; an absent one is empty. A name that comes several times is a
+    /// sequence, such as a `Vec` with `#[serde(default)]`.
     ///
     /// # Errors
     ///
     /// 400 that names what is missing or does not parse.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let query = self.inner.parts.uri.query().unwrap_or_default();
-        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-        serde_path_to_error::deserialize(pairs).map_err(|error| {
-            Error::bad_request(format!(
-                "the query is not valid{}: {}",
-                place(&error),
-                error.inner()
-            ))
-        })
+        let pairs = serde_html_form::Deserializer::from_bytes(query.as_bytes());
+        serde_path_to_error::deserialize(pairs).map_err(|error| invalid("query", &error))
     }
 
     /// The whole body as a `T`, from JSON. A body can be read once.
@@ -215,18 +209,20 @@ impl<S> Request<S> {
     ///
     /// # Errors
     ///
-    /// 400 if it is no JSON, or not that of a `T`, with the path of the field; 413, 408 and 500 as
-    /// [`bytes`](Self::bytes).
+    /// 400 if it is no JSON, or not that of a `T`, with the path of the field, which is also the
+    /// member `field` of the answer; 413, 408 and 500 as [`bytes`](Self::bytes).
     ///
     /// # Cancel safety
     ///
     /// Not cancel safe: what was read of the body is lost.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         let bytes = self.bytes().await?;
+        if bytes.is_empty() {
+            return Err(Error::bad_request("the body is empty; send JSON"));
+        }
         let json = &mut serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut *json).map_err(|error| {
-            Error::bad_request(format!("the body is not valid{}: {}", place(&error), error.inner()))
-        })?;
+        let value = serde_path_to_error::deserialize(&mut *json);
+        let value = value.map_err(|error| invalid("body", &error))?;
         let trailing = |error| Error::bad_request(format!("the body is not valid: {error}"));
         json.end().map_err(trailing)?;
         Ok(value)
@@ -260,6 +256,22 @@ impl<S> Request<S> {
     pub async fn extract<T: FromRequestParts<()>>(&mut self) -> Result<T, T::Rejection> {
         self.inner.expose();
         T::from_request_parts(&mut self.inner.parts, &()).await
+    }
+
+    /// Reads the request with an extractor of axum that takes its body, such as its `Multipart`.
+    /// Our [body limit](crate::RouteLimits::body_limit) holds, and axum's own does not.
+    ///
+    /// # Errors
+    ///
+    /// What the extractor answers instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: what was read of the body is lost.
+    pub async fn extract_body<T: FromRequest<()>>(self) -> Result<T, T::Rejection> {
+        let mut request = self.into_http().map(axum_core::body::Body::new);
+        DefaultBodyLimit::disable().apply(&mut request);
+        T::from_request(request, &()).await
     }
 
     /// Gives the request another deadline, `timeout` after its head was read, and returns the
@@ -307,12 +319,6 @@ impl<S> Request<S> {
         let Inner { parts, body, .. } = *self.inner;
         http::Request::from_parts(parts, body.unwrap_or_else(Body::empty))
     }
-}
-
-/// Where in what was read an error is; nothing where that is not known.
-fn place<E>(error: &serde_path_to_error::Error<E>) -> String {
-    let path = error.path().to_string();
-    if path == "." || path.ends_with('?') { String::new() } else { format!(" at `{path}`") }
 }
 
 impl Inner {

@@ -1,10 +1,11 @@
 //! Errors, as clients read them (RFC 9457).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::Context;
 use downhaul_http::{ContextLayer, Error, Request, Router, Server};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,8 +16,12 @@ fn document(response: &Response) -> Value {
     serde_json::from_str(&response.body).unwrap()
 }
 
-async fn answered(error: fn() -> Error) -> Response {
-    let router = Router::new().get("/", move |_: Context, _: Request| async move { error() });
+async fn answered(error: impl Fn() -> Error + Send + Sync + 'static) -> Response {
+    let error = Arc::new(error);
+    let router = Router::new().get("/", move |_: Context, _: Request| {
+        let error = Arc::clone(&error);
+        async move { error() }
+    });
     Fixture::start(router).await.get("/").await
 }
 
@@ -41,6 +46,21 @@ async fn the_time_to_come_back_is_rounded_up_and_may_be_never() {
     let response = answered(|| Error::unavailable("gone").retry_after(Duration::MAX)).await;
     let never = u64::MAX.to_string();
     assert_eq!((response.status, response.header("retry-after")), (503, Some(&*never)));
+}
+
+#[tokio::test]
+async fn an_error_says_in_headers_what_a_client_is_to_do() {
+    let challenge = HeaderValue::from_static("Bearer");
+    let response = answered(move || Error::unauthorized(challenge.clone(), "who asks?")).await;
+    assert_eq!((response.status, response.header("www-authenticate")), (401, Some("Bearer")));
+    assert_eq!(document(&response)["detail"], "who asks?");
+    let response = answered(|| {
+        let moved = HeaderValue::from_static("https://shop.example/orders/17");
+        Error::new(StatusCode::GONE, "it moved").with_header(header::LINK, moved)
+    });
+    let response = response.await;
+    assert_eq!(response.header("link"), Some("https://shop.example/orders/17"));
+    assert_eq!(document(&response)["request_id"], response.header("x-request-id").unwrap());
 }
 
 #[tokio::test]

@@ -7,6 +7,13 @@ use http::StatusCode;
 
 use crate::support::Fixture;
 
+#[derive(serde::Deserialize)]
+struct Tagged {
+    #[serde(default)]
+    tag: Vec<String>,
+    page: Option<u8>,
+}
+
 fn router() -> Router {
     Router::new()
         .get("/orders/{id}", |_: Context, req: Request| async move {
@@ -24,6 +31,10 @@ fn router() -> Router {
         .get("/page", |_: Context, req: Request| async move {
             let query: std::collections::HashMap<String, u8> = req.query()?;
             Ok::<_, Error>(format!("{query:?}"))
+        })
+        .get("/tagged", |_: Context, req: Request| async move {
+            let Tagged { tag, page } = req.query()?;
+            Ok::<_, Error>(format!("{tag:?} {page:?}"))
         })
         .get("/search", |_: Context, req: Request| async move {
             let pairs: Vec<(String, u8)> = req.query()?;
@@ -50,12 +61,27 @@ async fn a_parameter_that_does_not_fit_is_a_400_that_names_it() {
     let server = Fixture::start(router()).await;
     let response = server.get("/orders/many").await;
     assert_eq!(response.status, 400);
-    assert!(response.member("detail").contains("`id`"));
+    let why = "path parameter `id` is no u64: invalid digit found in string";
+    assert_eq!(response.member("detail"), why);
     assert_eq!(server.get("/names/%ff").await.status, 400);
     assert_eq!(server.get("/search?a=many").await.status, 400);
     let response = server.get("/page?from=1&to=many").await;
     assert_eq!(response.status, 400);
     assert!(response.member("detail").contains("`to`"), "{}", response.body);
+}
+
+#[tokio::test]
+async fn a_name_that_comes_several_times_in_a_query_is_a_sequence() {
+    let server = Fixture::start(router()).await;
+    for (query, read) in [
+        ("", "[] None"),
+        ("tag=a", r#"["a"] None"#),
+        ("tag=a&page=2&tag=%62+c", r#"["a", "b c"] Some(2)"#),
+    ] {
+        assert_eq!(server.get(&format!("/tagged?{query}")).await.body, read);
+    }
+    let twice = server.get("/tagged?page=1&page=2").await;
+    assert_eq!(twice.status, 400);
 }
 
 #[tokio::test]
