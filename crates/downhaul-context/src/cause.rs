@@ -8,6 +8,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chain::find_cause;
 use crate::clock::Moment;
 use crate::text::Plain;
 
@@ -151,6 +152,24 @@ enum What {
 }
 
 impl Cause {
+    /// The end of a context that an error tells of: the first in its chain, also where an I/O error
+    /// wraps it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_context::{Cause, CauseKind, Context};
+    /// use std::io;
+    ///
+    /// let (ctx, canceller) = Context::root();
+    /// canceller.cancel();
+    /// let error = io::Error::other(ctx.check().unwrap_err());
+    /// assert_eq!(Cause::find(&error).map(Cause::kind), Some(CauseKind::Cancelled));
+    /// ```
+    pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        find_cause(error, &|_| true)
+    }
+
     /// What a canceller said. `at` is the start of time where nobody compares it.
     pub(crate) fn told(
         reason: Reason,

@@ -12,7 +12,7 @@ use downhaul_context::traced::one_line;
 use downhaul_context::{Cause, CauseKind, Class, Kind, Traced, TracedError};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 pub(crate) use crate::problem::Problem;
 
@@ -34,8 +34,8 @@ pub(crate) const COME_BACK: Duration = Duration::from_secs(1);
 /// {"type":"about:blank","title":"Not Found","status":404,"detail":"…","request_id":"…"}
 /// ```
 ///
-/// The source is logged at ERROR where the status is 5xx, at DEBUG otherwise and where the client
-/// has left, and never sent.
+/// The source is logged at ERROR where the status is 5xx, but at WARN where that is the end of the
+/// request's context, and at DEBUG otherwise and where the client has left. It is never sent.
 ///
 /// A [`Traced`] error becomes one by `?`, with the status that its kind says.
 ///
@@ -196,10 +196,14 @@ impl Error {
     }
 
     fn log_line(&self, source: &BoxError, error_type: Option<&str>) {
-        let is_left = has_left(source.as_ref());
+        let end = end_of(source.as_ref());
         let (status, source) = (self.status().as_u16(), one_line(source.as_ref()));
-        if is_left {
+        if end == Some(CauseKind::ClientGone) {
+            // Nobody reads the answer, and nothing has failed.
             debug!(status, error.type = error_type, error = %source, "handler was cut short");
+        } else if end.is_some() && [503, 504].contains(&status) {
+            // A client may have chosen when.
+            warn!(status, error.type = error_type, error = %source, "handler was cut short: {self}");
         } else if self.status().is_server_error() {
             error!(status, error.type = error_type, error = %source, "handler failed: {self}");
         } else {
@@ -208,14 +212,10 @@ impl Error {
     }
 }
 
-/// Whether the client has left for whom it was: nobody reads the answer, and nothing has failed.
-fn has_left(source: &(dyn StdError + 'static)) -> bool {
+/// How the context of the work ended, where that is what the error is about.
+fn end_of(source: &(dyn StdError + 'static)) -> Option<CauseKind> {
     let traced = TracedError::find(source).and_then(TracedError::cause);
-    let cause = traced.or_else(|| {
-        let mut chain = std::iter::successors(Some(source), |&error| error.source());
-        chain.find_map(|error| error.downcast_ref::<Cause>())
-    });
-    cause.is_some_and(|cause| cause.kind() == CauseKind::ClientGone)
+    traced.or_else(|| Cause::find(source)).map(Cause::kind)
 }
 
 /// A deadline becomes 504, anything else, such as a drain, 503.

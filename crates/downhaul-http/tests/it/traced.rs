@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use downhaul_context::{Class, Context, Kind, RequestId, ResultExt, Traced, ambient};
+use downhaul_http::observe::Ending;
 use downhaul_http::{Body, Error, Json, Request, Router};
 use http_body::{Body as HttpBody, Frame};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tracing::Level;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{Fixture, Response, get};
+use crate::support::{Fixture, Response, Seen, get};
 
 #[derive(Debug, thiserror::Error)]
 enum OrderError {
@@ -216,6 +218,23 @@ async fn a_client_that_leaves_is_no_error_line() {
     let (errors, debug) = (lines.of("ERROR"), lines.of("DEBUG"));
     let cut_short = debug.iter().filter(|line| line.contains("handler was cut short")).count();
     assert!(errors.is_empty() && cut_short == 2, "{errors:#?} {debug:#?}");
+}
+
+/// A client says how long it waits, and so when that is.
+#[tokio::test]
+async fn a_handler_that_its_deadline_cuts_short_is_a_warning_and_said_to_be_late() {
+    let (lines, _guard) = Lines::capture();
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let router = Router::new().get("/plain", wait).get("/traced", wait_traced);
+    let server = Fixture::with(router, |server| server.observer(Seen(see))).await;
+    for path in ["/plain", "/traced"] {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: t\r\nx-request-timeout-ms: 20\r\n\r\n");
+        assert_eq!(server.request(&head).await.status, 504);
+        assert_eq!(seen.recv().await, Some((504, Ending::Deadline)));
+    }
+    let (errors, warned) = (lines.of("ERROR"), lines.of("WARN"));
+    assert!(errors.is_empty() && warned.len() == 2, "{errors:#?} {warned:#?}");
+    assert!(warned.iter().all(|line| line.contains("handler was cut short")), "{warned:#?}");
 }
 
 /// Says when it is asked for a piece, and when it is dropped.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum_core::response::IntoResponse;
 use bytes::Bytes;
-use downhaul_context::Instant;
+use downhaul_context::{CauseKind, Instant};
 use http::response::Parts;
 use http::{HeaderValue, StatusCode, Version, header};
 use http_body::Body as HttpBody;
@@ -40,10 +40,13 @@ impl Exchange {
     }
 
     fn finish<B: HttpBody<Data = Bytes>>(
-        self,
+        mut self,
         response: http::Response<B>,
     ) -> http::Response<AnswerBody<B, Self>> {
         let failed = response.status().as_u16() >= 400;
+        if let Some(ending) = self.said_itself(response.status()) {
+            self.ending = ending;
+        }
         match self.request.upload() {
             // The service saw only that its body broke.
             Upload::TooLarge if failed => {
@@ -57,6 +60,18 @@ impl Exchange {
         let (mut parts, body) = response.into_parts();
         let payload = Payload::of(&mut parts, body, &self.request.id);
         self.send(parts, payload)
+    }
+
+    /// The ending that a service tells of which says itself what the server would have said in its
+    /// place.
+    fn said_itself(&self, status: StatusCode) -> Option<Ending> {
+        let said = match status {
+            StatusCode::GATEWAY_TIMEOUT => Ending::Deadline,
+            StatusCode::SERVICE_UNAVAILABLE => Ending::Cancelled,
+            _ => return None,
+        };
+        let is_late = self.ctx().cause()?.kind() == CauseKind::Deadline;
+        (is_late == (said == Ending::Deadline)).then_some(said)
     }
 
     /// Answers in place of the service.
