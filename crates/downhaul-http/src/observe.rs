@@ -15,7 +15,17 @@ use crate::listen::address::Address;
 pub trait RequestObserver: Send + Sync + 'static {
     /// Makes the span in which the handler runs, and says where that is in its trace: `None` is
     /// where the client was, if it [told](RequestHead::trace).
-    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>);
+    ///
+    /// The default makes a span `http.request` with the request id, the method and the path.
+    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
+        let span = info_span!(
+            "http.request",
+            request_id = %head.id,
+            http.method = %head.method,
+            http.path = head.uri.path(),
+        );
+        (span, None)
+    }
 
     /// May bind values to the request's context, which has its id and its place in its trace.
     ///
@@ -68,10 +78,14 @@ pub struct Outcome<'a> {
     pub version: Version,
     /// `https` where the connection is encrypted here, else `http`.
     pub scheme: &'static str,
+    /// The other end of the connection; behind a proxy it is the proxy.
+    pub peer: &'a Address,
     /// The template that matched, such as `/orders/{id}`, where a [`Router`](crate::Router) knew.
     pub route: Option<&'a str>,
     /// The status that was sent, or 499 where the client went away first.
     pub status: StatusCode,
+    /// How much of the answer's body was handed over to be sent, in bytes.
+    pub sent: u64,
     /// The time from the head of the request to the answer, or to the end where there was none.
     pub handled: Duration,
     /// The time from the head of the request to the end of the answer.
@@ -134,16 +148,6 @@ impl AccessLog {
 }
 
 impl RequestObserver for AccessLog {
-    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
-        let span = info_span!(
-            "http.request",
-            request_id = %head.id,
-            http.method = %head.method,
-            http.path = head.uri.path(),
-        );
-        (span, None)
-    }
-
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {
         if !enabled!(target: AccessLog::TARGET, Level::INFO) {
             return;

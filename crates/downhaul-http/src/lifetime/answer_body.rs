@@ -34,6 +34,9 @@ pub(crate) trait Lifetime {
     /// It was asked for more, which was there or not.
     fn asked(&self, _is_there: bool) {}
 
+    /// So many bytes of it were handed over.
+    fn sent(&mut self, _bytes: usize) {}
+
     /// All of the answer was handed over.
     fn complete(&mut self);
 
@@ -110,6 +113,7 @@ where
             this.lifetime.asked(true);
             // Its context was looked at when its first part was handed over.
             let part = first(this.rest, this.lifetime.piece());
+            this.lifetime.sent(part.len());
             let is_last = *this.left == Some(0) || this.payload.is_end_stream();
             if this.rest.is_empty() && is_last {
                 this.lifetime.complete();
@@ -149,6 +153,9 @@ where
         }
         let piece = this.lifetime.piece();
         let frame = frame.map(|frame| Ok(divide(frame?, this.rest, piece)));
+        if let Some(Ok(frame)) = &frame {
+            this.lifetime.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
         if is_last && this.rest.is_empty() {
             this.lifetime.complete();
         }

@@ -126,6 +126,16 @@ impl Server {
         self
     }
 
+    /// Whether a client may name its request, by `x-request-id`. Default: true.
+    ///
+    /// An id that is not fit for logs and headers counts for nothing in any case. Where clients are
+    /// anybody, they may give many requests the same id; a proxy in front that sets it takes care
+    /// of that as well.
+    pub fn client_request_id(mut self, read: bool) -> Self {
+        self.limits.client_request_id = read;
+        self
+    }
+
     /// The least time that a client may ask for; one that asks for less has this much. Default:
     /// 10 ms. A client that says that it has none is answered with 504 all the same.
     pub fn min_client_budget(mut self, budget: Duration) -> Self {

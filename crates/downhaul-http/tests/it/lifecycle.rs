@@ -319,3 +319,15 @@ impl RequestObserver for Endings {
         self.tell.send((outcome.status.as_u16(), outcome.ending)).unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_client_names_its_request_only_where_it_may() {
+    let router = || Router::new().get("/", async |_: Context, _: Request| "fine");
+    let head = "GET / HTTP/1.1\r\nhost: t\r\nx-request-id: theirs\r\n\r\n";
+    let server = Fixture::start(router()).await;
+    assert_eq!(server.request(head).await.header("x-request-id"), Some("theirs"));
+    let strict = |server: Server| server.client_request_id(false);
+    let server = Fixture::with(router(), strict).await;
+    let response = server.request(head).await;
+    assert!(response.header("x-request-id").is_some_and(|id| id != "theirs"));
+}

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use axum::extract::Extension;
 use axum::routing::{get as axum_get, post as axum_post};
 use axum_core::response::{IntoResponse, Response};
-use downhaul_context::{Context, TraceContext};
-use downhaul_http::observe::{AccessLog, Outcome, RequestHead, RequestObserver};
+use downhaul_context::Context;
+use downhaul_http::observe::{Outcome, RequestObserver};
 use downhaul_http::{Body, Error, Next, OriginalUri, Request, RouteLimits, Router, Server};
 use http::{StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -177,10 +177,6 @@ async fn an_error_of_a_service_is_a_500_that_keeps_it_to_the_log() {
 struct Routes(mpsc::UnboundedSender<Option<String>>);
 
 impl RequestObserver for Routes {
-    fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
-        AccessLog::default().open(head)
-    }
-
     fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
         self.0.send(outcome.route.map(str::to_owned)).unwrap();
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use downhaul_context::{Context, TraceContext};
-use downhaul_http::observe::Ending;
-use downhaul_http::{DrainPlan, Request, RouteLimits, Router};
+use downhaul_http::observe::{Ending, Outcome};
+use downhaul_http::{DrainPlan, Request, RequestObserver, RouteLimits, Router};
 use http_body::Frame;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
+use tracing::Span;
 
 use crate::support::{Fixture, Pieces, Seen, get, soon, streamed};
 
@@ -239,4 +240,32 @@ async fn an_access_line_tells_the_answer_from_its_end() {
     tokio::time::sleep(Duration::from_secs(7)).await; // tidy: the paused clock
     drop(send);
     assert_eq!(told.recv().await, Some((2, 7)));
+}
+
+/// Hears who got how much.
+struct Shares(mpsc::UnboundedSender<(bool, u64)>);
+
+impl RequestObserver for Shares {
+    fn close(&self, _span: &Span, outcome: &Outcome<'_>) {
+        let is_loopback = outcome.peer.ip().is_some_and(|ip| ip.is_loopback());
+        self.0.send((is_loopback, outcome.sent)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_observer_hears_who_got_how_much() {
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let (router, mut given) = stream();
+    let router = router.get("/whole", async |_: Context, _: Request| "whole");
+    let server = Fixture::with(router, |server| server.observer(Shares(see))).await;
+    assert_eq!(server.get("/whole").await.body, "whole");
+    assert_eq!(soon(seen.recv()).await, Some((true, 5)));
+    let sending = async {
+        let send = given.recv().await.unwrap();
+        send.send("two").unwrap();
+        send.send("pieces").unwrap();
+    };
+    let (response, ()) = tokio::join!(server.get("/stream"), sending);
+    assert_eq!(response.status, 200);
+    assert_eq!(soon(seen.recv()).await, Some((true, 9)));
 }

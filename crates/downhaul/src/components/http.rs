@@ -167,7 +167,7 @@ impl HttpServer {
 #[async_trait]
 impl Component for HttpServer {
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
-        let server = (self.configure)(self.bind.open().await?.observer(HttpSpans));
+        let server = (self.configure)(self.bind.open().await?.observer(HttpSpans::default()));
         let serve = self.serve.lock().unwrap_or_else(PoisonError::into_inner);
         let running = serve(server, ctx.clone());
         running.urls().for_each(|url| tracing::info!("listening on {url}"));

@@ -1,6 +1,8 @@
 //! [`HttpSpans`]: the span, the access line and the metrics of each request.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
 use downhaul_context::{Context, TraceContext};
 use downhaul_http::observe::{Ending, Outcome, RequestHead};
@@ -20,9 +22,54 @@ use super::trace::{begin, conclude, set_remote_parent, span_context};
 ///
 /// The span of `tracing` has the request id alone, for lines. The rest is told to OpenTelemetry, of
 /// requests that are exported.
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::exhaustive_structs, reason = "a name for behaviour, with nothing to add")]
-pub struct HttpSpans;
+///
+/// An [`HttpServer`](crate::HttpServer) has it by itself. To write other access lines, give it an
+/// observer for these; a server's own observer takes the place of the spans as well.
+///
+/// # Examples
+///
+/// ```
+/// use downhaul::http::observe::Outcome;
+/// use downhaul::http::{RequestObserver, Router};
+/// use downhaul::{HttpServer, HttpSpans};
+///
+/// struct Lines;
+///
+/// impl RequestObserver for Lines {
+///     fn close(&self, _: &tracing::Span, outcome: &Outcome<'_>) {
+///         let Outcome { peer, method, path, status, sent, .. } = outcome;
+///         println!("{peer} {method} {path} {} {sent}", status.as_u16());
+///     }
+/// }
+///
+/// let server = HttpServer::new("127.0.0.1:8080", Router::new());
+/// let server = server.configure(|server| server.observer(HttpSpans::with_lines(Lines)));
+/// # drop(server);
+/// ```
+#[derive(Clone)]
+pub struct HttpSpans {
+    lines: Arc<dyn RequestObserver>,
+}
+
+impl HttpSpans {
+    /// With the lines of this observer in place of those of [`AccessLog`]: its
+    /// [`close`](RequestObserver::close) is called at the end of each request, and no more of it.
+    pub fn with_lines(lines: impl RequestObserver) -> Self {
+        Self { lines: Arc::new(lines) }
+    }
+}
+
+impl Default for HttpSpans {
+    fn default() -> Self {
+        Self::with_lines(AccessLog::default())
+    }
+}
+
+impl fmt::Debug for HttpSpans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSpans").finish_non_exhaustive()
+    }
+}
 
 impl RequestObserver for HttpSpans {
     fn open(&self, head: &RequestHead<'_>) -> (Span, Option<TraceContext>) {
@@ -39,7 +86,7 @@ impl RequestObserver for HttpSpans {
 
     fn close(&self, span: &Span, outcome: &Outcome<'_>) {
         conclude(outcome.ctx, span, |exported| describe_end(exported, outcome));
-        AccessLog::default().close(span, outcome);
+        self.lines.close(span, outcome);
         if let Some(instruments) = instruments() {
             instruments.request_ended(outcome);
         }

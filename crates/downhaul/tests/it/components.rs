@@ -10,11 +10,11 @@ use downhaul::consumer::{
     Consumer, Incoming, MemoryBroker, Message, MessageObserver, Outgoing, Processed, Publisher,
     Subscription,
 };
-use downhaul::http::{Error, Listener, Request, Router};
-use downhaul::testing::{Client, TestApp};
+use downhaul::http::{Error, Listener, Request, RequestObserver, Router, observe};
+use downhaul::testing::{Client, SpanRecorder, TestApp};
 use downhaul::{
-    App, ConsumerWorker, Context, Ending, Handle, HttpServer, Job, NotProvided, Outcome, Policy,
-    Resource, Restart, Signal, State, Task,
+    App, ConsumerWorker, Context, Ending, Handle, HttpServer, HttpSpans, Job, NotProvided, Outcome,
+    Policy, Resource, Restart, Signal, State, Task,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -386,6 +386,31 @@ async fn a_request_that_was_cut_short_is_named_in_the_report() {
     let [line] = &report.component("http").unfinished[..] else { panic!("{report}") };
     assert!(line.starts_with("GET /orders/7, request_id="), "{line}");
     assert!(line.ends_with(" s: cut short"), "{line}");
+}
+
+/// The line of a request, as somebody wants it.
+struct OwnLines(mpsc::UnboundedSender<(http::StatusCode, u64)>);
+
+impl RequestObserver for OwnLines {
+    fn close(&self, _: &tracing::Span, outcome: &observe::Outcome<'_>) {
+        self.0.send((outcome.status, outcome.sent)).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_with_lines_of_its_own_keeps_its_spans() {
+    let (spans, (sender, mut lines)) = (SpanRecorder::start(), mpsc::unbounded_channel());
+    let router = Router::new().get("/orders", async |_: Context, _: Request| "fine");
+    let (server, connector) = HttpServer::in_memory(router);
+    let observer = HttpSpans::with_lines(OwnLines(sender));
+    let server = server.configure(move |server| server.observer(observer.clone()));
+    let mut app = App::new("shop");
+    app.add("http", server, []);
+    let app = TestApp::start(app).await;
+    Client::new(connector).get("/orders").await;
+    app.stop().await.assert_clean();
+    assert_eq!(lines.recv().await, Some((http::StatusCode::OK, 4)));
+    assert_eq!(spans.named("GET /orders").attributes["http.response.status_code"], "200");
 }
 
 /// What a client reads whose request does not finish, of an app that is stopped in this way.

@@ -5,7 +5,7 @@ mod end;
 
 use std::sync::Arc;
 
-use downhaul_context::{Canceller, Cause, CauseKind, Context, Instant, ambient};
+use downhaul_context::{Canceller, Cause, CauseKind, Context, Instant, RequestId, ambient};
 use http::{HeaderName, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
@@ -41,6 +41,8 @@ pub(crate) struct Exchange {
     handling: bool,
     /// When there was an answer, where it comes in pieces.
     answered: Option<Instant>,
+    /// How much of the answer was handed over, in bytes.
+    sent: u64,
     /// Whether all of the answer was handed over.
     complete: bool,
 }
@@ -52,8 +54,11 @@ impl Exchange {
         read: &Head<'_>,
     ) -> Self {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-        let id = read.request_id();
         let limits = &link.hub.limits;
+        let id = match limits.client_request_id {
+            true => read.request_id(),
+            false => RequestId::generate(),
+        };
         let budget = limits.counting(read.budget);
         let timeout = limits.bounded(budget);
         let (started, line) = (Instant::now(), in_flight::line(method, uri));
@@ -89,6 +94,7 @@ impl Exchange {
             ending: Ending::Answered,
             handling: false,
             answered: None,
+            sent: 0,
             complete: false,
         }
     }
@@ -159,6 +165,10 @@ impl Lifetime for Exchange {
         if self.version == Version::HTTP_2 {
             stream_executor::asked(is_there);
         }
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
     }
 
     fn complete(&mut self) {
