@@ -1,11 +1,12 @@
 //! The service that articles about Gin build: a timeout, a value of the request, a group behind a
 //! token, work in the background, and a graceful shutdown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
 use downhaul_context::{Context, RequestId};
-use downhaul_http::{DrainPlan, Error, Json, Next, Request, Router, Server};
+use downhaul_http::{DrainPlan, Error, HeaderValue, Json, Next, Request, Router, Server};
 use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -30,11 +31,15 @@ struct User(String);
 //     c.Set("user", user)
 //     c.Next()
 // }
-async fn auth(ctx: Context, req: Request<Shop>, next: Next<Shop>) -> Result<Response, Error> {
+async fn auth(
+    ctx: Context,
+    req: Request<Arc<Shop>>,
+    next: Next<Arc<Shop>>,
+) -> Result<Response, Error> {
     let token = req.headers().get("authorization").and_then(|value| value.to_str().ok());
     let Some(name) = token.and_then(|token| token.strip_prefix("Bearer ")) else {
         let message = "send `Authorization: Bearer` and your token";
-        return Err(Error::new(StatusCode::UNAUTHORIZED, message));
+        return Err(Error::unauthorized(HeaderValue::from_static("Bearer"), message));
     };
     Ok(next.run(ctx.with_value(User(name.to_owned())), req).await)
 }
@@ -54,7 +59,10 @@ struct Order {
 //     mails <- Mail{copied, …}
 //     c.JSON(201, …)
 // }
-async fn create(ctx: Context, mut req: Request<Shop>) -> Result<(StatusCode, Json<String>), Error> {
+async fn create(
+    ctx: Context,
+    mut req: Request<Arc<Shop>>,
+) -> Result<(StatusCode, Json<String>), Error> {
     let order: Order = req.json().await?;
     let User(name) = ctx.value().ok_or_else(|| Error::internal("not behind `auth`"))?;
     ctx.run(charge(&order)).await?; // at the deadline: 504, and the charge is dropped
@@ -99,7 +107,7 @@ async fn deliver(_text: &str) {
     yield_now().await;
 }
 
-async fn lost(_ctx: Context, req: Request<Shop>) -> Error {
+async fn lost(_ctx: Context, req: Request<Arc<Shop>>) -> Error {
     Error::not_found(format!("there is no {} in this shop", req.uri().path()))
 }
 
@@ -112,9 +120,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // r := gin.New(); r.Use(gin.Recovery(), gin.Logger(), timeout.New(…))
     // api := r.Group("/api"); api.Use(auth); api.POST("/orders", create); r.NoRoute(lost)
-    let shop = || Shop { mails: mails.clone() };
-    let api = Router::with_state(shop()).post("/orders", create).middleware(auth);
-    let router = Router::with_state(shop()).nest("/api", api).fallback(lost);
+    let shop = Arc::new(Shop { mails });
+    let api = Router::with_state(Arc::clone(&shop)).post("/orders", create).middleware(auth);
+    let router = Router::with_state(shop).nest("/api", api).fallback(lost);
     let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_millis(500));
     let running = server.serve(service, router);
     // ANCHOR_END: main

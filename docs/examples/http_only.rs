@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use downhaul_context::Context;
 use downhaul_http::{
-    DrainPlan, Error, HeaderMap, Json, Next, OnDisconnect, Request, Response, RouteLimits, Router,
-    Server, inject,
+    Body, DrainPlan, Error, HeaderMap, Json, Next, OnDisconnect, Request, Response, RouteLimits,
+    Router, Server, inject,
 };
+use tokio::fs::File;
 use tokio::time::sleep;
+use tokio_util::io::ReaderStream;
 
 struct Shop {
     open: bool,
@@ -44,6 +46,14 @@ async fn in_stock(ctx: Context, req: Request<Shop>) -> Result<String, Error> {
 async fn import(_ctx: Context, mut req: Request) -> Result<String, Error> {
     Ok(format!("{} bytes", req.bytes().await?.len()))
 }
+
+// ANCHOR: download
+/// The prices of a year, which are too many to hold in memory.
+async fn prices(_ctx: Context, _req: Request<Shop>) -> Result<Body, Error> {
+    let file = File::open("prices.csv").await.map_err(Error::internal)?;
+    Ok(Body::from_stream(ReaderStream::new(file)))
+}
+// ANCHOR_END: download
 
 // ANCHOR: set_timeout
 async fn export(ctx: Context, req: Request<Shop>) -> Result<String, Error> {
@@ -110,6 +120,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .get("/slow", self::slow)
         .get("/greeting", greet)
         .get("/export/{rows}", export)
+        .get("/prices", prices)
         .nest("/imports", imports)
         .middleware(only_when_open)
         .middleware(identify);
@@ -124,6 +135,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let ada = reqwest::Client::new().get(format!("{url}/greeting")).header("x-customer", "ada");
     assert_eq!(ada.send().await?.text().await?, "hello ada");
+
+    // There is no such file here.
+    assert_eq!(reqwest::get(format!("{url}/prices")).await?.status(), 500);
 
     // It takes longer than 200 ms.
     let export = reqwest::get(format!("{url}/export/5000")).await?;

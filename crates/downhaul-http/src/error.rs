@@ -203,7 +203,8 @@ impl Error {
             debug!(status, error.type = error_type, error = %source, "handler was cut short");
         } else if end.is_some() && [503, 504].contains(&status) {
             // A client may have chosen when.
-            warn!(status, error.type = error_type, error = %source, "handler was cut short: {self}");
+            let words = "handler was cut short";
+            warn!(status, error.type = error_type, error = %source, "{words}: {self}");
         } else if self.status().is_server_error() {
             error!(status, error.type = error_type, error = %source, "handler failed: {self}");
         } else {

@@ -134,6 +134,8 @@
 //!   runs outside, such as middleware of an outer router, has the server's.
 //! - What HTTP/2 has taken of an answer counts as sent, however small the client's window is: the
 //!   last 16 KiB. Its stream then lasts as long as its connection.
+//! - An HTTP/2 client that reads no answer before it has sent its body may not see a 413 or a 401
+//!   that comes sooner, such as curl 7.88: its stream is closed behind the answer (RFC 9113 §8.1).
 //! - What hyper refuses before there is a request (malformed heads, 431) has no request id, no span
 //!   and no access line; it is logged at DEBUG.
 //! - A client that closes its sending side alone cannot be told from one that has left: it is

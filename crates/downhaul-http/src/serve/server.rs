@@ -253,9 +253,9 @@ impl Server {
     /// Serves, in the background, until the server is drained or `ctx` ends.
     ///
     /// Every connection's context is a child of `ctx`, and every request's a child of its
-    /// connection's. That `ctx` drains stops nothing: its owner calls [`Running::drain`]. That it
-    /// ends ends every request with its cause. Handlers have their cancel grace, clients read a 503,
-    /// and a quarter of a second after that grace every socket is closed.
+    /// connection's. That `ctx` drains stops nothing: its owner calls [`Running::drain`]. Where it
+    /// ends, so does every request, with its cause: handlers have their cancel grace, clients read
+    /// a 503, and a quarter of a second after that grace every socket is closed.
     ///
     /// The service is cloned for each connection and each request. What it answers with is polled
     /// once where the request was read, and goes on in a task of its own if it is not ready then;

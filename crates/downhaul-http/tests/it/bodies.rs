@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use downhaul_context::Context;
 use downhaul_http::{
-    Error, IntoResponse, Json, Listener, OnDisconnect, Request, Response, RouteLimits, Router,
-    Server,
+    Error, HeaderValue, IntoResponse, Json, Listener, Next, OnDisconnect, Request, Response,
+    RouteLimits, Router, Server, header,
 };
 use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
@@ -143,6 +143,29 @@ async fn a_400_names_the_field_and_what_was_expected() {
     let right = server.request(&post("/orders", r#"{"item":"rope","count":2}"#)).await;
     assert_eq!((right.status, &*right.body), (200, r#"{"item":"rope","count":2}"#));
     assert_eq!(right.header("content-type"), Some("application/json"));
+}
+
+/// A page of another origin could not read why.
+#[tokio::test]
+async fn a_413_and_a_408_keep_what_layers_add_to_answers() {
+    async fn allow(ctx: Context, req: Request, next: Next) -> Response {
+        let mut answer = next.run(ctx, req).await;
+        let any = HeaderValue::from_static("*");
+        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+        answer
+    }
+    let server = Fixture::with(router().middleware(allow), |server| {
+        server.body_limit(10).body_timeout(Duration::from_millis(20))
+    });
+    let server = server.await;
+    let half = "POST /orders HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\nhalf";
+    for (request, status) in [(&*post("/orders", &"x".repeat(11)), 413), (half, 408)] {
+        let response = server.request(request).await;
+        assert_eq!(response.status, status);
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(response.header("content-type"), Some("application/problem+json"));
+        assert_eq!(response.header("content-length"), Some(&*response.body.len().to_string()));
+    }
 }
 
 /// Axum's own limit is 2 MB, and would be met first.

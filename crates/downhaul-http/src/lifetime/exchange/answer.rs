@@ -7,7 +7,7 @@ use axum_core::response::IntoResponse;
 use bytes::Bytes;
 use downhaul_context::{CauseKind, Instant};
 use http::response::Parts;
-use http::{HeaderValue, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use http_body::Body as HttpBody;
 use tokio::task::JoinError;
 use tracing::error;
@@ -21,6 +21,17 @@ use crate::observe::Ending;
 use crate::serve::hub::Stage;
 use crate::serve::stream_executor;
 
+/// What a header says of the body that it comes with, or of the way that this is sent.
+const OF_A_BODY: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::ETAG,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+];
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 impl Exchange {
@@ -50,16 +61,34 @@ impl Exchange {
         match self.request.upload() {
             // The service saw only that its body broke.
             Upload::TooLarge if failed => {
-                return self.refuse(Error::too_large(), Ending::BodyTooLarge);
+                return self.replace(response, Error::too_large(), Ending::BodyTooLarge);
             }
             Upload::Stalled if failed => {
-                return self.refuse(Error::late_body(), Ending::LateBody);
+                return self.replace(response, Error::late_body(), Ending::LateBody);
             }
             _ => {}
         }
         let (mut parts, body) = response.into_parts();
         let payload = Payload::of(&mut parts, body, &self.request.id);
         self.send(parts, payload)
+    }
+
+    /// Refuses what the service has answered. What its layers have added to that stays, such as the
+    /// headers of CORS, without which a page cannot read why.
+    fn replace<B: HttpBody<Data = Bytes>>(
+        self,
+        response: http::Response<B>,
+        error: Error,
+        ending: Ending,
+    ) -> http::Response<AnswerBody<B, Self>> {
+        let mut refusal = self.refuse(error, ending);
+        let own = refusal.headers().clone();
+        for (name, value) in response.headers() {
+            if !own.contains_key(name) && !OF_A_BODY.contains(name) {
+                refusal.headers_mut().append(name, value.clone());
+            }
+        }
+        refusal
     }
 
     /// The ending that a service tells of which says itself what the server would have said in its
