@@ -29,8 +29,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(30);
 /// How long a component may take to start, unless the app is told otherwise.
 pub(crate) const START: Duration = Duration::from_secs(10);
 
-/// The part of the grace that is kept for what comes after the components: the control server and
-/// telemetry. At most a tenth of it.
+/// The part of the grace that is kept for what comes after the components: their last words, the
+/// control server and telemetry. At most a tenth of it.
 const RESERVE: Duration = Duration::from_secs(1);
 
 /// The longest grace, so that a moment can be reckoned with it: a year.
@@ -313,10 +313,10 @@ impl App {
         self.handle.board.set_stage(Stage::Draining(cause.clone()));
         notify::stopping(self.grace);
         let until = began + self.grace.saturating_sub(self.reserve());
-        let forced = run.stop(&told, until, &mut signals).await;
+        let forced = run.stop(&told, until, self.reserve() / 8, &mut signals).await;
         let components = run.into_reports();
         if let Some(control) = control {
-            control.close(self.reserve() / 4).await;
+            control.close(self.reserve() / 8).await;
         }
         let ending = told.ending(forced, &components);
         let mut report = self.report(ending, cause, began.elapsed(), components);

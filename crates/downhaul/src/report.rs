@@ -97,6 +97,15 @@ impl ComponentReport {
         cut_short || !self.unfinished.is_empty()
     }
 
+    /// Whether it has times: one that was not up has none, nor one that was left where it was.
+    fn was_asked_to_stop(&self) -> bool {
+        match self.outcome {
+            Outcome::NotRunning => false,
+            Outcome::Abandoned => !(self.took.is_zero() && self.allowed.is_zero()),
+            Outcome::Stopped | Outcome::Cancelled => true,
+        }
+    }
+
     pub(crate) fn new(name: &str, outcome: Outcome) -> Self {
         Self {
             name: name.to_owned(),
@@ -212,9 +221,13 @@ impl fmt::Display for ComponentReport {
             Outcome::Abandoned => "abandoned",
             Outcome::NotRunning => "not running",
         };
-        write!(f, "  {:<12} {outcome:<9}", self.name)?;
-        if self.outcome != Outcome::NotRunning {
-            write!(f, " in {} of {}", Seconds(self.took), Seconds(self.allowed))?;
+        write!(f, "  {:<12} ", self.name)?;
+        match self.was_asked_to_stop() {
+            true => {
+                let (took, allowed) = (Seconds(self.took), Seconds(self.allowed));
+                write!(f, "{outcome:<9} in {took} of {allowed}")?;
+            }
+            false => f.write_str(outcome)?,
         }
         if !self.words.is_empty() {
             write!(f, ": {}", plain(&self.words))?;

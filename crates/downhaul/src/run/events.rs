@@ -140,11 +140,7 @@ impl Run {
     }
 
     fn stopped(&mut self, part: usize, report: ComponentReport) -> Option<Told> {
-        let words = &*report.words;
-        tracing::info!(component = report.name, outcome = ?report.outcome, words, "stopped");
-        if let Some(instruments) = instruments() {
-            instruments.drained(&report);
-        }
+        tell_stopped(&report);
         let left_behind = report.outcome == Outcome::Abandoned;
         self.end(part);
         self.parts[part].left_behind = left_behind;
@@ -163,5 +159,14 @@ impl Run {
         let error = "it did not stop, and may still be at work".to_owned();
         // An operator who wanted it down sees that it is not, and decides.
         self.failed(part, error, After::Failed, false).filter(|_| !held)
+    }
+}
+
+/// Tells the log and the metrics how a part stopped.
+pub(super) fn tell_stopped(report: &ComponentReport) {
+    let words = &*report.words;
+    tracing::info!(component = report.name, outcome = ?report.outcome, words, "stopped");
+    if let Some(instruments) = instruments() {
+        instruments.drained(report);
     }
 }

@@ -28,7 +28,6 @@ use crate::report::{ComponentReport, Outcome};
 use crate::share::share;
 use crate::signal::Signal;
 use crate::status::{State, Status};
-use crate::telemetry::metrics::instruments;
 
 /// How long a forced stop may take.
 const FORCED: Duration = Duration::from_secs(1);
@@ -98,11 +97,13 @@ impl Run {
         }
     }
 
-    /// Stops the parts, in order, by `until`. Returns the signal that cut it short, if one did.
+    /// Stops the parts, in order, by `until`, and hears for so long after it of those that end
+    /// with their time. Returns the signal that cut it short, if one did.
     pub(crate) async fn stop(
         &mut self,
         told: &Told,
         until: Instant,
+        last_word: Duration,
         signals: &mut mpsc::Receiver<Signal>,
     ) -> Option<Signal> {
         let total = until.saturating_duration_since(Instant::now());
@@ -115,7 +116,7 @@ impl Run {
             () = self.until_over() => None,
             signal = second(told, signals) => Some(signal),
             // A part that blocks its thread keeps its own task, and not the app.
-            () = sleep_until(until) => None,
+            () = sleep_until(until + last_word) => None,
         };
         if let Some(signal) = signal {
             let reason = Told::Signal(signal).reason();
@@ -174,7 +175,7 @@ impl Run {
             let (part, state) = (&self.parts[part], self.course.state(part));
             let came_back = state.is_down() && !part.is_starting();
             let mut report = match (&part.stopped, came_back) {
-                (_, false) => self.left_behind(part),
+                (_, false) => self.left_behind(part, state),
                 (Some(report), true) => report.clone(),
                 (None, true) => ComponentReport::new(&part.name, Outcome::NotRunning),
             };
@@ -187,12 +188,10 @@ impl Run {
         order.map(report).collect()
     }
 
-    /// What there is to say of one that has not come back.
-    fn left_behind(&self, part: &Part) -> ComponentReport {
-        let report = part.left_behind();
-        if let Some(instruments) = instruments() {
-            instruments.drained(&report);
-        }
+    /// What there is to say of one that the app ends without, which is told like a stop.
+    fn left_behind(&self, part: &Part, state: State) -> ComponentReport {
+        let report = part.left_behind(state);
+        events::tell_stopped(&report);
         report
     }
 

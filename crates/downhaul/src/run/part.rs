@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
-use super::stopping::{End, Stopping, Unfinished, in_flight, wait_for};
+use super::stopping::{End, Stopping, Timing, Unfinished, in_flight, wait_for};
 use crate::abort::AbortOnDrop;
 use crate::component::{Component, Ended};
 use crate::error::{BoxError, no_result};
@@ -69,6 +69,7 @@ pub(crate) struct Part {
 /// A stop under way.
 struct UnderWay {
     end: watch::Sender<End>,
+    timing: Timing,
     unfinished: Unfinished,
     /// Ends it with the app, also where it was left behind.
     task: AbortOnDrop,
@@ -195,23 +196,24 @@ impl Part {
         let (name, component, policy) =
             (self.name.clone(), Arc::clone(&self.component), self.policy);
         let late = late(end.clone(), policy.cancel_grace);
+        let timing = Timing { began: Instant::now(), end };
         let unfinished = Unfinished::default();
-        let kept = Arc::clone(&unfinished);
-        let stopping = Stopping { name, component, life, policy, end, unfinished: kept };
+        let (timed, kept) = (timing.clone(), Arc::clone(&unfinished));
+        let stopping = Stopping { name, component, life, policy, timing: timed, unfinished: kept };
         let (index, name, events) = (self.index, self.name.clone(), events.clone());
         let component = Arc::clone(&self.component);
         // In a task of its own, so that a panic costs this part alone.
         let stopping = tokio::spawn(stopping.run());
         let task = AbortOnDrop(stopping.abort_handle());
-        let kept = Arc::clone(&unfinished);
-        self.stop = Some(UnderWay { end: sender, unfinished, task });
+        let (timed, kept) = (timing.clone(), Arc::clone(&unfinished));
+        self.stop = Some(UnderWay { end: sender, timing, unfinished, task });
         tokio::spawn(async move {
             let report = tokio::select! {
                 biased;
                 over = stopping => over.unwrap_or_else(|error| {
-                    left_behind(&name, component.as_ref(), no_result(error))
+                    timed.of(left_behind(&name, component.as_ref(), no_result(error)))
                 }),
-                () = late => did_not_come_back(&name, Some(&kept)),
+                () = late => timed.of(did_not_come_back(&name, &kept)),
             };
             let _ = events.send((index, Event::Stopped(report)));
         });
@@ -234,18 +236,27 @@ impl Part {
         runs.then(|| spawn_blocking(move || in_flight(component.as_ref())))
     }
 
-    /// What there is to say of one that has not come back.
-    pub(crate) fn left_behind(&self) -> ComponentReport {
-        let stop = self.stop.as_ref().filter(|_| !self.is_starting());
-        did_not_come_back(&self.name, stop.map(|stop| &stop.unfinished))
+    /// What there is to say of one that the app ends without.
+    pub(crate) fn left_behind(&self, state: State) -> ComponentReport {
+        let without_a_stop = |words: &str| {
+            let words = words.to_owned();
+            ComponentReport { words, ..ComponentReport::new(&self.name, Outcome::Abandoned) }
+        };
+        match &self.stop {
+            _ if self.is_starting() => without_a_stop("it did not come back from its start"),
+            Some(stop) if state == State::Stopping => {
+                stop.timing.of(did_not_come_back(&self.name, &stop.unfinished))
+            }
+            _ => without_a_stop("it was not asked to stop: no time was left"),
+        }
     }
 }
 
 /// It is not asked for its work: it may block its thread, with a lock that its answer waits for.
-fn did_not_come_back(name: &str, unfinished: Option<&Unfinished>) -> ComponentReport {
+fn did_not_come_back(name: &str, unfinished: &Unfinished) -> ComponentReport {
     let mut report = ComponentReport::new(name, Outcome::Abandoned);
     report.words = "it did not come back".to_owned();
-    report.unfinished = unfinished.and_then(|lines| lines.get().cloned()).unwrap_or_default();
+    report.unfinished = unfinished.get().cloned().unwrap_or_default();
     report
 }
 

@@ -20,6 +20,21 @@ pub(super) struct End {
     pub(super) reason: Reason,
 }
 
+/// When a stop began, and when it is to be over, which may become sooner.
+#[derive(Clone)]
+pub(super) struct Timing {
+    pub(super) began: Instant,
+    pub(super) end: watch::Receiver<End>,
+}
+
+impl Timing {
+    /// Says how long it took by now, and was allowed to take.
+    pub(super) fn of(&self, report: ComponentReport) -> ComponentReport {
+        let allowed = self.end.borrow().until.saturating_duration_since(self.began);
+        ComponentReport { took: self.began.elapsed(), allowed, ..report }
+    }
+}
+
 /// What was in flight when a stop was cut short, if it was.
 pub(super) type Unfinished = Arc<OnceLock<Vec<String>>>;
 
@@ -29,8 +44,7 @@ pub(super) struct Stopping {
     pub(super) component: Arc<dyn Component>,
     pub(super) life: Life,
     pub(super) policy: Policy,
-    /// What the app has left may become less.
-    pub(super) end: watch::Receiver<End>,
+    pub(super) timing: Timing,
     /// For who does not wait for the report.
     pub(super) unfinished: Unfinished,
 }
@@ -39,11 +53,10 @@ impl Stopping {
     /// Lets the part be a lame duck, drains it within what it is allowed, then ends its context,
     /// then leaves it behind.
     pub(super) async fn run(self) -> ComponentReport {
-        let began = Instant::now();
         tokio::select! {
             biased;
             _ = self.life.ctx.run(self.component.lame_duck()) => {}
-            () = self.half_is_over(began) => {}
+            () = self.half_is_over() => {}
         }
         // Before it is asked to stop: how long it may take is read from its context.
         self.drain_within_what_is_left();
@@ -51,9 +64,9 @@ impl Stopping {
         let drained = tokio::select! {
             biased;
             words = &mut stop => Some(words),
-            () = self.drain(began) => None,
+            () = self.drain() => None,
         };
-        let mut report = match drained {
+        let report = match drained {
             Some(words) => {
                 let mut report = ComponentReport::new(&self.name, Outcome::Stopped);
                 let unfinished = self.unfinished.get().cloned();
@@ -63,32 +76,31 @@ impl Stopping {
             }
             None => self.cut_short(stop).await,
         };
-        report.allowed = self.end.borrow().until.saturating_duration_since(began);
-        report.took = began.elapsed();
-        report
+        self.timing.of(report)
     }
 
     /// Waits until half of what it is allowed is over.
-    async fn half_is_over(&self, began: Instant) {
-        wait_for(self.end.clone(), |until| began + until.saturating_duration_since(began) / 2)
-            .await;
+    async fn half_is_over(&self) {
+        let Timing { began, end } = self.timing.clone();
+        wait_for(end, |until| began + until.saturating_duration_since(began) / 2).await;
     }
 
     /// Drains the context, and waits until it is time to end it.
     ///
     /// It would end with what is allowed. It is ended a little before, so that what is in flight
     /// then can be named first.
-    async fn drain(&self, began: Instant) {
+    async fn drain(&self) {
+        let Timing { began, end } = self.timing.clone();
         let last_moment = |until: Instant| {
             self.drain_within_what_is_left();
             let allowed = until.saturating_duration_since(began);
             until - self.policy.cancel_grace.min(allowed / 4)
         };
-        wait_for(self.end.clone(), last_moment).await;
+        wait_for(end, last_moment).await;
     }
 
     fn drain_within_what_is_left(&self) {
-        let End { until, reason } = self.end.borrow().clone();
+        let End { until, reason } = self.timing.end.borrow().clone();
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             // For that reason, and not for a grace that is over.
@@ -108,7 +120,7 @@ impl Stopping {
 
     /// Ends the context and gives the part a last moment to stop. What was in flight then is named.
     async fn cut_short(&self, stop: impl Future<Output = String>) -> ComponentReport {
-        let End { until, reason } = self.end.borrow().clone();
+        let End { until, reason } = self.timing.end.borrow().clone();
         let unfinished = self.cancel(reason);
         let left = until.saturating_duration_since(Instant::now());
         // Where its time is over, as when all is forced, it has its last moment all the same.

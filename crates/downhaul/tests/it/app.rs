@@ -8,6 +8,7 @@ use downhaul::{App, BoxError, Context, Ending, Handle, Outcome, Signal, Task};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use crate::capture::Capture;
 use crate::fixture::{Diary, Manner, Part, run};
 
 const GRACE: Duration = Duration::from_secs(31);
@@ -101,12 +102,37 @@ async fn a_component_that_hangs_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_last_component_to_stop_is_named_with_its_times_too_when_it_hangs() {
+    let logged = Capture::start();
+    let manners = [Manner::Hangs, Manner::Good, Manner::Good];
+    let report = TestApp::start(app(&Diary::default(), manners)).await.stop().await;
+    let store = report.component("store");
+    let times = (store.took.as_secs(), store.allowed.as_secs());
+    assert_eq!((store.outcome, times), (Outcome::Abandoned, (30, 30)), "{report}");
+    assert_eq!(store.unfinished, ["the work of store"]);
+    assert!(report.took <= GRACE, "{report}");
+    let lines = logged.lines("message=stopped component=\"store\"");
+    assert!(lines[0].contains("outcome=Abandoned"), "{lines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_was_not_asked_to_stop_says_so() {
+    let app = app(&Diary::default(), [Manner::Good, Manner::Hangs, Manner::Good]);
+    let report = TestApp::start(app.grace(Duration::ZERO)).await.stop().await;
+    let store = report.component("store");
+    assert_eq!(store.outcome, Outcome::Abandoned, "{report}");
+    let line = "  store        abandoned: it was not asked to stop: no time was left\n";
+    assert!(format!("{report}\n").contains(line), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_component_that_panics_while_it_stops_is_named_and_the_rest_stops() {
     let diary = Diary::default();
     let manners = [Manner::Good, Manner::Panics, Manner::Good];
     let report = TestApp::start(app(&diary, manners)).await.stop().await;
     assert_eq!(report.exit_code(), 1);
     assert!(report.to_string().contains("it panicked"), "{report}");
+    assert_eq!(report.component("worker").allowed, Duration::from_secs(27), "{report}");
     assert!(diary.read().contains(&"store stopped".to_owned()));
 }
 
@@ -138,6 +164,8 @@ async fn a_component_that_blocks_its_thread_does_not_keep_the_app() {
     let report = app.stop().await;
     assert_eq!(report.exit_code(), 1);
     assert!(report.to_string().contains("it did not come back"), "{report}");
+    let blocks = report.component("blocks");
+    assert!(blocks.took >= blocks.allowed && !blocks.allowed.is_zero(), "{report}");
     // The blocked thread is let go here, when its sender is dropped.
 }
 

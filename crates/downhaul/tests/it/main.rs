@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how a fault shows")]
 
 mod app;
+mod capture;
 mod components;
 mod config;
 mod control;
