@@ -159,6 +159,8 @@ async fn a_stop_that_blocks_its_thread_is_over_when_its_time_is() {
     let blocks = app.add("blocks", BlockedStop(Mutex::new(until)), []);
     app.policy(blocks, Policy::new().stop_within(SOON).optional());
     let app = TestApp::start(app).await;
+    // The app is ready without it.
+    app.until("blocks started", 1).await;
     let handle = app.handle();
     let (stopped, ()) = tokio::join!(handle.stop(blocks), app.until("blocks failed", 1));
     assert_eq!(stopped.unwrap().state, State::Failed);

@@ -10,6 +10,7 @@ mod control;
 mod fixture;
 mod forced;
 mod handle;
+mod http_server;
 mod invariants;
 mod lame_duck;
 mod left_behind;
