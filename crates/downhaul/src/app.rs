@@ -366,8 +366,9 @@ impl App {
     }
 
     async fn not_started(&mut self, why: String) -> Report {
-        let ending = Ending::NotStarted(why);
-        let mut report = self.report(ending, String::new(), Duration::ZERO, Vec::new());
+        let ending = Ending::NotStarted(why.clone());
+        let mut report = self.report(ending, why, Duration::ZERO, Vec::new());
+        report.log();
         report.telemetry = self.flush_telemetry().await;
         report
     }

@@ -154,7 +154,11 @@ impl Report {
         let cut_short = cut_short.join(", ");
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let exit_code = self.exit_code();
-        tracing::info!(app, cause, ending, exit_code, took_ms, cut_short, "stopped");
+        if matches!(self.ending, Ending::NotStarted(_)) {
+            tracing::error!(app, cause, ending, exit_code, took_ms, cut_short, "did not start");
+        } else {
+            tracing::info!(app, cause, ending, exit_code, took_ms, cut_short, "stopped");
+        }
     }
 
     /// Ends the process at once with the exit code.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use downhaul::testing::TestApp;
-use downhaul::{App, BoxError, Context, Ending, Handle, Outcome, Signal, Task};
+use downhaul::{App, BoxError, Context, Control, Ending, Handle, Outcome, Policy, Signal, Task};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
@@ -59,6 +59,27 @@ async fn a_component_has_as_long_to_start_as_the_app_says() {
     let app = TestApp::start(app(&diary, late).start_within(Duration::from_secs(21))).await;
     assert_eq!(diary.read(), ["store started", "worker started", "web started"]);
     app.stop().await.assert_clean();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_does_not_start_says_so_in_the_log_whoever_refused_it() {
+    let logged = Capture::start();
+    let mut refused = App::new("shop").grace(Duration::from_secs(1));
+    let slow = refused.add("slow", drains(), []);
+    refused.policy(slow, Policy::new().stop_within(Duration::from_secs(5)));
+    let report = run(refused, &[]).await;
+    assert!(report.cause.starts_with("a grace of 1s is too short"), "{}", report.cause);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    run(App::new("shop").control(Control::new(address)), &[]).await;
+    run(app(&Diary::default(), [Manner::NeverStarts; 3]), &[]).await;
+    let lines = logged.lines("ending=\"not_started\"");
+    let causes = ["\"a grace of 1s is too short", "\"control: ", "\"store: no disk\""];
+    assert_eq!(lines.len(), causes.len(), "{lines:?}");
+    for (line, cause) in lines.iter().zip(causes) {
+        let begin = format!("ERROR message=did not start app=\"shop\" cause={cause}");
+        assert!(line.starts_with(&begin), "{line}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
