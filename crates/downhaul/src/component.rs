@@ -38,7 +38,8 @@ pub trait Component: Send + Sync + 'static {
     /// that the service is not ready. Returns at once by default.
     ///
     /// Called before [`stop`](Self::stop), when the component's turn to stop has come. `ctx` drains
-    /// when this returns. The future is dropped at half of the time that the component has to stop.
+    /// when this returns, or panics. The future is dropped at half of the time that the component
+    /// has to stop.
     async fn lame_duck(&self) {}
 
     /// Waits until the component has ended by itself, and returns how. Called after each start.

@@ -1,7 +1,11 @@
-//! Why an app did not start.
+//! [`BoxError`], and what is said of errors and of panics, for reports and log lines.
 
 use std::any::Any;
 use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
 
 pub use downhaul_context::scope::BoxError;
 use downhaul_context::traced::one_line;
@@ -30,6 +34,17 @@ pub(crate) fn words_of(panic: Box<dyn Any + Send>) -> String {
         Some(words) => format!("it panicked: {words}"),
         None => "it panicked".to_owned(),
     }
+}
+
+/// What a future comes to, or what it said when it panicked.
+pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        // One that has panicked is not polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        polled.map_or_else(|panic| Poll::Ready(Err(words_of(panic))), |polled| polled.map(Ok))
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::part::Life;
 use crate::component::Component;
-use crate::error::words_of;
+use crate::error::{caught, words_of};
 use crate::policy::Policy;
 use crate::report::{ComponentReport, Outcome};
 
@@ -55,7 +55,7 @@ impl Stopping {
     pub(super) async fn run(self) -> ComponentReport {
         tokio::select! {
             biased;
-            _ = self.life.ctx.run(self.component.lame_duck()) => {}
+            _ = self.life.ctx.run(self.lame_duck()) => {}
             () = self.half_is_over() => {}
         }
         // Before it is asked to stop: how long it may take is read from its context.
@@ -77,6 +77,13 @@ impl Stopping {
             None => self.cut_short(stop).await,
         };
         self.timing.of(report)
+    }
+
+    /// A panic costs the lame duck alone.
+    async fn lame_duck(&self) {
+        if let Err(error) = caught(async { self.component.lame_duck().await }).await {
+            tracing::warn!(component = self.name, error, "its lame duck failed");
+        }
     }
 
     /// Waits until half of what it is allowed is over.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use downhaul::testing::TestApp;
-use downhaul::{App, Handle, Outcome, Policy, Signal};
+use downhaul::{App, BoxError, Component, Context, Handle, Outcome, Policy, Signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use crate::capture::Capture;
 use crate::fixture::Diary;
 use crate::scripted::Scripted;
 
@@ -85,4 +87,34 @@ async fn the_last_moment_of_a_component_is_a_part_of_its_time_to_stop() {
         assert_eq!((store.outcome, store.allowed), (Outcome::Abandoned, Duration::from_secs(1)));
         assert!(store.took <= store.allowed, "{report}");
     }
+}
+
+/// Panics as a lame duck, and writes down that it was asked to stop.
+struct Lamest(Diary);
+
+#[async_trait]
+impl Component for Lamest {
+    async fn start(&self, _ctx: &Context) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    async fn lame_duck(&self) {
+        panic!("a lock is poisoned")
+    }
+
+    async fn stop(&self, ctx: &Context) -> String {
+        self.0.write(format!("draining: {}", ctx.is_draining()));
+        String::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_panics_as_a_lame_duck_is_asked_to_stop_all_the_same() {
+    let (diary, logged) = (Diary::default(), Capture::start());
+    let mut app = App::new("shop");
+    app.add("lamest", Lamest(diary.clone()), []);
+    TestApp::start(app).await.stop().await.assert_clean();
+    assert_eq!(diary.read(), ["draining: true"]);
+    let lines = logged.lines("component=\"lamest\" error=\"it panicked: a lock is poisoned\"");
+    assert!(lines[0].starts_with("WARN "), "{lines:?}");
 }
