@@ -327,8 +327,9 @@ impl App {
         report
     }
 
-    fn components(&self) -> Vec<Arc<dyn Component>> {
-        self.parts.iter().map(|part| Arc::clone(&part.component)).collect()
+    fn components(&self) -> Vec<(String, Arc<dyn Component>)> {
+        let part = |part: &Added| (part.name.clone(), Arc::clone(&part.component));
+        self.parts.iter().map(part).collect()
     }
 
     /// For each component, whether the app needs it: itself, or for one that it needs.

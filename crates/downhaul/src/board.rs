@@ -1,15 +1,17 @@
 //! [`Board`]: what is known of a running app, for probes, for the control interface and for
 //! [`AppHandle`](crate::AppHandle).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use downhaul_consumer::ConsumerHandle;
 use tokio::sync::{Mutex, watch};
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, timeout_at};
 
 use crate::component::Component;
+use crate::error::words_of;
 use crate::status::{State, Status};
 
 /// How far the app has come.
@@ -34,7 +36,7 @@ pub(crate) struct View {
     pub(crate) statuses: Vec<Status>,
 }
 
-/// How long the components may take to say whether they are ready. Probes are not patient.
+/// How long a component may take to say whether it is ready. Probes are not patient.
 const ANSWER: Duration = Duration::from_millis(500);
 
 /// Hears where a component is now, by name, and why it failed, if it did.
@@ -43,21 +45,29 @@ type Listener = Box<dyn Fn(&str, State, Option<&str>) + Send + Sync>;
 /// The parts of an app and how far it has come; read by many, written by its run.
 pub(crate) struct Board {
     view: watch::Sender<View>,
-    parts: OnceLock<Vec<Arc<dyn Component>>>,
+    parts: OnceLock<Vec<Part>>,
     listener: OnceLock<Listener>,
-    /// Held while probes ask the components.
+}
+
+/// A component that can be asked.
+#[derive(Clone)]
+struct Part {
+    name: String,
+    component: Arc<dyn Component>,
+    /// Held while a probe asks it.
     asking: Arc<Mutex<()>>,
+}
+
+/// What a component says of itself.
+struct Answer {
+    not_ready: Option<String>,
+    degraded: Option<String>,
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
         let view = View { stage: Stage::Starting, started: false, statuses: Vec::new() };
-        Self {
-            view: watch::Sender::new(view),
-            parts: OnceLock::new(),
-            listener: OnceLock::new(),
-            asking: Arc::default(),
-        }
+        Self { view: watch::Sender::new(view), parts: OnceLock::new(), listener: OnceLock::new() }
     }
 
     /// Has a test hear of all that happens, one by one and in order: who looks at the view may miss
@@ -78,9 +88,10 @@ impl Board {
         }
     }
 
-    pub(crate) fn set_parts(&self, parts: Vec<Arc<dyn Component>>) {
+    pub(crate) fn set_parts(&self, parts: Vec<(String, Arc<dyn Component>)>) {
+        let part = |(name, component)| Part { name, component, asking: Arc::default() };
         // Set once, by the one run of an app.
-        let _ = self.parts.set(parts);
+        let _ = self.parts.set(parts.into_iter().map(part).collect());
     }
 
     pub(crate) fn set_stage(&self, stage: Stage) {
@@ -113,27 +124,92 @@ impl Board {
         self.view.borrow().started
     }
 
-    /// What is [degraded](Self::degraded), or else why the service is [not ready](Self::not_ready).
-    /// One component that blocks keeps one thread, which is none of the runtime's, and no probe.
-    pub(crate) async fn probe(self: &Arc<Self>) -> Result<Vec<String>, String> {
-        let board = Arc::clone(self);
-        let answer = async {
-            let asking = Arc::clone(&board.asking).lock_owned().await;
-            let ask = move || {
-                let _asking = asking;
-                board.not_ready().map_or_else(|| Ok(board.degraded()), Err)
-            };
-            spawn_blocking(ask).await.ok()
+    /// What is degraded, or else why the service is not ready. No component holds this up.
+    pub(crate) async fn probe(&self) -> Result<Vec<String>, String> {
+        let answers = match self.view().is_told_to_stop() {
+            true => Vec::new(),
+            false => self.answers_in_time().await,
         };
-        let answer = timeout(ANSWER, answer).await.ok().flatten();
-        answer.unwrap_or_else(|| Err("a component does not answer".to_owned()))
+        // As it is now: it may have been told to stop meanwhile.
+        let view = self.view();
+        view.not_ready(&answers).map_or_else(|| Ok(view.degraded(&answers)), Err)
+    }
+
+    /// Why the service is not ready, if it is not. Asks the components on this thread.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        let answers = match self.view().is_told_to_stop() {
+            true => Vec::new(),
+            false => self.parts().iter().map(Part::ask).collect(),
+        };
+        self.view().not_ready(&answers)
+    }
+
+    /// What the components say within [`ANSWER`]. One that blocks keeps one thread, which is none
+    /// of the runtime's, however often it is asked.
+    async fn answers_in_time(&self) -> Vec<Answer> {
+        let until = Instant::now() + ANSWER;
+        let mut asked = JoinSet::new();
+        for (index, part) in self.parts().iter().cloned().enumerate() {
+            asked.spawn(async move {
+                let asking = Arc::clone(&part.asking).lock_owned().await;
+                let ask = move || {
+                    let _asking = asking;
+                    part.ask()
+                };
+                (index, spawn_blocking(ask).await)
+            });
+        }
+        let mut answers: Vec<_> = self.parts().iter().map(|part| part.silent()).collect();
+        while let Ok(Some(Ok((index, Ok(answer))))) = timeout_at(until, asked.join_next()).await {
+            answers[index] = answer;
+        }
+        answers
+    }
+
+    /// The consumer of one component, if it is one and has started.
+    pub(crate) fn consumer(&self, part: usize) -> Option<ConsumerHandle> {
+        self.parts().get(part)?.component.consumer()
+    }
+
+    /// All consumers that have started.
+    pub(crate) fn consumers(&self) -> Vec<ConsumerHandle> {
+        self.parts().iter().filter_map(|part| part.component.consumer()).collect()
+    }
+
+    fn parts(&self) -> &[Part] {
+        self.parts.get().map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl Part {
+    /// Asks whether it is ready. A panic costs the answer alone.
+    fn ask(&self) -> Answer {
+        let Self { component, .. } = self;
+        let ask = || Answer { not_ready: component.not_ready(), degraded: component.degraded() };
+        catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
+            let not_ready = self.silent().not_ready;
+            let not_ready = not_ready.map(|silent| format!("{silent}: {}", words_of(panic)));
+            Answer { not_ready, degraded: None }
+        })
+    }
+
+    /// What is taken for the answer of one that gives none.
+    fn silent(&self) -> Answer {
+        let not_ready = format!("{} does not say whether it is ready", self.name);
+        Answer { not_ready: Some(not_ready), degraded: None }
+    }
+}
+
+impl View {
+    /// Whether it matters no more what the components say.
+    fn is_told_to_stop(&self) -> bool {
+        matches!(self.stage, Stage::Draining(_) | Stage::Over)
     }
 
     /// Why the service is not ready, if it is not.
-    pub(crate) fn not_ready(&self) -> Option<String> {
-        let View { stage, statuses, .. } = self.view();
-        let held_up = || self.held_up(&statuses, true).into_iter().next();
-        match stage {
+    fn not_ready(&self, answers: &[Answer]) -> Option<String> {
+        let held_up = || self.held_up(answers, true).into_iter().next();
+        match &self.stage {
             Stage::Starting => Some(match held_up() {
                 Some(why) => format!("starting: {why}"),
                 None => "starting".to_owned(),
@@ -146,40 +222,26 @@ impl Board {
 
     /// What is wrong, though the service is ready: with components that it can do without, and with
     /// what others depend on.
-    pub(crate) fn degraded(&self) -> Vec<String> {
-        let mut wrong = self.held_up(&self.view().statuses, false);
-        wrong.extend(self.parts().iter().filter_map(|part| part.degraded()));
+    fn degraded(&self, answers: &[Answer]) -> Vec<String> {
+        let mut wrong = self.held_up(answers, false);
+        wrong.extend(answers.iter().filter_map(|answer| answer.degraded.clone()));
         wrong
     }
 
     /// What is wrong with the components that are, or are not, essential.
-    fn held_up(&self, statuses: &[Status], essential: bool) -> Vec<String> {
-        let parts = statuses.iter().zip(self.parts());
+    fn held_up(&self, answers: &[Answer], essential: bool) -> Vec<String> {
+        let parts = self.statuses.iter().zip(answers);
         let parts = parts.filter(|(status, _)| status.essential == essential);
-        parts.filter_map(|(status, part)| complaint(status, part.as_ref())).collect()
-    }
-
-    /// The consumer of one component, if it is one and has started.
-    pub(crate) fn consumer(&self, part: usize) -> Option<ConsumerHandle> {
-        self.parts().get(part)?.consumer()
-    }
-
-    /// All consumers that have started.
-    pub(crate) fn consumers(&self) -> Vec<ConsumerHandle> {
-        self.parts().iter().filter_map(|part| part.consumer()).collect()
-    }
-
-    fn parts(&self) -> &[Arc<dyn Component>] {
-        self.parts.get().map(Vec::as_slice).unwrap_or_default()
+        parts.filter_map(|(status, answer)| complaint(status, answer)).collect()
     }
 }
 
-/// What a component has to say against the readiness of its app.
-fn complaint(status: &Status, part: &dyn Component) -> Option<String> {
+/// What there is to say of a component against the readiness of its app.
+fn complaint(status: &Status, answer: &Answer) -> Option<String> {
     let Status { name, state, last_error, .. } = status;
-    let why = part.not_ready().or_else(|| part.degraded().filter(|_| !state.is_up()));
-    match (state, why) {
-        (_, Some(why)) => Some(why),
+    let degraded = answer.degraded.as_ref().filter(|_| !state.is_up());
+    match (state, answer.not_ready.as_ref().or(degraded)) {
+        (_, Some(why)) => Some(why.clone()),
         (state, None) if state.is_up() => None,
         (State::Resting | State::Failed, None) => {
             Some(format!("{name} is {state}: {}", last_error.as_deref().unwrap_or_default()))

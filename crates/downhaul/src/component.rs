@@ -54,7 +54,7 @@ pub trait Component: Send + Sync + 'static {
     }
 
     /// Why the service is not ready on this component's account, if so. Probes wait half a second
-    /// for the answer.
+    /// for the answer, and take a panic for one that it is not.
     ///
     /// A dependency that many instances share is no reason: they would all be taken out of service
     /// at once. It is one to be [`degraded`](Self::degraded).

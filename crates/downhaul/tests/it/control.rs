@@ -1,17 +1,14 @@
 //! Probes and control of the consumers, over real HTTP.
 
-use std::future::pending;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
 
 use downhaul::consumer::{
     Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher, Subscription,
 };
 use downhaul::testing::TestApp;
-use downhaul::{
-    App, BoxError, Component, ConsumerWorker, Context, Control, Job, Policy, Report, Signal,
-};
+use downhaul::{App, ConsumerWorker, Context, Control, Policy, Report, Signal};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,9 +16,9 @@ use tokio::net::TcpStream;
 use crate::fixture::{Diary, Manner, Part};
 
 /// An app with one consumer, controlled over HTTP.
-struct Fixture {
+pub(crate) struct Fixture {
     address: String,
-    app: TestApp,
+    pub(crate) app: TestApp,
 }
 
 impl Fixture {
@@ -43,13 +40,13 @@ impl Fixture {
         .await
     }
 
-    async fn of(token: Option<&str>, add: impl FnOnce(&mut App)) -> Self {
+    pub(crate) async fn of(token: Option<&str>, add: impl FnOnce(&mut App)) -> Self {
         let fixture = Self::spawn(token, add);
         fixture.app.ready().await;
         fixture
     }
 
-    fn spawn(token: Option<&str>, add: impl FnOnce(&mut App)) -> Self {
+    pub(crate) fn spawn(token: Option<&str>, add: impl FnOnce(&mut App)) -> Self {
         // The system picks a port that is free; it is given back for the app to take.
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let address = free.to_string();
@@ -60,7 +57,7 @@ impl Fixture {
         Self { address, app: TestApp::spawn(app) }
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         self.send(&format!("GET {path}"), "").await
     }
 
@@ -88,7 +85,7 @@ impl Fixture {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
-    async fn stop(self) -> Report {
+    pub(crate) async fn stop(self) -> Report {
         self.app.stop().await
     }
 }
@@ -313,58 +310,4 @@ async fn an_empty_token_is_borne_by_nobody() {
         assert_eq!(fixture.send(stop, headers).await.0, 401, "{headers}");
     }
     assert_eq!(fixture.get("/consumers").await.1[0]["state"], "running");
-}
-
-/// Blocks whoever asks whether it is ready, until the test drops what lets it go.
-struct Speechless(Mutex<mpsc::Receiver<()>>);
-
-#[async_trait::async_trait]
-impl Component for Speechless {
-    async fn start(&self, _ctx: &Context) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    async fn stop(&self, _ctx: &Context) -> String {
-        String::new()
-    }
-
-    fn not_ready(&self) -> Option<String> {
-        let _ = self.0.lock().unwrap().recv();
-        None
-    }
-}
-
-#[tokio::test]
-async fn a_component_that_does_not_say_whether_it_is_ready_holds_up_no_probe() {
-    let (lets_go, until) = mpsc::channel();
-    let speechless = Speechless(Mutex::new(until));
-    let fixture = Fixture::of(None, |app| {
-        app.add("speechless", speechless, []);
-    })
-    .await;
-    for _ in 0..2 {
-        let (status, body) = fixture.get("/health/ready").await;
-        assert_eq!((status, &body["reason"]), (503, &json!("a component does not answer")));
-    }
-    assert_eq!(fixture.get("/health/live").await.0, 200);
-    drop(lets_go);
-    while fixture.get("/health/ready").await.0 != 200 {}
-    fixture.stop().await.assert_clean();
-}
-
-#[tokio::test]
-async fn an_app_that_stops_before_it_has_started_never_says_that_it_has() {
-    let slow = Part::new("slow", Manner::Stubborn, &Diary::default());
-    let fixture = Fixture::spawn(None, |app| {
-        app.add("slow", slow, []);
-        app.add("never", Job::new(|_ctx| pending::<Result<(), BoxError>>()), []);
-    });
-    fixture.app.until("slow started", 1).await;
-    assert_eq!(fixture.get("/health/startup").await.0, 503);
-    fixture.app.signal(Signal::Terminate);
-    fixture.app.until("slow stopping", 1).await;
-    let (status, body) = fixture.get("/health/startup").await;
-    assert_eq!((status, &body["reason"]), (503, &json!("draining: SIGTERM")));
-    fixture.app.signal(Signal::Terminate);
-    fixture.stop().await;
 }

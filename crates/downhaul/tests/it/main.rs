@@ -16,6 +16,7 @@ mod lame_duck;
 mod left_behind;
 mod plan;
 mod policies;
+mod probes;
 mod restarts;
 #[cfg(feature = "stdout")]
 mod sampled_only;

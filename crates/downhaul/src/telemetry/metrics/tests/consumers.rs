@@ -36,7 +36,8 @@ async fn app(consumer: Consumer, broker: &MemoryBroker) -> (Arc<Board>, Consumer
     let worker = Arc::new(ConsumerWorker::new(consumer, Arc::new(broker.clone())));
     worker.start(&Context::background()).await.unwrap();
     let (handle, board) = (worker.consumer().unwrap(), Board::new());
-    board.set_parts(vec![worker, Arc::new(Job::new(|_| async { Ok::<_, Error>(()) }))]);
+    let job = Job::new(|_| async { Ok::<_, Error>(()) });
+    board.set_parts(vec![("inventory".into(), worker), ("job".into(), Arc::new(job))]);
     (Arc::new(board), handle)
 }
 
