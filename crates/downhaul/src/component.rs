@@ -29,6 +29,10 @@ pub trait Component: Send + Sync + 'static {
 
     /// Waits until all work is finished, and returns a few words for the report.
     ///
+    /// The words say what was done, and are no failure. What could not be done, such as a flush, is
+    /// named by [`in_flight`](Self::in_flight) afterwards: then the end of the app is not clean,
+    /// and its exit code 1.
+    ///
     /// Called once for each start, when `ctx` drains: take nothing new, finish what is begun. When
     /// `ctx` ends, return soon: the future is dropped if it does not within the cancel grace of its
     /// [`Policy`](crate::Policy). Called too after the component has ended by itself.

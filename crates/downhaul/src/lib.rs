@@ -90,7 +90,7 @@ pub mod testing;
 pub use crate::app::App;
 pub use crate::component::{Component, Ended, Handle};
 pub use crate::components::{
-    BrokerLink, ConsumerWorker, HttpServer, Job, NotProvided, Provided, Resource, Task,
+    BrokerLink, Closed, ConsumerWorker, HttpServer, Job, NotProvided, Provided, Resource, Task,
 };
 pub use crate::control::Control;
 pub use crate::error::BoxError;

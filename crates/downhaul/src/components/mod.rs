@@ -12,5 +12,5 @@ pub use self::broker::BrokerLink;
 pub use self::consumer::ConsumerWorker;
 pub use self::http::HttpServer;
 pub use self::job::Job;
-pub use self::resource::{NotProvided, Provided, Resource};
+pub use self::resource::{Closed, NotProvided, Provided, Resource};
 pub use self::task::Task;

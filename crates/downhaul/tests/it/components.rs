@@ -241,6 +241,35 @@ async fn a_resource_is_open_for_those_that_need_it_and_closed_after_them() {
     assert!(late.get().is_err());
 }
 
+/// A resource whose first close fails.
+fn not_closed_at_first() -> Resource<()> {
+    let closed = AtomicU32::new(0);
+    Resource::new(|_ctx| async { io::Result::Ok(()) }).close(move |()| {
+        let is_first = closed.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if is_first { no_disk(Context::background()).await } else { Ok(()) } }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_whose_close_fails_is_no_clean_end() {
+    let mut app = App::new("shop");
+    app.add("pool", not_closed_at_first(), []);
+    let report = TestApp::start(app).await.stop().await;
+    assert_eq!((&report.ending, report.exit_code()), (&Ending::CutShort, 1), "{report}");
+    let pool = report.component("pool");
+    assert_eq!((pool.outcome, &*pool.words), (Outcome::Stopped, "closed with an error: no disk"));
+    assert_eq!(pool.unfinished, ["its close: no disk"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_failed_in_an_earlier_life_is_forgotten() {
+    let mut app = App::new("shop");
+    let pool = app.add("pool", not_closed_at_first(), []);
+    let app = TestApp::start(app).await;
+    app.handle().restart(pool).await.unwrap();
+    app.stop().await.assert_clean();
+}
+
 /// What became of a resource whose closing takes that long. It has eight seconds and a last one,
 /// and the app keeps the tenth.
 async fn closed_in(time: Duration) -> (Outcome, Vec<String>) {
