@@ -52,7 +52,8 @@ pub trait Component: Send + Sync + 'static {
     }
 
     /// Whether it can be started again, under a new context, after [`stop`](Self::stop) or a
-    /// failed start. If not, neither a [`Restart`](crate::Restart) nor an operator does so.
+    /// failed start. If not, neither a [`Restart`](crate::Restart) nor an operator does so, and the
+    /// [control interface](crate::Control) stops it only by force.
     fn can_restart(&self) -> bool {
         false
     }

@@ -76,6 +76,8 @@ pub struct Status {
     pub last_error: Option<String>,
     /// What it needs, by name.
     pub needs: Vec<String>,
+    /// Whether it can be started again once it has stopped.
+    pub can_restart: bool,
     /// An operator stopped it.
     pub(crate) held: bool,
     /// Nothing brings it up but somebody who asks for it.

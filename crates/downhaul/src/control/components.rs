@@ -3,7 +3,7 @@
 use downhaul_context::Context;
 use downhaul_http::{Error, Json, Request};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::FOLLOW;
 use crate::handle::{AppHandle, Refused};
@@ -21,6 +21,13 @@ pub(super) struct Shown {
     starts: u32,
     last_error: Option<String>,
     needs: Vec<String>,
+    can_restart: bool,
+}
+
+#[derive(Deserialize)]
+struct Forced {
+    #[serde(default)]
+    force: bool,
 }
 
 pub(super) async fn list(_ctx: Context, req: Request<AppHandle>) -> Json<Vec<Shown>> {
@@ -33,7 +40,11 @@ pub(super) async fn verb(ctx: Context, req: Request<AppHandle>) -> Result<Json<S
     let part = find(app, &name)?;
     let asked = match verb.as_str() {
         "start" => Verb::Start,
-        "stop" => Verb::Stop,
+        "stop" => {
+            let Forced { force } = req.query()?;
+            spare(&app.statuses(), &name, force)?;
+            Verb::Stop
+        }
         "restart" => Verb::Restart,
         _ => {
             let known = "start, stop, restart";
@@ -62,14 +73,42 @@ fn find(app: &AppHandle, name: &str) -> Result<usize, Error> {
     })
 }
 
+/// Refuses to stop what cannot be started again, unless it is forced to.
+fn spare(statuses: &[Status], name: &str, force: bool) -> Result<(), Error> {
+    match stops_for_good(statuses, name) {
+        Some(lost) if !force => {
+            let why = format!(
+                "this stops `{lost}`, which cannot be started again: add `?force=true` to do so \
+                 all the same"
+            );
+            Err(Error::new(StatusCode::CONFLICT, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first component that would stop with this one, and could not be started again.
+fn stops_for_good<'a>(statuses: &'a [Status], name: &'a str) -> Option<&'a str> {
+    let mut stopping = vec![name];
+    // What needs others comes after them.
+    for Status { name, needs, .. } in statuses {
+        if needs.iter().any(|need| stopping.contains(&need.as_str())) {
+            stopping.push(name);
+        }
+    }
+    let is_lost = |status: &&Status| !status.can_restart && !status.state.is_down();
+    let mut lost = statuses.iter().filter(is_lost).map(|status| status.name.as_str());
+    lost.find(|name| stopping.contains(name))
+}
+
 fn conflict(refused: &Refused) -> Error {
     Error::new(StatusCode::CONFLICT, refused.to_string())
 }
 
 impl Shown {
     fn new(status: Status) -> Self {
-        let Status { name, state, since, essential, starts, last_error, needs, .. } = status;
-        let (state, since_ms) = (state.to_string(), since.elapsed().as_millis());
-        Self { name, state, since_ms, essential, starts, last_error, needs }
+        let (state, since_ms) = (status.state.to_string(), status.since.elapsed().as_millis());
+        let Status { name, essential, starts, last_error, needs, can_restart, .. } = status;
+        Self { name, state, since_ms, essential, starts, last_error, needs, can_restart }
     }
 }

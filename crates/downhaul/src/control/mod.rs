@@ -30,15 +30,16 @@ const FOLLOW: Duration = Duration::from_secs(10);
 /// | `GET /health/startup` | 200 once the app has started, or 503 with the reason |
 /// | `GET /health/ready` | 200, with what is degraded, or 503 with the reason |
 /// | `GET /metrics` | the metrics for Prometheus; 404 unless the [telemetry] has this page |
-/// | `GET /components` | all components: name, state, last error, needs |
+/// | `GET /components` | all components: name, state, last error, needs, whether it can restart |
 /// | `POST /components/{name}/{verb}` | the resulting state; 404 with the known names, 409 |
 /// | `GET /consumers` | all consumers: name, component, state, link, in flight |
 /// | `POST /consumers/{name}/{verb}` | the resulting state; 404 with the known names, 409 |
 /// | `POST /consumers/{name}/dead-letters/replay?limit=100` | how many were put back |
 ///
-/// The verbs of a component are `start`, `stop` and `restart`: what needs it stops before it. Those
-/// of a consumer are `start`, `stop`, `pause`, `resume`, `drain`, `abort` and `restart`. Where
-/// several consumers have one name, each has that of its component.
+/// The verbs of a component are `start`, `stop` and `restart`: what needs it stops before it. What
+/// cannot be started again is stopped only by `stop?force=true`. The verbs of a consumer are
+/// `start`, `stop`, `pause`, `resume`, `drain`, `abort` and `restart`. Where several consumers have
+/// one name, each has that of its component.
 ///
 /// Reading is open to whoever reaches the address. Changing things is too on a loopback address,
 /// where no browser is let in: requests with an `Origin`, or with a `Host` that is not this

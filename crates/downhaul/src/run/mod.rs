@@ -306,6 +306,7 @@ impl Run {
             starts: part.starts,
             last_error: part.last_error.clone(),
             needs: needs.map(|need| self.parts[*need].name.clone()).collect(),
+            can_restart: part.component.can_restart(),
             held: self.course.is_held(part.index),
             barred: self.course.is_barred(part.index),
         }

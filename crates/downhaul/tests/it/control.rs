@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::fixture::{Diary, Manner, Part};
+use crate::scripted::Scripted;
 
 /// An app with one consumer, controlled over HTTP.
 pub(crate) struct Fixture {
@@ -244,6 +245,32 @@ async fn an_unknown_component_or_verb_is_a_404_and_what_cannot_be_is_a_409() {
     let (status, body) = fixture.post("/components/once/restart").await;
     assert_eq!(status, 409, "{body}");
     assert!(body["detail"].as_str().unwrap().contains("cannot be started a second time"), "{body}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_again_is_stopped_only_by_who_says_so() {
+    let diary = Diary::default();
+    let fixture = Fixture::of(None, |app| {
+        let store = app.add("store", Scripted::new("store", &diary), []);
+        app.add("once", Scripted::new("once", &diary).only_once(), [store]);
+        app.add("other", Scripted::new("other", &diary), []);
+    })
+    .await;
+    let (_, all) = fixture.get("/components").await;
+    let can_restart = [0, 1, 2].map(|part| all[part]["can_restart"].as_bool().unwrap());
+    assert_eq!(can_restart, [true, false, true]);
+    let why = "this stops `once`, which cannot be started again: add `?force=true` to do so all \
+               the same";
+    let (status, body) = fixture.post("/components/store/stop").await;
+    assert_eq!((status, &body["detail"]), (409, &json!(why)));
+    let (status, body) = fixture.post("/components/once/stop?force=false").await;
+    assert_eq!(status, 409, "{body}");
+    assert_eq!(fixture.post("/components/other/stop").await.1["state"], "stopped");
+    let (status, body) = fixture.post("/components/store/stop?force=true").await;
+    assert_eq!((status, &body["state"]), (200, &json!("stopped")));
+    // What is down cannot be lost.
+    assert_eq!(fixture.post("/components/store/stop").await.0, 200);
+    assert_eq!(fixture.post("/components/once/stop").await.0, 200);
 }
 
 #[tokio::test]
