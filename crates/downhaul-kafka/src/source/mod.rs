@@ -25,7 +25,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::client::Trouble;
 use crate::error::{cannot, closed, gave_up, unheard};
@@ -47,6 +47,10 @@ use crate::transactions::{TransactionalProducer, Turn};
 
 /// How many records of a partition are read before the next has its turn.
 const TURN: usize = 64;
+
+/// How long a group may take before that is told. One that is empty takes three seconds
+/// (`group.initial.rebalance.delay.ms`).
+const TELL: Duration = Duration::from_secs(5);
 
 pub(crate) struct KafkaSource {
     lanes: Lanes,
@@ -126,7 +130,7 @@ impl KafkaSource {
             _turn: turn,
         };
         // Dropped before that, the source leaves again.
-        has_joined.await.unwrap_or_else(|_| Err(closed()))?;
+        until_joined(has_joined, group).await?;
         tracing::debug!(group, prefetch = subscription.prefetch(), "consuming");
         Ok(source)
     }
@@ -223,6 +227,26 @@ fn join(config: &ClientConfig, bell: &Arc<Notify>) -> Result<Client, BrokerError
     let bell = Arc::clone(bell);
     client.set_nonempty_callback(move || bell.notify_one());
     Ok(client)
+}
+
+/// Waits until the group has taken the consumer in, and tells once where that takes long.
+async fn until_joined(
+    mut joined: oneshot::Receiver<Result<(), BrokerError>>,
+    group: &str,
+) -> Result<(), BrokerError> {
+    let answer = match timeout(TELL, &mut joined).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            tracing::warn!(
+                group,
+                waited = ?TELL,
+                "waits for its group: a member that was killed is waited for until its session is \
+                 over, and one that hands over partitions until its revoke budget is"
+            );
+            joined.await
+        }
+    };
+    answer.unwrap_or_else(|_| Err(closed()))
 }
 
 #[async_trait]
