@@ -111,9 +111,11 @@ impl Processed<'_> {
             }
             Settlement::Retry { .. } => failed!(warn, error, "message failed, trying again"),
             Settlement::DeadLetter { reason } if self.is_logged => {
-                failed!(warn, reason, "message dead-lettered");
+                failed!(warn, reason, "message failed, to the dead letters");
             }
-            Settlement::DeadLetter { reason } => failed!(error, reason, "message dead-lettered"),
+            Settlement::DeadLetter { reason } => {
+                failed!(error, reason, "message failed, to the dead letters")
+            }
             Settlement::Drop { reason } => failed!(warn, reason, "message dropped"),
         }
     }

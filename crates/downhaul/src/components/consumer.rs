@@ -53,6 +53,12 @@ impl ConsumerWorker {
         }
     }
 
+    /// That an operator has paused it, who may forget it.
+    fn is_paused(&self) -> Option<String> {
+        let handle = self.consumer().filter(|handle| handle.status().state == State::Paused)?;
+        Some(format!("consumer {} is paused", handle.name()))
+    }
+
     /// What its messages wait for.
     fn held_up(&self) -> Option<String> {
         let handle = self.consumer()?;
@@ -107,7 +113,7 @@ impl Component for ConsumerWorker {
 
     fn degraded(&self) -> Option<String> {
         let lost_link = self.lost_link().filter(|_| !self.ready_with_link);
-        lost_link.or_else(|| self.held_up())
+        lost_link.or_else(|| self.held_up()).or_else(|| self.is_paused())
     }
 
     fn in_flight(&self) -> Vec<String> {

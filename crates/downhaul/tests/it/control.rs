@@ -322,6 +322,23 @@ async fn a_consumer_whose_dead_letters_are_not_taken_says_so() {
     fixture.stop().await;
 }
 
+#[tokio::test]
+async fn a_consumer_that_is_paused_is_told_by_the_readiness_probe() {
+    async fn nothing(_ctx: Context, _message: Incoming<Message>) {}
+    let consumer = Consumer::new(Subscription::new("inventory"), nothing);
+    let worker = ConsumerWorker::new(consumer, Arc::new(MemoryBroker::new()));
+    let fixture = Fixture::of(None, |app| {
+        app.add("inventory", worker, []);
+    })
+    .await;
+    for (verb, degraded) in [("pause", Some("consumer inventory is paused")), ("resume", None)] {
+        assert_eq!(fixture.post(&format!("/consumers/inventory/{verb}")).await.0, 200);
+        let (status, body) = fixture.get("/health/ready").await;
+        assert_eq!((status, body["degraded"][0].as_str()), (200, degraded));
+    }
+    fixture.stop().await;
+}
+
 #[test]
 fn no_token_is_shown() {
     let app = App::new("shop").control(Control::new("127.0.0.1:0").token("s3cret"));
