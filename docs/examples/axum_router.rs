@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(reqwest::get(&url).await?.text().await?, "hello");
     assert_eq!(reqwest::get(format!("{url}/slow")).await?.status(), 504);
 
-    let report = running.drain(DrainPlan::default().at_once()).await;
+    let report = running.drain(DrainPlan::default().without_lame_duck()).await;
     assert!(report.is_clean());
     Ok(())
 }

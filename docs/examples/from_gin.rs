@@ -149,7 +149,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR: shutdown
     // ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
     // defer cancel(); srv.Shutdown(ctx); close(mails); wg.Wait()
-    let report = running.drain(DrainPlan::within(Duration::from_secs(5)).at_once()).await;
+    let report = running.drain(DrainPlan::within(Duration::from_secs(5)).without_lame_duck()).await;
     assert!(report.is_clean(), "{report}"); // or it names each request that was cut
     canceller.drain(Duration::from_secs(5));
     let sent = worker.await?;

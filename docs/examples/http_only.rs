@@ -173,7 +173,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR_END: look
 
     // ANCHOR: drain
-    let plan = DrainPlan::within(Duration::from_secs(30)).at_once();
+    let plan = DrainPlan::within(Duration::from_secs(30)).without_lame_duck();
     let report = running.drain(plan).await;
     assert!(report.is_clean());
     println!("{report}"); // drained in 0 ms: 0 finished, 0 cancelled, 0 forced

@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(event, "event: placed\nid: 2\ndata: salt\n\n");
 
     // The stream has no end, and yet the drain takes no time: the answer ends after a whole event.
-    let plan = DrainPlan::within(Duration::from_secs(30)).at_once();
+    let plan = DrainPlan::within(Duration::from_secs(30)).without_lame_duck();
     let (report, end) = tokio::join!(first.drain(plan), events.chunk());
     assert!(report.is_clean() && report.finished == 1 && end?.is_none());
 

@@ -56,7 +56,8 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     assert_eq!(running.in_flight(), 1);
 
     // ANCHOR: drain
-    let drain = running.drain(DrainPlan::default().at_once().finish(Duration::from_secs(20)));
+    let drain =
+        running.drain(DrainPlan::default().without_lame_duck().finish(Duration::from_secs(20)));
     let (report, farewell) = tokio::join!(drain, client.next());
     assert!(report.is_clean() && report.finished == 1);
     assert!(matches!(farewell, Some(Ok(Sent::Close(_)))));

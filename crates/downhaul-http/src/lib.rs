@@ -101,26 +101,26 @@
 //! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
 //! | head, from its first byte; handshake | 10 s | close | [`header_timeout`] |
 //! | connection without a request | 60 s | close | [`idle_timeout`](Server::idle_timeout) |
-//! | connection, however busy | 1 h ± 10 % | drained | [`connection_age`] |
+//! | connection, however busy | 1 h ± 10 % | drained | [`max_connection_age`] |
 //! | answer that nobody takes | 30 s | close, or reset | [`write_timeout`](Server::write_timeout) |
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |
-//! | connections of one address | no bound | close | [`max_connections_of_one`] |
-//! | head | 16 KiB, 100 headers | 431 | [`max_head`](Server::max_head) |
-//! | HTTP/2 streams of a connection | 200 | refused | [`Http2Limits::streams`] |
+//! | connections of one address | no bound | close | [`max_connections_per_ip`] |
+//! | head | 16 KiB, 100 headers | 431 | [`max_header_bytes`](Server::max_header_bytes) |
+//! | HTTP/2 streams of a connection | 200 | refused | [`Http2Limits::max_concurrent_streams`] |
 //! | HTTP/2 requests of a connection, with reset ones that run on | 200 | 503 | the same |
-//! | HTTP/2 streams that are reset before they begin, at once | 20 | close | [`early_resets`] |
-//! | HTTP/2 streams that break the protocol, ever | 100 | close | [`faulty_streams`] |
+//! | HTTP/2 streams that are reset before they begin, at once | 20 | close | [pending resets] |
+//! | HTTP/2 streams that break the protocol, ever | 100 | close | [local resets] |
 //! | HTTP/2 bytes of a body that nobody has read, of a stream | 1 MiB | wait | [`stream_window`] |
 //! | the same of a connection | 1 MiB | wait | [`connection_window`] |
 //! | requests of some routes at once | no bound | 503 | [`RouteLimits::concurrency`] |
 //! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |
 //!
-//! [`connection_age`]: Server::connection_age
 //! [`connection_window`]: Http2Limits::connection_window
-//! [`early_resets`]: Http2Limits::early_resets
-//! [`faulty_streams`]: Http2Limits::faulty_streams
 //! [`header_timeout`]: Server::header_timeout
-//! [`max_connections_of_one`]: Server::max_connections_of_one
+//! [local resets]: Http2Limits::max_local_error_reset_streams
+//! [`max_connection_age`]: Server::max_connection_age
+//! [`max_connections_per_ip`]: Server::max_connections_per_ip
+//! [pending resets]: Http2Limits::max_pending_accept_reset_streams
 //! [`stream_window`]: Http2Limits::stream_window
 //!
 //! # What it does not do

@@ -12,8 +12,8 @@ use crate::options::Options;
 use crate::topology::{Binding, Exchange, Queue, Target, Topology, name};
 
 /// What a source needs: the exchanges, its queue, its dead-letter queue if it has one, and whatever
-/// the dead letters of these get to. The queues of others are not looked at: what is wrong with them
-/// is no business of this one.
+/// the dead letters of these get to. The queues of others are not looked at: what is wrong with
+/// them is no business of this one.
 pub(crate) async fn declare(
     channel: &Channel,
     options: &Options,

@@ -164,7 +164,7 @@ fn http1(limits: &Limits) -> http1::Builder {
         // `Watch` times heads and idleness apart, with one timer for a connection's life.
         .header_read_timeout(None::<Duration>)
         .max_headers(limits.headers)
-        .max_header_size(limits.max_head);
+        .max_header_size(limits.max_header_bytes);
     builder
 }
 
@@ -172,10 +172,10 @@ fn http2(limits: &Limits, executor: StreamExecutor) -> http2::Builder<StreamExec
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits.http2.streams)
-        .max_pending_accept_reset_streams(limits.http2.early_resets)
-        .max_local_error_reset_streams(limits.http2.faulty_streams)
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.http2.max_concurrent_streams)
+        .max_pending_accept_reset_streams(limits.http2.max_pending_accept_reset_streams)
+        .max_local_error_reset_streams(limits.http2.max_local_error_reset_streams)
         .initial_stream_window_size(limits.http2.stream_window)
         .initial_connection_window_size(limits.http2.connection_window);
     builder

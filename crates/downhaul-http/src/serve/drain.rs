@@ -53,7 +53,7 @@ impl DrainPlan {
 
     /// Without a lame duck: for servers behind nothing that balances, and for tests.
     #[must_use]
-    pub fn at_once(self) -> Self {
+    pub fn without_lame_duck(self) -> Self {
         Self { lame_duck: Duration::ZERO, ..self }
     }
 

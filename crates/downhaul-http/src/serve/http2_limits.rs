@@ -10,7 +10,7 @@
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // Behind a proxy that sends all of its clients' requests over a few connections.
-/// let many = Http2Limits::new().streams(2_000).connection_window(16 << 20);
+/// let many = Http2Limits::new().max_concurrent_streams(2_000).connection_window(16 << 20);
 /// let server = Server::bind("127.0.0.1:0").await?.http2(many);
 /// # let _ = server;
 /// # Ok(()) }
@@ -18,9 +18,9 @@
 #[derive(Clone, Debug)]
 #[must_use = "give them to a server"]
 pub struct Http2Limits {
-    pub(crate) streams: u32,
-    pub(crate) early_resets: usize,
-    pub(crate) faulty_streams: usize,
+    pub(crate) max_concurrent_streams: u32,
+    pub(crate) max_pending_accept_reset_streams: usize,
+    pub(crate) max_local_error_reset_streams: usize,
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
 }
@@ -28,9 +28,9 @@ pub struct Http2Limits {
 impl Default for Http2Limits {
     fn default() -> Self {
         Self {
-            streams: 200,
-            early_resets: 20,
-            faulty_streams: 100,
+            max_concurrent_streams: 200,
+            max_pending_accept_reset_streams: 20,
+            max_local_error_reset_streams: 100,
             stream_window: 1 << 20,
             connection_window: 1 << 20,
         }
@@ -43,24 +43,25 @@ impl Http2Limits {
         Self::default()
     }
 
-    /// How many streams a client has open at once; more are refused. As many requests run at once,
-    /// those counted that were reset and run on; beyond that the client reads 503. Default: 200.
-    pub fn streams(mut self, streams: u32) -> Self {
-        self.streams = streams;
+    /// How many streams a client may have open at once; more are refused. At most as many of its
+    /// requests run at once, those included that were reset and still run; beyond that it reads
+    /// 503. Default: 200.
+    pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
+        self.max_concurrent_streams = streams;
         self
     }
 
     /// How many streams that the client has reset may wait at once to be begun; beyond that the
     /// connection is closed. Default: 20.
-    pub fn early_resets(mut self, streams: usize) -> Self {
-        self.early_resets = streams;
+    pub fn max_pending_accept_reset_streams(mut self, streams: usize) -> Self {
+        self.max_pending_accept_reset_streams = streams;
         self
     }
 
     /// How many streams of a connection may break the protocol, in all its life, so that the server
     /// has to reset them; beyond that it is closed. Default: 100.
-    pub fn faulty_streams(mut self, streams: usize) -> Self {
-        self.faulty_streams = streams;
+    pub fn max_local_error_reset_streams(mut self, streams: usize) -> Self {
+        self.max_local_error_reset_streams = streams;
         self
     }
 

@@ -124,7 +124,7 @@ impl Hub {
 
     /// Counts a connection of this address, unless it has all that it may have.
     pub(crate) fn admit(&self, address: Option<IpAddr>) -> bool {
-        let most = self.limits.connections_of_one;
+        let most = self.limits.connections_per_ip;
         let Some(address) = address.filter(|_| most < usize::MAX) else { return true };
         let mut guests = self.guests();
         let is_admitted = guests.get(&address).copied().unwrap_or_default() < most;
@@ -136,7 +136,7 @@ impl Hub {
 
     /// Uncounts one that was admitted.
     pub(crate) fn dismiss(&self, address: Option<IpAddr>) {
-        let is_bounded = self.limits.connections_of_one < usize::MAX;
+        let is_bounded = self.limits.connections_per_ip < usize::MAX;
         let Some(address) = address.filter(|_| is_bounded) else { return };
         let mut guests = self.guests();
         if let Entry::Occupied(mut guest) = guests.entry(address) {
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn addresses_that_are_let_in_never_are_not_remembered() {
-        let limits = Limits { connections_of_one: 0, ..Limits::default() };
+        let limits = Limits { connections_per_ip: 0, ..Limits::default() };
         let hub = Hub::new(Context::background(), limits, Arc::new(AccessLog), false);
         for host in 0..100 {
             assert!(!hub.admit(Some([127, 0, 0, host].into())));

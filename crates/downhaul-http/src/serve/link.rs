@@ -173,7 +173,7 @@ impl Link {
     /// Whether it has more requests than it may have streams. A stream is over when it is reset,
     /// and its handler may run on for a while.
     pub(crate) fn is_crowded(&self) -> bool {
-        let most = self.hub.limits.http2.streams as usize;
+        let most = self.hub.limits.http2.max_concurrent_streams as usize;
         self.is_multiplexed() && self.tally.in_flight() > most
     }
 

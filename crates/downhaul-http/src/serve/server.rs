@@ -42,7 +42,7 @@ use crate::serve::running::Running;
 /// let server = Server::bind("127.0.0.1:0").await?.timeout(Duration::from_secs(5));
 /// let running = server.serve(Context::background(), router);
 ///
-/// let report = running.drain(DrainPlan::default().at_once()).await;
+/// let report = running.drain(DrainPlan::default().without_lame_duck()).await;
 /// assert!(report.is_clean());
 /// # Ok(()) }
 /// ```
@@ -194,8 +194,8 @@ impl Server {
     /// Behind a load balancer this is how clients find the servers that have come since. A client
     /// of HTTP/2 that begins a stream more than the time of a head after the GOAWAY does not heed
     /// it, and is closed then, with all that it has begun.
-    pub fn connection_age(mut self, age: Duration) -> Self {
-        self.limits.connection_age = age;
+    pub fn max_connection_age(mut self, age: Duration) -> Self {
+        self.limits.max_connection_age = age;
         self
     }
 
@@ -220,15 +220,15 @@ impl Server {
 
     /// How many connections one address has open at once; more are closed as they come. Default: no
     /// bound, since behind a load balancer all come from one address.
-    pub fn max_connections_of_one(mut self, connections: usize) -> Self {
-        self.limits.connections_of_one = connections;
+    pub fn max_connections_per_ip(mut self, connections: usize) -> Self {
+        self.limits.connections_per_ip = connections;
         self
     }
 
     /// How large the head of a request may be, in bytes; beyond it the client reads 431.
     /// Default: 16 KiB.
-    pub fn max_head(mut self, bytes: usize) -> Self {
-        self.limits.max_head = bytes;
+    pub fn max_header_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_header_bytes = bytes;
         self
     }
 

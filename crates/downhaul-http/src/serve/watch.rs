@@ -45,7 +45,7 @@ impl Watch {
     /// Waits for [`Stage::Closed`] first.
     pub(crate) fn new(link: Arc<Link>) -> Self {
         let limits = &link.hub.limits;
-        let age = varied(limits.connection_age).map(|age| Box::pin(sleep(age)));
+        let age = varied(limits.max_connection_age).map(|age| Box::pin(sleep(age)));
         let timer = Box::pin(sleep(limits.header_timeout.min(limits.idle_timeout)));
         let stage = Stage::Closed;
         let reached = until(&link, stage);

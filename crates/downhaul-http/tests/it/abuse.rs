@@ -85,7 +85,7 @@ impl Siege {
         let most = self.crowd.most();
         assert!(most <= STREAMS, "{most} handlers at once");
         self.server.quiet().await;
-        let plan = DrainPlan::default().at_once().finish(NEVER);
+        let plan = DrainPlan::default().without_lame_duck().finish(NEVER);
         let report = soon(self.server.running.drain(plan)).await;
         assert!(report.is_clean() && report.took < NEVER / 2, "{report}");
     }

@@ -110,7 +110,7 @@ async fn a_connection_beyond_the_limit_waits_for_another_to_close() {
 
 #[tokio::test]
 async fn a_head_beyond_the_limit_is_a_431() {
-    let server = Fixture::with(fast(), |server| server.max_head(8 << 10)).await;
+    let server = Fixture::with(fast(), |server| server.max_header_bytes(8 << 10)).await;
     let long = "x".repeat(9 << 10);
     let response =
         server.request(&format!("GET /fast HTTP/1.1\r\nhost: t\r\nlong: {long}\r\n\r\n")).await;
@@ -147,7 +147,7 @@ async fn a_client_that_stops_reading_is_closed_after_the_write_limit() {
 
 #[tokio::test]
 async fn one_address_has_no_more_connections_than_it_may_have() {
-    let server = Fixture::with(fast(), |server| server.max_connections_of_one(2)).await;
+    let server = Fixture::with(fast(), |server| server.max_connections_per_ip(2)).await;
     let (mut one, mut two) = (server.client().await, server.client().await);
     for client in [&mut one, &mut two] {
         client.send(&get("/fast")).await;
@@ -244,7 +244,7 @@ mod exactly {
         let request = [frames::PREFACE, &frames::settings(&[]), &frames::get(1, "/")].concat();
         client.write_all(&request).await.unwrap();
         sleep(SECOND).await; // tidy: the paused clock
-        let plan = DrainPlan::default().at_once().finish(100 * SECOND);
+        let plan = DrainPlan::default().without_lame_duck().finish(100 * SECOND);
         let report = running.drain(plan).await;
         assert!(report.is_clean() && report.finished == 1, "{report}");
         assert_eq!(report.took.as_secs(), 14);
@@ -285,7 +285,7 @@ mod exactly {
         let (held, mut told) = held();
         let (listener, connector) = Listener::in_memory();
         let server = Server::on(listener).timeout(Duration::MAX).idle_timeout(300 * SECOND);
-        let aging = server.connection_age(100 * SECOND);
+        let aging = server.max_connection_age(100 * SECOND);
         let running = aging.serve(Context::background(), held.router());
         let mut busy = Client(connector.connect().await.unwrap());
         busy.send(&get("/held")).await;
@@ -323,7 +323,7 @@ mod exactly {
     #[tokio::test(start_paused = true)]
     async fn a_client_of_http2_that_does_not_heed_its_age_is_closed_a_little_later() {
         let (listener, connector) = Listener::in_memory();
-        let server = Server::on(listener).connection_age(100 * SECOND);
+        let server = Server::on(listener).max_connection_age(100 * SECOND);
         let _running = server.serve(Context::background(), fast());
         let age = heedless(connector).await;
         assert!((100..=122).contains(&age.as_secs()), "{age:?}");
@@ -334,7 +334,7 @@ mod exactly {
         let (running, connector) = serve(fast());
         let client = tokio::spawn(heedless(connector));
         sleep(SECOND / 2).await; // tidy: the paused clock
-        let plan = DrainPlan::default().at_once().finish(100 * SECOND);
+        let plan = DrainPlan::default().without_lame_duck().finish(100 * SECOND);
         let report = running.drain(plan).await;
         assert!(report.is_clean() && report.took < 12 * SECOND, "{report}");
         assert!(client.await.unwrap() < 14 * SECOND);
@@ -345,7 +345,7 @@ mod exactly {
         let (running, connector) = serve(fast());
         let client = tokio::spawn(heedless(connector));
         sleep(SECOND / 2).await; // tidy: the paused clock
-        let plan = DrainPlan::default().at_once().finish(SECOND).cancel_grace(SECOND);
+        let plan = DrainPlan::default().without_lame_duck().finish(SECOND).cancel_grace(SECOND);
         let report = running.drain(plan).await;
         assert!(report.took <= 2 * SECOND, "{report}");
         assert!(client.await.unwrap() <= 4 * SECOND);

@@ -16,7 +16,7 @@ use crate::frames::Peer;
 use crate::support::{Client, Fixture, NEVER, Seen, StillClock, Told, ended, get, held, soon};
 
 fn plan() -> DrainPlan {
-    DrainPlan::default().at_once()
+    DrainPlan::default().without_lame_duck()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -199,7 +199,7 @@ async fn half_a_handshake_does_not_hold_a_drain() {
     let running = serve(&files.load(), held().0.router(), patient).await;
     let mut client = TcpStream::connect(running.address().tcp().unwrap()).await.unwrap();
     client.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
-    let plan = DrainPlan::default().at_once();
+    let plan = DrainPlan::default().without_lame_duck();
     let report = soon(running.drain(plan)).await;
     assert!(report.is_clean() && report.took < plan.finish, "{report}");
 }

@@ -147,7 +147,7 @@ async fn a_drain_ends_them_whole_and_is_not_held() {
     // It reads on, or it would hold the drain by that.
     let reads = tokio::spawn(async move { endless.rest().await });
 
-    let plan = DrainPlan::default().at_once();
+    let plan = DrainPlan::default().without_lame_duck();
     let report = soon(server.running.drain(plan)).await;
     assert!(report.is_clean() && report.took < plan.finish, "{report}");
     assert_eq!((report.finished, report.cancelled), (2, 0), "{report}");

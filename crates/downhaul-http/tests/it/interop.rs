@@ -119,7 +119,7 @@ async fn a_drain_finishes_the_streams_of_http2_and_idle_connections_do_not_hold_
     let slow = tokio::spawn(busy.send_request(request("/held")));
     assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
 
-    let drain = soon(running.drain(DrainPlan::default().at_once()));
+    let drain = soon(running.drain(DrainPlan::default().without_lame_duck()));
     let release = async {
         soon(idle_conn).await.unwrap().unwrap();
         held.release.notify_one();
@@ -138,7 +138,7 @@ async fn an_idle_http2_client_that_answers_nothing_does_not_hold_the_drain() {
     // The preface and empty SETTINGS; after that it acknowledges nothing.
     mute.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0").await;
     mute.0.readable().await.unwrap();
-    let plan = DrainPlan::default().at_once();
+    let plan = DrainPlan::default().without_lame_duck();
     let report = soon(running.drain(plan)).await;
     assert!(report.is_clean() && report.took < plan.finish, "{report}");
 }
@@ -163,7 +163,7 @@ async fn an_http2_connection_that_is_old_says_so_and_finishes_its_streams() {
     let (held, mut told) = held();
     let (listener, connector) = downhaul_http::Listener::in_memory();
     let age = std::time::Duration::from_secs(100);
-    let server = Server::on(listener).connection_age(age).timeout(std::time::Duration::MAX);
+    let server = Server::on(listener).max_connection_age(age).timeout(std::time::Duration::MAX);
     let _running = server.serve(Context::background(), held.router());
     let io = TokioIo::new(connector.connect().await.unwrap());
     let (mut sender, conn) = http2::handshake(TokioExecutor::new(), io).await.unwrap();

@@ -41,7 +41,7 @@ async fn a_deaf_handler_that_was_cancelled_is_aborted_with_its_answer_and_has_no
     let mut client = Client(connector.connect().await.unwrap());
     client.send(&get("/deaf")).await;
     assert!(matches!(told.recv().await, Some(Told::Begun)));
-    let plan = DrainPlan::default().at_once().finish(Duration::from_secs(1));
+    let plan = DrainPlan::default().without_lame_duck().finish(Duration::from_secs(1));
     let drained = running.drain(plan.cancel_grace(Duration::from_secs(9)));
     let (report, answer) = tokio::join!(drained, client.read_response());
     assert_eq!(answer.unwrap().status, 503);

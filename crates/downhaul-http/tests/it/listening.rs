@@ -31,7 +31,7 @@ async fn several_listeners_are_one_server() {
     let seen = over_tcp.response().await.body;
     assert_eq!(seen, over_tcp.0.local_addr().unwrap().to_string());
 
-    let report = soon(running.drain(DrainPlan::default().at_once())).await;
+    let report = soon(running.drain(DrainPlan::default().without_lame_duck())).await;
     assert!(report.is_clean(), "{report}");
     assert!(connector.connect().await.is_err());
     assert!(from_memory.rest().await.is_empty() && over_tcp.rest().await.is_empty());
@@ -52,7 +52,7 @@ async fn one_to_which_clients_never_stop_to_come_is_closed_all_the_same() {
         }
         clients.len()
     };
-    let drain = running.drain(DrainPlan::default().at_once());
+    let drain = running.drain(DrainPlan::default().without_lame_duck());
     let (_report, clients) = tokio::join!(drain, flood);
     assert!(clients < CLIENTS);
 }
@@ -139,7 +139,7 @@ mod unix {
         let mut client = Client(UnixStream::connect(place.path()).await.unwrap());
         client.send(&get("/")).await;
         assert_eq!(client.response().await.body, "unix");
-        let report = soon(running.drain(DrainPlan::default().at_once())).await;
+        let report = soon(running.drain(DrainPlan::default().without_lame_duck())).await;
         assert!(report.is_clean(), "{report}");
         assert!(!place.path().exists());
     }
@@ -208,7 +208,7 @@ mod inherited {
         });
         let running = Server::on(listeners.remove(0)).serve(Context::background(), router);
         soon(told.recv()).await.unwrap();
-        let report = soon(running.drain(DrainPlan::default().at_once())).await;
+        let report = soon(running.drain(DrainPlan::default().without_lame_duck())).await;
         assert!(report.is_clean(), "{report}");
     }
 

@@ -35,7 +35,10 @@ fn upload() -> (Router, mpsc::UnboundedReceiver<Told>) {
 
 #[tokio::test]
 async fn a_connection_has_the_streams_and_the_windows_that_its_server_was_given() {
-    let limits = Http2Limits::new().streams(2).stream_window(70_000).connection_window(200_000);
+    let limits = Http2Limits::new()
+        .max_concurrent_streams(2)
+        .stream_window(70_000)
+        .connection_window(200_000);
     let (held, _told) = held();
     let server = Fixture::with(held.router(), |server| server.http2(limits)).await;
     let mut peer = Peer::connect(&server).await;
@@ -53,7 +56,8 @@ async fn a_connection_has_the_streams_and_the_windows_that_its_server_was_given(
 
 #[tokio::test]
 async fn a_connection_may_break_and_reset_as_many_streams_as_its_server_says() {
-    let limits = Http2Limits::new().faulty_streams(1).early_resets(1);
+    let limits =
+        Http2Limits::new().max_local_error_reset_streams(1).max_pending_accept_reset_streams(1);
     let (held, _told) = held();
     let server = Fixture::with(held.router(), |server| server.http2(limits)).await;
     let mut faulty = Peer::connect(&server).await;

@@ -124,7 +124,7 @@ async fn one_that_is_drained_has_what_the_drain_leaves_it() {
     let mut client = server.client().await;
     client.send(&get("/held")).await;
     assert!(matches!(soon(told.recv()).await, Some(Told::Begun)));
-    let plan = DrainPlan::default().at_once().finish(4 * SECOND);
+    let plan = DrainPlan::default().without_lame_duck().finish(4 * SECOND);
     let drain = server.running.drain(plan);
     let looks = async {
         clock.advance(SECOND).await;

@@ -123,7 +123,8 @@ async fn one_that_is_not_done_when_a_drain_cancels_is_cut() {
     client.send(&get("/stream")).await;
     let send = soon(given.recv()).await.unwrap();
     send.send("half").unwrap();
-    let plan = DrainPlan::default().at_once().finish(BRIEF).force(Duration::from_secs(60));
+    let plan =
+        DrainPlan::default().without_lame_duck().finish(BRIEF).force(Duration::from_secs(60));
     let report = soon(server.running.drain(plan)).await;
     assert!(report.forced.is_empty() && report.cancelled == 1, "{report}");
     assert!(!client.rest().await.ends_with(b"0\r\n\r\n"));

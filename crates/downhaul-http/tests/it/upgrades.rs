@@ -100,7 +100,7 @@ async fn one_ends_with_the_drain_that_asks_for_it() {
     let (router, mut told) = echo(true);
     let server = Fixture::start(router).await;
     let mut client = upgraded(&server).await;
-    let brief = DrainPlan::default().at_once().finish(Duration::from_millis(20));
+    let brief = DrainPlan::default().without_lame_duck().finish(Duration::from_millis(20));
     let report = soon(server.running.drain(brief)).await;
     assert!(report.forced.is_empty() && report.cancelled == 1, "{report}");
     let cause = soon(told.recv()).await.unwrap().unwrap();
@@ -114,7 +114,8 @@ async fn one_that_does_not_mind_its_context_is_closed_by_force_and_named() {
     let server = Fixture::start(router).await;
     let mut client = upgraded(&server).await;
     let brief = Duration::from_millis(20);
-    let hurried = DrainPlan::default().at_once().finish(brief).cancel_grace(brief).force(NEVER);
+    let hurried =
+        DrainPlan::default().without_lame_duck().finish(brief).cancel_grace(brief).force(NEVER);
     let report = soon(server.running.drain(hurried)).await;
     let [forced] = &report.forced[..] else { panic!("{report}") };
     assert_eq!((forced.path.as_str(), forced.phase), ("/echo", Phase::Upgraded));
@@ -138,7 +139,8 @@ async fn one_that_nobody_reads_or_writes_is_closed_by_force_and_named() {
     client.send(UPGRADE).await;
     assert_eq!(client.response().await.status, 101);
     let brief = Duration::from_millis(20);
-    let hurried = DrainPlan::default().at_once().finish(brief).cancel_grace(brief).force(brief);
+    let hurried =
+        DrainPlan::default().without_lame_duck().finish(brief).cancel_grace(brief).force(brief);
     let report = soon(server.running.drain(hurried)).await;
     let [forced] = &report.forced[..] else { panic!("{report}") };
     assert_eq!((forced.path.as_str(), forced.phase), ("/echo", Phase::Upgraded));
@@ -185,7 +187,7 @@ async fn one_that_only_writes_is_closed_by_force_whether_its_client_takes_it_or_
         let taking = tokio::spawn(taking);
         // Until there is no room for more.
         tokio::time::sleep(Duration::from_secs(100)).await; // tidy: the paused clock
-        let plan = DrainPlan::default().at_once();
+        let plan = DrainPlan::default().without_lame_duck();
         let report = running.drain(plan).await;
         assert_eq!(report.forced.len(), 1, "{report}");
         assert!(report.took < plan.total(), "{report}");

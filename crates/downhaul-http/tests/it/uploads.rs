@@ -14,7 +14,7 @@ use crate::support::{Client, Fixture, NEVER, Seen, soon};
 const BRIEF: Duration = Duration::from_millis(500);
 
 fn plan() -> DrainPlan {
-    DrainPlan::default().at_once().finish(NEVER)
+    DrainPlan::default().without_lame_duck().finish(NEVER)
 }
 
 fn router() -> Router {

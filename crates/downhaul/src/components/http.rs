@@ -245,7 +245,11 @@ fn plan(ctx: &Context) -> DrainPlan {
     let left = left.unwrap_or_else(|| DrainPlan::default().finish);
     let last_part = LAST_PART.min(left / 4).max(LEAST);
     let finish = if ctx.is_done() { Duration::ZERO } else { left.saturating_sub(last_part) };
-    DrainPlan::default().at_once().finish(finish).cancel_grace(last_part / 2).force(last_part / 2)
+    DrainPlan::default()
+        .without_lame_duck()
+        .finish(finish)
+        .cancel_grace(last_part / 2)
+        .force(last_part / 2)
 }
 
 fn cut(requests: &[RequestInfo]) -> impl Iterator<Item = String> {

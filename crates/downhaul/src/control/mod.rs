@@ -90,7 +90,7 @@ pub(crate) struct Open {
 
 impl Open {
     pub(crate) async fn close(self, within: Duration) {
-        let short = DrainPlan::within(within).at_once();
+        let short = DrainPlan::within(within).without_lame_duck();
         // What is cut short here is a probe or a verb of an operator, who sees it.
         let _ = self.running.drain(short).await;
     }

@@ -80,7 +80,7 @@ async fn converse(balancer: &Balancer) -> io::Result<()> {
 async fn stopped_under_load(lame_duck: Duration, probed: bool) -> (usize, usize, Report) {
     let server = HttpServer::new("127.0.0.1:0", Router::new().get("/", work));
     let server =
-        server.configure(|server| server.max_connections_of_one(2 * CLIENTS)).lame_duck(lame_duck);
+        server.configure(|server| server.max_connections_per_ip(2 * CLIENTS)).lame_duck(lame_duck);
     let (address, ready) = (server.address(), AtomicBool::new(true));
     let (answered, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let balancer = Arc::new(Balancer { address, ready, answered, failed });

@@ -102,7 +102,7 @@ async fn one_that_never_opens_is_cut_when_a_drain_cancels() {
     peer.send(&frames::get(1, "/large")).await;
     assert_eq!(peer.reply(1).await, Reply::Status(200));
     siege.over.send_replace(true);
-    let plan = DrainPlan::default().at_once().finish(BRIEF).cancel_grace(NEVER);
+    let plan = DrainPlan::default().without_lame_duck().finish(BRIEF).cancel_grace(NEVER);
     let drain = soon(siege.server.running.drain(plan));
     let (report, reply) = tokio::join!(drain, peer.reply(1));
     assert_eq!(reply, Reply::Reset(CANCEL));

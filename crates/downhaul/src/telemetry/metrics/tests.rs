@@ -103,7 +103,7 @@ async fn serve(recording: &Recording, requests: &[&str]) {
         client.write_all(head.as_bytes()).await.unwrap();
         client.read_to_end(&mut Vec::new()).await.unwrap();
     }
-    let _ = running.drain(DrainPlan::default().at_once()).await;
+    let _ = running.drain(DrainPlan::default().without_lame_duck()).await;
 }
 
 #[tokio::test]
