@@ -49,6 +49,7 @@ pub(crate) trait Lifetime {
 }
 
 pin_project! {
+    #[project = AnswerProjection]
     pub(crate) struct AnswerBody<B, L: Lifetime> {
         #[pin]
         payload: Payload<B>,
@@ -110,56 +111,14 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         if !this.rest.is_empty() {
-            this.lifetime.asked(true);
-            // Its context was looked at when its first part was handed over.
-            let part = first(this.rest, this.lifetime.piece());
-            this.lifetime.sent(part.len());
-            let is_last = *this.left == Some(0) || this.payload.is_end_stream();
-            if this.rest.is_empty() && is_last {
-                this.lifetime.complete();
-            }
-            return Poll::Ready(Some(Ok(Frame::data(part))));
+            return Poll::Ready(Some(Ok(this.take_rest())));
         }
-        let poll = AssertUnwindSafe(|| this.payload.as_mut().poll_frame(cx));
-        let polled = match *this.is_work {
-            true => this.lifetime.inside(|| catch_unwind(poll)),
-            false => catch_unwind(poll),
-        };
-        let polled = polled.unwrap_or_else(|panic| {
-            this.lifetime.broke_off(Ending::Panicked, panic_text(&*panic));
-            Poll::Ready(Some(Err("the body of the answer panicked".into())))
-        });
+        let polled = this.poll_payload(cx);
         this.lifetime.asked(polled.is_ready());
-        let Poll::Ready(frame) = polled else {
-            let lifetime = &*this.lifetime;
-            let end = this.end.get_or_insert_with(|| Box::pin(lifetime.ctx().done_owned()));
-            let cause = ready!(end.as_mut().poll(cx));
-            this.lifetime.cut(&cause);
-            return Poll::Ready(Some(Err(cause.into())));
-        };
-        if let Some(Err(error)) = frame {
-            // After a panic this is the second thing said, and the first counts.
-            this.lifetime.broke_off(Ending::Failed, &error.to_string());
-            return Poll::Ready(Some(Err(error)));
+        match polled {
+            Poll::Ready(frame) => Poll::Ready(this.hand_over(frame)),
+            Poll::Pending => this.poll_end(cx).map(|error| Some(Err(error))),
         }
-        if frame.is_none() && this.left.is_some_and(|left| left > 0) {
-            let why = "it is shorter than it was said to be";
-            this.lifetime.broke_off(Ending::Failed, why);
-        }
-        let is_last = is_last(&frame, this.left) || this.payload.is_end_stream();
-        if !is_last && let Some(cause) = this.lifetime.ctx().cause() {
-            this.lifetime.cut(&cause);
-            return Poll::Ready(Some(Err(cause.into())));
-        }
-        let piece = this.lifetime.piece();
-        let frame = frame.map(|frame| Ok(divide(frame?, this.rest, piece)));
-        if let Some(Ok(frame)) = &frame {
-            this.lifetime.sent(frame.data_ref().map_or(0, Bytes::len));
-        }
-        if is_last && this.rest.is_empty() {
-            this.lifetime.complete();
-        }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -173,6 +132,76 @@ where
         }
         hint.set_lower(hint.lower().saturating_add(rest));
         hint
+    }
+}
+
+type Polled = Option<Result<Frame<Bytes>, BoxError>>;
+
+impl<B, L> AnswerProjection<'_, B, L>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+    L: Lifetime,
+{
+    /// More of a piece whose first part was handed over, when its context was looked at.
+    fn take_rest(&mut self) -> Frame<Bytes> {
+        self.lifetime.asked(true);
+        let part = first(self.rest, self.lifetime.piece());
+        self.lifetime.sent(part.len());
+        let is_last = *self.left == Some(0) || self.payload.is_end_stream();
+        if self.rest.is_empty() && is_last {
+            self.lifetime.complete();
+        }
+        Frame::data(part)
+    }
+
+    /// Asks for the next piece. A panic is an error of the body.
+    fn poll_payload(&mut self, cx: &mut TaskContext<'_>) -> Poll<Polled> {
+        let poll = AssertUnwindSafe(|| self.payload.as_mut().poll_frame(cx));
+        let polled = match *self.is_work {
+            true => self.lifetime.inside(|| catch_unwind(poll)),
+            false => catch_unwind(poll),
+        };
+        polled.unwrap_or_else(|panic| {
+            self.lifetime.broke_off(Ending::Panicked, panic_text(&*panic));
+            Poll::Ready(Some(Err("the body of the answer panicked".into())))
+        })
+    }
+
+    /// Waits for the end of the context, while the next piece is not there.
+    fn poll_end(&mut self, cx: &mut TaskContext<'_>) -> Poll<BoxError> {
+        let lifetime = &*self.lifetime;
+        let end = self.end.get_or_insert_with(|| Box::pin(lifetime.ctx().done_owned()));
+        let cause = ready!(end.as_mut().poll(cx));
+        self.lifetime.cut(&cause);
+        Poll::Ready(cause.into())
+    }
+
+    /// Lets a piece go, unless the context has ended and it is not the last, or it is none.
+    fn hand_over(&mut self, frame: Polled) -> Polled {
+        if let Some(Err(error)) = frame {
+            // After a panic this is the second thing said, and the first counts.
+            self.lifetime.broke_off(Ending::Failed, &error.to_string());
+            return Some(Err(error));
+        }
+        if frame.is_none() && self.left.is_some_and(|left| left > 0) {
+            let why = "it is shorter than it was said to be";
+            self.lifetime.broke_off(Ending::Failed, why);
+        }
+        let is_last = is_last(&frame, self.left) || self.payload.is_end_stream();
+        if !is_last && let Some(cause) = self.lifetime.ctx().cause() {
+            self.lifetime.cut(&cause);
+            return Some(Err(cause.into()));
+        }
+        let piece = self.lifetime.piece();
+        let frame = frame.map(|frame| Ok(divide(frame?, self.rest, piece)));
+        if let Some(Ok(frame)) = &frame {
+            self.lifetime.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
+        if is_last && self.rest.is_empty() {
+            self.lifetime.complete();
+        }
+        frame
     }
 }
 
