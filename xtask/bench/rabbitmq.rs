@@ -37,8 +37,14 @@ const WINDOW: usize = 1_000;
 /// At 0.95 of the speed of the best loop that we know, for at most 1.2 times its CPU; far ahead of
 /// the usual loop, and ahead of another framework.
 pub(crate) fn cases() -> Vec<Case> {
-    let cases =
-        [consuming::<false>(), consuming::<true>(), publishing::<false>(), publishing::<true>()];
+    let cases = [
+        consuming::<false>(),
+        consuming::<true>(),
+        publishing::<false>(),
+        publishing::<true>(),
+        publishing_optional::<false>(),
+        publishing_optional::<true>(),
+    ];
     cases.into_iter().flatten().collect()
 }
 
@@ -81,6 +87,25 @@ fn publishing<const QUORUM: bool>() -> Vec<Case> {
             time(probe, work::<QUORUM>(), Side::Lapin)
         }),
         Case::ratio(cpu, CONFIRM_LATER, 1.2, |probe| client(probe, work::<QUORUM>(), Side::Lapin)),
+        Case::ratio(name, RUSTSTREAM_PUBLISHER, 1.0, |probe| {
+            time(probe, work::<QUORUM>(), Side::Ruststream)
+        }),
+        Case::ratio(cpu, RUSTSTREAM_PUBLISHER, 1.0, |probe| {
+            client(probe, work::<QUORUM>(), Side::Ruststream)
+        }),
+    ]
+}
+
+/// What ruststream's publisher does: that no queue takes a message is not told.
+fn publishing_optional<const QUORUM: bool>() -> Vec<Case> {
+    const fn work<const QUORUM: bool>() -> Work {
+        Work::PublishOptional { is_quorum: QUORUM }
+    }
+    let (name, cpu) = match QUORUM {
+        false => ("20,000 optional, classic", "20,000 optional, classic: client CPU"),
+        true => ("20,000 optional, quorum", "20,000 optional, quorum: client CPU"),
+    };
+    vec![
         Case::ratio(name, RUSTSTREAM_PUBLISHER, 1.0, |probe| {
             time(probe, work::<QUORUM>(), Side::Ruststream)
         }),

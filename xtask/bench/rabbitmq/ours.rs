@@ -36,11 +36,11 @@ pub(super) fn consume(site: &'static Site, place: &'static Place) -> Cost {
 }
 
 /// All under way as far as the window goes, until the last is confirmed.
-pub(super) fn publish(site: &'static Site, place: &'static Place) -> Cost {
+pub(super) fn publish(site: &'static Site, place: &'static Place, is_optional: bool) -> Cost {
     let publisher = Publisher::new(place.rabbitmq.clone());
     site.run(async move {
         let ctx = Context::background();
-        let messages = |count| (0..count).map(|_| message(place));
+        let messages = |count| (0..count).map(|_| message(place, is_optional));
         // The first message opens the channel.
         publisher.publish_all(&ctx, messages(100)).await.expect("the broker takes them");
         let start = Moment::now();
@@ -52,7 +52,8 @@ pub(super) fn publish(site: &'static Site, place: &'static Place) -> Cost {
 }
 
 /// A message with memory of its own.
-fn message(place: &Place) -> Outgoing {
+fn message(place: &Place, is_optional: bool) -> Outgoing {
     let message = Message::new(Bytes::copy_from_slice(&PAYLOAD));
-    Outgoing::to_queue(place.queue.as_str(), message)
+    let outgoing = Outgoing::to_queue(place.queue.as_str(), message);
+    if is_optional { outgoing.optional() } else { outgoing }
 }
