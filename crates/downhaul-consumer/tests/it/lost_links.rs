@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use downhaul_consumer::{
     Batches, Broker, BrokerError, BrokerErrorKind, Consumer, Delivery, Event, Failure, Incoming,
     Lane, MemoryBroker, MemoryLog, Message, Outgoing, Publisher, Revoking, Settled, Settlement,
-    Sink, Source, Subscription, Token, Verdict,
+    Sink, Source, State, Subscription, Token, Verdict,
 };
 use downhaul_context::{Context, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::support::{SECOND, publish, spawn, subscription, until};
+use crate::support::{SECOND, at_words, publish, spawn, subscription, until};
 
 async fn publish_keyed(broker: &MemoryBroker) {
     publish(broker, Message::new("").with_key("a")).await;
@@ -195,6 +195,8 @@ struct Told {
     verdicts: Arc<Mutex<Vec<(u64, Verdict)>>>,
     /// Whether the link is found to be lost when the prefetch is next set.
     is_lost: Arc<AtomicBool>,
+    /// Whether it does not answer when it is closed.
+    is_deaf: Arc<AtomicBool>,
 }
 
 impl Told {
@@ -261,6 +263,9 @@ impl Source for Told {
     }
 
     async fn close(self: Box<Self>, _ctx: &Context) -> Result<(), BrokerError> {
+        if self.is_deaf.load(Ordering::SeqCst) {
+            pending::<()>().await;
+        }
         Ok(())
     }
 }
@@ -335,4 +340,24 @@ async fn what_is_over_and_not_settled_when_its_link_is_lost_is_not_settled_by_th
     broker.tell([delivery(2, "c", 0)]);
     until(|| handle.buffered() == 1).await;
     assert_eq!(*broker.verdicts.lock().unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_has_not_closed_when_its_time_is_over_is_told_of() {
+    let lines = Arc::new(AtomicUsize::new(0));
+    let told = Arc::clone(&lines);
+    let _guard = at_words("last settlements may be lost", move || {
+        told.fetch_add(1, Ordering::SeqCst);
+    });
+    let (ctx, _canceller) = Context::root();
+    let broker = Told::default();
+    let at_once = |_: Context, _: Incoming<Message>| ready(());
+    for is_deaf in [false, true] {
+        broker.is_deaf.store(is_deaf, Ordering::SeqCst);
+        let handle = Consumer::new(subscription(), at_once).spawn(&ctx, Arc::new(broker.clone()));
+        handle.settled().await;
+        handle.stop();
+        assert_eq!(handle.settled().await, State::Stopped);
+        assert_eq!(lines.load(Ordering::SeqCst), usize::from(is_deaf));
+    }
 }

@@ -7,6 +7,9 @@ use downhaul_consumer::{
     Consumer, ConsumerHandle, MemoryBroker, Message, Outgoing, Publisher, State, Subscription,
 };
 use downhaul_context::Context;
+use tracing::field::{Field, Visit};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -49,4 +52,32 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
         tokio::task::yield_now().await;
     }
     panic!("it did not happen");
+}
+
+/// Calls `act` at each line that this thread logs with these words in it.
+pub(crate) fn at_words(
+    words: &'static str,
+    act: impl Fn() + Send + Sync + 'static,
+) -> DefaultGuard {
+    tracing::subscriber::set_default(tracing_subscriber::registry().with(On(words, act)))
+}
+
+struct On<F>(&'static str, F);
+
+impl<S: tracing::Subscriber, F: Fn() + Send + Sync + 'static> Layer<S> for On<F> {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let mut words = Words(String::new());
+        event.record(&mut words);
+        if words.0.contains(self.0) {
+            (self.1)();
+        }
+    }
+}
+
+struct Words(String);
+
+impl Visit for Words {
+    fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
+        self.0 += &format!("{value:?} ");
+    }
 }

@@ -12,10 +12,8 @@ use downhaul_consumer::{
 };
 use downhaul_context::{Canceller, Context};
 use tokio::time::{sleep, timeout};
-use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Layer, SubscriberExt};
 
-use crate::support::{SECOND, publish, spawn, subscription, until};
+use crate::support::{SECOND, at_words, publish, spawn, subscription, until};
 
 #[tokio::test(start_paused = true)]
 async fn a_kill_switch_whose_pause_ends_while_verdicts_are_settled_lets_messages_in_again() {
@@ -72,27 +70,6 @@ async fn the_end_of_a_pause_is_seen_also_where_no_message_comes() {
     timeout(60 * SECOND, over).await.expect("it is over").unwrap();
 }
 
-/// Does something when a consumer says where it goes.
-struct On<F>(&'static str, F);
-
-impl<S: tracing::Subscriber, F: Fn() + Send + Sync + 'static> Layer<S> for On<F> {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        let mut words = Words(String::new());
-        event.record(&mut words);
-        if words.0.contains(self.0) {
-            (self.1)();
-        }
-    }
-}
-
-struct Words(String);
-
-impl Visit for Words {
-    fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
-        self.0 += &format!("{value:?} ");
-    }
-}
-
 /// Takes the canceller at the word, and does this with it.
 fn at_the_word(
     word: &'static str,
@@ -100,12 +77,11 @@ fn at_the_word(
     act: impl Fn(Canceller) + Send + Sync + 'static,
 ) -> tracing::subscriber::DefaultGuard {
     let canceller = Mutex::new(Some(canceller));
-    let hook = On(word, move || {
+    at_words(word, move || {
         if let Some(canceller) = canceller.lock().unwrap().take() {
             act(canceller);
         }
-    });
-    tracing::subscriber::set_default(tracing_subscriber::registry().with(hook))
+    })
 }
 
 #[tokio::test(start_paused = true)]

@@ -368,10 +368,15 @@ impl Flow {
 
     /// Closes the source. What is not settled comes again.
     pub(crate) async fn close(&mut self, ctx: &Context) {
-        if let Some(source) = self.source.take()
-            && let Ok(Err(error)) = ctx.run(source.close(ctx)).await
-        {
-            tracing::warn!(error = error.chain(), "last settlements may be lost");
+        if let Some(source) = self.source.take() {
+            let error = match ctx.run(source.close(ctx)).await {
+                Ok(closed) => closed.err().map(|error| error.chain()),
+                Err(cause) => Some(cause.to_string()),
+            };
+            if let Some(error) = error {
+                let queue = &*self.processor.queue;
+                tracing::warn!(queue, error, "last settlements may be lost");
+            }
         }
         // Those behind one that was abandoned.
         let behind = self.take_out_unbegun(None);
