@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use crate::message::Message;
+use crate::panic_text::panic_text;
 
 /// What a handler can take as the body of a message.
 ///
@@ -27,8 +28,10 @@ pub trait Decode: Sized + Send {
 
 /// One whose decoder panics cannot be decoded either, and costs those beside it nothing.
 pub(crate) fn decode_safely<M: Decode>(message: &Message) -> Result<M, DecodeError> {
-    catch_unwind(AssertUnwindSafe(|| M::decode(message)))
-        .unwrap_or_else(|_| Err(DecodeError::new("the decoder panicked")))
+    catch_unwind(AssertUnwindSafe(|| M::decode(message))).unwrap_or_else(|panic| {
+        let words = format!("the decoder panicked: {}", panic_text(panic.as_ref()));
+        Err(DecodeError::new(words))
+    })
 }
 
 /// A body that is JSON.

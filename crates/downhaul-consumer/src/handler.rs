@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use downhaul_context::{Context, RequestId};
 
 use crate::broker::{Delivery, Token};
-use crate::decode::{Decode, DecodeError};
+use crate::decode::{Decode, DecodeError, decode_safely};
 use crate::message::headers::{self, Headers};
 use crate::message::{Message, Name};
 use crate::origin::{Origin, Position};
@@ -183,7 +183,7 @@ impl Handler {
         Fut::Output: IntoOutcome,
     {
         Self(Arc::new(move |ctx, meta| {
-            let body = M::decode(&meta.message)?;
+            let body = decode_safely(&meta.message)?;
             let handling = function(ctx, Incoming::new(body, meta));
             Ok(Box::pin(async move { handling.await.into_outcome() }))
         }))

@@ -94,6 +94,7 @@ mod message;
 mod observer;
 mod origin;
 pub mod outbox;
+mod panic_text;
 mod publish;
 mod publisher;
 mod rate;

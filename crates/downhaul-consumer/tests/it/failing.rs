@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use downhaul_consumer::headers::{DEAD_ERROR, DEAD_REASON, FIRST_FAILED, ORIGIN_QUEUE, TOPIC};
 use downhaul_consumer::inbox::MemoryInbox;
 use downhaul_consumer::{
-    Batches, Broker, Consumer, DeadLetters, Decode, Failure, Incoming, Json, MemoryBroker, Message,
-    MessageObserver, Meta, Outgoing, Processed, Publisher, ReplayError, RetryPolicy, Settlement,
-    Tally,
+    Batches, Broker, Consumer, DeadLetters, Decode, DecodeError, Failure, Incoming, Json,
+    MemoryBroker, Message, MessageObserver, Meta, Outgoing, Processed, Publisher, ReplayError,
+    RetryPolicy, Settlement, Tally,
 };
 use downhaul_context::Context;
 use tokio::sync::mpsc;
@@ -303,6 +303,28 @@ async fn what_a_handler_cannot_decode_itself_is_a_dead_letter_at_once() {
     publish(&broker, Message::new("no JSON")).await;
     until(|| handle.tally() != Tally::default()).await;
     assert_eq!((handle.tally().dead_lettered, handle.tally().retried), (1, 0));
+}
+
+/// What cannot be decoded, and not even be refused.
+#[derive(Debug)]
+struct Fragile;
+
+impl Decode for Fragile {
+    fn decode(_: &Message) -> Result<Self, DecodeError> {
+        panic!("planted");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decoder_that_panics_is_not_taken_for_the_handler() {
+    let (ctx, _canceller) = Context::root();
+    let broker = MemoryBroker::new();
+    let unreached = |_: Context, _: Incoming<Fragile>| async {};
+    let handle = spawn(Consumer::new(subscription(), unreached), &ctx, &broker).await;
+    publish(&broker, Message::new("")).await;
+    until(|| handle.tally().dead_lettered == 1).await;
+    let reason = broker.ready("q.dead")[0].headers().get(DEAD_REASON).map(str::to_owned);
+    assert_eq!(reason.as_deref(), Some("the decoder panicked: planted"));
 }
 
 #[tokio::test(start_paused = true)]

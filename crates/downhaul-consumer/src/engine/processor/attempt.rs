@@ -13,6 +13,7 @@ use tracing::Span;
 use super::{Processor, phases};
 use crate::handler::{Handling, Meta};
 use crate::in_flight::InFlight;
+use crate::panic_text::panic_text;
 use crate::settlement::{Failure, IntoOutcome, Outcome, Settlement};
 use crate::shared::Entry;
 
@@ -111,8 +112,5 @@ impl Attempt {
 }
 
 pub(super) fn panicked(panic: &(dyn Any + Send)) -> Outcome {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let words = format!("the handler panicked: {}", text.unwrap_or("without words"));
-    Failure::permanent(words).into_outcome()
+    Failure::permanent(format!("the handler panicked: {}", panic_text(panic))).into_outcome()
 }
