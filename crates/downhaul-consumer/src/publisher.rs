@@ -76,7 +76,9 @@ impl Publisher {
 
     /// Makes a publisher of this one that has at most so many messages, and so many bytes of
     /// payload and headers, sent and not answered yet: [`send`](Self::send) waits for room. Default
-    /// 10,000 messages and 64 MiB. A message that is larger than that is sent alone.
+    /// 10,000 messages and 64 MiB. A message that is larger than that is sent alone. More than
+    /// a semaphore can count is taken for what it can: four billion, or 500 million where addresses
+    /// have 32 bits.
     #[must_use]
     pub fn with_window(self, messages: usize, bytes: usize) -> Self {
         let Shared { broker, observer, .. } = &*self.shared;

@@ -25,7 +25,10 @@ pub(crate) struct Place {
 
 impl Window {
     pub(crate) fn new(messages: usize, bytes: usize) -> Self {
-        let bounded = |count: usize| u32::try_from(count.max(1)).unwrap_or(u32::MAX >> 3);
+        // Where addresses have 32 bits, a semaphore holds less than a `u32`.
+        let bounded = |count: usize| {
+            u32::try_from(count.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX)
+        };
         let (most_messages, most_bytes) = (bounded(messages), bounded(bytes));
         let semaphore = |count: u32| Semaphore::new(count as usize);
         let (messages, bytes) = (semaphore(most_messages), semaphore(most_bytes));
@@ -70,5 +73,18 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.bounds.bytes.add_permits(self.bytes as usize);
         self.bounds.messages.add_permits(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_window_is_never_the_smaller_one() {
+        let counts = [0, 1, 1_000, u32::MAX as usize / 2, u32::MAX as usize, usize::MAX];
+        let windows = counts.map(|count| Window::new(count, count).0);
+        let sizes = windows.map(|bounds| (bounds.most_messages, bounds.most_bytes));
+        assert!(sizes.is_sorted(), "{sizes:?}");
     }
 }
