@@ -318,8 +318,8 @@ impl Publisher {
         if let Some(receipt) = self.shared.send_now(ctx, outgoing) {
             return Ok(receipt);
         }
-        let mut last: Option<BrokerError> = None;
-        for attempt in 1.. {
+        let (mut last, mut failures) = (None, 0_u32);
+        loop {
             let opened = ctx.run(self.shared.sink(ctx)).await;
             let error = match opened.map_err(|cause| not_sent(cause, last.take()))? {
                 Ok(sink) => match self.shared.send(ctx, &sink, outgoing).await? {
@@ -331,13 +331,13 @@ impl Publisher {
             if error.is_permanent() {
                 return Err(PublishError::caused(PublishErrorKind::Refused, error));
             }
-            let pause = sleep(REOPEN.after(attempt));
+            failures = failures.saturating_add(1);
+            let pause = sleep(REOPEN.after(failures));
             if let Err(cause) = ctx.run(pause).await {
                 return Err(not_sent(cause, Some(error)));
             }
             last = Some(error);
         }
-        Err(PublishError::new(PublishErrorKind::NotSent))
     }
 }
 
