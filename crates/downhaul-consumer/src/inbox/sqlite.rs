@@ -97,7 +97,8 @@ impl SqliteInbox {
     /// The transaction must be one of the same database file. Begin it as
     /// [`Immediate`](rusqlite::TransactionBehavior::Immediate): one that reads first and writes
     /// later fails when another has written meanwhile. The id is marked when it commits, and not if
-    /// it rolls back. `last_insert_rowid` is then that of our table.
+    /// it rolls back. `last_insert_rowid` may be that of our table afterwards, or what it was: ask
+    /// for that of your own row right after you inserted it.
     ///
     /// It blocks as any use of the transaction does: call it off the runtime's threads.
     ///
@@ -141,13 +142,18 @@ impl SqliteInbox {
         let sql = "INSERT INTO downhaul_inbox (scope, id, leased_until, done_at)
             VALUES (?1, ?2, 0, ?3)
             ON CONFLICT (scope, id) DO UPDATE SET done_at = ?3
-            WHERE done_at IS NULL OR done_at <= ?4";
+            WHERE done_at IS NULL OR done_at <= ?4
+            RETURNING fence";
         let now = self.database.now();
-        let is_new = tx.prepare_cached(sql)?.execute((scope, id, now, self.horizon(now)))? > 0;
-        if is_new {
-            tidy_up(tx, tx.last_insert_rowid(), self.horizon(now))?;
+        let horizon = self.horizon(now);
+        let marked = tx
+            .prepare_cached(sql)?
+            .query_row((scope, id, now, horizon), |row| row.get(0))
+            .optional()?;
+        if let Some(fence) = marked {
+            tidy_up(tx, fence, horizon)?;
         }
-        Ok(is_new)
+        Ok(marked.is_some())
     }
 
     /// Forgets ids that are older than [`max_age`](Self::max_age), and says how many they were.
@@ -162,9 +168,10 @@ impl SqliteInbox {
     ///
     /// Dropped half-way, some are forgotten.
     pub async fn cleanup(&self) -> Result<usize, StoreError> {
-        let (mut all, age) = (0, self.age);
+        let mut all = 0;
         loop {
-            let job = move |tx: &Transaction<'_>, now: Millis| forget(tx, now - millis(age));
+            let inbox = self.clone();
+            let job = move |tx: &Transaction<'_>, now: Millis| forget(tx, inbox.horizon(now));
             let some = self.database.transact("clean up the inbox", job).await?;
             all += some;
             if some == 0 {
@@ -238,7 +245,7 @@ fn known(
     })
 }
 
-/// Cleans up at every so many rows.
+/// Cleans up at every so many rows, by the number of one that was just marked or made.
 fn tidy_up(tx: &Transaction<'_>, row: i64, horizon: Millis) -> rusqlite::Result<()> {
     if row % CLEANUP.0 == 0 {
         forget(tx, horizon)?;

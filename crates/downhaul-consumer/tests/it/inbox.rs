@@ -392,6 +392,18 @@ mod on_disk {
         assert!(rows(&db) <= 100 + 256, "{} rows", rows(&db));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn to_record_what_is_claimed_cleans_up_no_more_often_than_others_do() {
+        let file = File::new();
+        let (inbox, mut db) = with_effects(&file).await;
+        granted(inbox.claim("scope", "forgotten", LEASE).await.unwrap());
+        advance(AGE + LEASE).await;
+        granted(inbox.claim("scope", "claimed", LEASE).await.unwrap());
+        // The connection has inserted nothing yet: its last row has the number 0.
+        assert!(effect(&mut db, &inbox, "claimed", true));
+        assert_eq!(rows(&db), 2);
+    }
+
     fn rows(db: &Connection) -> i64 {
         db.query_row("SELECT count(*) FROM downhaul_inbox", (), |row| row.get(0)).unwrap()
     }
