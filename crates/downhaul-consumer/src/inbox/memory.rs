@@ -61,6 +61,8 @@ struct Known {
     ids: HashMap<Key, Entry>,
     /// When each claim runs out, with its fence since two may run out together.
     leases: BTreeMap<(Instant, u64), Key>,
+    /// Those that had run out at the last look, and were not taken over.
+    lapsed: BTreeMap<(Instant, u64), Key>,
     /// When each was committed, the oldest first.
     done: VecDeque<(Instant, Key)>,
     claims: u64,
@@ -123,7 +125,7 @@ impl Known {
             return Commit::Lost;
         };
         if let Some(until) = entry.leased_until.take() {
-            self.leases.remove(&(until, ticket.fence()));
+            self.end_claim(until, ticket.fence());
             self.done.push_back((now, key));
         }
         Commit::Kept
@@ -141,7 +143,14 @@ impl Known {
     fn forget(&mut self, key: &Key) {
         let Some(entry) = self.ids.remove(key) else { return };
         if let Some(until) = entry.leased_until {
-            self.leases.remove(&(until, entry.fence));
+            self.end_claim(until, entry.fence);
+        }
+    }
+
+    fn end_claim(&mut self, until: Instant, fence: u64) {
+        let claim = (until, fence);
+        if self.leases.remove(&claim).is_none() {
+            self.lapsed.remove(&claim);
         }
     }
 
@@ -155,12 +164,17 @@ impl Known {
             self.ids.remove(key);
             self.done.pop_front();
         }
-        while let Some((&(until, fence), key)) = self.leases.first_key_value() {
-            if until > now || !is_old(until) && self.leases.len() <= bounds.ids {
+        while let Some(claim) = self.leases.first_entry().filter(|claim| claim.key().0 <= now) {
+            let (until, key) = claim.remove_entry();
+            self.lapsed.insert(until, key);
+        }
+        while let Some((&(until, _), _)) = self.lapsed.first_key_value() {
+            if !is_old(until) && self.lapsed.len() <= bounds.ids {
                 break;
             }
-            self.ids.remove(key);
-            self.leases.remove(&(until, fence));
+            if let Some((_, key)) = self.lapsed.pop_first() {
+                self.ids.remove(&key);
+            }
         }
     }
 }
@@ -202,7 +216,7 @@ impl fmt::Debug for MemoryInbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = self.known();
         f.debug_struct("MemoryInbox")
-            .field("claimed", &known.leases.len())
+            .field("claimed", &(known.leases.len() + known.lapsed.len()))
             .field("done", &known.done.len())
             .finish_non_exhaustive()
     }

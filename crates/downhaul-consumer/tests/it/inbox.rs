@@ -243,6 +243,18 @@ async fn memory_is_bounded_also_by_claims_that_nobody_ended() {
     assert!(format!("{inbox:?}").contains("claimed: 0, done: 1"), "{inbox:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn memory_does_not_forget_what_ran_out_for_claims_whose_lease_lasts() {
+    let inbox = MemoryInbox::new().max_ids(1);
+    let late = granted(inbox.claim("scope", "late", LEASE).await.unwrap());
+    for held in ["h1", "h2", "h3"] {
+        granted(inbox.claim("scope", held, HOUR).await.unwrap());
+    }
+    advance(LEASE).await;
+    process(&inbox, "another").await;
+    assert_eq!(inbox.commit(&late).await.unwrap(), Commit::Kept);
+}
+
 /// Whether `inbox` remembers what it was told for this long, and no longer.
 async fn remembers_for(inbox: impl Inbox, age: Duration) {
     process(&inbox, "id").await;
