@@ -55,8 +55,11 @@ pub struct DeadLetters {
 pub struct Replayed {
     /// Back in their queue, for a first attempt.
     pub put_back: usize,
-    /// Looked at, and still dead letters.
+    /// Looked at, not put back, and still dead letters.
     pub left: usize,
+    /// Put back, and met as dead letters once more before this was over: what made them so is not
+    /// mended, or they were there twice. They were not put back a second time.
+    pub failed_again: usize,
 }
 
 /// Why no more letters were put back. Those that were stay so; the others are still dead letters.
@@ -91,7 +94,8 @@ impl DeadLetters {
 
     /// Puts the letters that `wanted` says back into the queue that they come from, at most `limit`
     /// of them, without what made them dead letters: they begin with their first attempt. One that
-    /// is a dead letter again before this returns is not put back a second time.
+    /// is a dead letter again before this returns is not put back a second time, but counted as
+    /// such: see [`failed_again`](Replayed::failed_again).
     ///
     /// Each is confirmed in its queue before it is acknowledged, so that none is lost; one may be
     /// in both, if the end comes in between, and so may those behind one that is left at a broker
@@ -125,17 +129,18 @@ impl DeadLetters {
                 break;
             }
             for letter in letters {
-                let is_new = !ids.contains(letter.message.id());
-                if is_new && replayed.put_back < limit && wanted(&letter.message) {
+                let was_put_back = ids.contains(letter.message.id());
+                if !was_put_back && replayed.put_back < limit && wanted(&letter.message) {
                     ids.insert(letter.message.id().to_owned());
                     self.put_back(ctx, &mut *source, letter).await?;
                     replayed.put_back += 1;
                 } else {
+                    replayed.failed_again += usize::from(was_put_back);
                     held.push((letter.token, Verdict::Release));
                 }
             }
         }
-        replayed.left = held.len();
+        replayed.left = held.len() - replayed.failed_again;
         source.settle(&held).await?;
         // They are back in their queue all the same.
         if let Err(error) = source.close(ctx).await {

@@ -359,5 +359,6 @@ async fn a_dead_letter_that_comes_back_while_others_are_put_back_stays_one() {
     until(|| handle.tally().dead_lettered == 3).await;
     let letters = DeadLetters::of("q", Arc::new(broker.clone()));
     let replayed = letters.replay(&ctx, 100, |_| true).await.unwrap();
-    assert_eq!((replayed.put_back, replayed.left), (3, 3));
+    assert_eq!((replayed.put_back, replayed.left, replayed.failed_again), (3, 0, 3));
+    assert_eq!(broker.depth("q.dead").ready, 3);
 }
