@@ -69,9 +69,17 @@ impl Parking {
             if !self.declare(line, queue, &place, step).await? {
                 return Ok(None);
             }
-            self.declared().insert(place.clone(), now);
+            self.remember(&place, now);
         }
         Ok(Some(place))
+    }
+
+    /// Forgets those that are to be declared again: queues come and go, and there would be more of
+    /// them all the time.
+    fn remember(&self, place: &str, at: Instant) {
+        let mut declared = self.declared();
+        declared.retain(|_, at| is_fresh(*at));
+        declared.insert(place.to_owned(), at);
     }
 
     /// A message for this queue came back, so it is not there. It may be no place of ours.
@@ -80,7 +88,7 @@ impl Parking {
     }
 
     fn is_declared(&self, place: &str) -> bool {
-        self.declared().get(place).is_some_and(|at| at.elapsed() <= REFRESH)
+        self.declared().get(place).is_some_and(|at| is_fresh(*at))
     }
 
     fn declared(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
@@ -123,6 +131,11 @@ impl Parking {
     }
 }
 
+/// Whether what was declared then need not be declared again.
+fn is_fresh(at: Instant) -> bool {
+    at.elapsed() <= REFRESH
+}
+
 fn step(delay: Duration) -> Option<u32> {
     STEPS.into_iter().find(|step| Duration::from_millis((*step).into()) >= delay)
 }
@@ -132,6 +145,18 @@ mod tests {
     use crate::topology::Argument;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn places_that_are_to_be_declared_again_are_not_remembered_for_ever() {
+        let parking = Parking::new(QueueType::Quorum);
+        for queue in ["one", "another"] {
+            parking.remember(queue, Instant::now());
+        }
+        tokio::time::advance(REFRESH + Duration::from_millis(1)).await;
+        parking.remember("a third", Instant::now());
+        assert!(parking.is_declared("a third"));
+        assert_eq!(parking.declared().len(), 1);
+    }
 
     #[test]
     fn a_delay_is_rounded_up_and_never_down() {
