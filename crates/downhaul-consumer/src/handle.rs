@@ -135,7 +135,7 @@ impl ConsumerHandle {
             let wish = *self.shared.wish.borrow();
             let met = |status: &Status| wish.wanted.is_met_by(status.state);
             let answered = |status: &Status| {
-                status.answers > wish.version || status.answers == wish.version && met(status)
+                status.answers > wish.version || (status.answers == wish.version && met(status))
             };
             match status.wait_for(answered).await {
                 Ok(status) if met(&status) => return status.state,

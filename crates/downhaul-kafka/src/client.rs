@@ -63,7 +63,7 @@ impl Trouble {
     /// itself is permanent if none is left, and each has said so.
     pub(crate) fn error(&self, what: &str) -> BrokerError {
         let complaints = self.lock();
-        let is_permanent = complaints.is_of_all || complaints.all_down && !complaints.is_mixed;
+        let is_permanent = complaints.is_of_all || (complaints.all_down && !complaints.is_mixed);
         if let Some(reason) = complaints.permanent.as_ref().filter(|_| is_permanent) {
             let words = format!("cannot {what}: {reason}");
             return BrokerError::new(BrokerErrorKind::Configuration, words);

@@ -181,7 +181,7 @@ impl RabbitSource {
 
     /// Also while the intake is closed, for what had arrived before.
     fn has_room(&self) -> bool {
-        self.prefetch == 0 && !self.arrived.is_empty() || self.unsettled.len() < self.prefetch
+        (self.prefetch == 0 && !self.arrived.is_empty()) || self.unsettled.len() < self.prefetch
     }
 
     async fn write(&self, frame: Frame) -> lapin::Result<()> {

@@ -99,7 +99,7 @@ pub async fn messages_of_a_key_keep_their_order_over_a_stop<H: Harness>(fixture:
         let (key, number) = id.split_once('/').unwrap();
         let (key, number): (usize, usize) = (key.parse().unwrap(), number.parse().unwrap());
         let next = &mut next[key];
-        assert!(number == *next || repeats && number < *next, "{id}, not {next}");
+        assert!(number == *next || (repeats && number < *next), "{id}, not {next}");
         *next = (*next).max(number + 1);
     }
 }
