@@ -97,8 +97,8 @@ pub(crate) fn not_connected(address: &Address, is_fresh: bool, error: &Error) ->
     BrokerError::new(kind, words).with_source(error.to_string())
 }
 
-/// What was said to a user whose credentials were asked for. If he may not do it, that may pass:
-/// his rights end with them, or have not come yet.
+/// What was said to a user whose credentials were asked for. If the user may not do it, that may
+/// pass: the rights end with the credentials, or have not come yet.
 pub(crate) fn said_to_fresh(error: BrokerError) -> BrokerError {
     if !error.chain().contains("ACCESS_REFUSED") {
         return error;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use downhaul_consumer::BrokerError;
 
-/// `max_message_size` of RabbitMQ 3. Version 4 takes 16 MiB, and an operator sets what he likes.
+/// `max_message_size` of RabbitMQ 3. Version 4 takes 16 MiB, and operators set what they like.
 const UNTOLD: usize = 128 << 20;
 
 /// The largest payload in bytes, for all who publish to a broker. It is told with the end of the

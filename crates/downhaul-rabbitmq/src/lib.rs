@@ -31,7 +31,7 @@
 //!    (`a_broker_that_dies_leaves_receipts_unknown_and_ends_every_source`). When it freezes, the
 //!    heartbeat tells
 //!    (`a_frozen_broker_is_given_up_on_after_the_heartbeat_and_the_connect_timeout`).
-//! 4. Connections that an operator closes and queues that he deletes are opened and declared again
+//! 4. Connections that an operator closes and queues that they delete are opened and declared again
 //!    (`a_consumer_goes_on_after_its_connections_were_closed_or_its_queue_was_deleted`).
 //! 5. While the broker is short of memory or disk, publishes wait and acknowledgements pass
 //!    (`a_broker_that_runs_short_lets_publishes_wait_and_acknowledgements_pass`).
@@ -151,7 +151,8 @@
 //! 2. A quorum queue without a dead-letter exchange drops what comes too often, which
 //!    [`Topology::warnings`] tells. Retries are published anew and do not add up. A loss of the
 //!    link does, and up to 4.2 what is released when a consumer stops.
-//! 3. Until RabbitMQ has said so, we know of the limit before, of 128 MiB.
+//! 3. Until RabbitMQ names its limit, which it does when it refuses a message, we assume that of
+//!    version 3: 128 MiB.
 //!
 //! Nor was it tried with streams, which it does not read; with OAuth 2, though
 //! `connection.update-secret` was, for RabbitMQ's own users; with `auth_mechanism=external`, which

@@ -18,7 +18,7 @@ pub enum Argument {
     Text(String),
     /// A whole number.
     Integer(i64),
-    /// Whether it is so.
+    /// A boolean.
     Boolean(bool),
 }
 
