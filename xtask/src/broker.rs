@@ -1,6 +1,5 @@
 //! `cargo xtask broker`: a real broker to try things on, without touching the system's own.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -169,11 +168,14 @@ impl Which {
     /// Outside of `target`, which `cargo clean` would pull from under a running broker. Each
     /// checkout has its own.
     fn dir(&self) -> PathBuf {
-        let mut hasher = DefaultHasher::new();
-        root().hash(&mut hasher);
-        let (word, checkout) = (self.word(), hasher.finish() as u32);
+        let (word, checkout) = (self.word(), fingerprint(&root().to_string_lossy()));
         std::env::temp_dir().join(format!("downhaul-{word}-{checkout:08x}-{}", self.name))
     }
+}
+
+/// FNV-1a: the same in every build, so that whoever has a newer compiler still finds the broker.
+fn fingerprint(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The name becomes a part of a path.
@@ -182,5 +184,17 @@ fn simple_name(name: &str) -> Result<String, String> {
     match !name.is_empty() && name.chars().all(simple) {
         true => Ok(name.to_owned()),
         false => Err("letters, digits and `-` only".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkout_has_the_same_fingerprint_whatever_built_this() {
+        // Of the hash's own test vectors.
+        let known = [("", 0x811c_9dc5), ("a", 0xe40c_292c), ("foobar", 0xbf9c_f968)];
+        assert_eq!(known.map(|(text, _)| fingerprint(text)), known.map(|(_, hash)| hash));
     }
 }
