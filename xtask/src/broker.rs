@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use downhaul_testkit::{kafka, rabbitmq};
 
 use crate::failure::Failure;
+use crate::kind::Kind;
 use crate::run::root;
 use crate::{apt, kafka as programs};
 
@@ -42,14 +43,6 @@ struct Which {
     /// Brokers of different names run side by side.
     #[arg(long, default_value = "main", value_parser = simple_name)]
     name: String,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Kind {
-    /// A RabbitMQ node, from the system's package `rabbitmq-server`.
-    Rabbitmq,
-    /// A broker that speaks Kafka's protocol: tansu, or what DOWNHAUL_KAFKA_KIND names.
-    Kafka,
 }
 
 /// A broker that was started, whether it still runs or not.
@@ -100,7 +93,7 @@ fn down(which: &Which) -> Result<(), Failure> {
             broker.down()?;
             eprintln!("{program} `{}` is down, its data are gone", which.name);
         }
-        None => eprintln!("{} `{}` was not up", which.word(), which.name),
+        None => eprintln!("{} `{}` was not up", which.broker.word(), which.name),
     }
     Ok(())
 }
@@ -115,7 +108,7 @@ fn status(which: &Which) -> Result<(), Failure> {
         Some(broker) => {
             Err(Failure::new(format!("{} `{}` does not answer", broker.program(), which.name)))
         }
-        None => Err(Failure::new(format!("{} `{}` is not up", which.word(), which.name))),
+        None => Err(Failure::new(format!("{} `{}` is not up", which.broker.word(), which.name))),
     }
 }
 
@@ -151,13 +144,6 @@ impl Detached {
 }
 
 impl Which {
-    fn word(&self) -> &'static str {
-        match self.broker {
-            Kind::Rabbitmq => "rabbitmq",
-            Kind::Kafka => "kafka",
-        }
-    }
-
     fn open(&self) -> Option<Detached> {
         match self.broker {
             Kind::Rabbitmq => rabbitmq::Detached::open(&self.dir()).map(Detached::Rabbitmq),
@@ -168,7 +154,7 @@ impl Which {
     /// Outside of `target`, which `cargo clean` would pull from under a running broker. Each
     /// checkout has its own.
     fn dir(&self) -> PathBuf {
-        let (word, checkout) = (self.word(), fingerprint(&root().to_string_lossy()));
+        let (word, checkout) = (self.broker.word(), fingerprint(&root().to_string_lossy()));
         std::env::temp_dir().join(format!("downhaul-{word}-{checkout:08x}-{}", self.name))
     }
 }

@@ -1,9 +1,10 @@
 //! `cargo xtask chaos`: everything that happens to a broker and its clients, for as long as you
 //! like.
 
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, value_parser};
 
 use crate::failure::Failure;
+use crate::kind::Kind;
 use crate::run::cargo;
 use crate::tally::Tally;
 use crate::{broker, kafka};
@@ -24,14 +25,6 @@ pub(crate) struct Chaos {
     /// Which faults come, and in which order, follows from it; another one each time without it.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Kind {
-    /// A RabbitMQ node, from the system's package `rabbitmq-server`.
-    Rabbitmq,
-    /// A broker that speaks Kafka's protocol: tansu, or what DOWNHAUL_KAFKA_KIND names.
-    Kafka,
 }
 
 impl Chaos {

@@ -9,6 +9,7 @@ mod deny;
 mod docs;
 mod failure;
 mod kafka;
+mod kind;
 mod layers;
 mod load;
 mod loom;
