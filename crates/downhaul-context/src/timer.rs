@@ -28,8 +28,9 @@ thread_local! {
 
 /// Wakes a task when a moment has come. Nothing is armed before the first poll; dropping disarms.
 ///
-/// It belongs to the runtime that was current when it was armed. It never fires before its moment,
-/// and not after a [`tokio::time::Sleep`] would.
+/// It belongs to the runtime that was current when it was armed; where it is moved and no runtime
+/// is current, it stays in that. It never fires before its moment, and not after a
+/// [`tokio::time::Sleep`] would.
 #[derive(Default)]
 pub(crate) struct Timer(Option<Armed>);
 
@@ -50,7 +51,7 @@ impl Timer {
     /// # Panics
     ///
     /// If it has to be armed and there is no current tokio runtime whose timer is enabled, or that
-    /// is shut down.
+    /// is shut down, nor one in which it was armed before.
     pub(crate) fn poll(&mut self, due: impl Into<Moment>, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.try_poll(due.into(), cx).unwrap_or_else(|missing| panic!("{missing}"))
     }
@@ -61,17 +62,17 @@ impl Timer {
         due: Moment,
         cx: &mut TaskContext<'_>,
     ) -> Result<Poll<()>, &'static str> {
-        if let Some(Armed { shard, key }) = &self.0 {
-            if shard.renew(*key, due, cx.waker()) {
-                return Ok(Poll::Pending);
-            }
-            // It has fired, is to be moved, or its runtime is shut down.
-            self.0 = None;
-            if due.has_come(Moment::now()) {
-                return Ok(Poll::Ready(()));
-            }
+        if let Some(Armed { shard, key }) = &self.0
+            && shard.renew(*key, due, cx.waker())
+        {
+            return Ok(Poll::Pending);
         }
-        self.0 = Armed::new(due, cx.waker())?;
+        self.0 = match self.0.take() {
+            None => Armed::new(due, cx.waker())?,
+            // It has fired, is to be moved, or its runtime is shut down.
+            Some(_) if due.has_come(Moment::now()) => None,
+            Some(before) => before.again(due, cx.waker())?,
+        };
         Ok(if self.0.is_some() { Poll::Pending } else { Poll::Ready(()) })
     }
 }
@@ -100,6 +101,16 @@ impl Armed {
             return Err("waiting for a deadline needs a tokio runtime that is not shut down");
         }
         Ok(Some(armed))
+    }
+
+    /// As [`new`](Self::new) in the current runtime or, where that cannot be, in its own again if
+    /// that still runs.
+    fn again(self, due: Moment, waker: &Waker) -> Result<Option<Self>, &'static str> {
+        Self::new(due, waker).or_else(|missing| {
+            let runtime = self.shard.runtime().ok_or(missing)?;
+            let _current = runtime.enter();
+            Self::new(due, waker)
+        })
     }
 }
 

@@ -110,6 +110,11 @@ impl Shard {
         }
     }
 
+    /// Its runtime, while something waits in it.
+    pub(super) fn runtime(&self) -> Option<Handle> {
+        self.timers().runtime.clone()
+    }
+
     pub(super) fn is_given_up(&self) -> bool {
         self.timers().wheel.elapsed() == Moment::NEVER.as_nanos()
     }
@@ -125,7 +130,7 @@ impl Shard {
     }
 
     fn wake_and_set(&self) {
-        let Some(runtime) = self.timers().runtime.clone() else { return };
+        let Some(runtime) = self.runtime() else { return };
         // Who tends may be in another runtime, or in none: it would read another clock.
         let _current = runtime.enter();
         loop {

@@ -226,6 +226,18 @@ fn a_drain_on_a_thread_without_a_runtime_leaves_the_callbacks_listening_for_the_
 }
 
 #[test]
+fn a_drain_on_a_thread_without_a_runtime_moves_the_timer_of_a_deadline_to_the_end_of_its_grace() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_time().build().unwrap();
+    let (ctx, canceller) = Context::background().with_timeout(3600 * SECOND);
+    let (tell, told) = mpsc::channel();
+    let _token = runtime.block_on(async { ctx.on_done(move |cause| tell.send(cause).unwrap()) });
+    canceller.drain(Duration::from_millis(50));
+    let cause = told.recv_timeout(60 * SECOND).expect("it hears");
+    assert!(cause.to_string().starts_with("drain grace over"), "{cause}");
+}
+
+#[test]
 fn a_drain_in_a_runtime_without_a_timer_leaves_the_callbacks_listening_for_the_cancel() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _runtime = runtime.enter();
