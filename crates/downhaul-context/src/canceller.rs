@@ -74,6 +74,11 @@ impl Canceller {
     /// Draining cancels nothing: it says "take nothing new, finish what is begun". A second call
     /// can only shorten the grace, and so can one below a context that drains: both leave the
     /// [cause](crate::Context::drain_cause) as it is. Returns whether this call began the draining.
+    ///
+    /// [Callbacks](crate::Context::on_done) and the [tokens](crate::Context::to_token) of a context
+    /// without a deadline hear of the end of the grace by a timer of the runtime in which this is
+    /// called. Outside of one they hear when the canceller is next used or dropped, though the
+    /// context ends in time.
     #[track_caller]
     pub fn drain(&self, grace: Duration) -> bool {
         self.node.drain(grace, Reason::plain(), Location::caller())

@@ -315,9 +315,13 @@ impl Context {
     /// after: keep it short, and spawn a task for more. A panic in it is caught, and goes no
     /// further than the panic hook. Dropping the registration stops it.
     ///
-    /// Of an end that time alone brings it hears by the timer of the runtime in which it was
-    /// registered or in which the drain began. Where that has not rung, or there is none, it hears
-    /// from whoever next uses or drops the canceller.
+    /// Of an end that time alone brings it hears by a timer of the runtime that is current when the
+    /// time becomes known: where it is registered if there is a deadline or a drain by then, and
+    /// else where the drain begins. On a thread without a runtime, a drain moves the timer that
+    /// there is and cannot make one. Where none has rung, since there is none or its runtime is
+    /// shut down, it hears from whoever next uses or drops the canceller. So
+    /// [drain](Canceller::drain) in a runtime that outlives the grace; elsewhere,
+    /// [enter](tokio::runtime::Handle::enter) it first.
     ///
     /// # Panics
     ///

@@ -35,7 +35,8 @@ impl Context {
     /// Returns a token that is cancelled when this context ends, for libraries that want one.
     ///
     /// Keep the registration as long as the token is used. Cancelling the token does not end the
-    /// context.
+    /// context. Of an end that time alone brings, the token hears as a callback of
+    /// [`on_done`](Self::on_done) does: drain in a runtime that outlives the grace.
     ///
     /// # Panics
     ///
