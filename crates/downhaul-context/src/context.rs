@@ -254,6 +254,10 @@ impl Context {
     /// by what ends the request, and still cannot go on for ever. Its own canceller ends it at any
     /// time. Where this context has ended already, `slack` counts from now.
     ///
+    /// In a task of a [`Scope`](crate::Scope) it is cut short with the task, which a join aborts
+    /// [`cancel_grace`](crate::Scope::cancel_grace) after the end, half a second: set that to the
+    /// longest slack.
+    ///
     /// Keep a row of contexts, each shielded from the one before, as short as one of
     /// [merged](Self::merged) ones.
     ///

@@ -177,7 +177,8 @@ impl Scope {
     }
 
     /// Sets how long tasks may take to stop once the context has ended, before a
-    /// [`join`](Self::join) aborts them: half a second unless it is set.
+    /// [`join`](Self::join) aborts them: half a second unless it is set. A task that cleans up
+    /// under a [shielded](Context::shielded) context needs its slack.
     #[must_use]
     pub fn cancel_grace(mut self, grace: Duration) -> Self {
         self.cancel_grace = grace;

@@ -25,6 +25,22 @@ async fn a_task_that_does_not_stop_is_aborted_and_named_with_place_and_age() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_has_no_more_than_the_cancel_grace_also_under_a_shielded_context() {
+    for (grace, is_clean) in [(SECOND / 2, false), (5 * SECOND, true)] {
+        let scope = scope().cancel_grace(grace);
+        let cleans_up = |ctx: Context| async move {
+            let cause = ctx.done().await;
+            let (cleanup, _cleanup) = ctx.shielded(5 * SECOND);
+            cleanup.run(tokio::time::sleep(4 * SECOND)).await?; // tidy: on the paused clock
+            Err(cause.into())
+        };
+        scope.spawn::<(), _, _>("undo", cleans_up).unwrap();
+        let report = scope.join(Duration::ZERO).await;
+        assert_eq!(report.aborted.is_empty(), is_clean, "{report}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_blocking_task_that_does_not_look_is_left_behind_and_named() {
     let scope = Arc::new(scope());
     let (begin, begun) = mpsc::channel::<()>();
