@@ -19,6 +19,7 @@ async fn main() -> Result<(), BoxError> {
     let (service, _stop) = Context::root();
     fan_out(&service).await?;
     first_failure(&service).await?;
+    own_deadline(&service).await?;
     supervised(&service).await?;
     limited(&service).await?;
     draining(&service).await?;
@@ -68,6 +69,32 @@ async fn first_failure(ctx: &Context) -> Result<(), BoxError> {
     Ok(())
 }
 // ANCHOR_END: first_failure
+
+// ANCHOR: own_deadline
+async fn own_deadline(ctx: &Context) -> Result<(), BoxError> {
+    // Wrong: a page without its prices is still a page, and this one ends with them.
+    let scope = Scope::new(ctx, "page");
+    let list = scope.spawn("list", |ctx| async move { Ok(ctx.run(sleep(2 * SECOND)).await?) })?;
+    scope.spawn("prices", |ctx| async move {
+        let (short, _short) = ctx.with_timeout(SECOND);
+        Ok(short.run(pending::<()>()).await?) // its own deadline: a failure
+    })?;
+    assert!(list.await.is_err_and(|error| error.kind() == TaskErrorKind::Cancelled));
+
+    // Right: what came too late is a value, and the end of the page still ends the task.
+    let scope = Scope::new(ctx, "page");
+    let list = scope.spawn("list", |ctx| async move { Ok(ctx.run(sleep(2 * SECOND)).await?) })?;
+    let prices = scope.spawn("prices", |ctx| async move {
+        let (short, _short) = ctx.with_timeout(SECOND);
+        let prices = short.run(pending::<()>()).await.ok();
+        ctx.check()?;
+        Ok(prices)
+    })?;
+    assert_eq!(prices.await?, None);
+    list.await?;
+    Ok(())
+}
+// ANCHOR_END: own_deadline
 
 // ANCHOR: supervised
 async fn supervised(ctx: &Context) -> Result<(), BoxError> {
