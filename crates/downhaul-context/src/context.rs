@@ -356,6 +356,10 @@ impl Context {
     /// Returns a future that waits until this context ends and then runs `future` to its end: what
     /// to spawn where a callback is too short.
     ///
+    /// # Panics
+    ///
+    /// The future, as [`done`](Self::done).
+    ///
     /// # Cancel safety
     ///
     /// As cancel safe as `future` is.
@@ -478,6 +482,10 @@ impl Context {
 
     /// [`done`](Self::done) as a future that can be spawned: it has a handle of its own.
     ///
+    /// # Panics
+    ///
+    /// The future, as [`done`](Self::done).
+    ///
     /// # Cancel safety
     ///
     /// Cancel safe, as [`done`](Self::done).
@@ -537,6 +545,10 @@ impl Context {
     /// # Errors
     ///
     /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    ///
+    /// The future, as [`done`](Self::done).
     ///
     /// # Cancel safety
     ///

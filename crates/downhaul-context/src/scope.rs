@@ -308,7 +308,8 @@ impl Scope {
     ///
     /// # Errors
     ///
-    /// [`Refused::Ended`] if the scope has ended with all its work.
+    /// [`Refused::Ended`] if the scope has ended with all its work, or a [join](Self::join) has
+    /// given up on what is left.
     #[track_caller]
     pub fn hold(&self, name: impl Into<Cow<'static, str>>) -> Result<Hold, Refused> {
         let tag = Tag::new(WorkKind::Hold, name.into(), Location::caller());
