@@ -14,7 +14,7 @@ use crate::batch::{BatchHandler, Batches, IntoOutcomes};
 use crate::broker::Broker;
 use crate::dead_letters::DeadLetters;
 use crate::decode::Decode;
-use crate::engine::{Budgets, Engine, Ordered, Parts, Processor};
+use crate::engine::{Budgets, Engine, Handles, Ordered, Parts, Processor};
 use crate::handle::ConsumerHandle;
 use crate::handler::{Handler, Incoming};
 use crate::inbox::Inbox;
@@ -35,8 +35,7 @@ use crate::subscription::Subscription;
 pub struct Consumer {
     name: Arc<str>,
     subscription: Subscription,
-    handler: Handler,
-    batches: Option<(Batches, BatchHandler)>,
+    handles: Handles,
     retry: RetryPolicy,
     classifier: Option<Classifier>,
     accepted: Option<Extract>,
@@ -66,7 +65,7 @@ impl Consumer {
         Fut: Future + Send + 'static,
         Fut::Output: IntoOutcome,
     {
-        Self::with_handler(subscription, Handler::new(handler))
+        Self::with(subscription, Handles::Singly(Handler::new(handler)))
     }
 
     /// Makes a consumer whose handler blocks its thread: it computes for long, or calls a library
@@ -128,19 +127,17 @@ impl Consumer {
         Fut: Future + Send + 'static,
         Fut::Output: IntoOutcomes,
     {
-        let never = Handler::new(|_: Context, _: Incoming<Message>| async {});
-        let mut consumer = Self::with_handler(subscription, never);
+        let handles = Handles::InBatches(batches, BatchHandler::new(handler));
+        let mut consumer = Self::with(subscription, handles);
         consumer.settings.batch = batches.most.get();
-        consumer.batches = Some((batches, BatchHandler::new(handler)));
         consumer
     }
 
-    fn with_handler(subscription: Subscription, handler: Handler) -> Self {
+    fn with(subscription: Subscription, handles: Handles) -> Self {
         Self {
             name: Arc::from(subscription.queue()),
             subscription,
-            handler,
-            batches: None,
+            handles,
             retry: RetryPolicy::default(),
             classifier: None,
             accepted: None,
@@ -363,7 +360,7 @@ impl Consumer {
         let shared = Arc::new(shared);
         let observer = self.observer.unwrap_or_else(|| Arc::new(PlainObserver));
         let processor = Processor {
-            handler: self.handler,
+            handles: self.handles,
             retry: self.retry,
             classifier: self.classifier,
             accepted: self.accepted,
@@ -385,7 +382,6 @@ impl Consumer {
             subscription: self.subscription,
             processor: Arc::new(processor),
             ordered: self.ordered,
-            batches: self.batches,
             kill_switch: self.kill_switch,
             budgets: self.budgets,
             shared: Arc::clone(&shared),

@@ -9,6 +9,7 @@
 mod batcher;
 mod crew;
 mod flow;
+mod handles;
 mod job;
 mod lanes;
 mod limits;
@@ -28,8 +29,8 @@ use downhaul_context::Context;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 
-use crate::batch::{BatchHandler, Batches};
 use crate::broker::Broker;
+pub(crate) use crate::engine::handles::Handles;
 pub(crate) use crate::engine::limits::Budgets;
 pub(crate) use crate::engine::ordering::Ordered;
 pub(crate) use crate::engine::processor::Processor;
@@ -54,7 +55,6 @@ pub(crate) struct Parts {
     pub(crate) subscription: Subscription,
     pub(crate) processor: Arc<Processor>,
     pub(crate) ordered: Option<Ordered>,
-    pub(crate) batches: Option<(Batches, BatchHandler)>,
     pub(crate) kill_switch: Option<KillSwitch>,
     pub(crate) budgets: Budgets,
     pub(crate) shared: Arc<Shared>,

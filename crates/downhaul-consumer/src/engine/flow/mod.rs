@@ -17,6 +17,7 @@ use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
 use crate::engine::Parts;
 use crate::engine::batcher::Batcher;
 use crate::engine::crew::{Crew, Ended};
+use crate::engine::handles::Handles;
 use crate::engine::job::{Finished, Job, Then, Ticket};
 use crate::engine::lanes::Lanes;
 use crate::engine::limits::SETTLE;
@@ -85,7 +86,10 @@ impl Flow {
     pub(crate) fn new(session: Context, parts: &Parts, settings: Settings) -> Self {
         let mut throttle = Throttle::default();
         throttle.set(settings.rate);
-        let batches = parts.batches.clone();
+        let batches = match &parts.processor.handles {
+            Handles::Singly(_) => None,
+            Handles::InBatches(policy, handler) => Some((Batcher::new(*policy), handler.clone())),
+        };
         Self {
             processor: Arc::clone(&parts.processor),
             ordered: parts.ordered.clone(),
@@ -99,7 +103,7 @@ impl Flow {
             lanes: Lanes::new(session),
             events: Vec::new(),
             schedule: Schedule::default(),
-            batches: batches.map(|(policy, handler)| (Batcher::new(policy), handler)),
+            batches,
             waiting: Waiting::default(),
             leaving: Waiting::default(),
             suspect: None,

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Span;
 
 use super::{Processor, phases};
+use crate::engine::handles::Handles;
 use crate::handler::{Handling, Meta};
 use crate::in_flight::InFlight;
 use crate::panic_text::panic_text;
@@ -44,6 +45,10 @@ impl Processor {
         if let Some(reason) = phases::expired(&attempt.meta.message) {
             return Some(Outcome::expired(reason));
         }
+        let Handles::Singly(handler) = &self.handles else {
+            // Nobody begins one of a batch by itself. Else it would come again.
+            return Some(Outcome::new(Settlement::Release));
+        };
         let _inside = (ambient::enter(&attempt.ctx), attempt.span.enter());
         let (ctx, meta) = (attempt.ctx.clone(), attempt.meta.clone());
         let step = AssertUnwindSafe(|| {

@@ -22,10 +22,10 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::batch::unshared;
+use crate::engine::handles::Handles;
 use crate::engine::job::Then;
 pub(crate) use crate::engine::processor::attempt::Attempt;
 use crate::error::{PublishError, PublishErrorKind};
-use crate::handler::Handler;
 use crate::inbox::Inbox;
 use crate::message::Name;
 use crate::observer::{MessageObserver, Processed};
@@ -35,7 +35,7 @@ use crate::settlement::{Classifier, Outcome};
 use crate::shared::Shared;
 
 pub(crate) struct Processor {
-    pub(crate) handler: Handler,
+    pub(crate) handles: Handles,
     pub(crate) retry: RetryPolicy,
     pub(crate) classifier: Option<Classifier>,
     /// The values that are read of messages.
