@@ -150,7 +150,7 @@ async fn a_buffer_that_holds_enough_bytes_takes_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn handlers_that_compute_use_all_threads() {
+async fn handlers_that_compute_overlap_where_there_are_two_threads() {
     let (ctx, _canceller) = Context::root();
     let broker = MemoryBroker::new();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -168,10 +168,13 @@ async fn handlers_that_compute_use_all_threads() {
         }
     };
     let handle = spawn(Consumer::new(subscription(), compute), &ctx, &broker).await;
-    while seen.load(Ordering::SeqCst) < 2 {
-        publish_numbers(&broker, 16).await;
-        tokio::task::yield_now().await;
-    }
+    let overlapping = async {
+        while seen.load(Ordering::SeqCst) < 2 {
+            publish_numbers(&broker, 16).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(60 * SECOND, overlapping).await.expect("two are at work at a time");
     handle.drain();
     handle.settled().await;
 }
