@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Thirty years, which every clock can tell and nobody waits for.
+/// What a delay without end is taken for, such as [`Duration::MAX`], which no instant can be told
+/// after. Thirty years every clock can tell, and nobody waits for.
 pub(crate) const EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// The moment that comes `delay` after `now`; a delay without end ends in thirty years.

@@ -83,9 +83,7 @@ impl Failure {
     pub fn retry_after(delay: Duration, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { settlement: Settlement::Retry { after: Some(delay) }, error: error.into() }
     }
-}
 
-impl Failure {
     /// What it asks for.
     pub fn settlement(&self) -> &Settlement {
         &self.settlement

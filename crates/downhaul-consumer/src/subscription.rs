@@ -27,8 +27,8 @@ impl Subscription {
         Self { queue: queue.into(), topics: Vec::new(), prefetch: 16, has_dead_letters: true }
     }
 
-    /// Names the queue of the dead letters of `queue`, for who looks at them and gives none of them
-    /// up in turn.
+    /// Names the queue of the dead letters of `queue`, for those who look at them and give none of
+    /// them up in turn.
     pub fn dead_letters_of(queue: impl Into<String>) -> Self {
         let letters = Self::new(queue).dead_letter_queue();
         Self { has_dead_letters: false, ..Self::new(letters) }

@@ -49,7 +49,7 @@ impl Capabilities {
         self
     }
 
-    /// With order a key.
+    /// With messages of a key in the order in which they were published.
     #[must_use]
     pub const fn with_order(mut self) -> Self {
         self.ordered = true;
@@ -63,7 +63,7 @@ impl Capabilities {
         self
     }
 
-    /// With the past.
+    /// With what was published before a queue was made.
     #[must_use]
     pub const fn with_replay(mut self) -> Self {
         self.replay = true;

@@ -61,6 +61,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// A [`BrokerError`] that says what to change or what could not be reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// The engine drops the call when its consumer stops. What was opened by then MUST go with it,
+    /// and what was delivered MUST come again; what was declared may stay.
     async fn source(
         &self,
         ctx: &Context,
@@ -72,6 +77,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// A [`BrokerError`] that says what to change or what could not be reached.
+    ///
+    /// # Cancel safety
+    ///
+    /// A publisher drops the call when the context of its publish ends, and the next publish calls
+    /// again. What was opened by then MUST go with it.
     async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError>;
 
     /// Takes back what sinks were given as [an outcome](Outgoing::outcome_of) of a delivery: its
@@ -87,6 +97,10 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
     /// Lets go of all connections. Called once nothing uses the broker any more; sources and sinks
     /// opened from it fail afterwards.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half-way, what is open MUST go with the broker.
     async fn close(&self, ctx: &Context);
 }
 
@@ -113,7 +127,7 @@ pub trait Source: Send {
     ///    (`a_lane_that_moves_is_finished_first`).
     /// 6. MUST NOT deliver anything of a lane behind its [`Event::Revoking`], also not what is
     ///    released, until it tells by [`Event::Assigned`] that the lane is its own again: all of it
-    ///    is for who gets the lane (`a_lane_that_is_to_go_delivers_nothing_more`).
+    ///    is for those who get the lane (`a_lane_that_is_to_go_delivers_nothing_more`).
     ///
     /// # Errors
     ///
@@ -133,6 +147,12 @@ pub trait Source: Send {
     /// # Errors
     ///
     /// The source is dead, and whether the broker took the batch is unknown: it may come again.
+    ///
+    /// # Cancel safety
+    ///
+    /// The engine drops a call that has not returned within 5 s, and the source right after it, as
+    /// if it were dead. So it need not be possible to go on, but what of the batch was not settled
+    /// MUST come again.
     async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError>;
 
     /// Sets how many deliveries may be unsettled at a time; 0 closes the intake. A source is opened
@@ -147,6 +167,10 @@ pub trait Source: Send {
     /// # Errors
     ///
     /// The source is dead.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`settle`](Self::settle).
     async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError>;
 
     /// Closes the source after its last settlement, which MUST have reached the broker when this
@@ -155,6 +179,11 @@ pub trait Source: Send {
     /// # Errors
     ///
     /// The last settlements may be lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// The engine drops the call when `ctx` ends, and takes the last settlements for lost. The link
+    /// MUST go all the same, and what is not settled come again.
     async fn close(self: Box<Self>, ctx: &Context) -> Result<(), BrokerError>;
 }
 
@@ -198,5 +227,9 @@ pub trait Sink: Debug + Send + Sync + 'static {
     }
 
     /// Closes the sink; receipts that are still open resolve as unknown.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half-way, it closes by itself, and its receipts MUST resolve all the same.
     async fn close(&self, ctx: &Context);
 }

@@ -63,7 +63,7 @@ impl Queue {
         }
         content.arrivals += 1;
         let stored = Stored { number: content.arrivals, message, topic, redeliveries: 0 };
-        // Whoever waits has seen an empty queue: more behind the first is no news to him.
+        // Whoever waits has seen an empty queue: more behind the first is no news.
         let is_news = content.ready.is_empty();
         match due {
             None => content.ready.push_back(stored),

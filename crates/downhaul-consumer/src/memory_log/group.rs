@@ -128,7 +128,7 @@ impl Group {
         revoked
     }
 
-    /// Gives what is free to who shall have it.
+    /// Gives what is free to those that shall have it.
     fn hand_out(&mut self) {
         for partition in self.partitions.iter_mut().filter(|partition| partition.held.is_none()) {
             let Some(member) = partition.wanted_by else { continue };

@@ -8,7 +8,7 @@ use crate::memory_log::group::{Member, Partition};
 /// Gives each partition a member that shall have it, so that
 ///
 /// - of each log, no member has two more than another;
-/// - nobody loses a partition of a log while he has no more than his share of it;
+/// - no member loses a partition of a log while it has no more than its share of it;
 /// - who has least of the other logs is the first to have one more of the next.
 ///
 /// The partitions of a log are next to each other.
@@ -22,7 +22,7 @@ pub(super) fn share_out(partitions: &mut [Partition], members: &BTreeSet<Member>
 fn share_out_log(partitions: &mut [Partition], loads: &mut BTreeMap<Member, usize>) {
     let mut quotas = quotas(partitions, loads);
     for partition in &mut *partitions {
-        // Who has it, or is about to, keeps it as far as it is his share.
+        // The member that has it, or is about to, keeps it as far as it is its share.
         partition.wanted_by = partition.next_holder().filter(|member| take(&mut quotas, *member));
     }
     for partition in partitions {

@@ -64,7 +64,7 @@ impl Outgoing {
         Self::to(Destination::Queue(queue.into()), message)
     }
 
-    fn to(destination: Destination, message: Message) -> Self {
+    pub(crate) fn to(destination: Destination, message: Message) -> Self {
         let (delay, outcome_of) = (Duration::ZERO, None);
         Self { destination, message, delay, outcome_of, optional: false, is_complete: false }
     }

@@ -89,7 +89,10 @@ impl Flow {
 
     /// Begins a batch, which is of one lane.
     fn begin_batch(&mut self, handler: &BatchHandler, batch: Vec<Job>) {
-        let lane = batch.iter().map(|job| self.enter(job)).last().flatten();
+        let mut lane = None;
+        for job in &batch {
+            lane = self.enter(job);
+        }
         let standing = batch.first().map(|job| self.lanes.standing(&job.ticket));
         if let Some(lane) = lane.zip(standing) {
             self.crew.begin_batch(&self.processor, handler, lane, batch);

@@ -52,7 +52,7 @@ impl Processor {
         let _inside = (ambient::enter(&attempt.ctx), attempt.span.enter());
         let (ctx, meta) = (attempt.ctx.clone(), attempt.meta.clone());
         let step = AssertUnwindSafe(|| {
-            let mut handling = match self.handler.call(ctx, meta) {
+            let mut handling = match handler.call(ctx, meta) {
                 Ok(handling) => handling,
                 Err(error) => return Ok(Failure::permanent(error).into_outcome()),
             };
@@ -100,9 +100,7 @@ impl Processor {
             cause = ctx.done() => timeout(self.cancel_grace, handling).await.map_err(|_| cause),
         }
     }
-}
 
-impl Processor {
     /// Lists a message as being handled for as long as the entry lives.
     pub(super) fn list(&self, attempt: &Attempt) -> Entry {
         let id = attempt.ctx.value::<RequestId>().cloned();

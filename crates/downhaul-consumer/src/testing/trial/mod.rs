@@ -285,11 +285,9 @@ impl Trial {
 
     async fn publish(&self, message: Message) -> Result<(), TrialError> {
         let id = message.id().to_owned();
-        let (destination, delay) = (self.entrance.clone(), Duration::ZERO);
         // Past the faults, and past what is kept of publishes: the sender is not on trial.
         let publisher = Publisher::new(Arc::new(self.memory.clone()));
-        let mut outgoing = Outgoing::to_queue("", message).after(delay);
-        outgoing.destination = destination;
+        let outgoing = Outgoing::to(self.entrance.clone(), message);
         let published = publisher.publish(&self.ctx, outgoing).await;
         published.map_err(|error| TrialError::not_sent(id, error))
     }
