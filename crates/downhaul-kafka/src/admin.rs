@@ -1,4 +1,4 @@
-//! Topics: which there are, and making those that there are not.
+//! Topics: which exist, and making those that do not.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -115,6 +115,7 @@ impl Cluster {
             if is_there || Instant::now() >= until {
                 return Ok(is_there);
             }
+            tracing::debug!(topic, "no such topic yet");
             sleep(LOOK_AGAIN).await;
         }
     }

@@ -28,6 +28,13 @@ impl Capture {
         Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
     }
 
+    /// Whether a line says this.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        let lines = self.lines.lock().unwrap();
+        let mut said = lines.iter().filter_map(|line| line.fields.get("message"));
+        said.any(|said| said.contains(words))
+    }
+
     /// The warnings of our own.
     pub(crate) fn warnings(&self) -> Vec<Line> {
         let lines = self.lines.lock().unwrap();

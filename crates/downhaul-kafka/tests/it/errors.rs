@@ -12,6 +12,7 @@ use downhaul_testkit::kafka::shared;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use tokio::time::Instant;
 
+use crate::capture::Capture;
 use crate::support::{
     Foreigner, Heard, all, close, kafka, mock, opening, publish, settle, sink, soon, source, spawn,
     subscription, take, telling, until,
@@ -131,9 +132,9 @@ async fn a_topic_that_is_there_after_a_while_is_no_wrong_configuration() {
     let topic = subscription.queue();
     let is_unknown = Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     mock.topic_error(topic, is_unknown).unwrap();
+    let log = Capture::start();
     let making = async {
-        // tidy: the first look comes before
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        until("a look in vain", async || log.says("no such topic yet")).await;
         mock.topic_error(topic, Code::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     };
     let (source, ()) = tokio::join!(source(&kafka, &subscription), making);

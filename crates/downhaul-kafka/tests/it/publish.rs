@@ -14,8 +14,10 @@ use downhaul_testkit::proxy::{Cut, Direction, Proxy};
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use tokio::time::Instant;
 
+use crate::capture::Capture;
 use crate::support::{
-    Foreigner, OwnBroker, mock, opening, publish, shared_broker, sink, soon, subscription, within,
+    Foreigner, OwnBroker, mock, opening, publish, shared_broker, sink, soon, subscription, until,
+    within,
 };
 
 fn keyed(topic: &str, key: usize, number: usize) -> Outgoing {
@@ -128,9 +130,9 @@ async fn a_topic_that_comes_to_be_there_while_it_is_looked_for_takes_the_message
     let (broker, topic) = (shared_broker(), unique("late"));
     let sink = sink(&broker).await;
     let outgoing = Outgoing::to_topic(topic.as_str(), Message::new("x"));
+    let log = Capture::start();
     let making = async {
-        // tidy: the first look comes before
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        until("a look in vain", async || log.says("no such topic yet")).await;
         Foreigner::shared().make(&[&topic], 1).await;
     };
     let (outcome, ()) = tokio::join!(publish(&*sink, &outgoing), making);
