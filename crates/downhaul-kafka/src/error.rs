@@ -1,4 +1,4 @@
-//! What librdkafka's errors mean for who tries again.
+//! What librdkafka's errors mean for those who try again.
 
 use downhaul_consumer::{BrokerError, BrokerErrorKind};
 use downhaul_context::Cause;

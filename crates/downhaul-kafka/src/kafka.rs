@@ -126,8 +126,8 @@ impl Kafka {
     /// in the same partition is: so a step should not be much longer than the one before it. A
     /// delay that is longer than the longest cannot be had.
     ///
-    /// Default 1 s, 10 s, 1 min, 10 min, 1 h and 24 h. At least one. When they are changed, the
-    /// topics of the former ones are read on as long as they are there.
+    /// Default 1 s, 10 s, 1 min, 10 min, 1 h and 24 h. None at all count as one of 1 s. When they
+    /// are changed, the topics of the former ones are read on as long as they are there.
     #[must_use]
     pub fn retry_steps(mut self, steps: &[Duration]) -> Self {
         self.options.own = OwnTopics::new(steps);

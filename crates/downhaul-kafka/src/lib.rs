@@ -3,7 +3,7 @@
 //! # What it makes
 //!
 //! A queue is a consumer group of that name. Its topics are Kafka's. They are made by
-//! [`Kafka::create_topics`] alone: without it, a subscription to a topic that there is not is a
+//! [`Kafka::create_topics`] alone: without it, a subscription to a topic that does not exist is a
 //! configuration error. What belongs to a group is made by whoever opens it
 //! ([`Kafka::group_topics`]):
 //!
@@ -64,7 +64,7 @@
 //!    was sent (`what_is_sent_again_after_a_break_is_there_once_and_in_its_order`); what librdkafka
 //!    only concludes is no confirmation
 //!    (`what_is_said_to_be_written_by_a_later_answer_alone_is_unknown`). Many are under way at a
-//!    time (`each_of_many_receipts_under_way_resolves`). A message to a topic that there is not
+//!    time (`each_of_many_receipts_under_way_resolves`). A message to a topic that does not exist
 //!    comes back to its publisher (`what_has_no_topic_is_returned_and_makes_none`).
 //! 8. Messages of one key come in the order in which they were published
 //!    (`messages_of_a_key_come_in_their_order`), while keys of one partition are handled side by
