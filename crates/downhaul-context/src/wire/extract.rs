@@ -164,7 +164,7 @@ impl Extracted {
         (self.bind_values(ctx), canceller)
     }
 
-    /// Binds the values alone, for who gives the context its id and its time otherwise.
+    /// Binds the values alone, for those who give the context its id and its time otherwise.
     #[must_use]
     pub fn bind_values(self, ctx: Context) -> Context {
         self.values.into_iter().fold(ctx, |ctx, bind| bind(&ctx))
