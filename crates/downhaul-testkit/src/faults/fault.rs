@@ -23,7 +23,7 @@ pub enum Fault {
     Refuse(Duration),
     /// The broker's operator closes them.
     Close,
-    /// He closes one, counted in the broker's list.
+    /// They close one, counted in the broker's list.
     CloseOne(usize),
     /// The broker answers nothing for a while, and its links stay open.
     Freeze(Duration),
@@ -43,8 +43,23 @@ pub enum Fault {
 
 impl Fault {
     /// Its name in a table.
-    pub fn kind(self) -> String {
-        let shown = format!("{self:?}");
-        shown.split('(').next().unwrap_or_default().to_owned()
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Cut(_) => "Cut",
+            Self::HalfFrame(..) => "HalfFrame",
+            Self::Blackhole(..) => "Blackhole",
+            Self::Delay(..) => "Delay",
+            Self::Throttle(..) => "Throttle",
+            Self::Refuse(_) => "Refuse",
+            Self::Close => "Close",
+            Self::CloseOne(_) => "CloseOne",
+            Self::Freeze(_) => "Freeze",
+            Self::Kill(_) => "Kill",
+            Self::Alarm(_) => "Alarm",
+            Self::Pause(_) => "Pause",
+            Self::Restart(_) => "Restart",
+            Self::Abort(_) => "Abort",
+            Self::Join(_) => "Join",
+        }
     }
 }

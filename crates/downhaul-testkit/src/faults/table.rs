@@ -13,7 +13,7 @@ pub(super) struct Table {
     pub(super) reconnects: u64,
     pub(super) redelivered: u64,
     longest_outage: Option<(Duration, Fault)>,
-    faults: BTreeMap<String, usize>,
+    faults: BTreeMap<&'static str, usize>,
     rounds: Vec<Summary>,
     violations: usize,
 }

@@ -59,7 +59,8 @@ pub async fn a_lane_that_moves_is_finished_first<H: Harness>(fixture: Fixture<H>
     assert_eq!((first.tally().lost, second.tally().lost), (0, 0));
 }
 
-/// Neither what is published to it meanwhile nor what is given back of it: that is for who gets it.
+/// Neither what is published to it meanwhile nor what is given back of it: that is for those who
+/// get it.
 pub async fn a_lane_that_is_to_go_delivers_nothing_more<H: Harness>(fixture: Fixture<H>) {
     if fixture.skips("lanes", fixture.capabilities().lanes) {
         return;

@@ -354,7 +354,7 @@ pub async fn what_a_handler_emits_is_confirmed_before_the_ack<H: Harness>(fixtur
     assert!(reason.contains("no queue"), "{reason}");
 }
 
-/// Whoever settles it again is told that he is late, and the link lives.
+/// Whoever settles it again is told that it is late, and the link lives.
 pub async fn a_delivery_is_settled_once<H: Harness>(fixture: Fixture<H>) {
     let subscription = fixture.subscription("q");
     let mut source = fixture.broker().source(&fixture.ctx, &subscription).await.unwrap();
