@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use downhaul_testkit::rabbitmq::{Node, shared_ctl, unique};
+use downhaul_testkit::rabbitmq::{Node, shared_ctl};
+use downhaul_testkit::unique;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 

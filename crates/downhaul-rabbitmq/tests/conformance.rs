@@ -7,8 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use downhaul_consumer::Broker;
 use downhaul_rabbitmq::{QueueType, RabbitMq};
-use downhaul_testkit::rabbitmq::{shared, shared_ctl, unique};
+use downhaul_testkit::rabbitmq::{shared, shared_ctl};
 use downhaul_testkit::suite::{Capabilities, Harness};
+use downhaul_testkit::unique;
 
 struct Rabbit {
     broker: Arc<RabbitMq>,

@@ -12,7 +12,8 @@ use std::time::Duration;
 use downhaul_consumer::{Broker, Subscription};
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Credentials, RabbitMq};
-use downhaul_testkit::rabbitmq::{Node, unique};
+use downhaul_testkit::rabbitmq::Node;
+use downhaul_testkit::unique;
 use tokio::sync::Semaphore;
 use tracing_subscriber::fmt::MakeWriter;
 

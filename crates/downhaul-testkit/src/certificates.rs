@@ -9,7 +9,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 
-use crate::ports::unique;
+use crate::unique;
 
 /// An authority and files of certificates that it has signed, in a folder that goes with it.
 #[derive(Debug)]

@@ -19,3 +19,6 @@ pub mod rabbitmq;
 pub mod suite;
 pub mod telemetry;
 mod tools;
+mod unique;
+
+pub use crate::unique::unique;

@@ -1,9 +1,10 @@
-//! Ports that nobody listens on, and names that nobody else uses.
+//! Ports that nobody listens on.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
+
+use crate::unique::random;
 
 /// Below the ports that systems hand to outgoing connections (32768 on Linux). A port from there
 /// could be taken while the node is down, or worse: a client that reconnects to it in a loop can
@@ -49,16 +50,4 @@ pub(crate) fn connect(port: u16) -> Option<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     Some(stream)
-}
-
-/// A name that no other test uses, for a queue, a topic or a group: `orders-7f3a…`.
-pub fn unique(prefix: &str) -> String {
-    format!("{prefix}-{:016x}", random())
-}
-
-/// Random enough to tell nodes apart: std seeds each `RandomState` differently, per process too.
-pub(crate) fn random() -> u64 {
-    let mut hasher = RandomState::new().build_hasher();
-    hasher.write_u32(std::process::id());
-    hasher.finish()
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use downhaul_testkit::kafka::{
-    Broker, Detached, Gap, Kind, NodeErrorKind, Setup, shared, shared_kind, unique,
+    Broker, Detached, Gap, Kind, NodeErrorKind, Setup, shared, shared_kind,
 };
+use downhaul_testkit::unique;
 
 /// Those that are installed in a moment.
 const KINDS: [Kind; 2] = [Kind::Tansu, Kind::Noida];

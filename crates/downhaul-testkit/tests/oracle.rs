@@ -15,7 +15,7 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_testkit::oracle::{Answer, Cause, End, Kind, Oracle, Promises, Record, Report};
-use downhaul_testkit::rabbitmq::unique;
+use downhaul_testkit::unique;
 use tokio::sync::{Barrier, Semaphore};
 
 /// The consumer's prefetch: twice its default concurrency.

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use downhaul_testkit::rabbitmq::{Detached, Node, NodeErrorKind, shared, unique};
+use downhaul_testkit::rabbitmq::{Detached, Node, NodeErrorKind, shared};
+use downhaul_testkit::unique;
 
 #[test]
 fn a_node_keeps_its_data_over_kill_and_stop_and_leaves_nothing_when_dropped() {

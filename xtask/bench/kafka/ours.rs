@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use downhaul_consumer::{Consumer, Incoming, Publisher, State, Subscription};
 use downhaul_context::Context;
-use downhaul_testkit::kafka::unique;
+use downhaul_testkit::unique;
 use tokio::time::{Instant, sleep};
 
 use super::site::{Site, Stopwatch, messages};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_context::RequestId;
-use downhaul_testkit::kafka::unique;
+use downhaul_testkit::unique;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer, StreamConsumer};

@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use downhaul_rabbitmq::{QueueType, RabbitMq};
-use downhaul_testkit::rabbitmq::{shared, unique};
+use downhaul_testkit::rabbitmq::shared;
+use downhaul_testkit::unique;
 use lapin::options::{QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};

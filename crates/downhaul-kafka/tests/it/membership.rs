@@ -8,7 +8,7 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_kafka::Kafka;
-use downhaul_testkit::kafka::unique;
+use downhaul_testkit::unique;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 

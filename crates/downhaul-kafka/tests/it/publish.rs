@@ -9,8 +9,8 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_kafka::Kafka;
-use downhaul_testkit::kafka::unique;
 use downhaul_testkit::proxy::{Cut, Direction, Proxy};
+use downhaul_testkit::unique;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use tokio::time::Instant;
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use downhaul_consumer::{BrokerErrorKind, Message, Outgoing, PublishOutcome, Verdict};
 use downhaul_kafka::Kafka;
-use downhaul_testkit::kafka::{Broker, Gap, Kind, Setup, shared_kind, unique};
+use downhaul_testkit::kafka::{Broker, Gap, Kind, Setup, shared_kind};
+use downhaul_testkit::unique;
 
 use crate::support::{
     all, close, kafka, opening, publish, settle, sink, skips, source, subscription, take,

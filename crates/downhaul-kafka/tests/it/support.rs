@@ -12,8 +12,9 @@ use downhaul_consumer::{
 use downhaul_context::Context;
 use downhaul_kafka::{Kafka, NewTopics};
 pub(crate) use downhaul_testkit::faults::soon;
-use downhaul_testkit::kafka::{self, Gap, Kind, Setup, shared, shared_kind, unique};
+use downhaul_testkit::kafka::{self, Gap, Kind, Setup, shared, shared_kind};
 use downhaul_testkit::proxy::Proxy;
+use downhaul_testkit::unique;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::ToBytes;

@@ -11,7 +11,8 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_kafka::{Kafka, NewTopics};
-use downhaul_testkit::kafka::{self, Gap, Kind, shared, shared_kind, shared_lacks, shared_of};
+use downhaul_testkit::kafka::{Gap, Kind, shared, shared_kind, shared_lacks, shared_of};
+use downhaul_testkit::unique;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -55,7 +56,7 @@ pub(crate) struct Names {
 }
 
 pub(crate) fn names() -> Names {
-    let name = kafka::unique("txn");
+    let name = unique("txn");
     let with = |part: &str| format!("{name}-{part}");
     Names { id: with("id"), group: name.clone(), input: with("in"), output: with("out") }
 }
@@ -208,7 +209,7 @@ pub(crate) async fn visible_at(servers: String, topic: &str) -> BTreeMap<String,
 fn read_all(servers: &str, topic: &str) -> BTreeMap<String, usize> {
     let reader: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", servers)
-        .set("group.id", kafka::unique("reader"))
+        .set("group.id", unique("reader"))
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")

@@ -15,7 +15,8 @@ use downhaul_consumer::{
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Credentials, RabbitMq};
 use downhaul_testkit::proxy::{Cut, Direction, Proxy};
-use downhaul_testkit::rabbitmq::{Node, shared, shared_ctl, unique};
+use downhaul_testkit::rabbitmq::{Node, shared, shared_ctl};
+use downhaul_testkit::unique;
 use tokio::sync::mpsc;
 
 use crate::support::{broker_through, own_node, proxy_before, sink, soon, source, subscription};

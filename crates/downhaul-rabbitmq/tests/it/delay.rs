@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use downhaul_consumer::{BrokerErrorKind, Message, Outgoing, PublishOutcome, Subscription};
 use downhaul_rabbitmq::QueueType;
-use downhaul_testkit::rabbitmq::{shared, unique};
+use downhaul_testkit::rabbitmq::shared;
+use downhaul_testkit::unique;
 use tokio::time::Instant;
 
 use crate::support::{

@@ -10,7 +10,8 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::property;
-use downhaul_testkit::rabbitmq::{Pika, shared, unique};
+use downhaul_testkit::rabbitmq::{Pika, shared};
+use downhaul_testkit::unique;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 

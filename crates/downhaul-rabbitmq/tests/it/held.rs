@@ -9,7 +9,8 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Queue, RabbitMq, Topology};
-use downhaul_testkit::rabbitmq::{shared, unique};
+use downhaul_testkit::rabbitmq::shared;
+use downhaul_testkit::unique;
 use futures_util::FutureExt;
 use tokio::sync::{Semaphore, mpsc};
 

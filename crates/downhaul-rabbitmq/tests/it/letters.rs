@@ -13,7 +13,8 @@ use downhaul_consumer::{
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Queue, RabbitMq, Topology};
 use downhaul_testkit::proxy::{Cut, Direction, Proxy};
-use downhaul_testkit::rabbitmq::{shared, unique};
+use downhaul_testkit::rabbitmq::shared;
+use downhaul_testkit::unique;
 
 use crate::support::{
     Foreigner, all, fill, publish, shared_broker, sink, soon, source, subscription, take, text,

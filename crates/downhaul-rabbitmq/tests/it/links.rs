@@ -10,7 +10,8 @@ use downhaul_consumer::{
 use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
 use downhaul_testkit::proxy::{Counts, Cut, Direction, Proxy};
-use downhaul_testkit::rabbitmq::{Node, shared, unique};
+use downhaul_testkit::rabbitmq::{Node, shared};
+use downhaul_testkit::unique;
 use tokio::time::Instant;
 
 use crate::support::{

@@ -9,7 +9,8 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
-use downhaul_testkit::rabbitmq::{shared, shared_ctl, unique};
+use downhaul_testkit::rabbitmq::{shared, shared_ctl};
+use downhaul_testkit::unique;
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;

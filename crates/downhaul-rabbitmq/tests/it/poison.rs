@@ -13,7 +13,8 @@ use bytes::Bytes;
 use downhaul_consumer::{Consumer, Incoming, Subscription, Verdict};
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Queue, RabbitMq, Topology};
-use downhaul_testkit::rabbitmq::{shared, unique};
+use downhaul_testkit::rabbitmq::shared;
+use downhaul_testkit::unique;
 use tokio::time::sleep;
 
 use crate::support::{Foreigner, all, fill, shared_broker, sink, soon, source, take, texts};

@@ -9,7 +9,8 @@ use downhaul_consumer::{
 use downhaul_context::Context;
 use downhaul_rabbitmq::{RabbitMq, property};
 use downhaul_testkit::proxy::Direction;
-use downhaul_testkit::rabbitmq::{shared, shared_ctl, unique};
+use downhaul_testkit::rabbitmq::{shared, shared_ctl};
+use downhaul_testkit::unique;
 
 use crate::support::{
     Foreigner, all, behind_proxy, broker_at, fill, more, own_node_with, publish, shared_broker,

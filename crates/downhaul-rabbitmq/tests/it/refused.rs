@@ -6,7 +6,7 @@ use std::time::Duration;
 use downhaul_consumer::{Message, Outgoing, PublishErrorKind, PublishOutcome, Publisher};
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Overflow, Queue, RabbitMq, Topology};
-use downhaul_testkit::rabbitmq::unique;
+use downhaul_testkit::unique;
 use tokio::time::Instant;
 
 use crate::support::{shared_broker, sink, soon};

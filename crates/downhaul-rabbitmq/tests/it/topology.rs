@@ -10,7 +10,8 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Exchange, Overflow, Queue, RabbitMq, Topology};
-use downhaul_testkit::rabbitmq::{shared, unique};
+use downhaul_testkit::rabbitmq::shared;
+use downhaul_testkit::unique;
 use lapin::options::ExchangeDeleteOptions;
 
 use crate::support::{

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{Read, Write};
 
-use crate::ports::{connect, random};
+use crate::ports::connect;
+use crate::unique::random;
 
 /// The number of the request for the versions of all requests. Every broker answers it, before a
 /// login too.

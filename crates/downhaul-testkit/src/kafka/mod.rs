@@ -27,4 +27,3 @@ pub use self::kind::Kind;
 pub use self::setup::Setup;
 pub use self::shared::{shared, shared_kind, shared_lacks, shared_of};
 pub use crate::error::{NodeError, NodeErrorKind};
-pub use crate::ports::unique;

@@ -6,7 +6,7 @@ use super::broker::Broker;
 use super::gap::Gap;
 use super::kind::Kind;
 use crate::error::{NodeError, NodeErrorKind};
-use crate::ports::random;
+use crate::unique::random;
 
 /// A broker that has not been started yet.
 ///

@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn fresh_path() -> PathBuf {
-        std::env::temp_dir().join(crate::rabbitmq::unique("downhaul-oracle"))
+        std::env::temp_dir().join(crate::unique("downhaul-oracle"))
     }
 
     #[test]

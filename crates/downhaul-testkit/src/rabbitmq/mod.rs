@@ -19,4 +19,3 @@ pub use self::node::Node;
 pub use self::pika::Pika;
 pub use self::shared::{shared, shared_ctl};
 pub use crate::error::{NodeError, NodeErrorKind};
-pub use crate::ports::unique;

@@ -12,8 +12,9 @@ use super::shared;
 use super::site::Site;
 use crate::error::{NodeError, NodeErrorKind};
 use crate::poll::poll;
-use crate::ports::{connect, random};
+use crate::ports::connect;
 use crate::process::{self, Server, Watchdog};
+use crate::unique::random;
 
 /// A node that does not stop by itself is killed after this.
 const STOP: Duration = Duration::from_secs(20);

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use super::installation;
 use super::ports::{CTL_PORTS, Ports};
-use crate::ports::random;
+use crate::unique::random;
 
 /// A node's place on the disk. It says nothing about whether the node runs.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::poll::poll;
-use crate::ports::{connect, free, unique};
+use crate::ports::{connect, free};
+use crate::unique;
 
 /// A quiet machine needs a moment.
 const BOOT: Duration = Duration::from_secs(30);
