@@ -7,9 +7,9 @@
 //!    makes the one who listens do so again. So the news that a waker brings is never lost, and it
 //!    never waits for another thread or for itself.
 //! 2. The ear is behind a lock, in which nobody else's code runs: it is lent to the one who
-//!    listens, and reactions run outside the lock. So whatever runs meanwhile may stop this listener, as it does
-//!    when it drops what that belongs to: a reaction, a foreign future, and the callbacks whose
-//!    time has come when a timer is set.
+//!    listens, and reactions run outside the lock. So whatever runs meanwhile may stop this
+//!    listener, as it does when it drops what that belongs to: a reaction, a foreign future, and
+//!    the callbacks whose time has come when a timer is set.
 //! 3. Once the ear is gone from its seat the listener has stopped: no reaction begins after that.
 //!    The last reaction begins by taking it away.
 

@@ -51,6 +51,8 @@ pub(super) struct Replayed {
     put_back: usize,
     /// Looked at, and left alone.
     left: usize,
+    /// Put back, and dead letters again by now.
+    failed_again: usize,
 }
 
 pub(super) async fn replay(ctx: Context, req: Request<AppHandle>) -> Result<Json<Replayed>, Error> {
@@ -60,9 +62,10 @@ pub(super) async fn replay(ctx: Context, req: Request<AppHandle>) -> Result<Json
     let letters = consumer.dead_letters();
     let replayed = letters.replay(&replaying, limit.unwrap_or(REPLAYED_AT_ONCE), |_| true).await;
     let (name, replayed) = (consumer.name(), replayed.map_err(|error| unfinished(&error))?);
-    let downhaul_consumer::Replayed { put_back, left, .. } = replayed;
-    tracing::info!(component, consumer = name, put_back, left, "operator: dead letters put back");
-    Ok(Json(Replayed { put_back, left }))
+    let downhaul_consumer::Replayed { put_back, left, failed_again, .. } = replayed;
+    let words = "operator: dead letters put back";
+    tracing::info!(component, consumer = name, put_back, left, failed_again, "{words}");
+    Ok(Json(Replayed { put_back, left, failed_again }))
 }
 
 /// Those that were put back stay so, and it can be asked for the others again.

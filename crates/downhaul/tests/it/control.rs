@@ -158,10 +158,10 @@ async fn dead_letters_are_put_back_when_an_operator_asks() {
     let replay = "/consumers/inventory/dead-letters/replay";
     assert_eq!(fixture.post(&format!("{replay}?limit=many")).await.0, 400);
     let two = fixture.post(&format!("{replay}?limit=2")).await;
-    assert_eq!(two, (200, json!({ "put_back": 2, "left": 1 })));
+    assert_eq!(two, (200, json!({ "put_back": 2, "left": 1, "failed_again": 0 })));
     while count("processed").await < 2 {}
     let last = fixture.post(&format!("{replay}?limit=1")).await;
-    assert_eq!(last, (200, json!({ "put_back": 1, "left": 0 })));
+    assert_eq!(last, (200, json!({ "put_back": 1, "left": 0, "failed_again": 0 })));
     while count("processed").await < 3 {}
     assert_eq!(fixture.post("/consumers/nobody/dead-letters/replay").await.0, 404);
     assert_eq!(fixture.stop().await.exit_code(), 0);
