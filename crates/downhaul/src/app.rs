@@ -319,12 +319,7 @@ impl App {
             control.close(self.reserve() / 8).await;
         }
         let ending = told.ending(forced, &components);
-        let mut report = self.report(ending, cause, began.elapsed(), components);
-        report.log();
-        // Last, so that the last lines and spans of all others are there.
-        report.telemetry = self.flush_telemetry().await;
-        report.took = began.elapsed();
-        report
+        self.conclude(began, ending, cause, components).await
     }
 
     fn components(&self) -> Vec<(String, Arc<dyn Component>)> {
@@ -360,28 +355,28 @@ impl App {
         RESERVE.min(self.grace / 10)
     }
 
-    /// Exports the last spans and metrics. Returns what was lost, if anything was.
-    async fn flush_telemetry(&mut self) -> Option<String> {
-        let telemetry = self.telemetry.take()?;
-        telemetry.shut_down(self.reserve() * 3 / 4).await
-    }
-
     async fn not_started(&mut self, why: String) -> Report {
         let ending = Ending::NotStarted(why.clone());
-        let mut report = self.report(ending, why, Duration::ZERO, Vec::new());
-        report.log();
-        report.telemetry = self.flush_telemetry().await;
-        report
+        self.conclude(Instant::now(), ending, why, Vec::new()).await
     }
 
-    fn report(
-        &self,
+    /// Exports the last spans and metrics of all others, and then says how it ended: in the log,
+    /// too, as its last line.
+    async fn conclude(
+        &mut self,
+        began: Instant,
         ending: Ending,
         cause: String,
-        took: Duration,
         components: Vec<ComponentReport>,
     ) -> Report {
-        let (app, grace, telemetry) = (self.name.clone(), self.grace, None);
-        Report { app, cause, ending, took, grace, components, telemetry }
+        let shut_down = match self.telemetry.take() {
+            Some(telemetry) => Some(telemetry.shut_down(self.reserve() * 3 / 4).await),
+            None => None,
+        };
+        let telemetry = shut_down.as_ref().and_then(|telemetry| telemetry.lost.clone());
+        let (app, took, grace) = (self.name.clone(), began.elapsed(), self.grace);
+        let report = Report { app, cause, ending, took, grace, components, telemetry };
+        report.log();
+        report
     }
 }

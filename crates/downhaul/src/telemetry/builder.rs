@@ -145,8 +145,8 @@ impl TelemetryBuilder {
         let resource = self.resource(&environment);
         let (mut exports, mut page) = (Exports::default(), None);
         if !disabled {
-            let (environment, driver) = (&mut environment, &mut exports.driver);
-            let mut make = Exporters { environment, driver };
+            let (driver, collectors) = (&mut exports.driver, &mut exports.collectors);
+            let mut make = Exporters { environment: &mut environment, collectors, driver };
             exports.spans = self.tracer(&mut make, resource.clone())?;
             (exports.metrics, page) = self.meter(&mut make, resource)?;
         }

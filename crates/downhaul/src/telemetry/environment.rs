@@ -6,6 +6,8 @@
 #[cfg(feature = "otlp-tls")]
 use std::time::Duration;
 
+#[cfg(feature = "otlp")]
+use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use super::TelemetryError;
@@ -131,6 +133,18 @@ impl Environment {
     /// The variable that names a collector, and its value.
     pub(super) fn endpoint(&self, signal: Signal) -> Option<(&'static str, String)> {
         self.first(otlp!(signal, "ENDPOINT"))
+    }
+
+    /// The collector, as far as it may be told: without credentials, which are before its name or
+    /// behind it.
+    #[cfg(feature = "otlp")]
+    pub(super) fn collector_name(&self, signal: Signal) -> Option<String> {
+        let (_, endpoint) = self.endpoint(signal)?;
+        let endpoint: Uri = endpoint.parse().ok()?;
+        let scheme = endpoint.scheme_str().map(|scheme| format!("{scheme}://"));
+        let authority = endpoint.authority()?.as_str();
+        let host = authority.rsplit_once('@').map_or(authority, |(_user, host)| host);
+        Some(scheme.unwrap_or_default() + host)
     }
 
     /// The file with whom to trust under TLS.
@@ -293,6 +307,19 @@ mod tests {
         {
             let error = environment.protocol(Signal::Metrics).unwrap_err().to_string();
             assert!(error.starts_with("OTEL_EXPORTER_OTLP_PROTOCOL: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_collector_is_told_without_its_credentials() {
+        for (endpoint, told) in [
+            ("http://collector:4318", Some("http://collector:4318")),
+            ("https://me:s3cret@collector/v1?key=s3cret", Some("https://collector")),
+            ("collector:4317", Some("collector:4317")),
+            ("s3cret of another kind", None),
+        ] {
+            let environment = environment(&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
+            assert_eq!(environment.collector_name(Signal::Traces).as_deref(), told);
         }
     }
 

@@ -121,16 +121,26 @@ impl Telemetry {
     }
 
     /// Exports what is left, off the async threads and within `budget`, and shuts down if nobody
-    /// else has it. Returns what was lost, which is logged, too.
-    pub(crate) async fn shut_down(self, budget: Duration) -> Option<String> {
+    /// else has it. What was lost is logged, too.
+    pub(crate) async fn shut_down(self, budget: Duration) -> ShutDown {
         let flushes = self.0.exports.flushes();
-        let lost = match Arc::into_inner(self.0) {
-            Some(mut last) => last.exports.close(budget).await,
+        let mut last = Arc::into_inner(self.0);
+        let lost = match &mut last {
+            Some(last) => last.exports.close(budget).await,
             None => exports::finish(flushes, budget).await,
-        }?;
-        tracing::warn!("{lost}");
-        Some(lost)
+        };
+        if let Some(lost) = &lost {
+            tracing::warn!("{lost}");
+        }
+        ShutDown { lost, _lines: last }
     }
+}
+
+/// Telemetry that has exported what it could. Lines are written until this is dropped.
+pub(crate) struct ShutDown {
+    /// What was lost, if anything was.
+    pub(crate) lost: Option<String>,
+    _lines: Option<Shared>,
 }
 
 #[cfg(test)]

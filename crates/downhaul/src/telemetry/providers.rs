@@ -17,6 +17,7 @@ use super::driver::Driver;
 #[cfg(feature = "otlp")]
 use super::environment::Signal;
 use super::environment::{Environment, Exporter};
+use super::exports::Collectors;
 use super::metrics::Page;
 #[cfg(feature = "otlp")]
 use super::otlp::Transport;
@@ -27,6 +28,8 @@ pub(super) type Meters = (Option<SdkMeterProvider>, Option<Page>);
 /// What makes exporters.
 pub(super) struct Exporters<'a> {
     pub(super) environment: &'a mut Environment,
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "there is none"))]
+    pub(super) collectors: &'a mut Collectors,
     #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is driven"))]
     pub(super) driver: &'a mut Option<Arc<Driver>>,
 }
@@ -129,6 +132,11 @@ impl Exporters<'_> {
         signal: Signal,
         make: impl FnOnce(Transport) -> Result<E, ExporterBuildError>,
     ) -> Result<E, TelemetryError> {
+        let collector = self.environment.collector_name(signal);
+        match signal {
+            Signal::Traces => self.collectors.spans = collector,
+            Signal::Metrics => self.collectors.metrics = collector,
+        }
         let transport = Transport::of(signal, self.environment, self.driver)?;
         let _inside = self.driver.as_ref().map(|driver| driver.handle().enter());
         make(transport).map_err(|error| broken(Box::new(error)))

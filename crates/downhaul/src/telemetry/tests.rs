@@ -1,7 +1,8 @@
 //! Spans as they are exported.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,10 @@ use downhaul_http::{Error, Request, Router};
 use http::StatusCode;
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context as OtelContext, KeyValue, Value};
-use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{
+    InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData, SpanExporter,
+};
 use tracing::subscriber::DefaultGuard;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -23,7 +27,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::exports::Exports;
 use super::{MessageSpans, Telemetry, span_layer};
 use crate::testing::{Client, TestApp};
-use crate::{App, HttpServer};
+use crate::{App, HttpServer, LogFormat, logging};
 
 /// Keeps what is exported on this thread, as long as the guard is held.
 fn exporting() -> (InMemorySpanExporter, DefaultGuard) {
@@ -272,4 +276,56 @@ async fn of_apps_that_share_their_telemetry_each_exports_and_the_last_one_ends_i
     let report = second.stop().await;
     assert_eq!(report.telemetry, None, "{report}");
     assert!(exporter.is_shutdown_called());
+}
+
+/// A collector that nobody reaches.
+#[derive(Debug)]
+struct NoCollector;
+
+impl SpanExporter for NoCollector {
+    async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
+        Err(OTelSdkError::InternalFailure("connection refused".to_owned()))
+    }
+}
+
+/// What was written, by lines.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_telemetry_lost_is_in_the_log_and_the_report_is_its_last_line() {
+    let provider = SdkTracerProvider::builder().with_batch_exporter(NoCollector).build();
+    let tracer = provider.tracer("test");
+    let mut exports = Exports::default();
+    exports.spans = Some(provider);
+    exports.collectors.spans = Some("http://collector:4318".to_owned());
+    let written = Written::default();
+    let (writer, lines) = tracing_appender::non_blocking(written.clone());
+    let lined = tracing_subscriber::registry().with(logging::layer(LogFormat::Text, writer));
+    let _lined = lined.set_default();
+
+    let telemetry = Telemetry::new(exports, lines);
+    let app = TestApp::start(App::new("shop").telemetry(telemetry)).await;
+    drop(tracer.start("work"));
+    let report = app.stop().await;
+    let lost = report.telemetry.clone().unwrap();
+    assert!(lost.contains("connection refused"), "{lost}");
+    assert!(lost.ends_with(" (to http://collector:4318)"), "{lost}");
+    let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let [.., lost_line, last_line] = &written.lines().collect::<Vec<_>>()[..] else {
+        panic!("{written}")
+    };
+    assert!(lost_line.contains(" WARN ") && lost_line.ends_with(&lost), "{written}");
+    let took = format!("took_ms={}", report.took.as_millis());
+    assert!(last_line.contains(": stopped ") && last_line.contains(&took), "{written}");
 }
