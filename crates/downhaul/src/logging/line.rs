@@ -11,6 +11,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::LogFormat;
 use super::fields::{Fields, REQUEST_ID};
+use crate::error;
 
 pub(super) struct Line {
     pub(super) format: LogFormat,
@@ -94,21 +95,29 @@ fn plain(value: &Value) -> String {
 /// As it is where it is one word, else in quotes.
 fn quoted(text: &str) -> String {
     let needs_quotes = |c: char| c.is_whitespace() || c == '"' || c == '=';
-    if text.is_empty() || text.contains(needs_quotes) {
-        format!("{text:?}")
-    } else {
-        text.to_owned()
+    if !text.is_empty() && !text.contains(needs_quotes) {
+        return text.to_owned();
     }
+    let mut quoted = String::from('"');
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        // A backslash that nothing behind it could be taken with stays one: errors come with their
+        // line breaks escaped.
+        let is_taken = |next: Option<&char>| matches!(next, None | Some('"' | '\\'));
+        if c == '"' || c == '\\' && is_taken(rest.peek()) {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted + "\""
 }
 
-/// Control characters are escaped, so that no text from outside begins a line of its own.
+/// What could break a line or play tricks on a terminal is escaped, so that no text from outside
+/// begins a line of its own.
 fn one_line(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
-    for c in text.chars() {
-        if c.is_control() {
-            write!(writer, "{}", c.escape_default())?
-        } else {
-            writer.write_char(c)?
-        }
+    // Nearly all text is harmless, and costs no more than this look at it.
+    match text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        true => writer.write_str(text),
+        false => writer.write_str(&error::plain(text)),
     }
-    Ok(())
 }

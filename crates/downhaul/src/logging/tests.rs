@@ -64,6 +64,37 @@ fn an_event_is_one_line_whatever_is_in_it() {
 }
 
 #[test]
+fn what_an_error_has_escaped_is_not_escaped_again() {
+    let error = crate::error::chain(&io::Error::other("no disk\nat all"));
+    let line = logged(LogFormat::Text, || tracing::info!(error, "failed"));
+    assert!(line.ends_with(" failed error=\"no disk\\nat all\"\n"), "{line}");
+}
+
+#[test]
+fn no_value_ends_its_own_quotes() {
+    for (value, quoted) in [
+        (r#"a "b" c"#, r#""a \"b\" c""#),
+        (r#"a \" x=1"#, r#""a \\\" x=1""#),
+        (r"a \", r#""a \\""#),
+        (r"a \\", r#""a \\\\""#),
+        (r"C:\new disk", r#""C:\new disk""#),
+    ] {
+        let line = logged(LogFormat::Text, || tracing::info!(value, "told"));
+        assert!(line.ends_with(&format!(" told value={quoted}\n")), "{line}");
+    }
+}
+
+#[test]
+fn no_text_plays_tricks_on_a_terminal() {
+    let (tricks, plain) = ("a\u{202e}b\u{7}c", r"a\u{202e}b\u{7}c");
+    let line = logged(LogFormat::Text, || tracing::info!(word = tricks, "{tricks}"));
+    assert!(line.ends_with(&format!(" {plain} word={plain}\n")), "{line}");
+    let words = format!("{tricks}\u{2028}d");
+    let line = logged(LogFormat::Text, || tracing::info!(words, "told"));
+    assert!(line.ends_with(&format!(" words=\"{plain}\\u{{2028}}d\"\n")), "{line}");
+}
+
+#[test]
 fn a_json_line_has_all_fields_at_the_top_level() {
     let line = logged(LogFormat::Json, inside_a_request);
     let object: serde_json::Value = serde_json::from_str(&line).unwrap();
