@@ -8,10 +8,9 @@ use downhaul::consumer::{
     Consumer, Failure, Incoming, Json, MemoryBroker, Publisher, Subscription,
 };
 use downhaul::http::{Error, Request, Router};
-use downhaul::{App, BoxError, BrokerLink, Component, ConsumerWorker, Context, Control};
+use downhaul::{App, BoxError, BrokerLink, Component, ConsumerWorker, Context, Control, Ended};
 use downhaul::{Ending, HttpServer, LogFormat, MessageSpans, Signal, Telemetry};
-use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::sleep;
 
 async fn reserve(_ctx: Context, order: Incoming<Json<u32>>) -> Result<(), Failure> {
@@ -26,40 +25,55 @@ async fn hello(_ctx: Context, req: Request) -> Result<String, Error> {
 // ANCHOR: component
 /// Looks at the stock once a second, in the background.
 struct Stocktaker {
-    looking: Mutex<Option<JoinHandle<u32>>>,
-    /// Told at the first look.
-    first: Mutex<Option<oneshot::Sender<()>>>,
+    /// Its task takes this along, and tells by it how often it has looked.
+    looks: Mutex<Option<watch::Sender<u32>>>,
+    /// Closed when the task is over, also by a panic.
+    seen: watch::Receiver<u32>,
+}
+
+impl Stocktaker {
+    fn new() -> Self {
+        let (looks, seen) = watch::channel(0);
+        Self { looks: Mutex::new(Some(looks)), seen }
+    }
+
+    /// Waits until the task is over, and returns how often it has looked.
+    async fn over(&self) -> u32 {
+        let mut seen = self.seen.clone();
+        while seen.changed().await.is_ok() {}
+        *seen.borrow()
+    }
 }
 
 #[async_trait]
 impl Component for Stocktaker {
     /// Returns once it is ready. What goes on in the background belongs to `ctx`.
     async fn start(&self, ctx: &Context) -> Result<(), BoxError> {
-        let first = self.first.lock().await.take();
-        *self.looking.lock().await = Some(tokio::spawn(look(ctx.clone(), first)));
+        let looks = self.looks.lock().await.take().ok_or("it was started before")?;
+        tokio::spawn(look(ctx.clone(), looks));
         Ok(())
+    }
+
+    /// Watches the task: nobody else would hear of its panic.
+    async fn ended(&self) -> Ended {
+        self.over().await;
+        Ended::Failed("it looks no more".into())
     }
 
     /// Called when `ctx` drains. The words stand in the report.
     async fn stop(&self, _ctx: &Context) -> String {
-        match self.looking.lock().await.take() {
-            Some(looking) => format!("looked {} times", looking.await.unwrap_or_default()),
-            None => String::new(),
-        }
+        format!("looked {} times", self.over().await)
     }
 }
 
-async fn look(ctx: Context, mut first: Option<oneshot::Sender<()>>) -> u32 {
-    let mut looks = 0;
+async fn look(ctx: Context, looks: watch::Sender<u32>) {
     while !ctx.is_draining() {
-        looks += 1;
-        first.take().map(|first| first.send(()));
+        looks.send_modify(|looks| *looks += 1);
         tokio::select! {
             () = ctx.draining() => {}
             () = sleep(Duration::from_secs(1)) => {}
         }
     }
-    looks
 }
 // ANCHOR_END: component
 
@@ -92,14 +106,14 @@ fn service(stocktaker: Stocktaker) -> App {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let telemetry = Telemetry::install("shop", LogFormat::Text)?;
-    let (first, looked) = oneshot::channel();
-    let stocktaker = Stocktaker { looking: Mutex::default(), first: Mutex::new(Some(first)) };
+    let stocktaker = Stocktaker::new();
+    let mut seen = stocktaker.seen.clone();
 
     // ANCHOR: run
     // `app.run()` listens to the process's signals. Here they come from a channel.
     let (signals, receiver) = mpsc::channel(1);
     let running = tokio::spawn(service(stocktaker).telemetry(telemetry).run_with(receiver));
-    looked.await?;
+    seen.wait_for(|looks| *looks > 0).await?;
     signals.send(Signal::Terminate).await?;
 
     let report = running.await?;
