@@ -206,8 +206,11 @@ impl App {
 
     /// Runs the app until a signal or a failure, then stops it, and reports.
     ///
-    /// The first SIGTERM or SIGINT drains, a second one forces, a third ends the process at once. A
-    /// `main` prints the report and calls [`Report::exit`], so that a thread that blocks cannot
+    /// The first SIGTERM or SIGINT drains, a second one forces, a third ends the process at once.
+    /// So does one that comes when the future is over or dropped, unless another app of the process
+    /// runs: signals do not go back to who had them before.
+    ///
+    /// A `main` prints the report and calls [`Report::exit`], so that a thread that blocks cannot
     /// keep the process.
     ///
     /// # Panics

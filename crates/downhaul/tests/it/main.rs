@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how a fault shows")]
 
+mod after_run;
 mod app;
 mod capture;
 mod components;
