@@ -42,9 +42,10 @@ const FOLLOW: Duration = Duration::from_secs(10);
 /// one name, each has that of its component.
 ///
 /// Reading is open to whoever reaches the address. Changing things is too on a loopback address,
-/// where no browser is let in: requests with an `Origin`, or with a `Host` that is not this
-/// machine's, are refused. On any other address changing takes a token, and without one the
-/// interface is read-only.
+/// but for requests with an `Origin`: those of browsers. There a `Host` that is not this machine's
+/// is a 421, also for who reads: a page that has its name resolved to this machine would see the
+/// addresses and errors that the answers have. On any other address changing takes a token, and
+/// without one the interface is read-only.
 ///
 /// [telemetry]: crate::TelemetryBuilder::metrics_page
 pub struct Control {

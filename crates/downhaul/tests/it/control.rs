@@ -206,6 +206,18 @@ async fn no_browser_changes_anything() {
 }
 
 #[tokio::test]
+async fn no_browser_reads_from_this_machine_under_another_name_either() {
+    let fixture = Fixture::start(Some("s3cret"), None).await;
+    for path in ["/health/live", "/health/ready", "/components", "/metrics"] {
+        let (status, body) = fixture.send(&format!("GET {path}"), "host: evil.example\r\n").await;
+        assert_eq!(status, 421, "{path}");
+        let why = "the host is not this machine's: use 127.0.0.1 or localhost";
+        assert_eq!(body["detail"], why, "{path}");
+    }
+    assert_eq!(fixture.send("GET /health/live", "host: localhost\r\n").await.0, 200);
+}
+
+#[tokio::test]
 async fn with_a_token_only_its_bearer_changes_anything() {
     let fixture = Fixture::start(Some("s3cret"), None).await;
     let stop = "POST /consumers/inventory/stop";
