@@ -17,7 +17,7 @@ use crate::notify;
 use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::pulse::Pulse;
-use crate::report::{ComponentReport, Ending, Report};
+use crate::report::{Ending, Report};
 use crate::run::{Ask, Part, Run, Setup, Told};
 use crate::signal::{Signal, listen};
 use crate::telemetry::Telemetry;
@@ -321,8 +321,10 @@ impl App {
         if let Some(control) = control {
             control.close(self.reserve() / 8).await;
         }
-        let ending = told.ending(forced, &components);
-        self.conclude(began, ending, cause, components).await
+        let mut report = self.report(told.ending(forced, &components), cause);
+        report.culprit = told.culprit().map(str::to_owned);
+        report.components = components;
+        self.conclude(began, report).await
     }
 
     fn components(&self) -> Vec<(String, Arc<dyn Component>)> {
@@ -359,26 +361,32 @@ impl App {
     }
 
     async fn not_started(&mut self, why: String) -> Report {
-        let ending = Ending::NotStarted(why.clone());
-        self.conclude(Instant::now(), ending, why, Vec::new()).await
+        let report = self.report(Ending::NotStarted(why.clone()), why);
+        self.conclude(Instant::now(), report).await
+    }
+
+    fn report(&self, ending: Ending, cause: String) -> Report {
+        Report {
+            app: self.name.clone(),
+            cause,
+            ending,
+            took: Duration::ZERO,
+            grace: self.grace,
+            components: Vec::new(),
+            telemetry: None,
+            culprit: None,
+        }
     }
 
     /// Exports the last spans and metrics of all others, and then says how it ended: in the log,
     /// too, as its last line.
-    async fn conclude(
-        &mut self,
-        began: Instant,
-        ending: Ending,
-        cause: String,
-        components: Vec<ComponentReport>,
-    ) -> Report {
-        let shut_down = match self.telemetry.take() {
+    async fn conclude(&mut self, began: Instant, mut report: Report) -> Report {
+        let telemetry = match self.telemetry.take() {
             Some(telemetry) => Some(telemetry.shut_down(self.reserve() * 3 / 4).await),
             None => None,
         };
-        let telemetry = shut_down.as_ref().and_then(|telemetry| telemetry.lost.clone());
-        let (app, took, grace) = (self.name.clone(), began.elapsed(), self.grace);
-        let report = Report { app, cause, ending, took, grace, components, telemetry };
+        report.telemetry = telemetry.as_ref().and_then(|shut_down| shut_down.lost.clone());
+        report.took = began.elapsed();
         report.log();
         report
     }

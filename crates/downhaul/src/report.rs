@@ -34,6 +34,9 @@ pub struct Report {
     /// What telemetry could not export in time, if anything: it is lost, and the exit code does not
     /// tell of it.
     pub telemetry: Option<String>,
+    /// The component whose failure is the cause, if one's is.
+    #[serde(skip)]
+    pub(crate) culprit: Option<String>,
 }
 
 /// How an app ended.
@@ -206,8 +209,7 @@ impl Report {
     fn not_started(&self, why: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} did not start: {}", self.app, plain(why))?;
         let said = |part: &ComponentReport| {
-            let cause = part.error.as_ref().map(|error| format!("{}: {error}", part.name));
-            cause.is_none_or(|cause| cause == why)
+            part.error.is_none() || self.culprit.as_ref() == Some(&part.name)
         };
         let left = |part: &ComponentReport| {
             matches!(part.outcome, Outcome::Cancelled | Outcome::Abandoned)

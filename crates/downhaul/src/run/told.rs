@@ -31,6 +31,14 @@ impl Told {
         }
     }
 
+    /// The component whose failure it is.
+    pub(crate) fn culprit(&self) -> Option<&str> {
+        match self {
+            Self::Failed { name, .. } => Some(name),
+            Self::Signal(_) | Self::Asked(_) | Self::Done(_) => None,
+        }
+    }
+
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Signal(signal) => Reason::signal(signal.to_string()),
