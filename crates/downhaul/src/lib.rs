@@ -49,14 +49,14 @@
 //!
 //! - `rabbitmq` (default): the RabbitMQ broker.
 //! - `otlp` (default): spans and metrics to a collector when the environment names one.
-//! - `prometheus` (default): the metrics as a page for Prometheus.
 //! - `otlp-tls`: the same to a collector over `https`. It builds ring, which needs a C compiler.
 //! - `grpc`: OTLP over gRPC, too, where the environment asks for it. It builds tonic, and brings
 //!   `otlp-tls` along.
+//! - `prometheus` (default): the metrics as a page for Prometheus.
 //! - `stdout`: spans and metrics on standard output, for trying things out.
 //! - `kafka`: the Kafka broker. It builds librdkafka, which needs a C compiler and make.
 //! - `kafka-tls`: TLS and SASL/SCRAM for it, which need OpenSSL's headers.
-//! - `tls`: encrypted HTTP.
+//! - `tls`: encrypted HTTP, and `amqps` to RabbitMQ.
 //! - `axum` and `idempotency` of `downhaul-http`, `sqlite` of `downhaul-consumer` and `tokio-util`
 //!   of `downhaul-context`: as there.
 //! - `testing`: an app in a test, in `downhaul::testing`; and `downhaul::consumer::testing`.

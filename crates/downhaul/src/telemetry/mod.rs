@@ -1,4 +1,4 @@
-//! Log lines and spans: one subscriber, one request id.
+//! Log lines, spans and metrics: one subscriber, one request id, and where they go.
 
 mod baggage;
 mod builder;
