@@ -164,7 +164,7 @@ impl Source for PileSource {
             }
         }
         self.put_back(released);
-        Ok(Settled::confirmed().but_lost(lost))
+        Ok(Settled::confirmed().with_lost(lost))
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {

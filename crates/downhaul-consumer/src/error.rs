@@ -136,7 +136,7 @@ impl PublishError {
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            PublishErrorKind::Nacked => "the broker refused the message",
+            PublishErrorKind::Nacked => "the broker nacked the message",
             PublishErrorKind::NotSent => "the message was not sent",
             PublishErrorKind::Refused => "the message cannot be sent",
             PublishErrorKind::Returned => "no queue takes the message",

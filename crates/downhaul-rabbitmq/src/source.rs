@@ -230,7 +230,7 @@ impl Source for RabbitSource {
         if let Err(error) = written {
             return Err(self.last_words().await.unwrap_or(error));
         }
-        Ok(Settled::written().but_lost(too_late))
+        Ok(Settled::written().with_lost(too_late))
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {

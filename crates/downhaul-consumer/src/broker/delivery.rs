@@ -157,9 +157,9 @@ impl Settled {
         Self { certainty: Certainty::Written, lost: Vec::new() }
     }
 
-    /// But these came too late.
+    /// With these, which came too late.
     #[must_use]
-    pub fn but_lost(mut self, tokens: Vec<Token>) -> Self {
+    pub fn with_lost(mut self, tokens: Vec<Token>) -> Self {
         self.lost = tokens;
         self
     }

@@ -96,7 +96,7 @@ impl Source for MemorySource {
             }
         }
         self.queue.settle(done, released.into_iter());
-        Ok(Settled::confirmed().but_lost(lost))
+        Ok(Settled::confirmed().with_lost(lost))
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {

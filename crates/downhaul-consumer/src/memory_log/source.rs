@@ -226,7 +226,7 @@ impl Source for LogSource {
                 lost.push(token);
             }
         }
-        Ok(Settled::confirmed().but_lost(lost))
+        Ok(Settled::confirmed().with_lost(lost))
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {

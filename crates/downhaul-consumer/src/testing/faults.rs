@@ -31,13 +31,13 @@ type Hook = dyn Fn(&Incident) + Send + Sync;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let broker = FaultyBroker::over(Arc::new(MemoryBroker::new()));
 /// let faults = broker.faults();
-/// faults.refuse_publishes(1);
+/// faults.nack_publishes(1);
 ///
 /// let publisher = Publisher::new(Arc::new(broker));
 /// let outgoing = Outgoing::to_topic("order.created", Message::new("7"));
 /// let error = publisher.publish(&Context::background(), outgoing).await.unwrap_err();
 /// assert_eq!(error.kind(), PublishErrorKind::Nacked);
-/// assert_eq!(faults.incidents()[0].fault, Fault::PublishRefused);
+/// assert_eq!(faults.incidents()[0].fault, Fault::PublishNacked);
 /// # }
 /// ```
 #[derive(Clone)]
@@ -122,9 +122,9 @@ impl Faults {
         self.order(count, Fault::OpeningRefused, Duration::ZERO);
     }
 
-    /// Refuses the next `count` messages that are published.
-    pub fn refuse_publishes(&self, count: usize) {
-        self.order(count, Fault::PublishRefused, Duration::ZERO);
+    /// Answers the next `count` messages that are published with a nack.
+    pub fn nack_publishes(&self, count: usize) {
+        self.order(count, Fault::PublishNacked, Duration::ZERO);
     }
 
     /// Loses the next `count` messages that are published, each with its link: their publishers are

@@ -25,8 +25,8 @@ pub enum Fault {
     Reordered,
     /// The broker cannot be reached to open a source or a sink.
     OpeningRefused,
-    /// The broker refuses a message: its publish is [`Nacked`](crate::PublishErrorKind::Nacked).
-    PublishRefused,
+    /// The broker answers a message with a nack: its publish is [`Nacked`](crate::PublishErrorKind::Nacked).
+    PublishNacked,
     /// A message is lost on its way to the broker: its publish is
     /// [`Unknown`](crate::PublishErrorKind::Unknown), and it is in no queue.
     PublishLost,
@@ -48,7 +48,7 @@ impl Fault {
     pub(super) const OF_OPENINGS: &[Self] = &[Self::OpeningRefused];
     /// What can happen to a message that is published.
     pub(super) const OF_SENDS: &[Self] =
-        &[Self::PublishRefused, Self::PublishLost, Self::AnswerLost, Self::SendSlow];
+        &[Self::PublishNacked, Self::PublishLost, Self::AnswerLost, Self::SendSlow];
 }
 
 /// A fault that has happened.

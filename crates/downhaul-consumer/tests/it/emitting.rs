@@ -100,7 +100,7 @@ mod failing {
     #[tokio::test(start_paused = true)]
     async fn a_letter_that_is_refused_for_now_says_all_when_it_is_taken() {
         let ((ctx, _canceller), (memory, broker)) = (Context::root(), faulty());
-        broker.faults().refuse_publishes(1);
+        broker.faults().nack_publishes(1);
         let fail =
             |_: Context, _: Incoming<Message>| ready(Err::<(), _>(Failure::permanent("poison")));
         let handle = Consumer::new(subscription(), fail).spawn(&ctx, Arc::new(broker));

@@ -299,7 +299,7 @@ impl Source for LateSource {
     async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
         self.0.settle(batch).await?;
         let late = batch.iter().map(|(token, _)| *token).filter(|token| token.number() == 0);
-        Ok(Settled::confirmed().but_lost(late.collect()))
+        Ok(Settled::confirmed().with_lost(late.collect()))
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {

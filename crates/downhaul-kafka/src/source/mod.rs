@@ -286,7 +286,7 @@ impl Source for KafkaSource {
             }
         }
         self.note_finished(finished);
-        Ok(Settled::written().but_lost(lost))
+        Ok(Settled::written().with_lost(lost))
     }
 
     async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError> {

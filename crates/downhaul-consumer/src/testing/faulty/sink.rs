@@ -70,7 +70,7 @@ impl Sink for FaultySink {
             self.alive()?;
         }
         match fault {
-            Some((fault @ Fault::PublishRefused, _)) => {
+            Some((fault @ Fault::PublishNacked, _)) => {
                 self.note(fault, outgoing);
                 Ok(Receipt::resolved(PublishOutcome::Nacked))
             }

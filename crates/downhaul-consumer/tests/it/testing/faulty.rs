@@ -233,7 +233,7 @@ async fn openings_are_refused_so_many_times() {
 async fn publishes_are_refused_lost_and_not_answered() {
     let bench = Bench::new().await;
     let faults = bench.faulty.faults();
-    faults.refuse_publishes(1);
+    faults.nack_publishes(1);
     faults.lose_publishes(1);
     faults.lose_answers(1);
     let publisher = Publisher::new(Arc::new(bench.faulty.clone()));
@@ -250,7 +250,7 @@ async fn publishes_are_refused_lost_and_not_answered() {
         assert_eq!(bench.memory.depth("q").ready, there);
     }
     let faults: Vec<_> = bench.faults().into_iter().map(|(fault, _)| fault).collect();
-    assert_eq!(faults, [Fault::PublishRefused, Fault::PublishLost, Fault::AnswerLost]);
+    assert_eq!(faults, [Fault::PublishNacked, Fault::PublishLost, Fault::AnswerLost]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,7 +268,7 @@ async fn sends_and_verdicts_are_slow_until_all_is_well_again() {
     let deliveries = bench.next().await;
     assert!(bench.ack(&deliveries).await);
     assert_eq!(began.elapsed(), 5 * SECOND);
-    faults.refuse_publishes(1);
+    faults.nack_publishes(1);
     faults.heal();
     publisher.publish(&ctx, message()).await.unwrap();
     assert_eq!((began.elapsed(), faults.incidents().len()), (5 * SECOND, 2));

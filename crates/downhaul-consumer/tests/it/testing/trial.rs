@@ -125,17 +125,17 @@ async fn what_a_handler_emits_is_kept_also_for_topics_that_nobody_listens_to() {
     let trial = Trial::of(Consumer::new(Subscription::new("q"), emit)).await;
     assert_eq!(trial.send(Message::new("7")).await.unwrap().ending, Ending::Acked);
     assert_eq!(trial.published_to("nobody")[0].payload().as_ref(), b"7");
-    trial.faults().refuse_publishes(1);
+    trial.faults().nack_publishes(1);
     let fate = trial.send(Message::new("8")).await.unwrap();
     assert_eq!(fate.attempts.len(), 2);
-    assert_eq!(fate.attempts[0].error.as_deref(), Some("the broker refused the message"));
+    assert_eq!(fate.attempts[0].error.as_deref(), Some("the broker nacked the message"));
     assert_eq!(trial.published().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_that_was_not_taken_is_no_end() {
     let trial = obedient().await;
-    trial.faults().refuse_publishes(2);
+    trial.faults().nack_publishes(2);
     let fate = trial.send(word("dead")).await.unwrap();
     assert_eq!((fate.ending, fate.attempts.len()), (Ending::dead("unwanted"), 3));
     assert_eq!(trial.dead_letters().len(), 1);
