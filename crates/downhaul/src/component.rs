@@ -47,6 +47,9 @@ pub trait Component: Send + Sync + 'static {
     async fn lame_duck(&self) {}
 
     /// Waits until the component has ended by itself, and returns how. Called after each start.
+    ///
+    /// By default that is never. A task that [`start`](Self::start) has spawned may end or panic
+    /// unheard, unless this waits for it.
     async fn ended(&self) -> Ended {
         pending().await
     }

@@ -154,7 +154,8 @@ impl AppHandle {
     }
 
     /// Stops a component after all that need it, and waits until it is down, or until somebody
-    /// starts it meanwhile. It stays down, and so do they, until it is started.
+    /// starts it meanwhile. It stays down, and so do they, until it is started: for good, if one of
+    /// them [cannot be](crate::Component::can_restart) for a second time.
     ///
     /// An app is not ready while an essential component is down.
     ///
