@@ -32,9 +32,11 @@ impl Broker for Piles {
         _ctx: &Context,
         subscription: &Subscription,
     ) -> Result<Box<dyn Source>, BrokerError> {
-        // Both queues are there when this returns, and the first is bound to its topics.
+        // The queues are there when this returns, and the first is bound to its topics.
         let mut piles = self.0.lock();
-        piles.queues.entry(subscription.dead_letter_queue()).or_default();
+        if subscription.has_dead_letters() {
+            piles.queues.entry(subscription.dead_letter_queue()).or_default();
+        }
         piles.queues.entry(subscription.queue().to_owned()).or_default();
         for topic in subscription.topics() {
             let bound = piles.bindings.entry(topic.to_owned()).or_default();
