@@ -311,6 +311,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "otlp")]
     fn a_collector_is_told_without_its_credentials() {
         for (endpoint, told) in [
             ("http://collector:4318", Some("http://collector:4318")),
