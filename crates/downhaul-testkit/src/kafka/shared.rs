@@ -9,7 +9,7 @@ use crate::ledger;
 
 /// Where a broker that all tests of this process share answers: `DOWNHAUL_KAFKA_BROKERS` if that is
 /// set, else a private broker of the [chosen](Kind::chosen) kind that the first caller starts.
-/// Tests keep apart by [`unique`](super::unique) names.
+/// Tests keep apart by [`unique`](crate::unique) names.
 ///
 /// # Panics
 ///

@@ -8,7 +8,7 @@ use crate::ledger;
 
 /// The URL of a node that all tests of this process share: `DOWNHAUL_AMQP_URL` if that is set, else
 /// a private node that the first caller starts. Tests keep apart by
-/// [`unique`](super::unique) names.
+/// [`unique`](crate::unique) names.
 ///
 /// # Panics
 ///
