@@ -25,7 +25,8 @@ pub enum Fault {
     Reordered,
     /// The broker cannot be reached to open a source or a sink.
     OpeningRefused,
-    /// The broker answers a message with a nack: its publish is [`Nacked`](crate::PublishErrorKind::Nacked).
+    /// The broker answers a message with a nack: its publish is
+    /// [`Nacked`](crate::PublishErrorKind::Nacked).
     PublishNacked,
     /// A message is lost on its way to the broker: its publish is
     /// [`Unknown`](crate::PublishErrorKind::Unknown), and it is in no queue.
