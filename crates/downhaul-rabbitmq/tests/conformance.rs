@@ -14,7 +14,6 @@ use downhaul_testkit::unique;
 struct Rabbit {
     broker: Arc<RabbitMq>,
     connections: String,
-    queue_type: QueueType,
 }
 
 impl Rabbit {
@@ -24,7 +23,7 @@ impl Rabbit {
         let connections = unique("conformance");
         let broker = RabbitMq::new(&url).expect("a URL");
         let broker = broker.queue_type(queue_type).connection_name(connections.clone());
-        Self { broker: Arc::new(broker), connections, queue_type }
+        Self { broker: Arc::new(broker), connections }
     }
 }
 
@@ -37,8 +36,6 @@ impl Harness for Rabbit {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::ALL;
         capabilities.cut = std::env::var_os("DOWNHAUL_AMQP_URL").is_none();
-        // Without a delivery limit, a quorum queue of RabbitMQ 3 puts what comes back at its end.
-        capabilities.places = self.queue_type == QueueType::Classic;
         capabilities
     }
 

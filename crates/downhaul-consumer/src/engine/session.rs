@@ -116,7 +116,7 @@ impl Session {
         self.suspended_until = self.flow.suspended_until();
         let suspended = self.suspended_until.is_some();
         match phase {
-            Phase::Running if !suspended => {
+            Phase::Running if !suspended && !self.flow.is_returning() => {
                 self.flow.set_intake(true).await?;
                 self.run += self.flow.begin(false, is_news);
                 // There may be room again for what was too much before.
@@ -124,7 +124,11 @@ impl Session {
             }
             Phase::Running | Phase::Paused => {
                 self.flow.set_intake(false).await?;
-                self.flow.give_back();
+                // A kill switch that is open for a moment is no reason for all to go back.
+                let keeps = self.flow.keeps_what_it_has() && !self.flow.is_returning();
+                if phase == Phase::Paused || !keeps {
+                    self.flow.give_back();
+                }
             }
             Phase::Draining => {
                 if wish.wanted == Wanted::Abort {
@@ -143,7 +147,19 @@ impl Session {
         }
         // Handlers that were begun just now may have failed.
         self.suspended_until = self.suspended_until.or_else(|| self.flow.suspended_until());
-        self.flow.settle().await
+        self.flow.settle().await?;
+        if phase.wants_source() && self.flow.is_to_part(phase == Phase::Paused) {
+            let (closing, _closing) = self.ctx.detached().with_timeout(self.parts.budgets.close);
+            self.flow.part(&closing).await;
+        }
+        Ok(())
+    }
+
+    /// Whether there is to be a source and is none. A consumer whose source goes while it is paused
+    /// has had one before.
+    fn opens(&self, phase: Phase) -> bool {
+        let is_parted = phase == Phase::Paused && self.opened && self.flow.keeps_what_it_has();
+        phase.wants_source() && !self.flow.has_source() && !is_parted
     }
 
     /// Whether what has arrived is still begun, now that the consumer stops.
@@ -154,7 +170,7 @@ impl Session {
 
     /// Waits for something to happen. Cancel safe.
     pub(crate) async fn next(&mut self, phase: Phase) -> News {
-        let opens = phase.wants_source() && !self.flow.has_source();
+        let opens = self.opens(phase);
         let end = self.next_end(phase);
         let (ctx, drains) = (&self.ctx, phase == Phase::Draining);
         let (Parts { broker, subscription, .. }, prefetch) = (&self.parts, self.flow.prefetch());

@@ -16,6 +16,7 @@ mod letters;
 mod links;
 mod message;
 mod opening;
+mod order;
 mod passive;
 mod poison;
 mod publish;

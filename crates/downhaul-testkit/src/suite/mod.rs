@@ -56,7 +56,7 @@ pub struct Capabilities {
     /// A topic that nobody has made can be told from one that is there: some brokers make whatever
     /// topic they are asked for.
     pub missing_topics: bool,
-    /// What is given back goes to the place where it was: some queues put it at their end.
+    /// What a source leaves when it is closed goes to the places where it was.
     pub places: bool,
     /// There is a largest message, and headers of less than two megabytes make one that is larger.
     pub largest: bool,

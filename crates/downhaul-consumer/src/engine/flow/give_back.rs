@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::Flow;
 use crate::broker::{Lane, Revoking, Token};
 use crate::engine::job::{Job, Ticket};
-use crate::tally::End;
+use crate::tally::{Counters, End};
 
 impl Flow {
     /// Gives back what is not begun of lanes that are to go. What is begun holds them until it is
@@ -29,12 +29,29 @@ impl Flow {
         }
     }
 
+    /// Leaves what is to be given back to the end of the source, where that keeps its order.
+    pub(super) fn leave_to_the_end(&mut self) {
+        if self.is_reading {
+            return;
+        }
+        let before = self.ends.len();
+        self.ends.retain(|(_, end)| *end != End::Released);
+        let left = before - self.ends.len();
+        self.is_returning |= left > 0;
+        Counters::add(&self.processor.shared.counters.released, left);
+    }
+
+    /// Whether more may come of what is given back now.
+    fn is_open(&self) -> bool {
+        self.prefetch > 0 && self.is_reading
+    }
+
     /// Gives back a message; and where the intake is closed, with it those of its key behind it,
     /// lest they overtake it. While it is open they go on: what is on its way here would overtake
     /// them.
     pub(super) fn leave(&mut self, ticket: &Ticket) {
         self.ends.push((ticket.token, End::Released));
-        if self.prefetch > 0 {
+        if self.is_open() {
             return self.schedule.done(ticket.key);
         }
         let behind = self.schedule.give_up(ticket.key);

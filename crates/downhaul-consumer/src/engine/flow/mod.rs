@@ -66,6 +66,14 @@ pub(crate) struct Flow {
     is_alone: bool,
     /// Whether as many bytes are buffered as may be.
     is_full: bool,
+    /// Whether what is not handled goes back with the source, and not one by one. A queue puts what
+    /// is given back behind what it gets back by itself meanwhile, and keeps its order only where
+    /// it gets back all at once.
+    returns_all: bool,
+    /// Whether the source is asked for more.
+    is_reading: bool,
+    /// Whether something is left for the end of the source to give back.
+    is_returning: bool,
     crew: Crew,
     /// What is over and not settled yet.
     ends: Vec<(Token, End)>,
@@ -109,6 +117,9 @@ impl Flow {
             suspect: None,
             is_alone: false,
             is_full: false,
+            returns_all: parts.ordered.is_some() && !parts.broker.capabilities().lanes,
+            is_reading: true,
+            is_returning: false,
             crew: Crew::default(),
             ends: Vec::new(),
             verdicts: Vec::new(),
@@ -126,6 +137,7 @@ impl Flow {
         self.source = Some(source);
         self.prefetch = prefetch;
         self.has_heard = false;
+        self.is_returning = false;
     }
 
     /// Whether the source has told anything.
@@ -140,6 +152,16 @@ impl Flow {
 
     pub(crate) fn has_source(&self) -> bool {
         self.source.is_some()
+    }
+
+    /// Whether what is not handled is kept until the source goes.
+    pub(crate) fn keeps_what_it_has(&self) -> bool {
+        self.returns_all
+    }
+
+    /// Whether the source must go before more is handled.
+    pub(crate) fn is_returning(&self) -> bool {
+        self.is_returning
     }
 
     /// Whether nothing is left to handle or to settle.
@@ -174,6 +196,14 @@ impl Flow {
     /// Opens or closes the intake. While too many bytes are buffered it is closed in any case,
     /// until half of them are gone, so that it does not open and close all the time.
     pub(crate) async fn set_intake(&mut self, open: bool) -> Result<(), BrokerError> {
+        if self.returns_all {
+            self.is_reading = open;
+            if !open {
+                // Nothing begins, so that no time is one to wake up at.
+                self.wake_at = None;
+                return Ok(());
+            }
+        }
         let (bytes, most) = (self.buffered_bytes(), self.settings.buffered_bytes);
         self.is_full = bytes > 0 && bytes >= if self.is_full { most / 2 } else { most };
         let prefetch = if open && !self.is_full { self.settings.prefetch() } else { 0 };
@@ -195,8 +225,8 @@ impl Flow {
     pub(crate) async fn next(&mut self) -> Happening {
         let arriving = async {
             match &mut self.source {
-                Some(source) => source.next(&mut self.events).await,
-                None => pending().await,
+                Some(source) if self.is_reading => source.next(&mut self.events).await,
+                _ => pending().await,
             }
         };
         let due = async {
@@ -307,6 +337,7 @@ impl Flow {
 
     /// Settles what is over, and lets others work in between if that is much.
     pub(crate) async fn settle(&mut self) -> Result<(), BrokerError> {
+        self.leave_to_the_end();
         self.gauge();
         while let Some(source) = self.source.as_mut().filter(|_| !self.ends.is_empty()) {
             let count = self.ends.len().min(SETTLED_AT_ONCE);
@@ -351,6 +382,7 @@ impl Flow {
     /// Drops a dead source and what it delivered that nobody has begun: the broker gives it again.
     pub(crate) fn lose_source(&mut self) {
         self.source = None;
+        self.is_returning = false;
         self.prefetch = 0;
         self.events.clear();
         self.count_lost(self.ends.len());
@@ -386,6 +418,22 @@ impl Flow {
         let behind = self.take_out_unbegun(None);
         Counters::add(&self.processor.shared.counters.released, behind.len());
         self.gauge();
+    }
+
+    /// Whether the source is to go, so that all that was left to its end is given back: while the
+    /// consumer is paused, or before it goes on.
+    pub(crate) fn is_to_part(&self, is_paused: bool) -> bool {
+        let has_reason = is_paused || self.is_returning;
+        self.returns_all && !self.is_reading && has_reason && self.has_source() && self.is_idle()
+    }
+
+    /// Lets the source go; another takes its place when the consumer goes on.
+    pub(crate) async fn part(&mut self, ctx: &Context) {
+        self.close(ctx).await;
+        self.prefetch = 0;
+        self.is_returning = false;
+        self.events.clear();
+        self.lanes.forget_all();
     }
 
     fn gauge(&self) {
