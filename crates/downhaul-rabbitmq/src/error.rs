@@ -29,7 +29,7 @@ fn explained(what: &str, error: &Error, refused: &str) -> BrokerError {
     if let Some(property) = inequivalent(error) {
         let words = format!(
             "cannot {what}: it exists with another `{property}`; declare it as it is, by \
-             `RabbitMq::topology`, give it another name, or delete it"
+             `RabbitMq::topology`, give it another name, or delete it once it is empty"
         );
         return caused(BrokerErrorKind::Configuration, words, error);
     }

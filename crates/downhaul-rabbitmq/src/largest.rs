@@ -27,6 +27,13 @@ impl Largest {
     }
 }
 
+impl Largest {
+    /// A broker that is connected to anew may have another limit.
+    pub(crate) fn forget(&self) {
+        self.0.store(UNTOLD, Ordering::Relaxed);
+    }
+}
+
 impl Default for Largest {
     fn default() -> Self {
         Self(Arc::new(AtomicUsize::new(UNTOLD)))

@@ -207,7 +207,10 @@ fn welcome(
 ) -> (Arc<Connection>, Option<Refreshing>) {
     let Opened { connection, node, lease } = opened;
     let (connection, (_, address)) = (Arc::new(connection), nodes.at(node));
-    tracing::info!(%address, connection = role.connection_name(options), "connected to RabbitMQ");
+    options.largest.forget();
+    // Of no request, though one may have been the first to need it.
+    let connected = "connected to RabbitMQ";
+    tracing::info!(parent: None, %address, connection = role.connection_name(options), "{connected}");
     let refreshing = lease
         .zip(options.credentials.clone())
         .map(|(lease, provider)| Refreshing::start(Arc::downgrade(&connection), provider, lease));

@@ -16,6 +16,8 @@ use crate::store::{StoreError, StoreErrorKind};
 
 /// How long a job waits for the locks of others.
 const BUSY: Duration = Duration::from_secs(5);
+/// How often a file is asked to have a write-ahead log, at most: each time others were faster.
+const ASK: usize = 100;
 
 /// The versions of the tables live in a table of ours: `user_version` is the application's.
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS downhaul_schema (
@@ -108,14 +110,28 @@ fn connect(path: &PathBuf) -> Result<Connection, StoreError> {
     let open = || {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
-        // Readers and the writer do not hold each other up.
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        write_ahead(&connection)?;
         // A power failure may take back our last transactions. Then a claim, a commit or a mark is
         // missing and a message comes once more, as after any crash.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         Ok(connection)
     };
     open().map_err(|error| failed(format!("open the database {}", path.display()), error))
+}
+
+/// Lets readers and the writer not hold each other up.
+///
+/// Of several processes that make a file at once, SQLite refuses this to all but one, without
+/// waiting as it does otherwise. So whoever is refused waits for a turn to write, and tries again.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let ask = || connection.pragma_update(None, "journal_mode", "WAL");
+    for _ in 1..ASK {
+        match ask() {
+            Err(error) if is_busy(&error) => connection.execute_batch("BEGIN IMMEDIATE; COMMIT")?,
+            done => return done,
+        }
+    }
+    ask()
 }
 
 fn migrate(connection: &mut Connection, schema: &Schema) -> Result<(), StoreError> {
@@ -150,9 +166,14 @@ fn migrate(connection: &mut Connection, schema: &Schema) -> Result<(), StoreErro
     }
 }
 
+fn is_busy(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 fn failed(what: impl Into<String>, error: rusqlite::Error) -> StoreError {
     let kind = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreErrorKind::Busy,
+        _ if is_busy(&error) => StoreErrorKind::Busy,
         Some(
             ErrorCode::CannotOpen
             | ErrorCode::NotADatabase
@@ -200,5 +221,32 @@ impl Clock {
 impl Default for Clock {
     fn default() -> Self {
         Self(Arc::new(SystemTime::now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_several_make_at_once_is_open_to_all_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = directory.path().join(format!("{round}.db"));
+            let together = Barrier::new(8);
+            let open = || {
+                together.wait();
+                connect(&path).map(drop)
+            };
+            thread::scope(|scope| {
+                let opening: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+                for opened in opening {
+                    opened.join().unwrap().unwrap();
+                }
+            });
+        }
     }
 }

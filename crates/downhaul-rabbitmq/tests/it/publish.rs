@@ -283,4 +283,11 @@ async fn what_the_broker_finds_too_large_is_refused_from_the_second_time_on() {
     assert_eq!(told, (BrokerErrorKind::Message, words.to_owned()));
     let outcome = publish(&*sink, &outgoing(100_000)).await;
     assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
+    // Raised, as for a broker that comes back with another limit.
+    let raise = "application:set_env(rabbit, max_message_size, 200000).";
+    own.node.ctl(&["eval", raise]).unwrap();
+    own.node.ctl(&["close_all_connections", "a test"]).unwrap();
+    let publisher = Publisher::new(Arc::new(broker));
+    let ctx = Context::background();
+    soon("it is published", publisher.publish(&ctx, outgoing(100_001))).await.unwrap();
 }

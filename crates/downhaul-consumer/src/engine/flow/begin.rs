@@ -135,6 +135,17 @@ impl Flow {
             return None;
         }
         let trying = self.breaker.as_mut().filter(|breaker| breaker.allows(now) == Allowed::One);
+        if is_suspect {
+            let (queue, message_id) = (&*job.meta.queue, job.meta.message.id());
+            let redeliveries = job.meta.redeliveries;
+            tracing::warn!(
+                queue,
+                message_id,
+                redeliveries,
+                "a message that was delivered again and again without a verdict is handled alone: \
+                 does it bring down its consumers?"
+            );
+        }
         self.is_alone = is_suspect || trying.is_some();
         trying.into_iter().for_each(Breaker::begin_trial);
         Some(job)
