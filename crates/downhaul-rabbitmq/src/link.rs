@@ -209,8 +209,8 @@ fn welcome(
     let (connection, (_, address)) = (Arc::new(connection), nodes.at(node));
     options.largest.forget();
     // Of no request, though one may have been the first to need it.
-    let connected = "connected to RabbitMQ";
-    tracing::info!(parent: None, %address, connection = role.connection_name(options), "{connected}");
+    let name = role.connection_name(options);
+    tracing::info!(parent: None, %address, connection = name, "connected to RabbitMQ");
     let refreshing = lease
         .zip(options.credentials.clone())
         .map(|(lease, provider)| Refreshing::start(Arc::downgrade(&connection), provider, lease));
