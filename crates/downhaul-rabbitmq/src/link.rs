@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use downhaul_consumer::BrokerError;
@@ -82,7 +83,7 @@ impl Link {
     pub(crate) async fn line(&self, nodes: &Nodes, options: &Options) -> Result<Line, BrokerError> {
         let connection = self.connection(nodes, options).await?;
         let channel = create_channel(&connection).await?;
-        Ok(Line { connection, channel })
+        Ok(Line { connection, channel, is_told_blocked: Arc::default() })
     }
 
     async fn connection(
@@ -222,6 +223,8 @@ fn welcome(
 pub(crate) struct Line {
     connection: Arc<Connection>,
     pub(crate) channel: Channel,
+    /// Whether it was told that the broker takes no publishes.
+    is_told_blocked: Arc<AtomicBool>,
 }
 
 impl Line {
@@ -279,9 +282,30 @@ impl Line {
         loop {
             self.check()?;
             if !self.is_blocked() {
+                self.tell_open();
                 return Ok(());
             }
+            self.tell_blocked();
             sleep(LOOK).await;
+        }
+    }
+
+    /// Says once that nothing is published, however many wait, and once that it goes on.
+    fn tell_blocked(&self) {
+        if !self.is_told_blocked.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                parent: None,
+                "RabbitMQ takes no publishes: it is short of memory or disk, as \
+                 `rabbitmq-diagnostics alarms` says"
+            );
+        }
+    }
+
+    pub(crate) fn tell_open(&self) {
+        if self.is_told_blocked.load(Ordering::Relaxed)
+            && self.is_told_blocked.swap(false, Ordering::Relaxed)
+        {
+            tracing::info!(parent: None, "RabbitMQ takes publishes again");
         }
     }
 

@@ -150,6 +150,7 @@ impl Sink for RabbitSink {
         if self.line.check().is_err() || self.line.is_blocked() {
             return None;
         }
+        self.line.tell_open();
         let order = || {
             let letter = self.letter(outgoing)?;
             let route = self.direct(outgoing)?;
