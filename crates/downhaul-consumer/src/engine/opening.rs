@@ -60,7 +60,12 @@ impl Opening {
         self.failures = self.failures.saturating_add(1);
         self.since.get_or_insert_with(SystemTime::now);
         let (attempt, chain) = (self.failures, error.chain());
-        tracing::warn!(consumer, attempt, error = chain, "no link to the broker");
+        // A broker that is away for long says the same again and again, to each consumer.
+        if self.error.as_deref() == Some(&*chain) {
+            tracing::debug!(consumer, attempt, error = chain, "the broker is still away");
+        } else {
+            tracing::warn!(consumer, attempt, error = chain, "no link to the broker");
+        }
         self.error = Some(Arc::from(chain));
     }
 
@@ -70,6 +75,14 @@ impl Opening {
     pub(crate) fn after(error: &BrokerError, useless: u32) -> Self {
         let (since, error) = (Some(SystemTime::now()), Some(Arc::from(error.chain())));
         Self { since, error, failures: useless, ..Self::default() }
+    }
+
+    /// Notes that there is a source, and tells that where it was told that there was none.
+    pub(crate) fn succeed(&mut self, consumer: &str) {
+        if self.error.is_some() {
+            tracing::info!(consumer, "the link to the broker is back");
+        }
+        *self = Self::default();
     }
 
     /// How the link is seen while there is none.

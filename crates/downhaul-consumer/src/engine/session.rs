@@ -213,7 +213,7 @@ impl Session {
             News::Opened(Ok((source, prefetch))) => {
                 self.flow.attach(source, prefetch);
                 self.attached_at = Instant::now();
-                self.opening = Opening::default();
+                self.opening.succeed(&self.parts.shared.name);
                 self.opened = true;
             }
             News::Opened(Err(error)) if error.is_permanent() => self.failure = Some(error),

@@ -293,6 +293,25 @@ async fn what_waits_of_a_lane_that_is_lost_is_lost_with_it_and_nothing_else_is()
     until(|| handle.tally().retried == 3).await;
 }
 
+/// Each of many consumers would say so at each attempt, in an outage that one broker explains.
+#[tokio::test(start_paused = true)]
+async fn that_a_broker_is_away_is_said_once_and_so_is_that_it_is_back() {
+    for (words, times) in [("no link to the broker", 1), ("the link to the broker is back", 1)] {
+        let said = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&said);
+        let count = move || _ = counted.fetch_add(1, Ordering::SeqCst);
+        let _lines = at_words(words, count);
+        let ((ctx, _canceller), broker) = (Context::root(), MemoryBroker::new());
+        broker.set_reachable(false);
+        let nothing = |_: Context, _: Incoming<Message>| ready(());
+        let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
+        tokio::time::sleep(60 * SECOND).await; // tidy: on the paused clock
+        broker.set_reachable(true);
+        assert_eq!(handle.settled().await, State::Running);
+        assert_eq!(said.load(Ordering::SeqCst), times, "{words}");
+    }
+}
+
 /// Given back one by one, it would come behind what the broker takes back by itself.
 #[tokio::test(start_paused = true)]
 async fn what_an_ordered_consumer_has_when_it_pauses_goes_back_with_its_source() {

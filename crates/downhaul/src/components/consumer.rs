@@ -53,10 +53,17 @@ impl ConsumerWorker {
         }
     }
 
-    /// That an operator has paused it, who may forget it.
-    fn is_paused(&self) -> Option<String> {
-        let handle = self.consumer().filter(|handle| handle.status().state == State::Paused)?;
-        Some(format!("consumer {} is paused", handle.name()))
+    /// That an operator has paused it, who may forget it, or that its kill switch is open.
+    fn takes_nothing(&self) -> Option<String> {
+        let handle = self.consumer()?;
+        let (name, status) = (handle.name(), handle.status());
+        match status.state {
+            State::Paused => Some(format!("consumer {name} is paused")),
+            _ if status.suspended_until.is_some() => {
+                Some(format!("consumer {name} takes nothing for now: too much fails"))
+            }
+            _ => None,
+        }
     }
 
     /// What its messages wait for.
@@ -113,7 +120,7 @@ impl Component for ConsumerWorker {
 
     fn degraded(&self) -> Option<String> {
         let lost_link = self.lost_link().filter(|_| !self.ready_with_link);
-        lost_link.or_else(|| self.held_up()).or_else(|| self.is_paused())
+        lost_link.or_else(|| self.held_up()).or_else(|| self.takes_nothing())
     }
 
     fn in_flight(&self) -> Vec<String> {

@@ -306,7 +306,11 @@ impl Flow {
             && let Some(failed) = then.is_failure()
             && breaker.record(Instant::now(), failed)
         {
-            tracing::warn!(queue = &*self.processor.queue, "too much fails: nothing is taken");
+            let queue = &*self.processor.queue;
+            tracing::warn!(
+                queue,
+                "too much fails: nothing is taken until the kill switch tries one"
+            );
         }
         match then {
             // Waiting would hold up whoever the lane goes to; not waiting would leave the message
