@@ -113,8 +113,8 @@ pub struct Meta {
 }
 
 impl Meta {
-    pub(crate) fn new(delivery: Delivery, queue: &Name, system: &'static str) -> Self {
-        let origin = Origin::of(&delivery);
+    pub(crate) fn new(mut delivery: Delivery, queue: &Name, system: &'static str) -> Self {
+        let origin = Origin::take(&mut delivery);
         let Delivery { token, message, redeliveries, .. } = delivery;
         let attempt = if origin.is_topic() { 1 } else { attempt_of(&message, queue) };
         Self {

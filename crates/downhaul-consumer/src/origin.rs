@@ -26,9 +26,10 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn of(delivery: &Delivery) -> Self {
-        let Delivery { topic, position, timestamp, .. } = delivery;
-        Self { topic: topic.clone(), position: *position, timestamp: *timestamp }
+    /// Takes it out of a delivery.
+    pub(crate) fn take(delivery: &mut Delivery) -> Self {
+        let (position, timestamp) = (delivery.position, delivery.timestamp);
+        Self { topic: delivery.topic.take(), position, timestamp }
     }
 
     /// Whether it is told by the broker, and not by headers.
@@ -97,10 +98,10 @@ mod tests {
     #[test]
     fn what_comes_back_tells_where_and_when_it_was_published_first() {
         let mut message = Message::new("1");
-        Origin::of(&from_a_topic(message.clone())).write(&mut message);
+        Origin::take(&mut from_a_topic(message.clone())).write(&mut message);
         let later = published() + Duration::from_secs(60);
-        let back = Delivery::new(Token::new(2), message.clone()).published_at(Some(later));
-        let (origin, headers) = (Origin::of(&back), message.headers());
+        let mut back = Delivery::new(Token::new(2), message.clone()).published_at(Some(later));
+        let (origin, headers) = (Origin::take(&mut back), message.headers());
         assert_eq!(origin.topic(headers), Some("orders"));
         assert_eq!(origin.position(headers), Some(PLACE));
         assert_eq!(origin.timestamp(headers), Some(published()));
@@ -117,7 +118,8 @@ mod tests {
             .with_header(headers::ORIGIN_PARTITION, "7")
             .with_header(headers::ORIGIN_OFFSET, "7")
             .with_header(headers::TIMESTAMP, "7");
-        let (origin, headers) = (Origin::of(&from_a_topic(message.clone())), message.headers());
+        let origin = Origin::take(&mut from_a_topic(message.clone()));
+        let headers = message.headers();
         assert_eq!(origin.topic(headers), Some("orders"));
         assert_eq!(origin.position(headers), Some(PLACE));
         assert_eq!(origin.timestamp(headers), Some(published()));
@@ -129,7 +131,7 @@ mod tests {
             .with_header(headers::ORIGIN_PARTITION, "-1")
             .with_header(headers::ORIGIN_OFFSET, "7")
             .with_header(headers::TIMESTAMP, "yesterday");
-        let origin = Origin::of(&Delivery::new(Token::new(1), message.clone()));
+        let origin = Origin::take(&mut Delivery::new(Token::new(1), message.clone()));
         assert_eq!(origin.position(message.headers()), None);
         assert_eq!(origin.timestamp(message.headers()), None);
     }
