@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use downhaul::consumer::{
-    Consumer, Failure, Incoming, MemoryBroker, Message, Outgoing, Publisher, Subscription,
+    Consumer, Failure, Incoming, KillSwitch, MemoryBroker, Message, Outgoing, Publisher,
+    Subscription,
 };
 use downhaul::testing::TestApp;
 use downhaul::{App, ConsumerWorker, Context, Control, Policy, Report, Signal};
@@ -348,6 +349,30 @@ async fn a_consumer_that_is_paused_is_told_by_the_readiness_probe() {
         let (status, body) = fixture.get("/health/ready").await;
         assert_eq!((status, body["degraded"][0].as_str()), (200, degraded));
     }
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_consumer_whose_kill_switch_is_open_is_told_by_the_readiness_probe() {
+    async fn fail(_ctx: Context, _message: Incoming<Message>) -> Result<(), Failure> {
+        Err(Failure::permanent("never"))
+    }
+    let broker = Arc::new(MemoryBroker::new());
+    let consumer = Consumer::new(Subscription::new("inventory"), fail);
+    let consumer = consumer.kill_switch(KillSwitch::default().at_least(1));
+    let worker = ConsumerWorker::new(consumer, broker.clone());
+    let fixture = Fixture::of(None, |app| {
+        app.add("inventory", worker, []);
+    })
+    .await;
+    let message = Outgoing::to_queue("inventory", Message::new(""));
+    Publisher::new(broker).publish(&Context::background(), message).await.unwrap();
+    let mut ready = fixture.get("/health/ready").await;
+    while ready.1.get("degraded").is_none() {
+        ready = fixture.get("/health/ready").await;
+    }
+    let why = "consumer inventory takes nothing for now: too much fails";
+    assert_eq!((ready.0, &ready.1["degraded"][0]), (200, &json!(why)));
     fixture.stop().await;
 }
 
