@@ -16,7 +16,7 @@ use crate::dead_letters::DeadLetters;
 use crate::decode::Decode;
 use crate::engine::{Budgets, Engine, Handles, Ordered, Parts, Processor};
 use crate::handle::ConsumerHandle;
-use crate::handler::{Handler, Incoming};
+use crate::handler::{Address, Handler, Incoming};
 use crate::inbox::Inbox;
 use crate::kill_switch::KillSwitch;
 use crate::message::{Message, Name};
@@ -359,6 +359,8 @@ impl Consumer {
         let shared = Shared::new(Arc::clone(&self.name), self.settings, dead_letters);
         let shared = Arc::new(shared);
         let observer = self.observer.unwrap_or_else(|| Arc::new(PlainObserver));
+        let queue = Name::from(self.subscription.queue());
+        let address = Address { queue, system: broker.system() };
         let processor = Processor {
             handles: self.handles,
             retry: self.retry,
@@ -369,9 +371,8 @@ impl Consumer {
             cancel_grace: self.budgets.cancel_grace,
             publisher: Publisher::with_observer(Arc::clone(&broker), Arc::clone(&observer)),
             observer,
-            queue: Name::from(self.subscription.queue()),
+            address: Arc::new(address),
             dead_letter_queue: Name::from(self.subscription.dead_letter_queue()),
-            system: broker.system(),
             suspect_after: self.suspect_after,
             parks: broker.capabilities().delay,
             holds_key: self.ordered.is_some() && !self.parks_ordered,

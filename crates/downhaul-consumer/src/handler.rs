@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use downhaul_context::{Context, RequestId};
+use tokio_util::sync::ReusableBoxFuture;
 
 use crate::broker::{Delivery, Token};
 use crate::decode::{Decode, DecodeError, decode_safely};
@@ -88,21 +88,25 @@ impl<M> Incoming<M> {
     }
 }
 
+/// Where a consumer reads: shared by all that it gets.
+#[derive(Debug)]
+pub(crate) struct Address {
+    pub(crate) queue: Name,
+    pub(crate) system: &'static str,
+}
+
 /// What is known of a delivery besides its body.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Meta {
     /// The message.
     pub message: Message,
-    /// The queue it was read from.
-    pub queue: Name,
-    /// The messaging system it comes from.
-    pub system: &'static str,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// How often the broker has delivered it before, as far as it knows.
     pub redeliveries: u32,
     pub(crate) origin: Origin,
+    address: Arc<Address>,
     pub(crate) token: Token,
     /// For which attempt it was delivered.
     delivered_for: u32,
@@ -113,22 +117,31 @@ pub struct Meta {
 }
 
 impl Meta {
-    pub(crate) fn new(mut delivery: Delivery, queue: &Name, system: &'static str) -> Self {
+    pub(crate) fn new(mut delivery: Delivery, address: &Arc<Address>) -> Self {
         let origin = Origin::take(&mut delivery);
         let Delivery { token, message, redeliveries, .. } = delivery;
-        let attempt = if origin.is_topic() { 1 } else { attempt_of(&message, queue) };
+        let attempt = if origin.is_topic() { 1 } else { attempt_of(&message, &address.queue) };
         Self {
             message,
-            queue: queue.clone(),
-            system,
             attempt,
             redeliveries,
             origin,
+            address: Arc::clone(address),
             token,
             delivered_for: attempt,
             put_off: 0,
             is_in_line: false,
         }
+    }
+
+    /// The queue it was read from.
+    pub fn queue(&self) -> &Name {
+        &self.address.queue
+    }
+
+    /// The messaging system it comes from.
+    pub fn system(&self) -> &'static str {
+        self.address.system
     }
 
     /// Whether this is the first attempt since the broker delivered the message. A retry that waits
@@ -164,12 +177,13 @@ fn attempt_of(message: &Message, queue: &Name) -> u32 {
     headers.get(headers::ATTEMPT).and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
 }
 
-/// A handler under way.
-pub(crate) type Handling = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+/// A handler under way. Its box can be used again for the next call, since all of a handler's are
+/// of one size.
+pub(crate) type Handling = ReusableBoxFuture<'static, Outcome>;
 
 /// A handler without its types, as the engine runs it.
 #[derive(Clone)]
-pub(crate) struct Handler(Arc<dyn Fn(Context, Meta) -> Called + Send + Sync>);
+pub(crate) struct Handler(Arc<dyn Fn(Context, Meta, Option<Handling>) -> Called + Send + Sync>);
 
 /// A handler under way, or the reason why it was not called.
 type Called = Result<Handling, DecodeError>;
@@ -182,15 +196,23 @@ impl Handler {
         Fut: Future + Send + 'static,
         Fut::Output: IntoOutcome,
     {
-        Self(Arc::new(move |ctx, meta| {
+        Self(Arc::new(move |ctx, meta, spare| {
             let body = decode_safely(&meta.message)?;
             let handling = function(ctx, Incoming::new(body, meta));
-            Ok(Box::pin(async move { handling.await.into_outcome() }))
+            let handling = async move { handling.await.into_outcome() };
+            Ok(match spare {
+                Some(mut spare) => {
+                    spare.set(handling);
+                    spare
+                }
+                None => Handling::new(handling),
+            })
         }))
     }
 
-    pub(crate) fn call(&self, ctx: Context, meta: Meta) -> Called {
-        (self.0)(ctx, meta)
+    /// Calls it, in a `spare` box if there is one: that of a call which is over.
+    pub(crate) fn call(&self, ctx: Context, meta: Meta, spare: Option<Handling>) -> Called {
+        (self.0)(ctx, meta, spare)
     }
 }
 

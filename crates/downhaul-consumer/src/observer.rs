@@ -22,7 +22,7 @@ pub trait MessageObserver: Debug + Send + Sync + 'static {
         let span = tracing::info_span!(
             "message.process",
             request_id = ctx.value::<RequestId>().map(RequestId::as_str).unwrap_or_default(),
-            queue = &*meta.queue,
+            queue = meta.queue().as_str(),
             message_id = meta.message.id(),
         );
         (ctx, span)
@@ -31,7 +31,7 @@ pub trait MessageObserver: Debug + Send + Sync + 'static {
     /// Called before a handler of batches is: returns the context that it gets, and the span that
     /// it runs in.
     fn process_batch(&self, ctx: Context, batch: &[Meta]) -> (Context, Span) {
-        let queue = batch.first().map_or("", |meta| &*meta.queue);
+        let queue = batch.first().map_or("", |meta| meta.queue().as_str());
         let span = tracing::info_span!("message.process", queue, messages = batch.len());
         (ctx, span)
     }
@@ -93,7 +93,7 @@ impl Processed<'_> {
         // Worked out only where somebody listens.
         let took_ms = || u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let (number, error) = (self.meta.attempt, self.error.unwrap_or_default());
-        let (queue, message_id) = (&*self.meta.queue, self.meta.message.id());
+        let (queue, message_id) = (self.meta.queue().as_str(), self.meta.message.id());
         // A level is a part of the event's code, so that this cannot be a function.
         macro_rules! failed {
             ($level:ident, $($rest:tt)+) => {

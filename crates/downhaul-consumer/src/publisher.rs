@@ -363,8 +363,11 @@ impl Shared {
     /// Sends a message if there is a sink that can do so without waiting. If it is not sent, for
     /// whatever reason, the long way may still be taken.
     fn send_now(&self, ctx: &Context, outgoing: &Outgoing) -> Option<Receipt> {
-        let sink = self.open_sink().filter(|_| !ctx.is_done())?;
-        sink.try_send(outgoing)?.ok()
+        if ctx.is_done() {
+            return None;
+        }
+        let sink = self.sink.read().unwrap_or_else(PoisonError::into_inner);
+        sink.as_ref()?.try_send(outgoing)?.ok()
     }
 
     async fn send(

@@ -1,7 +1,6 @@
 //! What a running consumer and its handles share.
 
 use std::collections::HashMap;
-use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -82,12 +81,19 @@ impl Shared {
         Entry { shared: Arc::clone(self), key }
     }
 
-    /// Notes whose handler takes its first step on the engine's task, or that none does. It is for
-    /// every message, so no more is kept than what costs nearly nothing.
-    pub(crate) fn step(&self, begun: Option<(&Meta, Instant)>) {
-        let begun = begun.map(|(meta, now)| (meta.message.clone(), meta.attempt, now));
-        let before = mem::replace(&mut *self.stepping(), begun);
+    /// Notes whose handler takes its first step on the engine's task, until the next or until
+    /// [`Self::end_steps`]. It is for every message, so no more is kept than what costs nearly
+    /// nothing.
+    pub(crate) fn step(&self, meta: &Meta, begun: Instant) {
+        let step = (meta.message.clone(), meta.attempt, begun);
+        let before = self.stepping().replace(step);
         drop(before);
+    }
+
+    /// Notes that no handler takes its first step.
+    pub(crate) fn end_steps(&self) {
+        let last = self.stepping().take();
+        drop(last);
     }
 
     fn stepping(&self) -> MutexGuard<'_, Option<(Message, u32, Instant)>> {

@@ -17,7 +17,7 @@ use crate::batch::BatchHandler;
 use crate::engine::job::{Finished, Job, Then, Ticket};
 use crate::engine::lanes::Standing;
 use crate::engine::processor::Processor;
-use crate::handler::Meta;
+use crate::handler::{Handling, Meta};
 use crate::tally::End;
 
 /// What a task leaves behind: one message, or those of a batch.
@@ -29,6 +29,8 @@ pub(crate) struct Crew {
     tasks: JoinSet<Ended>,
     /// How many messages they have.
     messages: usize,
+    /// Of a handler that was ready at once, for the next.
+    spare: Option<Handling>,
 }
 
 impl Crew {
@@ -41,16 +43,16 @@ impl Crew {
     pub(crate) fn begin(
         &mut self,
         processor: &Arc<Processor>,
-        lane: Context,
+        lane: &Context,
         job: Job,
         now: Instant,
     ) -> (Instant, Option<Finished>) {
         let (Job { ticket, meta }, mut left) = (job, None);
-        let back = Back::of(processor, &lane, &meta);
+        let back = Back::of(processor, lane, &meta);
         let in_place = || {
-            let mut attempt = processor.prepare(&lane, meta, now);
-            processor.shared.step(Some((&attempt.meta, now)));
-            let outcome = processor.first_step(&mut attempt);
+            let mut attempt = processor.prepare(lane, meta, now);
+            processor.shared.step(&attempt.meta, now);
+            let outcome = processor.first_step(&mut attempt, &mut self.spare);
             let stepped = Instant::now();
             if !outcome.as_ref().is_some_and(|it| processor.is_done(&attempt, it, stepped)) {
                 left = Some((attempt, outcome));
@@ -58,11 +60,11 @@ impl Crew {
             stepped
         };
         let stepped = catch_unwind(AssertUnwindSafe(in_place));
-        processor.shared.step(None);
         let then = match (&stepped, left) {
             (Ok(_), None) => Then::End(End::Acked),
             (Ok(_), Some((attempt, outcome))) => {
-                self.spawn(ticket, back, Arc::clone(processor).finish(lane, attempt, outcome));
+                let finishing = Arc::clone(processor).finish(lane.clone(), attempt, outcome);
+                self.spawn(ticket, back, finishing);
                 return (stepped.unwrap_or(now), None);
             }
             (Err(_), _) => back.then(),

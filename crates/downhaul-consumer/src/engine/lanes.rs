@@ -15,17 +15,25 @@ pub(crate) struct Lanes {
 }
 
 /// A lane that is this consumer's.
-struct Held {
+pub(crate) struct Held {
     lane: Lane,
     tenure: Tenure,
     /// What handlers of its messages live under.
-    ctx: Context,
+    pub(crate) ctx: Context,
     canceller: Canceller,
     begun: usize,
     /// Gone with the lane.
     standing: Arc<()>,
     /// Dropped when nothing of the lane is begun any more.
     revoking: Option<Arc<Revoking>>,
+}
+
+impl Held {
+    /// What a task of one of its messages needs: what to live under, and what tells whether that
+    /// can still be settled.
+    pub(crate) fn for_a_task(&self) -> (Context, Standing) {
+        (self.ctx.clone(), Standing(Arc::downgrade(&self.standing)))
+    }
 }
 
 /// Whether a lane is still held, seen from a task.
@@ -57,18 +65,11 @@ impl Lanes {
         tenure
     }
 
-    /// Counts a message as begun, and returns the context that it lives under. `None` if its lane
-    /// is gone.
-    pub(crate) fn begin(&mut self, ticket: &Ticket) -> Option<Context> {
+    /// Counts a message as begun, and returns its lane. `None` if that is gone.
+    pub(crate) fn begin(&mut self, ticket: &Ticket) -> Option<&Held> {
         let held = self.find(ticket)?;
         held.begun += 1;
-        Some(held.ctx.clone())
-    }
-
-    /// What tells a task that has yet to begin whether its message can still be settled.
-    pub(crate) fn standing(&mut self, ticket: &Ticket) -> Standing {
-        let held = self.find(ticket);
-        Standing(held.map(|held| Arc::downgrade(&held.standing)).unwrap_or_default())
+        Some(held)
     }
 
     /// Counts it as over. Returns whether it can still be settled.

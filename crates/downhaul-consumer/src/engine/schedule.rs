@@ -131,17 +131,20 @@ impl Schedule {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::broker::Delivery;
     use crate::engine::job::{Tenure, Ticket};
-    use crate::handler::Meta;
+    use crate::handler::{Address, Meta};
     use crate::message::{Message, Name};
 
     pub(crate) fn job(token: u64, key: Option<u64>, lane: u32) -> Job {
         let delivery = Delivery::new(Token::new(token), Message::new("12345"));
         let lane = Lane::new(lane);
         let ticket = Ticket { token: delivery.token, lane, tenure: Tenure(0), key };
-        let mut meta = Meta::new(delivery, &Name::of("q"), "test");
+        let mut meta =
+            Meta::new(delivery, &Arc::new(Address { queue: Name::of("q"), system: "test" }));
         meta.is_in_line = key.is_some();
         Job { ticket, meta }
     }

@@ -88,13 +88,13 @@ fn bound(ctx: Context, place: Option<TraceContext>) -> Context {
 fn begin_processing(ctx: &Context, meta: &Meta) -> (Span, Option<TraceContext>) {
     let destination = destination(meta);
     let position = meta.position();
-    let offset = position.filter(|_| meta.system == "kafka").map(|position| position.offset);
+    let offset = position.filter(|_| meta.system() == "kafka").map(|position| position.offset);
     let span = info_span!(
         PROCESS,
         request_id = request_id(ctx),
         otel.name = format!("process {destination}"),
         otel.kind = "consumer",
-        messaging.system = meta.system,
+        messaging.system = meta.system(),
         messaging.operation.name = "process",
         messaging.operation.type = "process",
         messaging.destination.name = destination,
@@ -117,7 +117,7 @@ fn begin_batch(first: &Meta, batch: &[Meta]) -> (Span, Option<TraceContext>) {
         PROCESS,
         otel.name = format!("process {destination}"),
         otel.kind = "consumer",
-        messaging.system = first.system,
+        messaging.system = first.system(),
         messaging.operation.name = "process",
         messaging.operation.type = "process",
         messaging.destination.name = destination,
@@ -187,12 +187,12 @@ pub(super) fn failure(kind: PublishErrorKind) -> &'static str {
 
 /// Where a message came from: the queue, or in Kafka, where that is the group, the topic.
 pub(super) fn destination(meta: &Meta) -> &str {
-    group(meta).and_then(|_| meta.topic()).unwrap_or(&meta.queue)
+    group(meta).and_then(|_| meta.topic()).unwrap_or(meta.queue())
 }
 
 /// The consumer group, where the broker has such.
 pub(super) fn group(meta: &Meta) -> Option<&str> {
-    (meta.system == "kafka").then_some(&*meta.queue)
+    (meta.system() == "kafka").then_some(meta.queue().as_str())
 }
 
 /// The position in a trace at which a message was published.

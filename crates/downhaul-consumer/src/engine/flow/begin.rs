@@ -9,6 +9,7 @@ use super::{Flow, TURN};
 use crate::batch::BatchHandler;
 use crate::engine::batcher::Batcher;
 use crate::engine::job::Job;
+use crate::engine::lanes::{Held, Standing};
 use crate::kill_switch::{Allowed, Breaker};
 
 impl Flow {
@@ -37,18 +38,21 @@ impl Flow {
             && self.has_place()
             && let Some(job) = self.next_job(now)
         {
-            let Some(ctx) = self.enter(&job) else { continue };
+            let Some(lane) = self.lanes.begin(&job.ticket) else {
+                self.lose(&job);
+                continue;
+            };
             begun += 1;
             if self.processor.inbox.is_some() || !self.pace.is_quick() {
-                let standing = self.lanes.standing(&job.ticket);
-                self.crew.begin_apart(&self.processor, (ctx, standing), job, now);
+                self.crew.begin_apart(&self.processor, lane.for_a_task(), job, now);
                 continue;
             }
-            let (stepped, finished) = self.crew.begin(&self.processor, ctx, job, now);
+            let (stepped, finished) = self.crew.begin(&self.processor, &lane.ctx, job, now);
             self.pace.note(stepped.saturating_duration_since(now));
             now = stepped;
             finished.into_iter().for_each(|finished| self.absorb(finished));
         }
+        self.processor.shared.end_steps();
         begun
     }
 
@@ -93,21 +97,25 @@ impl Flow {
         for job in &batch {
             lane = self.enter(job);
         }
-        let standing = batch.first().map(|job| self.lanes.standing(&job.ticket));
-        if let Some(lane) = lane.zip(standing) {
+        if let Some(lane) = lane {
             self.crew.begin_batch(&self.processor, handler, lane, batch);
         }
     }
 
-    /// Counts a message as begun in its lane. One whose lane has gone is lost, and makes way for
-    /// those of its key.
-    pub(super) fn enter(&mut self, job: &Job) -> Option<Context> {
-        let ctx = self.lanes.begin(&job.ticket);
-        if ctx.is_none() {
-            self.count_lost(1);
-            self.schedule.done(job.ticket.key);
+    /// Counts a message as begun in its lane, and returns what a task needs of that. One whose lane
+    /// has gone is lost.
+    pub(super) fn enter(&mut self, job: &Job) -> Option<(Context, Standing)> {
+        let lane = self.lanes.begin(&job.ticket).map(Held::for_a_task);
+        if lane.is_none() {
+            self.lose(job);
         }
-        ctx
+        lane
+    }
+
+    /// Counts a message as lost, which makes way for those of its key.
+    fn lose(&mut self, job: &Job) {
+        self.count_lost(1);
+        self.schedule.done(job.ticket.key);
     }
 
     fn has_place(&self) -> bool {
@@ -136,7 +144,7 @@ impl Flow {
         }
         let trying = self.breaker.as_mut().filter(|breaker| breaker.allows(now) == Allowed::One);
         if is_suspect {
-            let (queue, message_id) = (&*job.meta.queue, job.meta.message.id());
+            let (queue, message_id) = (job.meta.queue().as_str(), job.meta.message.id());
             let redeliveries = job.meta.redeliveries;
             tracing::warn!(
                 queue,

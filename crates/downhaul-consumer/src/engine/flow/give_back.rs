@@ -102,7 +102,7 @@ impl Flow {
                 self.leave(&job.ticket);
                 continue;
             }
-            let Some(ctx) = self.enter(&job) else { continue };
+            let Some((ctx, _)) = self.enter(&job) else { continue };
             self.crew.give_back(&self.processor, ctx, job, due);
         }
     }

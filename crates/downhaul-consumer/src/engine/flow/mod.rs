@@ -293,7 +293,7 @@ impl Flow {
         let tenure = self.lanes.tenure(delivery.lane);
         let key = self.ordered.as_ref().and_then(|ordered| ordered.line(&delivery.message));
         let ticket = Ticket { token: delivery.token, lane: delivery.lane, tenure, key };
-        let mut meta = Meta::new(delivery, &self.processor.queue, self.processor.system);
+        let mut meta = Meta::new(delivery, &self.processor.address);
         meta.is_in_line = key.is_some();
         self.schedule.push(Job { ticket, meta });
     }
@@ -306,7 +306,7 @@ impl Flow {
             && let Some(failed) = then.is_failure()
             && breaker.record(Instant::now(), failed)
         {
-            let queue = &*self.processor.queue;
+            let queue = &*self.processor.address.queue;
             tracing::warn!(
                 queue,
                 "too much fails: nothing is taken until the kill switch tries one"
@@ -414,7 +414,7 @@ impl Flow {
                 Err(cause) => Some(cause.to_string()),
             };
             if let Some(error) = error {
-                let queue = &*self.processor.queue;
+                let queue = &*self.processor.address.queue;
                 tracing::warn!(queue, error, "last settlements may be lost");
             }
         }

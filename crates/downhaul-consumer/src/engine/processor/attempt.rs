@@ -41,7 +41,11 @@ impl Processor {
     }
 
     /// Calls the handler and polls it once. `None` if it has to wait.
-    pub(crate) fn first_step(&self, attempt: &mut Attempt) -> Option<Outcome> {
+    pub(crate) fn first_step(
+        &self,
+        attempt: &mut Attempt,
+        spare: &mut Option<Handling>,
+    ) -> Option<Outcome> {
         if let Some(reason) = phases::expired(&attempt.meta.message) {
             return Some(Outcome::expired(reason));
         }
@@ -52,14 +56,17 @@ impl Processor {
         let _inside = (ambient::enter(&attempt.ctx), attempt.span.enter());
         let (ctx, meta) = (attempt.ctx.clone(), attempt.meta.clone());
         let step = AssertUnwindSafe(|| {
-            let mut handling = match handler.call(ctx, meta) {
+            let mut handling = match handler.call(ctx, meta, spare.take()) {
                 Ok(handling) => handling,
                 Err(error) => return Ok(Failure::permanent(error).into_outcome()),
             };
             // Nobody has to be woken: the task that takes over polls first.
             let mut nobody = TaskContext::from_waker(Waker::noop());
-            match handling.as_mut().poll(&mut nobody) {
-                Poll::Ready(outcome) => Ok(outcome),
+            match handling.poll(&mut nobody) {
+                Poll::Ready(outcome) => {
+                    *spare = Some(handling);
+                    Ok(outcome)
+                }
                 Poll::Pending => Err(handling),
             }
         });

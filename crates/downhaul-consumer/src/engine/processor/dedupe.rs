@@ -77,7 +77,7 @@ impl Processor {
         if let Some(error) = failed {
             self.shared.note_error(id, &format!("cannot use the inbox: {}", chain(error)));
         }
-        self.shared.ways.inbox.note(&self.queue, id, failed);
+        self.shared.ways.inbox.note(&self.address.queue, id, failed);
     }
 
     /// Longer than an attempt can take.

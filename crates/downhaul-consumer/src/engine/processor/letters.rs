@@ -32,7 +32,7 @@ impl Said {
 pub(super) fn parked(meta: &Meta, attempt: u32, delay: Duration) -> Outgoing {
     let mut message = with_origin(meta);
     message.headers_mut().set(headers::ATTEMPT, attempt.to_string());
-    Outgoing::to_queue(meta.queue.clone(), message).after(delay).with_outcome_of(meta.token)
+    Outgoing::to_queue(meta.queue().clone(), message).after(delay).with_outcome_of(meta.token)
 }
 
 /// The message, to lie in the dead-letter queue with why and whence.
@@ -50,7 +50,7 @@ pub(super) fn dead(
     }
     if said != Said::Nothing {
         headers.set(headers::DEAD_REASON, shortened(reason, longest));
-        headers.set(headers::ORIGIN_QUEUE, meta.queue.as_str());
+        headers.set(headers::ORIGIN_QUEUE, meta.queue().as_str());
         headers.set(headers::ATTEMPT, meta.attempt.to_string());
     }
     if let Some(error) = error.filter(|_| said == Said::All) {

@@ -26,6 +26,7 @@ use crate::engine::handles::Handles;
 use crate::engine::job::Then;
 pub(crate) use crate::engine::processor::attempt::Attempt;
 use crate::error::{PublishError, PublishErrorKind};
+use crate::handler::Address;
 use crate::inbox::Inbox;
 use crate::message::Name;
 use crate::observer::{MessageObserver, Processed};
@@ -46,9 +47,8 @@ pub(crate) struct Processor {
     pub(crate) cancel_grace: Duration,
     pub(crate) publisher: Publisher,
     pub(crate) observer: Arc<dyn MessageObserver>,
-    pub(crate) queue: Name,
+    pub(crate) address: Arc<Address>,
     pub(crate) dead_letter_queue: Name,
-    pub(crate) system: &'static str,
     /// After how many deliveries of a message, none of which was settled, it is handled alone.
     pub(crate) suspect_after: u32,
     /// Whether the broker can hold a message back.
@@ -109,7 +109,7 @@ impl Processor {
         }
         // Its first step may block, and is what hangs then.
         let listed = self.list(attempt);
-        let outcome = self.first_step(attempt);
+        let outcome = self.first_step(attempt, &mut None);
         drop(listed);
         match outcome {
             Some(outcome) => outcome,
@@ -131,6 +131,6 @@ fn refused<'a>(error: &'a (dyn Error + Send + Sync + 'static)) -> Option<&'a Pub
 
 impl fmt::Debug for Processor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Processor").field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("Processor").field("queue", &self.address.queue).finish_non_exhaustive()
     }
 }

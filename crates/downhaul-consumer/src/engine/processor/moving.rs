@@ -93,7 +93,7 @@ impl Processor {
         letters::note_failure(&mut meta);
         let buried = self.publish_letter(ctx, &meta, reason, error).await;
         self.note_moved(&buried, &meta);
-        self.shared.ways.burying.note(&self.queue, meta.message.id(), buried.as_ref().err());
+        self.shared.ways.burying.note(meta.queue(), meta.message.id(), buried.as_ref().err());
         match buried {
             Ok(()) => Then::End(End::DeadLettered),
             Err(_) => self.put_off(lane, meta),
@@ -113,7 +113,7 @@ impl Processor {
             let letter = letters::dead(meta, &self.dead_letter_queue, reason, error, said);
             buried = self.hand_over(ctx, letter).await;
             if buried.is_ok() && said != Said::All {
-                let (queue, message_id) = (&*self.queue, meta.message.id());
+                let (queue, message_id) = (meta.queue().as_str(), meta.message.id());
                 tracing::warn!(queue, message_id, reason, "a dead letter has no room to say all");
             }
             if !buried.as_ref().is_err_and(PublishError::is_of_the_message) {
@@ -162,7 +162,7 @@ impl Processor {
         self.note_moved(&moved, meta);
         // One that is too large with its marks waits in hand as well: the way is open to others.
         if !moved.as_ref().is_err_and(PublishError::is_of_the_message) {
-            self.shared.ways.parking.note(&self.queue, meta.message.id(), moved.as_ref().err());
+            self.shared.ways.parking.note(meta.queue(), meta.message.id(), moved.as_ref().err());
         }
         moved.is_ok()
     }

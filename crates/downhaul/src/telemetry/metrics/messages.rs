@@ -15,7 +15,7 @@ fn operation(system: &'static str, name: &'static str, destination: &str) -> Vec
 }
 
 fn processing(meta: &Meta) -> Vec<KeyValue> {
-    let mut attributes = operation(meta.system, "process", destination(meta));
+    let mut attributes = operation(meta.system(), "process", destination(meta));
     if let Some(group) = group(meta) {
         attributes.push(KeyValue::new("messaging.consumer.group.name", group.to_owned()));
     }
