@@ -129,6 +129,7 @@ impl Shared {
             tally: self.tally(),
             in_flight: self.in_flight(),
             buffered: gauge(&self.gauges.buffered),
+            in_line: gauge(&self.gauges.in_line),
             buffered_bytes: gauge(&self.gauges.buffered_bytes),
             waiting: gauge(&self.gauges.waiting),
             held_up: self.ways.complaints(),
@@ -146,7 +147,9 @@ impl Shared {
 pub(crate) struct Gauges {
     /// Arrived and not begun.
     pub(crate) buffered: AtomicUsize,
-    /// Their payloads together.
+    /// Of these, behind others of their key.
+    pub(crate) in_line: AtomicUsize,
+    /// Payloads of all that are buffered together.
     pub(crate) buffered_bytes: AtomicUsize,
     /// Waiting in hand, for another attempt or to be given back.
     pub(crate) waiting: AtomicUsize,

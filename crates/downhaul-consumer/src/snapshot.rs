@@ -27,7 +27,9 @@ pub struct Snapshot {
     pub in_flight: Vec<InFlight>,
     /// How many have arrived and are not begun.
     pub buffered: usize,
-    /// Their payloads and headers together, in bytes.
+    /// How many of these wait behind others of their key.
+    pub in_line: usize,
+    /// Payloads and headers of all that are buffered together, in bytes.
     pub buffered_bytes: usize,
     /// How many wait in hand, for another attempt or to be given back.
     pub waiting: usize,

@@ -27,7 +27,12 @@ impl Schedule {
         self.ready.len() + self.followers
     }
 
-    /// Their payloads and headers together.
+    /// How many of these are behind others of their key.
+    pub(crate) fn followers(&self) -> usize {
+        self.followers
+    }
+
+    /// Payloads and headers of all together.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -443,6 +443,7 @@ impl Flow {
     fn gauge(&self) {
         let gauges = &self.processor.shared.gauges;
         gauges.buffered.store(self.buffered(), Ordering::Relaxed);
+        gauges.in_line.store(self.schedule.followers(), Ordering::Relaxed);
         gauges.buffered_bytes.store(self.buffered_bytes(), Ordering::Relaxed);
         gauges.waiting.store(self.waiting(), Ordering::Relaxed);
         gauges.handled.store(self.crew.len(), Ordering::Relaxed);
