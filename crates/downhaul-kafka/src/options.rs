@@ -23,6 +23,8 @@ const COMMITTED: &str = "read_committed";
 const TRANSACTION: Duration = Duration::from_secs(60);
 /// What librdkafka keeps a session for unless told otherwise (`session.timeout.ms`).
 const SESSION: Duration = Duration::from_secs(45);
+/// How often it says that it is there unless told otherwise (`heartbeat.interval.ms`).
+const HEARTBEAT: Duration = Duration::from_secs(3);
 
 /// What consumers are set to unless told otherwise.
 const CONSUMER: [(&str, &str); 6] = [
@@ -152,6 +154,10 @@ impl Options {
         let mut config = self.client(Role::Consumer, &CONSUMER)?;
         config.set("group.id", group);
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        if config.get("heartbeat.interval.ms").is_none() {
+            let heartbeat = HEARTBEAT.min(Self::session_timeout(&config) / 3).as_millis().max(1);
+            config.set("heartbeat.interval.ms", heartbeat.to_string());
+        }
         let level = config.get("isolation.level").unwrap_or(COMMITTED);
         if self.transactions.is_some() && level != COMMITTED {
             let words = "the property `isolation.level` of a transactional broker cannot be set: \
@@ -282,6 +288,19 @@ mod tests {
         assert_eq!((consumer.get("linger.ms"), producer.get("linger.ms")), (None, Some("50")));
         assert_eq!(producer.get("acks"), Some("all"));
         assert_eq!(options.admin().unwrap().get("security.protocol"), Some("ssl"));
+    }
+
+    #[test]
+    fn a_short_session_is_told_of_in_time_unless_that_is_set() {
+        let heartbeat = |told: &[(Role, &str, &str)]| {
+            let config = options(told).consumer("g").unwrap();
+            config.get("heartbeat.interval.ms").map(str::to_owned)
+        };
+        let session = |millis| (Role::Consumer, "session.timeout.ms", millis);
+        assert_eq!(heartbeat(&[]).as_deref(), Some("3000"));
+        assert_eq!(heartbeat(&[session("6000")]).as_deref(), Some("2000"));
+        let told = (Role::Consumer, "heartbeat.interval.ms", "2500");
+        assert_eq!(heartbeat(&[session("6000"), told]).as_deref(), Some("2500"));
     }
 
     /// The table is a part of the crate's page.
