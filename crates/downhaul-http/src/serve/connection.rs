@@ -87,7 +87,7 @@ where
             let executor = StreamExecutor(unbegun.clone());
             let mut conn = Box::pin(http2(limits, executor).serve_connection(io, streams));
             let shut_down = |conn: Pin<&mut http2::Connection<_, _, _>>| {
-                link.tell_to_go();
+                link.clocks.tell_to_go();
                 conn.graceful_shutdown();
             };
             drive(conn.as_mut(), &unbegun, shut_down, watch).await
@@ -104,7 +104,7 @@ async fn open(arrival: Arrival, link: &Arc<Link>) -> io::Result<(Io, Protocol)> 
     // A handshake has the time of a head.
     link.bytes_came();
     let transport = arrival.open().await?;
-    link.greeted();
+    link.clocks.greeted();
     let mut io = Io::new(transport, Arc::clone(link));
     let protocol = poll_fn(|cx| io.poll_protocol(cx)).await?;
     Ok((io, protocol))

@@ -139,12 +139,12 @@ impl Io {
 
     fn stick(&mut self) {
         self.is_stuck = true;
-        self.link.stuck();
+        self.link.clocks.stuck();
     }
 
     fn unstick(&mut self) {
         if mem::take(&mut self.is_stuck) {
-            self.link.unstuck();
+            self.link.clocks.unstuck();
         }
     }
 
@@ -265,7 +265,7 @@ impl AsyncWrite for Io {
         let flushed = Pin::new(&mut this.transport).poll_flush(cx);
         this.note_flush(flushed.is_pending());
         ready!(flushed)?;
-        this.link.flushed();
+        this.link.clocks.flushed();
         this.hold_upgraded();
         Poll::Ready(this.poll_departure(cx))
     }

@@ -1,4 +1,4 @@
-//! [`Link`]: one connection as its requests and its clocks see it.
+//! [`Link`]: one connection as its requests see it.
 //!
 //! # Invariants
 //!
@@ -7,10 +7,9 @@
 //! 2. What is upgraded holds the link, and the link holds it: the end of the socket takes it out.
 //! 3. Nothing is dropped and no waker runs under the lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
-use std::time::Duration;
 
 use downhaul_context::{Canceller, Context, Instant, RequestId};
 use http::Method;
@@ -20,15 +19,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::lifetime::in_flight::InFlight;
 use crate::listen::address::Address;
+use crate::serve::clocks::Clocks;
 use crate::serve::connection_info::{ConnectionInfo, ConnectionPhase};
 use crate::serve::hub::{Hub, Stage};
 use crate::serve::preface::Protocol;
 use crate::serve::tally::{End, Tally};
 use crate::serve::upgraded::Upgraded;
-
-/// While a server stops, a connection without a request may be silent for so long before it is
-/// closed: time enough for the rest of a head that is on its way.
-const QUIET: Duration = Duration::from_secs(1);
 
 pub(crate) struct Link {
     pub(crate) hub: Arc<Hub>,
@@ -45,22 +41,9 @@ pub(crate) struct Link {
     unread_body: AtomicBool,
     requests: Mutex<Requests>,
     tally: Arc<Tally>,
+    pub(crate) clocks: Clocks,
     /// There is more of an answer whose end is that of the connection, as it is over HTTP/1.0.
     ends_answer: AtomicBool,
-    /// An answer was handed over and has not all been written yet.
-    unflushed: AtomicBool,
-    /// How far the head of the next request has come; see [`NO_HEAD`].
-    head: AtomicU8,
-    /// The client takes no more of what there is to write.
-    is_stuck: AtomicBool,
-    /// When an HTTP/2 client was told to begin no more streams.
-    told_to_go: OnceLock<Instant>,
-    /// It has begun one long after.
-    overstays: AtomicBool,
-    opened: Instant,
-    /// When there was last a request: nanoseconds after it was opened.
-    idle_at: AtomicU64,
-    times: Mutex<Times>,
     _canceller: Canceller,
     _permit: OwnedSemaphorePermit,
 }
@@ -71,22 +54,6 @@ struct Requests {
     slab: Slab<Weak<InFlight>>,
     /// Whom to wake when the last of them ends.
     at_rest: Option<Waker>,
-}
-
-/// No byte has come since there was last a request.
-const NO_HEAD: u8 = 0;
-/// Bytes have come, and nobody has looked since.
-const NEW_HEAD: u8 = 1;
-/// Its time runs, from [`Times::head_since`].
-const TIMED_HEAD: u8 = 2;
-
-/// When what is rare has begun, as far as somebody has looked.
-#[derive(Default)]
-struct Times {
-    head_since: Option<Instant>,
-    stuck_since: Option<Instant>,
-    /// When bytes last moved. Kept only while the server stops.
-    moved: Option<Instant>,
 }
 
 impl Link {
@@ -110,15 +77,8 @@ impl Link {
             unread_body: AtomicBool::new(false),
             requests: Mutex::default(),
             tally,
+            clocks: Clocks::begin(),
             ends_answer: AtomicBool::new(false),
-            unflushed: AtomicBool::new(false),
-            head: AtomicU8::new(NO_HEAD),
-            is_stuck: AtomicBool::new(false),
-            told_to_go: OnceLock::new(),
-            overstays: AtomicBool::new(false),
-            opened: Instant::now(),
-            idle_at: AtomicU64::new(0),
-            times: Mutex::default(),
             _canceller: canceller,
             _permit: permit,
         })
@@ -131,10 +91,7 @@ impl Link {
         method: Method,
         line: SmolStr,
     ) -> Arc<InFlight> {
-        self.head.store(NO_HEAD, Ordering::Relaxed);
-        if self.time_to_go().is_some_and(|end| end < started) {
-            self.overstays.store(true, Ordering::Relaxed);
-        }
+        self.clocks.begin_request(started, &self.hub.limits);
         let mut requests = self.requests_now();
         self.tally.begin();
         let link = Arc::clone(self);
@@ -189,7 +146,7 @@ impl Link {
     pub(crate) fn info(&self) -> ConnectionInfo {
         ConnectionInfo {
             peer: self.peer.clone(),
-            age: self.opened.elapsed(),
+            age: self.clocks.age(),
             phase: self.phase(),
             requests: self.tally.in_flight(),
         }
@@ -208,22 +165,12 @@ impl Link {
     pub(crate) fn speak(&self, protocol: Protocol) {
         let _ = self.protocol.set(protocol);
         if protocol == Protocol::Http2 {
-            self.head.store(NO_HEAD, Ordering::Relaxed);
+            self.clocks.forget_head();
         }
     }
 
     pub(crate) fn is_multiplexed(&self) -> bool {
         self.protocol.get() == Some(&Protocol::Http2)
-    }
-
-    /// Said once, when an HTTP/2 client is told to begin no more streams.
-    pub(crate) fn tell_to_go(&self) {
-        let _ = self.told_to_go.set(Instant::now());
-    }
-
-    /// When a client that was told to go should have heard of it: after the time of a head.
-    fn time_to_go(&self) -> Option<Instant> {
-        self.told_to_go.get()?.checked_add(self.hub.limits.header_timeout)
     }
 
     pub(crate) fn answered(&self, unread_body: bool) {
@@ -243,110 +190,35 @@ impl Link {
         self.ends_answer.load(Ordering::Relaxed)
     }
 
-    /// The body of an answer is with hyper, which may not have written it yet.
-    pub(crate) fn handed_over(&self, now: Instant) {
-        self.idle_from(now);
-        self.unflushed.store(true, Ordering::Release);
-    }
-
-    fn idle_from(&self, now: Instant) {
-        let after = now.saturating_duration_since(self.opened).as_nanos();
-        self.idle_at.store(u64::try_from(after).unwrap_or(u64::MAX), Ordering::Release);
-    }
-
-    pub(crate) fn flushed(&self) {
-        self.unflushed.store(false, Ordering::Release);
-    }
-
-    /// The client takes no more for now.
-    pub(crate) fn stuck(&self) {
-        self.is_stuck.store(true, Ordering::Relaxed);
-        self.times().stuck_since.get_or_insert_with(Instant::now);
-    }
-
-    /// Whether the socket has no room. That of a stream is another matter.
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.is_stuck.load(Ordering::Relaxed)
-    }
-
-    /// The client takes more again.
-    pub(crate) fn unstuck(&self) {
-        self.is_stuck.store(false, Ordering::Relaxed);
-        self.times().stuck_since = None;
-    }
-
-    /// The handshake that came before everything else is done.
-    pub(crate) fn greeted(&self) {
-        self.idle_from(Instant::now());
-        self.head.store(NO_HEAD, Ordering::Relaxed);
-        self.times().head_since = None;
-    }
-
     pub(crate) fn bytes_came(&self) {
-        let is_first = self.head.load(Ordering::Relaxed) == NO_HEAD;
-        if is_first && !self.is_busy() && !self.is_multiplexed() {
-            self.head.store(NEW_HEAD, Ordering::Relaxed);
+        if !self.is_busy() && !self.is_multiplexed() {
+            self.clocks.begin_head();
         }
         self.bytes_moved();
     }
 
     pub(crate) fn bytes_moved(&self) {
         if self.hub.has_reached(Stage::Stopping) {
-            self.times().moved = Some(Instant::now());
+            self.clocks.bytes_moved();
         }
     }
 
     /// Whether the connection may be due sooner than it was at the last look, or is to look for
     /// the next stage at each turn. Neither is so while requests come and go whole.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.head.load(Ordering::Relaxed) != NO_HEAD
-            || self.is_stuck()
-            || self.overstays.load(Ordering::Relaxed)
-            || self.hub.has_reached(Stage::LameDuck)
+        self.clocks.is_urgent() || self.hub.has_reached(Stage::LameDuck)
     }
 
     /// When the connection is to be closed if nothing happens; `None` while it has a request, of
     /// which the client takes the answer.
     pub(crate) fn due(&self) -> Option<Instant> {
-        if self.overstays.load(Ordering::Relaxed) {
-            return self.time_to_go();
-        }
-        let limits = &self.hub.limits;
-        let mut times = self.times();
-        self.time_head(&mut times);
-        if self.is_busy() || self.unflushed.load(Ordering::Acquire) {
-            return times.stuck_since?.checked_add(limits.write_timeout);
-        }
-        let idle_since = self.opened + Duration::from_nanos(self.idle_at.load(Ordering::Acquire));
-        let idle = idle_since.checked_add(limits.idle_timeout);
-        let late = times.head_since.and_then(|since| since.checked_add(limits.header_timeout));
         let stops = self.hub.has_reached(Stage::Stopping);
-        let quiet = stops.then(|| times.moved.map_or(idle_since, |at| at.max(idle_since)) + QUIET);
-        // What a client of HTTP/2 says without a request is waited for no longer than a head.
-        let told = self.told_to_go.get().map(|told| idle_since.max(*told));
-        let last = told.and_then(|since| since.checked_add(limits.header_timeout));
-        [idle.filter(|_| late.is_none()), late, quiet, last].into_iter().flatten().min()
-    }
-
-    /// Not every request is looked at: the head that is there may be another than at the last look.
-    fn time_head(&self, times: &mut Times) {
-        match self.head.load(Ordering::Relaxed) {
-            NO_HEAD => times.head_since = None,
-            NEW_HEAD => {
-                self.head.store(TIMED_HEAD, Ordering::Relaxed);
-                times.head_since = Some(Instant::now());
-            }
-            _ => {}
-        }
+        self.clocks.due(&self.hub.limits, self.is_busy(), stops)
     }
 
     fn requests_now(&self) -> MutexGuard<'_, Requests> {
         // Nothing that can panic runs under the lock, so a poisoned one is still whole.
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn times(&self) -> MutexGuard<'_, Times> {
-        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -367,9 +239,9 @@ impl std::fmt::Debug for Link {
 pub(super) mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
+    use std::time::Duration;
 
     use tokio::sync::Semaphore;
-    use tokio::time::advance;
 
     use super::*;
     use crate::observe::AccessLog;
@@ -390,21 +262,5 @@ pub(super) mod tests {
         let hub = Arc::new(Hub::new(Context::background(), limits, Arc::new(AccessLog), false));
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
         Link::open(hub, Address::Memory, "http", permit)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_a_little_has_the_whole_time_again() {
-        let (link, seconds) = (link().await, Duration::from_secs);
-        let begun = Instant::now();
-        link.handed_over(begun);
-        assert_eq!(link.due(), None);
-        link.stuck();
-        advance(seconds(6)).await;
-        link.stuck();
-        assert_eq!(link.due(), Some(begun + seconds(10)));
-        link.unstuck();
-        assert_eq!(link.due(), None);
-        link.stuck();
-        assert_eq!(link.due(), Some(begun + seconds(16)));
     }
 }

@@ -1,6 +1,7 @@
 //! A server: its connections, its limits, its end.
 
 pub(crate) mod accept;
+pub(crate) mod clocks;
 pub(crate) mod connection;
 pub(crate) mod connection_info;
 pub(crate) mod departure;

@@ -92,7 +92,7 @@ impl Stall {
         let timer = self.timer.get_or_insert_with(limit);
         loop {
             ready!(timer.as_mut().poll(cx));
-            if !link.is_stuck() {
+            if !link.clocks.is_stuck() {
                 self.request.cut();
                 return Poll::Ready(());
             }
@@ -171,10 +171,10 @@ mod tests {
         let mut cx = TaskContext::from_waker(Waker::noop());
         let mut stall = Stall { request, timer: None };
         assert!(stall.poll(Some(true), &mut cx).is_pending());
-        link.stuck();
+        link.clocks.stuck();
         advance(Duration::from_secs(11)).await;
         assert!(stall.poll(None, &mut cx).is_pending());
-        link.unstuck();
+        link.clocks.unstuck();
         advance(Duration::from_secs(9)).await;
         assert!(stall.poll(None, &mut cx).is_pending());
         advance(Duration::from_secs(2)).await;

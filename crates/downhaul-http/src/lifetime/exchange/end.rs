@@ -33,7 +33,7 @@ impl Drop for Exchange {
             self.request.link.upgraded.keep(self.canceller.take(), Arc::clone(&self.request));
         }
         let (request, now) = (&self.request, Instant::now());
-        request.link.handed_over(now);
+        request.link.clocks.handed_over(now);
         let outcome = Outcome {
             ctx: &self.ctx,
             method: &request.method,
