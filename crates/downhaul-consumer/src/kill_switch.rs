@@ -89,6 +89,38 @@ pub(crate) enum Allowed {
     NoneUntil(Instant),
 }
 
+/// What an attempt did to a kill switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// It opened, after so many failures of so many attempts.
+    Open {
+        failures: usize,
+        attempts: usize,
+    },
+    /// The one that was tried failed as well.
+    OpenAgain,
+    Closed,
+}
+
+impl Turned {
+    pub(crate) fn tell(self, queue: &str) {
+        match self {
+            Self::Open { failures, attempts } => tracing::warn!(
+                queue,
+                failures,
+                attempts,
+                "too much fails: nothing is taken until the kill switch tries one"
+            ),
+            Self::OpenAgain => {
+                tracing::debug!(queue, "the kill switch stays open: one more failed")
+            }
+            Self::Closed => {
+                tracing::info!(queue, "the kill switch is closed: what it tried did not fail");
+            }
+        }
+    }
+}
+
 /// A kill switch at work. Closed is the state in which messages flow, as with electricity.
 #[derive(Debug)]
 pub(crate) struct Breaker {
@@ -120,25 +152,25 @@ impl Breaker {
         self.is_trying = true;
     }
 
-    /// Counts an attempt that ended. Returns whether this opened the switch.
-    pub(crate) fn record(&mut self, now: Instant, failed: bool) -> bool {
+    /// Counts an attempt that ended. Returns what this did to the switch, if anything.
+    pub(crate) fn record(&mut self, now: Instant, failed: bool) -> Option<Turned> {
         match self.allows(now) {
             // An attempt from before it opened says nothing new.
-            Allowed::NoneUntil(_) => false,
-            Allowed::One if !self.is_trying => false,
+            Allowed::NoneUntil(_) => None,
+            Allowed::One if !self.is_trying => None,
             Allowed::One => {
                 self.is_trying = false;
                 self.open_until = failed.then(|| later(now, self.policy.pause));
-                failed
+                Some(if failed { Turned::OpenAgain } else { Turned::Closed })
             }
             Allowed::All => {
                 self.remember(now, failed);
-                let opens = self.is_reached();
-                if opens {
+                self.is_reached().then(|| {
+                    let (failures, attempts) = (self.failures, self.attempts.len());
                     self.forget();
                     self.open_until = Some(later(now, self.policy.pause));
-                }
-                opens
+                    Turned::Open { failures, attempts }
+                })
             }
         }
     }
@@ -178,7 +210,7 @@ mod tests {
     }
 
     fn record(breaker: &mut Breaker, now: Instant, failed: &[bool]) -> Vec<bool> {
-        failed.iter().map(|failed| breaker.record(now, *failed)).collect()
+        failed.iter().map(|failed| breaker.record(now, *failed).is_some()).collect()
     }
 
     #[test]
@@ -221,11 +253,11 @@ mod tests {
         let half = now + 5 * SECOND;
         assert_eq!(breaker.allows(half), Allowed::One);
         breaker.begin_trial();
-        assert!(breaker.record(half, true), "it opens again");
+        assert_eq!(breaker.record(half, true), Some(Turned::OpenAgain));
         assert_eq!(breaker.allows(half + SECOND), Allowed::NoneUntil(half + 5 * SECOND));
         let again = half + 5 * SECOND;
         breaker.begin_trial();
-        assert!(!breaker.record(again, false));
+        assert_eq!(breaker.record(again, false), Some(Turned::Closed));
         assert_eq!(breaker.allows(again), Allowed::All);
         // What failed before counts no more.
         assert_eq!(record(&mut breaker, again, &[true; 3]), [false; 3]);
@@ -235,9 +267,9 @@ mod tests {
     fn what_was_begun_before_it_opened_does_not_close_it() {
         let (mut breaker, now) = breaker();
         record(&mut breaker, now, &[true; 4]);
-        assert!(!breaker.record(now + SECOND, false));
+        assert_eq!(breaker.record(now + SECOND, false), None);
         assert_eq!(breaker.allows(now + SECOND), Allowed::NoneUntil(now + 5 * SECOND));
-        assert!(!breaker.record(now + 6 * SECOND, false));
+        assert_eq!(breaker.record(now + 6 * SECOND, false), None);
         assert_eq!(breaker.allows(now + 6 * SECOND), Allowed::One);
     }
 
@@ -262,8 +294,8 @@ mod tests {
         let (mut breaker, now) = breaker();
         record(&mut breaker, now, &[true; 4]);
         breaker.begin_trial();
-        assert!(breaker.record(now + 5 * SECOND, true));
-        assert!(!breaker.record(now + 10 * SECOND, false), "it was begun long before");
+        assert_eq!(breaker.record(now + 5 * SECOND, true), Some(Turned::OpenAgain));
+        assert_eq!(breaker.record(now + 10 * SECOND, false), None, "it was begun long before");
         assert_eq!(breaker.allows(now + 10 * SECOND), Allowed::One);
     }
 }

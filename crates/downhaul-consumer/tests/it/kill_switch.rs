@@ -10,7 +10,7 @@ use downhaul_consumer::{
 use downhaul_context::{Context, Instant};
 use tokio::sync::{Notify, mpsc};
 
-use crate::support::{SECOND, publish, publish_numbers, spawn, subscription, until};
+use crate::support::{SECOND, count_words, publish, publish_numbers, spawn, subscription, until};
 
 /// A consumer that fails as long as it is told to.
 fn failing_while(fails: &Arc<AtomicBool>) -> (Consumer, mpsc::UnboundedReceiver<Instant>) {
@@ -57,6 +57,25 @@ async fn a_consumer_whose_messages_fail_lets_them_lie_and_tries_one_after_a_whil
     while handle.tally().acked < 20 {
         tokio::time::advance(SECOND).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_said_once_that_a_kill_switch_is_open_and_once_that_it_is_closed() {
+    let (ctx, _canceller) = Context::root();
+    let (broker, fails) = (MemoryBroker::new(), Arc::new(AtomicBool::new(true)));
+    let (_guard, [opened, closed]) = count_words(["too much fails", "kill switch is closed"]);
+    let (consumer, mut calls) = failing_while(&fails);
+    let handle = spawn(consumer, &ctx, &broker).await;
+    publish_numbers(&broker, 20).await;
+    // Four attempts, and two that are tried alone.
+    for _ in 0..6 {
+        calls.recv().await.unwrap();
+    }
+    assert_eq!((opened.load(Ordering::SeqCst), closed.load(Ordering::SeqCst)), (1, 0));
+    fails.store(false, Ordering::SeqCst);
+    calls.recv().await.unwrap();
+    handle.wait_for(|status| status.suspended_until.is_none()).await.unwrap();
+    assert_eq!((opened.load(Ordering::SeqCst), closed.load(Ordering::SeqCst)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! What the tests have in common.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use downhaul_consumer::{
@@ -52,6 +53,18 @@ pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
         tokio::task::yield_now().await;
     }
     panic!("it did not happen");
+}
+
+/// Counts the lines that this thread logs with each of these words in them.
+pub(crate) fn count_words<const N: usize>(
+    words: [&'static str; N],
+) -> (DefaultGuard, [Arc<AtomicUsize>; N]) {
+    let counts: [Arc<AtomicUsize>; N] = std::array::from_fn(|_| Arc::default());
+    let counting = |(words, count): (&'static str, Arc<AtomicUsize>)| {
+        On(words, move || _ = count.fetch_add(1, Ordering::SeqCst))
+    };
+    let layers: Vec<_> = words.into_iter().zip(counts.clone()).map(counting).collect();
+    (tracing::subscriber::set_default(tracing_subscriber::registry().with(layers)), counts)
 }
 
 /// Calls `act` at each line that this thread logs with these words in it.

@@ -304,13 +304,9 @@ impl Flow {
         let is_ours = self.lanes.end(&ticket) && self.source.is_some();
         if let Some(breaker) = &mut self.breaker
             && let Some(failed) = then.is_failure()
-            && breaker.record(Instant::now(), failed)
+            && let Some(turned) = breaker.record(Instant::now(), failed)
         {
-            let queue = &*self.processor.address.queue;
-            tracing::warn!(
-                queue,
-                "too much fails: nothing is taken until the kill switch tries one"
-            );
+            turned.tell(&self.processor.address.queue);
         }
         match then {
             // Waiting would hold up whoever the lane goes to; not waiting would leave the message
