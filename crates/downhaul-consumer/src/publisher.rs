@@ -201,7 +201,8 @@ impl Publisher {
             consume_budget().await;
             return Ok(Some(place));
         }
-        ctx.run(self.shared.window.enter(bytes)).await.map_err(|cause| not_sent(cause, None))
+        let entered = ctx.run(self.shared.window.enter(bytes)).await;
+        entered.map_err(|cause| not_sent(cause, self.shared.hindrance()))
     }
 
     /// Waits until all that was [sent](Self::send) before is answered for, whoever holds the
@@ -289,10 +290,13 @@ impl Publisher {
     }
 
     async fn confirm(&self, ctx: &Context, outgoing: &mut Outgoing) -> Result<(), PublishError> {
-        let unknown = |cause: Cause| PublishError::caused(PublishErrorKind::Unknown, cause);
         let outcome = match self.hand_over(ctx, outgoing).await?.known() {
             Ok(outcome) => outcome,
-            Err(receipt) => ctx.run(receipt).await.map_err(unknown)?,
+            Err(receipt) => {
+                let answered = ctx.run(receipt).await;
+                let unknown = PublishErrorKind::Unknown;
+                answered.map_err(|cause| ended(unknown, cause, self.shared.hindrance()))?
+            }
         };
         outcome.confirmed()
     }
@@ -385,8 +389,13 @@ impl Shared {
                 Ok(Err(error))
             }
             // A sink that was dropped while it waited for room has sent nothing.
-            Err(cause) => Err(PublishError::caused(PublishErrorKind::NotSent, cause)),
+            Err(cause) => Err(not_sent(cause, sink.hindrance())),
         }
+    }
+
+    /// Why the broker takes no messages now, if it has said so.
+    fn hindrance(&self) -> Option<BrokerError> {
+        self.open_sink()?.hindrance()
     }
 
     /// Forgets a dead sink, unless another has taken its place already.
@@ -398,11 +407,15 @@ impl Shared {
     }
 }
 
+fn not_sent(cause: Cause, why: Option<BrokerError>) -> PublishError {
+    ended(PublishErrorKind::NotSent, cause, why)
+}
+
 /// The broker's error says more than the end of the context that it led to.
-fn not_sent(cause: Cause, last: Option<BrokerError>) -> PublishError {
-    match last {
-        Some(error) => PublishError::caused(PublishErrorKind::NotSent, error),
-        None => PublishError::caused(PublishErrorKind::NotSent, cause),
+fn ended(kind: PublishErrorKind, cause: Cause, why: Option<BrokerError>) -> PublishError {
+    match why {
+        Some(error) => PublishError::caused(kind, error),
+        None => PublishError::caused(kind, cause),
     }
 }
 

@@ -7,6 +7,9 @@ use lapin::{Error, ErrorKind};
 
 use crate::address::Address;
 
+/// What is known when a broker takes no publishes.
+pub(crate) const SHORT_OF_ROOM: &str = "RabbitMQ takes no publishes: it is short of memory or \
+                                       disk, as `rabbitmq-diagnostics alarms` says";
 const LIMIT: &str = "a limit of the broker is reached";
 /// The longest text that AMQP 0.9.1 takes where it writes the length in one byte.
 const SHORT: usize = 255;
@@ -158,6 +161,11 @@ pub(crate) fn closed(what: &str) -> BrokerError {
 /// The message is at fault.
 pub(crate) fn unsendable(words: impl Into<String>) -> BrokerError {
     BrokerError::new(BrokerErrorKind::Message, words)
+}
+
+/// The broker has raised an alarm, by `connection.blocked`.
+pub(crate) fn short_of_room() -> BrokerError {
+    BrokerError::new(BrokerErrorKind::Unreachable, SHORT_OF_ROOM)
 }
 
 /// A name as AMQP writes it: at most 255 bytes.

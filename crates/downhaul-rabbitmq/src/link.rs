@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::address::Address;
 use crate::attempts::{Attempts, Opened};
 use crate::credentials::Credentials;
-use crate::error::{cannot, closed, lost, unreachable};
+use crate::error::{SHORT_OF_ROOM, cannot, closed, lost, unreachable};
 use crate::nodes::{Nodes, none_of};
 use crate::options::Options;
 use crate::refresh::Refreshing;
@@ -104,6 +104,16 @@ impl Link {
         let fresh = connect(connecting, self.role, nodes, options).await?;
         *connection = Some(Arc::clone(&fresh));
         Ok(fresh)
+    }
+
+    /// Whether there is a connection from which the broker, short of memory or disk, takes nothing.
+    pub(crate) fn is_blocked(&self) -> bool {
+        // Else it is being made.
+        let Ok(state) = self.state.try_lock() else { return false };
+        match &*state {
+            State::Open { connection: Some(connection), .. } => connection.status().blocked(),
+            State::Open { connection: None, .. } | State::Closed => false,
+        }
     }
 
     /// Closes the connection for good.
@@ -293,11 +303,7 @@ impl Line {
     /// Says once that nothing is published, however many wait, and once that it goes on.
     fn tell_blocked(&self) {
         if !self.is_told_blocked.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                parent: None,
-                "RabbitMQ takes no publishes: it is short of memory or disk, as \
-                 `rabbitmq-diagnostics alarms` says"
-            );
+            tracing::warn!(parent: None, "{SHORT_OF_ROOM}");
         }
     }
 

@@ -10,7 +10,7 @@ use downhaul_context::{Canceller, Context, Reason};
 use tokio::time::timeout;
 
 use crate::credentials::{Credentials, Provider};
-use crate::error::{closed, gave_up, said_to_fresh};
+use crate::error::{closed, gave_up, said_to_fresh, short_of_room};
 use crate::link::{Link, Role};
 use crate::nodes::Nodes;
 use crate::options::{Options, QueueType};
@@ -308,8 +308,11 @@ impl Broker for RabbitMq {
 
     async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
         let opened = ctx.run(self.while_open(self.open_sink())).await;
-        let sink = opened.map_err(|cause| gave_up("publish to RabbitMQ", cause))??;
-        Ok(Arc::new(sink))
+        match opened {
+            Ok(sink) => Ok(Arc::new(sink?)),
+            Err(_) if self.publishing.is_blocked() => Err(short_of_room()),
+            Err(cause) => Err(gave_up("publish to RabbitMQ", cause)),
+        }
     }
 
     async fn close(&self, ctx: &Context) {

@@ -226,6 +226,12 @@ pub trait Sink: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Why the broker takes no messages now, if it has said so: it stands in the error of a publish
+    /// whose context ends meanwhile, which else could name no more than a deadline.
+    fn hindrance(&self) -> Option<BrokerError> {
+        None
+    }
+
     /// Closes the sink; receipts that are still open resolve as unknown.
     ///
     /// # Cancel safety

@@ -1,6 +1,7 @@
 //! What is known of a message whose publish failed.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -201,6 +202,21 @@ async fn flushing_waits_for_every_answer_and_ends_with_its_context() {
     publisher.flush(&ctx).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_publish_that_ends_with_its_context_says_what_was_in_its_way() {
+    let publisher = Publisher::new(Arc::new(Held::default())).with_window(1, 1000);
+    let (ctx, _canceller) = Context::background().with_timeout(SECOND);
+    let unanswered = publisher.publish(&ctx, message()).await.unwrap_err();
+    drop(publisher.send(&Context::background(), message()).await.unwrap());
+    let (ctx, _canceller) = Context::background().with_timeout(SECOND);
+    let without_room = publisher.send(&ctx, message()).await.unwrap_err();
+    let kinds = [unanswered.kind(), without_room.kind()];
+    assert_eq!(kinds, [PublishErrorKind::Unknown, PublishErrorKind::NotSent]);
+    for error in [unanswered, without_room] {
+        assert_eq!(error.source().unwrap().to_string(), "it holds them");
+    }
+}
+
 /// A broker that takes every message and answers when it is told to.
 #[derive(Clone, Debug, Default)]
 struct Held(Arc<Mutex<VecDeque<ReceiptSender>>>);
@@ -240,6 +256,10 @@ impl Sink for Held {
         let (sender, receipt) = Receipt::pending();
         self.0.lock().unwrap().push_back(sender);
         Ok(receipt)
+    }
+
+    fn hindrance(&self) -> Option<BrokerError> {
+        Some(BrokerError::new(BrokerErrorKind::Unreachable, "it holds them"))
     }
 
     async fn close(&self, _ctx: &Context) {}

@@ -26,7 +26,7 @@ use lapin::types::ShortString;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::declare;
-use crate::error::{cannot, closed, short, unsendable};
+use crate::error::{cannot, closed, short, short_of_room, unsendable};
 use crate::largest::Largest;
 use crate::letter::Letter;
 use crate::link::Line;
@@ -157,6 +157,10 @@ impl Sink for RabbitSink {
             Ok(route.map(|route| Order::new(route, letter, outgoing)))
         };
         order().transpose().map(|order| self.post(order?, room))
+    }
+
+    fn hindrance(&self) -> Option<BrokerError> {
+        self.line.is_blocked().then(short_of_room)
     }
 
     async fn close(&self, ctx: &Context) {

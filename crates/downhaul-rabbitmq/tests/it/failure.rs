@@ -1,6 +1,7 @@
 //! What breaks: the broker dies, freezes, runs short, or cuts all links.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -214,9 +215,9 @@ async fn a_frozen_broker_is_given_up_on_after_the_heartbeat_and_the_connect_time
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_runs_short_lets_publishes_wait_and_acknowledgements_pass() {
     let own = own_node();
-    let (broker, subscription) = (broker_at(&own.node.url()), subscription("short"));
-    let mut source = source(&broker, &subscription).await;
-    let sink = sink(&broker).await;
+    let (broker, subscription) = (Arc::new(broker_at(&own.node.url())), subscription("short"));
+    let mut source = source(&*broker, &subscription).await;
+    let sink = sink(&*broker).await;
     fill(&*sink, subscription.queue(), ["before".to_owned()]).await;
     let deliveries = take(&mut *source, 1).await;
     let alarm = "{{resource_limit, memory, node()}, []}";
@@ -236,13 +237,18 @@ async fn a_broker_that_runs_short_lets_publishes_wait_and_acknowledgements_pass(
         blocked = ctx.run(sink.send(&outgoing)).await.is_err();
         assert!(blocked, "a publish was sent");
     }
+    let publisher = Publisher::new(broker.clone());
+    let (ctx, _canceller) = Context::background().with_timeout(Duration::from_millis(500));
+    let error = publisher.publish(&ctx, outgoing.clone()).await.unwrap_err();
+    let why = error.source().unwrap().to_string();
+    assert!(why.contains("short of memory"), "{why}");
     let told = warnings.take();
     assert!(told.len() == 1 && told[0]["message"].contains("short of memory"), "{told:?}");
 
     own.node.ctl(&["eval", "rabbit_alarm:clear_alarm({resource_limit, memory, node()})."]).unwrap();
     let outcome = publish(&*sink, &outgoing).await;
     assert!(matches!(outcome, PublishOutcome::Confirmed), "{outcome:?}");
-    let mut source = crate::support::source(&broker, &subscription).await;
+    let mut source = crate::support::source(&*broker, &subscription).await;
     take(&mut *source, 2).await;
 }
 

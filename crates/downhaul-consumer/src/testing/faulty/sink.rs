@@ -87,6 +87,10 @@ impl Sink for FaultySink {
         }
     }
 
+    fn hindrance(&self) -> Option<BrokerError> {
+        self.inner.hindrance()
+    }
+
     async fn close(&self, ctx: &Context) {
         self.inner.close(ctx).await;
     }

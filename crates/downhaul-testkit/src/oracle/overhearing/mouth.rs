@@ -39,6 +39,10 @@ impl Sink for Mouth {
         Ok(receipt)
     }
 
+    fn hindrance(&self) -> Option<BrokerError> {
+        self.sink.hindrance()
+    }
+
     async fn close(&self, ctx: &Context) {
         self.sink.close(ctx).await;
     }
