@@ -36,6 +36,7 @@ pub(super) struct Chain {
 pub(super) struct Landed {
     pub(super) row: Row,
     pub(super) said: Result<(), PublishError>,
+    pub(super) begun: Instant,
     rest: VecDeque<Row>,
     begin_by: Instant,
 }
@@ -77,13 +78,14 @@ impl Flight {
     fn launch(&mut self, chain: Chain) {
         // A time of its own, since one that is cut short might be published twice. It begins now,
         // and not when the future is polled first, so that it is over before the lease is.
+        let begun = Instant::now();
         let (ctx, canceller) = self.ctx.with_timeout(self.budget);
         let publisher = self.publisher.clone();
         self.under_way.push(Box::pin(async move {
             let _canceller = canceller;
             let Chain { row, rest, begin_by } = chain;
             let said = publisher.publish(&ctx, row.outgoing.clone()).await;
-            Landed { row, said, rest, begin_by }
+            Landed { row, said, begun, rest, begin_by }
         }));
     }
 }

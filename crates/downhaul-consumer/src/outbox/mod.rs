@@ -7,10 +7,14 @@
 //!
 //! `SqliteOutbox` (feature `sqlite`) is one in SQLite.
 
+mod count;
 mod flight;
+mod handle;
 mod relay;
 mod row;
 mod run;
+mod shared;
+mod snapshot;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -20,8 +24,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use crate::outbox::handle::RelayHandle;
 pub use crate::outbox::relay::Relay;
 pub use crate::outbox::row::{Backlog, Fate, Row, RowTicket};
+pub use crate::outbox::snapshot::{Outage, RelaySnapshot};
 #[cfg(feature = "sqlite")]
 pub use crate::outbox::sqlite::{DeadRow, SqliteOutbox};
 use crate::store::StoreError;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use downhaul_context::Context;
 
-use crate::outbox::Outbox;
 use crate::outbox::run::Run;
+use crate::outbox::shared::Shared;
+use crate::outbox::{Outbox, RelayHandle};
 use crate::publisher::Publisher;
 use crate::retry::Backoff;
 
@@ -96,7 +97,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// # }
 /// # #[cfg(feature = "sqlite")] example::main().unwrap();
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "a relay does nothing until it is run"]
 pub struct Relay {
     pub(super) outbox: Arc<dyn Outbox>,
@@ -106,6 +107,7 @@ pub struct Relay {
     pub(super) poll: Duration,
     pub(super) refusals: u32,
     pub(super) backoff: Backoff,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Relay {
@@ -119,6 +121,7 @@ impl Relay {
             poll: Duration::from_secs(1),
             refusals: 16,
             backoff: Backoff::doubling(Duration::from_millis(200), Duration::from_secs(60)),
+            shared: Arc::default(),
         }
     }
 
@@ -157,11 +160,18 @@ impl Relay {
         self
     }
 
-    /// Publishes until `ctx` drains or ends.
+    /// Looks at this relay, while it runs and afterwards.
+    pub fn handle(&self) -> RelayHandle {
+        RelayHandle { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Publishes until `ctx` drains or ends. One run at a time: its [handle](Self::handle) tells of
+    /// one.
     ///
     /// When `ctx` drains, it claims nothing new, finishes what it has in hand, and returns. When
     /// `ctx` ends, it gives back what is not confirmed and returns. Errors of the store and of the
     /// broker are logged, and it goes on after a pause.
+    /// At last it counts what is left, for 2 s at most.
     ///
     /// # Cancel safety
     ///

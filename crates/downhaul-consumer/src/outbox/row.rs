@@ -76,11 +76,6 @@ impl Fate {
             Self::Confirmed | Self::Dead { .. } | Self::Released => None,
         }
     }
-
-    /// Whether the broker did not take it.
-    pub(super) fn is_failure(&self) -> bool {
-        matches!(self, Self::Retry { .. } | Self::Dead { .. })
-    }
 }
 
 /// How much there is in an outbox, at one moment.
@@ -101,5 +96,18 @@ impl Backlog {
     /// Makes one; for stores.
     pub fn new(pending: u64, in_flight: u64, dead: u64, oldest: Option<Duration>) -> Self {
         Self { pending, in_flight, dead, oldest }
+    }
+
+    /// All that is still to be published: what is pending and what is claimed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use downhaul_consumer::outbox::Backlog;
+    ///
+    /// assert_eq!(Backlog::new(3, 2, 1, None).unpublished(), 5);
+    /// ```
+    pub fn unpublished(&self) -> u64 {
+        self.pending.saturating_add(self.in_flight)
     }
 }

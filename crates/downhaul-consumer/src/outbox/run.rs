@@ -11,7 +11,9 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::error::{PublishErrorKind, chain};
+use crate::outbox::count::{count_the_rest, keep_counting};
 use crate::outbox::flight::{Flight, Landed};
+use crate::outbox::shared::Landing;
 use crate::outbox::{Fate, Relay, RowTicket};
 use crate::retry::Backoff;
 use crate::store::StoreError;
@@ -62,12 +64,24 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Works, and counts meanwhile.
     pub(super) async fn run(mut self) {
+        let Relay { outbox, shared, .. } = self.relay;
+        tokio::select! {
+            biased;
+            () = self.work() => {}
+            never = keep_counting(&**outbox, shared) => match never {},
+        }
+        count_the_rest(&**outbox, shared, self.ctx).await;
+    }
+
+    async fn work(&mut self) {
         loop {
             if self.ctx.is_done() && self.flight.len() == 0 {
                 return self.last_words().await;
             }
             self.visit_store().await;
+            self.relay.shared.hold(self.flight.len());
             // Looked at once: what comes between two looks would be seen by neither.
             let drains = self.ctx.is_draining();
             if drains && self.flight.len() == 0 && self.fates.is_empty() {
@@ -97,8 +111,12 @@ impl<'a> Run<'a> {
             () = patience_over => return,
         };
         match visit {
-            Ok(()) => self.faults = 0,
+            Ok(()) => {
+                self.faults = 0;
+                self.relay.shared.store_answered();
+            }
             Err(error) => {
+                self.relay.shared.store_failed(&error);
                 self.faults += 1;
                 self.store_at = Instant::now() + STORE.after(self.faults);
                 tracing::warn!(error = error.chain(), "the outbox cannot be reached");
@@ -164,12 +182,15 @@ impl<'a> Run<'a> {
 
     /// Takes a row that has landed, and all others that have.
     fn land(&mut self, first: Landed) {
-        let (mut confirmed, mut failed) = (false, false);
+        let mut landing = Landing::default();
         let mut next = Some(first);
         while let Some(landed) = next {
             let fate = self.judge(&landed);
-            confirmed |= fate == Fate::Confirmed;
-            failed |= fate.is_failure();
+            landing.count(&fate);
+            // What we have ended ourselves says nothing of the broker.
+            if !self.ctx.is_done() {
+                landing.listen(&landed);
+            }
             self.fates.push((landed.row.ticket, fate));
             let given_up = self.flight.follow_up(landed);
             self.fates.extend(given_up.into_iter().map(|row| (row.ticket, Fate::Released)));
@@ -177,12 +198,13 @@ impl<'a> Run<'a> {
         }
         // There may be more of the keys that were in hand.
         self.look_at = Instant::now();
-        if confirmed {
+        if landing.confirmed > 0 {
             (self.stalls, self.rest_until) = (0, self.look_at);
-        } else if failed {
+        } else if landing.failed > 0 {
             self.stalls += 1;
             self.rest_until = self.look_at + self.relay.backoff.after(self.stalls).min(REST);
         }
+        self.relay.shared.landed(landing, self.flight.len());
     }
 
     fn judge(&self, landed: &Landed) -> Fate {
@@ -214,5 +236,12 @@ impl<'a> Run<'a> {
             Err(_) => "it did not answer in time".to_owned(),
         };
         tracing::warn!(error = words, "the outbox was not told what was confirmed last");
+    }
+}
+
+impl Drop for Run<'_> {
+    /// Also of one that is dropped half-way.
+    fn drop(&mut self) {
+        self.relay.shared.over();
     }
 }

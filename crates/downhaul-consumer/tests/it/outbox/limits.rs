@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use downhaul_consumer::outbox::{Fate, Row, RowTicket};
 use downhaul_consumer::{StoreError, StoreErrorKind};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::puppet::{Puppet, Say};
 use super::*;
@@ -18,7 +19,10 @@ type Claim = (Instant, usize, Duration);
 #[derive(Debug, Default)]
 struct Noting {
     claims: watch::Sender<Vec<Claim>>,
+    counts: watch::Sender<Vec<Instant>>,
     is_broken: bool,
+    /// How long it takes to count.
+    slow: Duration,
 }
 
 #[async_trait]
@@ -36,6 +40,8 @@ impl Outbox for Noting {
     }
 
     async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.counts.send_modify(|counts| counts.push(Instant::now()));
+        sleep(self.slow).await;
         Ok(Backlog::default())
     }
 }
@@ -85,6 +91,19 @@ async fn a_store_that_is_out_of_order_is_asked_after_pauses_that_grow_up_to_ten_
         let longest = (100 * MILLI).saturating_mul(1 << nth).min(10 * SECOND);
         // The paused clock goes in steps of a millisecond.
         assert!((longest / 2..=longest + MILLI).contains(&pause), "{nth}: {pause:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_is_counted_every_five_seconds_and_less_often_where_that_takes_long() {
+    for (slow, pause) in [(Duration::ZERO, 5 * SECOND), (SECOND, 21 * SECOND)] {
+        let store = Arc::new(Noting { slow, ..Noting::default() });
+        let publisher = Publisher::new(Puppet::new(|_, _| Say::Yes));
+        let running = Running::start(Relay::new(store.clone(), publisher));
+        let mut counts = store.counts.subscribe();
+        let counts = counts.wait_for(|counts| counts.len() >= 3).await.unwrap().clone();
+        running.drain().await;
+        assert_eq!((counts[1] - counts[0], counts[2] - counts[1]), (pause, pause));
     }
 }
 

@@ -5,6 +5,7 @@ mod dead;
 mod limits;
 mod puppet;
 mod relay;
+mod seen;
 mod store;
 
 use std::sync::Arc;
