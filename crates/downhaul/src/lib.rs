@@ -90,7 +90,8 @@ pub mod testing;
 pub use crate::app::App;
 pub use crate::component::{Component, Ended, Handle};
 pub use crate::components::{
-    BrokerLink, Closed, ConsumerWorker, HttpServer, Job, NotProvided, Provided, Resource, Task,
+    BrokerLink, Closed, ConsumerWorker, HttpServer, Job, NotProvided, Provided, RelayWorker,
+    Resource, Task,
 };
 pub use crate::control::Control;
 pub use crate::error::BoxError;

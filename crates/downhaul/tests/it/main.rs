@@ -18,7 +18,9 @@ mod left_behind;
 mod plan;
 mod policies;
 mod probes;
+mod relay;
 mod restarts;
+mod rows;
 #[cfg(feature = "stdout")]
 mod sampled_only;
 mod scripted;
