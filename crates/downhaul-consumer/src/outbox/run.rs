@@ -119,7 +119,6 @@ impl<'a> Run<'a> {
                 self.relay.shared.store_failed(&error);
                 self.faults += 1;
                 self.store_at = Instant::now() + STORE.after(self.faults);
-                tracing::warn!(error = error.chain(), "the outbox cannot be reached");
             }
         }
     }

@@ -62,51 +62,73 @@ impl Shared {
     }
 
     pub(super) fn store_answered(&self) {
+        let mut fault = None;
         self.seen.send_if_modified(|seen| {
-            let fault = seen.store_fault.take();
-            fault.is_some() | !std::mem::replace(&mut seen.reached, true)
+            fault = seen.store_fault.take();
+            !std::mem::replace(&mut seen.reached, true) | fault.is_some()
         });
+        if let Some(Outage { since, .. }) = fault {
+            tracing::info!(after_ms = millis(since.elapsed()), "the outbox answers again");
+        }
     }
 
-    pub(super) fn store_failed(&self, error: &StoreError) {
-        let (is_permanent, error) = (error.is_permanent(), error.chain());
+    pub(super) fn store_failed(&self, failed: &StoreError) {
+        let (is_permanent, error) = (failed.is_permanent(), failed.chain());
+        let mut before = None;
         self.seen.send_modify(|seen| {
-            let since = seen.store_fault.as_ref().map_or_else(Instant::now, |fault| fault.since);
-            seen.store_fault = Some(Outage { since, error: Arc::from(error), is_permanent });
+            before = seen.store_fault.take();
+            let since = before.as_ref().map_or_else(Instant::now, |fault| fault.since);
+            let error = Arc::from(error.as_str());
+            seen.store_fault = Some(Outage { since, error, is_permanent });
         });
+        // At each try the same would be said, for as long as it is away.
+        match before {
+            Some(_) => tracing::debug!(error, "the outbox still cannot be reached"),
+            None => tracing::warn!(error, "the outbox cannot be reached, trying again"),
+        }
     }
 
     /// Notes how much there is in the outbox, or that it is not known.
     pub(super) fn counted(&self, backlog: Option<Backlog>) {
+        // Others may have published it, or somebody has discarded it.
+        let is_empty = backlog.is_some_and(|backlog| backlog.unpublished() == 0);
+        let mut over = None;
         self.seen.send_modify(|seen| {
             seen.backlog = backlog;
-            // Others may have published it, or somebody has discarded it.
-            if backlog.is_some_and(|backlog| backlog.unpublished() == 0) {
-                (seen.stall, seen.silent_since) = (None, None);
+            if is_empty {
+                (over, seen.silent_since) = (seen.stall.take(), None);
             }
         });
+        if let Some(Outage { since, .. }) = over {
+            let after_ms = millis(since.elapsed());
+            tracing::info!(after_ms, "nothing is left in the outbox that did not get through");
+        }
     }
 
     pub(super) fn landed(&self, landing: Landing, in_hand: usize) {
-        let now = Instant::now();
+        let (mut before, mut after) = (None, None);
         self.seen.send_modify(|seen| {
-            seen.in_hand = in_hand;
-            seen.published += landing.confirmed;
-            seen.failed += landing.failed;
-            seen.given_up += landing.given_up;
-            if landing.confirmed > 0 {
-                seen.last_published = Some(now);
-                (seen.stall, seen.silent_since) = (None, None);
-            } else if let Some((begun, error)) = landing.in_vain {
-                // One that came through meanwhile was no silence.
-                let begun = seen.last_published.map_or(begun, |at| at.max(begun));
-                let since = *seen.silent_since.get_or_insert(begun);
-                if now - since >= SILENCE {
-                    let error = Arc::from(error);
-                    seen.stall = Some(Outage { since, error, is_permanent: false });
-                }
-            }
+            before = seen.stall.clone();
+            seen.land(landing, in_hand);
+            after = seen.stall.clone();
         });
+        match (before, after) {
+            (None, Some(stall)) => self.say_stalled(&stall),
+            (Some(Outage { since, .. }), None) => {
+                tracing::info!(after_ms = millis(since.elapsed()), "the outbox gets through again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Said once: the broker may be away for long, and each row would say so at each of its tries.
+    fn say_stalled(&self, stall: &Outage) {
+        let (silent_ms, error) = (millis(stall.since.elapsed()), &*stall.error);
+        let backlog = self.seen.borrow().backlog;
+        let waiting = backlog.map(|backlog| backlog.unpublished());
+        let oldest_ms = backlog.and_then(|backlog| backlog.oldest).map(millis);
+        let words = "nothing of the outbox gets through to the broker, trying again";
+        tracing::warn!(silent_ms, waiting, oldest_ms, error, "{words}");
     }
 
     /// Notes that a run is over. What it has counted stays.
@@ -116,4 +138,29 @@ impl Shared {
             (seen.store_fault, seen.stall, seen.silent_since) = (None, None, None);
         });
     }
+}
+
+impl RelaySnapshot {
+    fn land(&mut self, landing: Landing, in_hand: usize) {
+        self.in_hand = in_hand;
+        self.published += landing.confirmed;
+        self.failed += landing.failed;
+        self.given_up += landing.given_up;
+        if landing.confirmed > 0 {
+            self.last_published = Some(Instant::now());
+            (self.stall, self.silent_since) = (None, None);
+        } else if let Some((begun, error)) = landing.in_vain {
+            // One that came through meanwhile was no silence.
+            let begun = self.last_published.map_or(begun, |at| at.max(begun));
+            let since = *self.silent_since.get_or_insert(begun);
+            if since.elapsed() >= SILENCE {
+                let error = Arc::from(error);
+                self.stall = Some(Outage { since, error, is_permanent: false });
+            }
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

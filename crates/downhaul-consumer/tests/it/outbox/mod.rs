@@ -3,6 +3,7 @@
 mod crash;
 mod dead;
 mod limits;
+mod lines;
 mod puppet;
 mod relay;
 mod seen;
