@@ -186,10 +186,7 @@ impl<'a> Run<'a> {
         while let Some(landed) = next {
             let fate = self.judge(&landed);
             landing.count(&fate);
-            // What we have ended ourselves says nothing of the broker.
-            if !self.ctx.is_done() {
-                landing.listen(&landed);
-            }
+            landing.listen(&landed);
             self.fates.push((landed.row.ticket, fate));
             let given_up = self.flight.follow_up(landed);
             self.fates.extend(given_up.into_iter().map(|row| (row.ticket, Fate::Released)));

@@ -95,7 +95,8 @@ impl Shared {
         let mut over = None;
         self.seen.send_modify(|seen| {
             seen.backlog = backlog;
-            if is_empty {
+            // What is in hand has still to land.
+            if is_empty && seen.in_hand == 0 {
                 (over, seen.silent_since) = (seen.stall.take(), None);
             }
         });

@@ -11,7 +11,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context as Within, Layer, SubscriberExt};
 
 use super::puppet::{Puppet, Say};
-use super::seen::{Away, away};
+use super::seen::{Away, away, until};
 use super::*;
 
 /// What this thread logs, from INFO on: the level, then the words and fields.
@@ -72,7 +72,7 @@ async fn that_nothing_gets_through_is_said_once_and_so_is_that_it_does_again() {
     ];
     assert_said(&lines, &[gone]);
     broker.set_reachable(true);
-    handle.wait_for(|seen| seen.published == 40).await;
+    until(&handle, |seen| seen.published == 40).await;
     running.drain().await;
     let back: &[&str] = &["INFO message=the outbox gets through again after_ms=36"];
     assert_said(&lines, &[gone, back]);
@@ -85,9 +85,9 @@ async fn that_what_did_not_get_through_is_gone_is_said_as_well() {
     shop.enqueue(&[("id", "")]);
     let relay = shop.relay(broker.clone());
     let (handle, running) = (relay.handle(), Running::start(relay));
-    handle.wait_for(|seen| seen.stall.is_some()).await;
+    until(&handle, |seen| seen.stall.is_some()).await;
     shop.db.execute("DELETE FROM downhaul_outbox", ()).unwrap();
-    handle.wait_for(|seen| seen.stall.is_none()).await;
+    until(&handle, |seen| seen.stall.is_none()).await;
     running.drain().await;
     let left = "INFO message=nothing is left in the outbox that did not get through after_ms=";
     assert_said(&lines, &[&["WARN"], &[left]]);
@@ -105,7 +105,7 @@ async fn that_an_outbox_is_away_is_said_once_and_so_is_that_it_answers_again() {
         &["WARN message=the outbox cannot be reached, trying again error=\"no disk\""];
     assert_said(&lines, &[gone]);
     store.is_away.store(false, Ordering::SeqCst);
-    handle.wait_for(|seen| seen.reached).await;
+    until(&handle, |seen| seen.reached).await;
     running.drain().await;
     assert_said(&lines, &[gone, &["INFO message=the outbox answers again after_ms=36"]]);
 }

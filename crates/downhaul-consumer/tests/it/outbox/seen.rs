@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use downhaul_consumer::outbox::{Fate, RelayHandle, Row, RowTicket};
+use downhaul_consumer::outbox::{Fate, RelayHandle, RelaySnapshot, Row, RowTicket};
 use downhaul_consumer::{MemoryBroker, StoreError, StoreErrorKind, Subscription};
 use tokio::time::{sleep, timeout};
 
@@ -46,6 +46,21 @@ impl Outbox for Away {
     }
 }
 
+/// Waits until it is so, and not for ever.
+pub(super) async fn until(
+    handle: &RelayHandle,
+    condition: impl FnMut(&RelaySnapshot) -> bool,
+) -> RelaySnapshot {
+    let met = timeout(PATIENCE, handle.wait_for(condition)).await;
+    met.unwrap_or_else(|_| panic!("still {:?}", handle.snapshot()))
+}
+
+/// Is over once there was a stall.
+fn stalled(handle: &RelayHandle) -> JoinHandle<RelaySnapshot> {
+    let handle = handle.clone();
+    tokio::spawn(async move { handle.wait_for(|seen| seen.stall.is_some()).await })
+}
+
 fn start(relay: Relay) -> (RelayHandle, Running) {
     (relay.handle(), Running::start(relay))
 }
@@ -64,9 +79,9 @@ async fn a_relay_tells_what_it_has_in_hand_and_what_it_has_published() {
     shop.enqueue(&[("one", ""), ("two", "a"), ("three", "a")]);
     let broker = Puppet::new(|_, _| Say::Later(SECOND));
     let (handle, running) = start(shop.relay(broker));
-    let seen = handle.wait_for(|seen| seen.in_hand == 3).await;
+    let seen = until(&handle, |seen| seen.in_hand == 3).await;
     assert_eq!((seen.published, seen.failed, seen.last_published), (0, 0, None));
-    let seen = handle.wait_for(|seen| seen.published == 3).await;
+    let seen = until(&handle, |seen| seen.published == 3).await;
     assert_eq!((seen.in_hand, seen.last_published), (0, Some(Instant::now())));
     running.drain().await;
 }
@@ -76,9 +91,10 @@ async fn what_has_failed_and_what_was_given_up_is_told_and_is_no_stall() {
     let mut shop = Shop::open().await;
     shop.enqueue(&[("id", "")]);
     let (handle, running) = start(shop.relay(Puppet::new(|_, _| Say::Return)));
-    let seen = handle.wait_for(|seen| seen.backlog.is_some_and(|backlog| backlog.dead == 1)).await;
+    let stalled = stalled(&handle);
+    let seen = until(&handle, |seen| seen.backlog.is_some_and(|backlog| backlog.dead == 1)).await;
     assert_eq!((seen.published, seen.failed, seen.given_up), (0, 16, 1));
-    assert_eq!(seen.stall, None, "the broker is there and answers");
+    assert!(!stalled.is_finished(), "the broker is there and answers");
     running.drain().await;
 }
 
@@ -88,7 +104,7 @@ async fn nothing_comes_through_is_told_since_the_first_try_and_until_something_d
     let begun = Instant::now();
     let (handle, running) = start(shop.relay(broker.clone()).confirm_budget(SECOND));
     shop.enqueue_many(&["a", ""], 2);
-    let seen = handle.wait_for(|seen| seen.stall.is_some()).await;
+    let seen = until(&handle, |seen| seen.stall.is_some()).await;
     let stall = seen.stall.unwrap();
     assert!(stall.since - begun < 3 * SECOND, "{:?}", stall.since - begun);
     assert!(stall.since.elapsed() >= 10 * SECOND, "{:?}", stall.since.elapsed());
@@ -100,7 +116,7 @@ async fn nothing_comes_through_is_told_since_the_first_try_and_until_something_d
     assert_eq!(handle.snapshot().stall.unwrap().since, stall.since);
     assert_eq!(handle.snapshot().failed, 0, "what is not sent is no try");
     broker.set_reachable(true);
-    let seen = handle.wait_for(|seen| seen.published > 0).await;
+    let seen = until(&handle, |seen| seen.published > 0).await;
     assert_eq!(seen.stall, None);
     running.drain().await;
 }
@@ -112,10 +128,10 @@ async fn a_broker_that_says_no_to_all_for_ten_seconds_is_a_stall() {
     let broker = Puppet::new(|_, before| if before < 8 { Say::Nack } else { Say::Yes });
     let (handle, running) = start(shop.relay(broker.clone()));
     let first = broker.sent(1).await[0].at;
-    let seen = handle.wait_for(|seen| seen.stall.is_some()).await;
+    let seen = until(&handle, |seen| seen.stall.is_some()).await;
     assert_eq!(seen.stall.unwrap().since, first);
     assert!(first.elapsed() >= 10 * SECOND);
-    let seen = handle.wait_for(|seen| seen.published == 1).await;
+    let seen = until(&handle, |seen| seen.published == 1).await;
     assert_eq!((seen.stall, seen.failed), (None, 8));
     running.drain().await;
 }
@@ -127,15 +143,14 @@ async fn a_message_that_fails_while_others_come_through_is_no_stall() {
     let broker = Puppet::new(|id, _| if id == "bad" { Say::Nack } else { Say::Yes });
     let backoff = |relay: Relay| relay.backoff(SECOND, SECOND);
     let (handle, running) = start(backoff(shop.relay(broker)));
-    let watching = handle.clone();
-    let watched = tokio::spawn(async move { watching.wait_for(|seen| seen.stall.is_some()).await });
+    let stalled = stalled(&handle);
     for _ in 0..20 {
         shop.enqueue_many(&["good"], 1);
         sleep(5 * SECOND).await; // tidy: on the paused clock
     }
     let seen = handle.snapshot();
     assert!(seen.failed > 20 && seen.published == 20, "{seen:?}");
-    assert!(!watched.is_finished());
+    assert!(!stalled.is_finished());
     running.drain().await;
 }
 
@@ -144,9 +159,9 @@ async fn a_stall_is_over_when_nothing_is_left_to_publish() {
     let mut shop = Shop::open().await;
     shop.enqueue(&[("id", "")]);
     let (handle, running) = start(shop.relay(Puppet::new(|_, _| Say::Nack)));
-    handle.wait_for(|seen| seen.stall.is_some()).await;
+    until(&handle, |seen| seen.stall.is_some()).await;
     shop.db.execute("DELETE FROM downhaul_outbox", ()).unwrap();
-    let seen = handle.wait_for(|seen| seen.stall.is_none()).await;
+    let seen = until(&handle, |seen| seen.stall.is_none()).await;
     assert_eq!((seen.published, seen.backlog.unwrap().unpublished()), (0, 0));
     running.drain().await;
 }
@@ -160,7 +175,7 @@ async fn an_outbox_that_is_away_is_told_since_the_first_error_until_it_answers()
         let (store, begun) = (Away::new(&shop, kind), Instant::now());
         let publisher = Publisher::new(Puppet::new(|_, _| Say::Yes));
         let (handle, running) = start(Relay::new(store.clone(), publisher));
-        handle.wait_for(|seen| seen.store_fault.is_some()).await;
+        until(&handle, |seen| seen.store_fault.is_some()).await;
         sleep(60 * SECOND).await; // tidy: on the paused clock
         let seen = handle.snapshot();
         assert_eq!((seen.reached, seen.backlog), (false, None));
@@ -168,7 +183,7 @@ async fn an_outbox_that_is_away_is_told_since_the_first_error_until_it_answers()
         assert_eq!((fault.since, &*fault.error), (begun, "no disk"));
         assert_eq!(fault.is_permanent, is_permanent);
         store.is_away.store(false, Ordering::SeqCst);
-        let seen = handle.wait_for(|seen| seen.reached).await;
+        let seen = until(&handle, |seen| seen.reached).await;
         assert_eq!(seen.store_fault, None);
         running.drain().await;
     }
@@ -179,9 +194,9 @@ async fn what_is_left_is_counted_when_a_run_is_over() {
     let mut shop = Shop::open().await;
     let broker = Puppet::new(|_, _| Say::Later(SECOND));
     let (handle, running) = start(shop.relay(broker).window(1));
-    handle.wait_for(|seen| seen.backlog.is_some()).await;
+    until(&handle, |seen| seen.backlog.is_some()).await;
     shop.enqueue_many(&[""], 3);
-    handle.wait_for(|seen| seen.in_hand == 1).await;
+    until(&handle, |seen| seen.in_hand == 1).await;
     running.drain().await;
     let seen = handle.snapshot();
     assert_eq!((seen.published, seen.in_hand, seen.reached), (1, 0, false));
@@ -193,7 +208,7 @@ async fn what_is_left_is_not_known_where_there_is_no_time_to_count_it() {
     let mut shop = Shop::open().await;
     shop.enqueue(&[("id", "")]);
     let (handle, running) = start(shop.relay(Puppet::new(|_, _| Say::Hang)));
-    handle.wait_for(|seen| seen.backlog.is_some() && seen.in_hand == 1).await;
+    until(&handle, |seen| seen.backlog.is_some() && seen.in_hand == 1).await;
     running.canceller.cancel();
     running.task.await.unwrap();
     assert_eq!(handle.snapshot().backlog, None);
@@ -206,10 +221,9 @@ async fn a_relay_that_was_dropped_has_nothing_in_hand() {
     let relay = shop.relay(Puppet::new(|_, _| Say::Hang));
     let handle = relay.handle();
     let ctx = Context::background();
-    let in_hand = handle.wait_for(|seen| seen.in_hand == 1);
     tokio::select! {
         () = relay.run(&ctx) => {}
-        seen = timeout(PATIENCE, in_hand) => assert!(seen.unwrap().reached),
+        seen = until(&handle, |seen| seen.in_hand == 1) => assert!(seen.reached),
     }
     let seen = handle.snapshot();
     assert_eq!((seen.in_hand, seen.reached), (0, false));
