@@ -271,7 +271,7 @@ impl App {
         };
         let _counted = instruments().map(|instruments| {
             instruments.watch(&root);
-            instruments.count_consumers(&self.name, &self.handle.board)
+            instruments.count_parts(&self.name, &self.handle.board)
         });
         let _pulse = Pulse::start();
         let mut run = self.begin(root);

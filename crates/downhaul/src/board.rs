@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use downhaul_consumer::ConsumerHandle;
+use downhaul_consumer::outbox::RelayHandle;
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
@@ -174,6 +175,12 @@ impl Board {
     /// All consumers that have started.
     pub(crate) fn consumers(&self) -> Vec<ConsumerHandle> {
         self.parts().iter().filter_map(|part| part.component.consumer()).collect()
+    }
+
+    /// All relays, by the names of their components.
+    pub(crate) fn relays(&self) -> Vec<(String, RelayHandle)> {
+        let relay = |part: &Part| Some((part.name.clone(), part.component.relay()?));
+        self.parts().iter().filter_map(relay).collect()
     }
 
     fn parts(&self) -> &[Part] {

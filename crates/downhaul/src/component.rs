@@ -5,6 +5,7 @@ use std::future::pending;
 
 use async_trait::async_trait;
 use downhaul_consumer::ConsumerHandle;
+use downhaul_consumer::outbox::RelayHandle;
 use downhaul_context::Context;
 
 use crate::error::BoxError;
@@ -90,6 +91,11 @@ pub trait Component: Send + Sync + 'static {
 
     /// The consumer that can be controlled at run time, if this is one and has started.
     fn consumer(&self) -> Option<ConsumerHandle> {
+        None
+    }
+
+    /// The relay that is measured, with its outbox, if this is one.
+    fn relay(&self) -> Option<RelayHandle> {
         None
     }
 }

@@ -162,6 +162,10 @@ impl Component for RelayWorker {
     fn in_flight(&self) -> Vec<String> {
         self.task.in_flight()
     }
+
+    fn relay(&self) -> Option<RelayHandle> {
+        Some(self.handle.clone())
+    }
 }
 
 /// What it has on its way to the broker.

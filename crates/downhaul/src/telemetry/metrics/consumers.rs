@@ -27,7 +27,7 @@ type Boards = Vec<(String, Arc<Board>)>;
 #[derive(Clone, Default)]
 pub(super) struct Apps(Arc<Mutex<Boards>>);
 
-/// Has the consumers of an app counted until it is dropped. The app drops it, so that nobody who
+/// Has the consumers and relays of an app counted until it is dropped. The app drops it, so that nobody who
 /// only looks is ever the last to hold its components.
 #[must_use = "dropping it ends the counting"]
 pub(crate) struct Counted {
@@ -42,8 +42,8 @@ impl Drop for Counted {
 }
 
 impl Instruments {
-    /// Counts the consumers of an app, too, while what is returned lives.
-    pub(crate) fn count_consumers(&self, app: &str, board: &Arc<Board>) -> Counted {
+    /// Counts the consumers and relays of an app, too, while what is returned lives.
+    pub(crate) fn count_parts(&self, app: &str, board: &Arc<Board>) -> Counted {
         self.apps.lock().push((app.to_owned(), Arc::clone(board)));
         Counted { apps: self.apps.clone(), board: Arc::clone(board) }
     }
@@ -143,7 +143,7 @@ impl Apps {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Boards> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Boards> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,6 +9,7 @@ mod consumers;
 mod http;
 mod messages;
 mod page;
+mod relays;
 
 use std::sync::OnceLock;
 
@@ -76,6 +77,8 @@ impl Instruments {
         let messages = |name, about| {
             meter.u64_counter(name).with_unit("{message}").with_description(about).build()
         };
+        let apps = Apps::counted(&meter);
+        relays::count(&apps, &meter);
         Self {
             request_duration: seconds(
                 "http.server.request.duration",
@@ -111,7 +114,7 @@ impl Instruments {
                 &STOPS,
             ),
             roots: Roots::counted(&meter),
-            apps: Apps::counted(&meter),
+            apps,
         }
     }
 }

@@ -3,6 +3,7 @@
 #![cfg(feature = "prometheus")]
 
 mod consumers;
+mod relays;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -50,6 +51,16 @@ impl Recording {
         let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
         let scope = "otel_scope_name=\"downhaul\"";
         lines.map(|line| line.replace(&format!(",{scope}"), "").replace(scope, "")).collect()
+    }
+
+    /// What is counted under a name: the values of the attributes, and the number, but zeros.
+    fn counted(&self, name: &str) -> BTreeSet<String> {
+        let words = |line: &String| {
+            let (attributes, count) = line.rsplit_once(' ').unwrap();
+            let values: Vec<_> = attributes.split('"').skip(1).step_by(2).collect();
+            (count != "0").then(|| format!("{} {count}", values.join(" ")))
+        };
+        self.series(name).iter().filter_map(words).collect()
     }
 }
 

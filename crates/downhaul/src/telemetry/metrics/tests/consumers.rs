@@ -7,18 +7,6 @@ use super::*;
 use crate::board::Board;
 use crate::{Component, ConsumerWorker, Job};
 
-impl Recording {
-    /// What is counted under a name: the values of the attributes, and the number, but zeros.
-    fn counted(&self, name: &str) -> BTreeSet<String> {
-        let words = |line: &String| {
-            let (attributes, count) = line.rsplit_once(' ').unwrap();
-            let values: Vec<_> = attributes.split('"').skip(1).step_by(2).collect();
-            (count != "0").then(|| format!("{} {count}", values.join(" ")))
-        };
-        self.series(name).iter().filter_map(words).collect()
-    }
-}
-
 fn inventory<F>(handle: impl Fn(String) -> F + Send + Sync + 'static) -> Consumer
 where
     F: Future<Output = Result<(), Failure>> + Send + 'static,
@@ -55,7 +43,7 @@ async fn publish<const N: usize>(broker: &MemoryBroker, ids: [&str; N]) {
 async fn a_consumer_is_told_by_its_state_and_its_link() {
     let (recording, broker) = (Recording::new(), MemoryBroker::new());
     let (board, consumer) = app(inventory(take), &broker).await;
-    let _counted = recording.instruments().count_consumers("shop", &board);
+    let _counted = recording.instruments().count_parts("shop", &board);
     let is = async |state: State, link: &str| {
         consumer.wait_for(|status| status.state == state).await.unwrap();
         let states = recording.counted("downhaul_consumer_state");
@@ -89,7 +77,7 @@ async fn what_a_consumer_has_in_hand_is_counted_where_it_is() {
     let retry = RetryPolicy::default().backoff(hour, hour).in_place_up_to(hour);
     let consumer = inventory(handle).concurrency(1).prefetch(8).retry(retry);
     let (board, _consumer) = app(consumer, &broker).await;
-    let _counted = recording.instruments().count_consumers("shop", &board);
+    let _counted = recording.instruments().count_parts("shop", &board);
     publish(&broker, ["fails", "hangs", "one more", "another"]).await;
     let expected = set([
         "shop inventory in_flight 1",
@@ -105,7 +93,7 @@ async fn a_consumer_is_held_up_while_its_kill_switch_is_open() {
     let fail = async |_| Err(Failure::permanent("never"));
     let consumer = inventory(fail).kill_switch(KillSwitch::default().at_least(1));
     let (board, consumer) = app(consumer, &broker).await;
-    let _counted = recording.instruments().count_consumers("shop", &board);
+    let _counted = recording.instruments().count_parts("shop", &board);
     assert_eq!(recording.counted("downhaul_consumer_held_up"), set([]));
     publish(&broker, ["fails"]).await;
     let expected = set(["shop kill_switch inventory 1"]);
@@ -119,7 +107,7 @@ async fn a_consumer_is_held_up_while_its_dead_letters_are_not_taken() {
     let (recording, broker) = (Recording::new(), MemoryBroker::with_longest_queue(1));
     let (board, _consumer) =
         app(inventory(async |_| Err(Failure::permanent("never"))), &broker).await;
-    let _counted = recording.instruments().count_consumers("shop", &board);
+    let _counted = recording.instruments().count_parts("shop", &board);
     publish(&broker, ["a letter"]).await;
     publish(&broker, ["one too many"]).await;
     let expected = set(["shop elsewhere inventory 1"]);
@@ -132,8 +120,8 @@ async fn consumers_of_the_same_names_are_counted_together_until_their_app_is_ove
     let (first, _consumer) = app(inventory(take), &broker).await;
     let (second, _consumer) = app(inventory(take), &broker).await;
     let states = || recording.counted("downhaul_consumer_state");
-    let counted = recording.instruments().count_consumers("shop", &first);
-    let more = recording.instruments().count_consumers("shop", &second);
+    let counted = recording.instruments().count_parts("shop", &first);
+    let more = recording.instruments().count_parts("shop", &second);
     assert_eq!(states(), set(["shop inventory running 2"]));
     drop(more);
     assert_eq!(states(), set(["shop inventory running 1"]));
