@@ -38,9 +38,12 @@ pub(crate) fn unheard() -> BrokerError {
     unreachable("partitions were lost before their last commit")
 }
 
-/// It cannot be committed, and comes again.
-pub(crate) fn stranded() -> BrokerError {
-    unreachable("some messages were finished behind unfinished ones of their partition")
+/// They cannot be committed, and come again.
+pub(crate) fn stranded(count: usize) -> BrokerError {
+    unreachable(format!(
+        "{count} messages that were finished come again, since they lie behind unfinished ones of \
+         their partition"
+    ))
 }
 
 /// The context ended first.

@@ -1,7 +1,12 @@
 //! [`Lane`]: a part of a source that can come and go by itself, and [`Revoking`]: one that is about
 //! to go.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::later::later;
 
 /// A part of a source whose deliveries keep their order and that can be taken away by itself: a
 /// partition of a log. A queue has one lane, [`Lane::ONLY`].
@@ -25,11 +30,14 @@ impl Lane {
 
 /// Lanes that are about to go to another consumer.
 ///
-/// The engine starts nothing more of them, gives back what it has not begun, settles what it has,
-/// and then drops this, by which the source hears that they are free.
+/// The engine finishes what it has begun of them, and what lies before anything that is finished,
+/// lest that comes again; all else it gives back. Then it drops this, by which the source hears
+/// that they are free.
 #[derive(Debug)]
 pub struct Revoking {
     lanes: Vec<Lane>,
+    /// Until when to wait for what is not due yet.
+    patience: Instant,
     /// Dropped with this.
     _free: oneshot::Sender<()>,
 }
@@ -52,7 +60,19 @@ impl Revoking {
     pub fn new(lanes: Vec<Lane>) -> (Self, impl Future<Output = ()> + Send + Sync + Unpin) {
         let (free, freed) = oneshot::channel();
         let freed = Freed(freed);
-        (Self { lanes, _free: free }, freed)
+        (Self { lanes, patience: Instant::now(), _free: free }, freed)
+    }
+
+    /// Says how long the source waits for them, from now on. The engine waits half as long for what
+    /// is tried again, if it lies before what is finished; not at all, unless it is told.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Duration) -> Self {
+        self.patience = later(Instant::now(), budget / 2);
+        self
+    }
+
+    pub(crate) fn patience(&self) -> Instant {
+        self.patience
     }
 
     /// The lanes.

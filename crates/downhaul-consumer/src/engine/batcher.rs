@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::batch::Batches;
 use crate::broker::Lane;
-use crate::engine::job::{Job, Tenure};
+use crate::engine::job::{Job, Tenure, Ticket};
 use crate::later::later;
 use crate::message::Key;
 
@@ -97,9 +97,15 @@ impl Batcher {
         self.open.first_key_value().map(|(_, open)| open.due)
     }
 
-    /// Takes all messages out, or those of these lanes.
-    pub(crate) fn take_out(&mut self, lanes: Option<&[Lane]>) -> Vec<Job> {
-        let leaves = |job: &mut Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
+    /// Whether anything of a lane is gathered and not begun.
+    pub(crate) fn holds(&self, lane: Lane) -> bool {
+        let open = self.open.values().map(|open| &open.jobs);
+        self.full.iter().chain(open).flatten().any(|job| job.ticket.lane == lane)
+    }
+
+    /// Takes out the messages that `leave`.
+    pub(crate) fn take_out(&mut self, leaves: impl Fn(&Ticket) -> bool) -> Vec<Job> {
+        let leaves = |job: &mut Job| leaves(&job.ticket);
         let open = self.open.values_mut().map(|open| &mut open.jobs);
         let batches = self.full.iter_mut().chain(open);
         let out = batches.flat_map(|jobs| jobs.extract_if(.., leaves).collect::<Vec<_>>());
@@ -191,7 +197,7 @@ mod tests {
     fn what_leaves_with_its_lane_is_taken_out_of_its_batch() {
         let jobs = [(1, None, 0), (2, None, 1), (3, None, 1)];
         let (mut batcher, now) = batcher(Batches::of(2), &jobs);
-        let out = batcher.take_out(Some(&[Lane::new(1)]));
+        let out = batcher.take_out(|ticket| ticket.lane == Lane::new(1));
         assert_eq!(out.len(), 2);
         assert_eq!(pop(&mut batcher, now, true), Some(vec![1]));
         assert_eq!((batcher.len(), batcher.bytes(), batcher.numbers.len()), (0, 0, 0));

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::broker::{Lane, Token};
+use crate::broker::{Lane, Token, Verdict};
 use crate::handler::Meta;
 use crate::tally::End;
 
@@ -60,6 +60,11 @@ impl Then {
             Self::End(End::DeadLettered) if !is_so => Self::End(End::Expired),
             then => then,
         }
+    }
+
+    /// Whether it is finished for good, and not given back.
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self, Self::End(end) if end.verdict() == Verdict::Ack)
     }
 
     /// Whether an attempt failed, if one was made.

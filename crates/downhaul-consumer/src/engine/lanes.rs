@@ -1,10 +1,13 @@
 //! [`Lanes`]: the parts of the source, the context of each, and what is begun of them.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use downhaul_context::{Canceller, Context, Reason};
 
-use crate::broker::{Lane, Revoking};
+use tokio::time::Instant;
+
+use crate::broker::{Lane, Revoking, Token};
 use crate::engine::job::{Tenure, Ticket};
 
 pub(crate) struct Lanes {
@@ -22,9 +25,12 @@ pub(crate) struct Held {
     pub(crate) ctx: Context,
     canceller: Canceller,
     begun: usize,
+    /// The last that was begun of it, and the last that is finished for good.
+    reach: Option<Token>,
+    finished: Option<Token>,
     /// Gone with the lane.
     standing: Arc<()>,
-    /// Dropped when nothing of the lane is begun any more.
+    /// Dropped when nothing more of the lane is to be finished.
     revoking: Option<Arc<Revoking>>,
 }
 
@@ -61,7 +67,17 @@ impl Lanes {
         // The label of all handlers' contexts below it: one each would cost each an allocation.
         let (ctx, canceller) = self.session.derive().label("handler").build();
         let standing = Arc::default();
-        self.held.push(Held { lane, tenure, ctx, canceller, begun: 0, standing, revoking: None });
+        self.held.push(Held {
+            lane,
+            tenure,
+            ctx,
+            canceller,
+            begun: 0,
+            reach: None,
+            finished: None,
+            standing,
+            revoking: None,
+        });
         tenure
     }
 
@@ -69,16 +85,28 @@ impl Lanes {
     pub(crate) fn begin(&mut self, ticket: &Ticket) -> Option<&Held> {
         let held = self.find(ticket)?;
         held.begun += 1;
+        held.reach = held.reach.max(Some(ticket.token));
         Some(held)
     }
 
-    /// Counts it as over. Returns whether it can still be settled.
-    pub(crate) fn end(&mut self, ticket: &Ticket) -> bool {
-        let held = self.find(ticket);
-        held.map(|held| held.begun -= 1).is_some()
+    /// Counts it as over, for now or finished for good. Returns whether it can still be settled.
+    pub(crate) fn end(&mut self, ticket: &Ticket, is_finished: bool) -> bool {
+        let Some(held) = self.find(ticket) else { return false };
+        held.begun -= 1;
+        if is_finished {
+            held.finished = held.finished.max(Some(ticket.token));
+        }
+        true
     }
 
-    /// Lets go of lanes when nothing of them is begun any more; see [`Self::let_go`].
+    /// How far each lane is finished, or will be once what is begun of it is: what is finished behind
+    /// an unfinished message comes again with it.
+    pub(crate) fn horizons(&self) -> HashMap<Tenure, Token> {
+        let horizon = |held: &Held| if held.begun > 0 { held.reach } else { held.finished };
+        self.held.iter().filter_map(|held| Some((held.tenure, horizon(held)?))).collect()
+    }
+
+    /// Lets go of lanes when nothing more of them is to be finished; see [`Self::let_go`].
     pub(crate) fn revoke(&mut self, revoking: Revoking) {
         let revoking = Arc::new(revoking);
         for held in self.held.iter_mut().filter(|held| revoking.lanes().contains(&held.lane)) {
@@ -90,17 +118,28 @@ impl Lanes {
         self.held.iter().any(|held| held.lane == lane && held.revoking.is_some())
     }
 
-    /// Forgets lanes that are revoked and of which nothing is begun. To be called when all that is
-    /// finished is settled.
-    pub(crate) fn let_go(&mut self) {
-        self.held.retain(|held| held.revoking.is_none() || held.begun > 0);
+    /// What is revoked, each with until when to wait for what is not due yet.
+    pub(crate) fn revoked(&self) -> Vec<(Lane, Instant)> {
+        let revoked =
+            self.held.iter().filter_map(|held| Some((held.lane, held.revoking.as_ref()?)));
+        revoked.map(|(lane, revoking)| (lane, revoking.patience())).collect()
     }
 
-    /// Ends what is begun of lanes that are gone. Its verdicts come too late.
-    pub(crate) fn lose(&mut self, lanes: &[Lane], why: &'static str) {
-        for held in self.held.extract_if(.., |held| lanes.contains(&held.lane)) {
+    /// Forgets lanes that are revoked and of which nothing is begun, nor `is_in_hand`. To be called
+    /// when all that is finished is settled.
+    pub(crate) fn let_go(&mut self, is_in_hand: impl Fn(Lane) -> bool) {
+        self.held.retain(|held| held.revoking.is_none() || held.begun > 0 || is_in_hand(held.lane));
+    }
+
+    /// Ends what is begun of lanes that are gone, and returns how many that are. Their verdicts
+    /// come too late.
+    pub(crate) fn lose(&mut self, lanes: &[Lane], why: &'static str) -> usize {
+        let lost = self.held.extract_if(.., |held| lanes.contains(&held.lane));
+        let end = |held: Held| {
             held.canceller.cancel_with(Reason::cancelled(why));
-        }
+            held.begun
+        };
+        lost.map(end).sum()
     }
 
     /// Forgets all lanes with their source. What is begun goes on, under the session, and its

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use crate::broker::{Lane, Token};
-use crate::engine::job::Job;
+use crate::engine::job::{Job, Ticket};
 
 #[derive(Default)]
 pub(crate) struct Schedule {
@@ -99,13 +99,18 @@ impl Schedule {
         out
     }
 
-    /// Takes out what is not begun, or what of it is in these lanes, in the order of delivery.
-    pub(crate) fn take_out(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
-        let leaves = |job: &Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
+    /// Whether anything of a lane is not begun.
+    pub(crate) fn holds(&self, lane: Lane) -> bool {
+        let followers = self.lines.values().flatten();
+        self.ready.iter().chain(followers).any(|job| job.ticket.lane == lane)
+    }
+
+    /// Takes out what is not begun and `leaves`, in the order of delivery.
+    pub(crate) fn take_out(&mut self, leaves: impl Fn(&Ticket) -> bool) -> Vec<Token> {
         let mut out = Vec::new();
         let mut headless = Vec::new();
         self.ready.retain(|job| {
-            let leaves = leaves(job);
+            let leaves = leaves(&job.ticket);
             if leaves {
                 out.push(job.ticket.token);
                 headless.extend(job.ticket.key);
@@ -114,7 +119,7 @@ impl Schedule {
         });
         for followers in self.lines.values_mut() {
             followers.retain(|job| {
-                let leaves = leaves(job);
+                let leaves = leaves(&job.ticket);
                 if leaves {
                     out.push(job.ticket.token);
                 }
@@ -211,7 +216,7 @@ pub(super) mod tests {
         let mut schedule = schedule(&[(1, Some(7)), (2, Some(7)), (3, Some(8)), (4, Some(8))]);
         assert_eq!(pop(&mut schedule), Some(1));
         assert_eq!((schedule.len(), schedule.bytes()), (3, 15));
-        assert_eq!(numbers(schedule.take_out(None)), [2, 3, 4]);
+        assert_eq!(numbers(schedule.take_out(|_| true)), [2, 3, 4]);
         assert_eq!((schedule.len(), schedule.bytes()), (0, 0));
         schedule.push(job(5, Some(7), 0));
         schedule.push(job(6, Some(8), 0));
@@ -227,7 +232,7 @@ pub(super) mod tests {
         schedule.push(job(1, Some(7), 0));
         schedule.push(job(2, Some(7), 1));
         schedule.push(job(3, Some(8), 1));
-        assert_eq!(numbers(schedule.take_out(Some(&[Lane::new(0)]))), [1]);
+        assert_eq!(numbers(schedule.take_out(|ticket| ticket.lane == Lane::new(0))), [1]);
         assert_eq!(schedule.len(), 2);
         assert_eq!([3, 2].map(Some), [0; 2].map(|_| pop(&mut schedule)));
         schedule.done(Some(7));

@@ -8,7 +8,7 @@ use downhaul_context::{Canceller, Context, Reason};
 use tokio::time::{Instant, sleep_until};
 
 use crate::engine::Parts;
-use crate::engine::flow::{Flow, Happening, TURN};
+use crate::engine::flow::{Finishes, Flow, Happening, TURN};
 use crate::engine::opening::{Opened, Opening};
 use crate::error::{BrokerError, BrokerErrorKind};
 use crate::later::later;
@@ -37,6 +37,8 @@ pub(crate) struct Session {
     /// Until when nothing may begin, as it was when that was last looked at.
     suspended_until: Option<Instant>,
     grace_at: Option<Instant>,
+    /// Until when a stop waits for what is tried again, if it does.
+    patience: Instant,
     stopping: Option<Stopping>,
     /// How many messages were begun since others had a turn.
     run: usize,
@@ -68,6 +70,7 @@ impl Session {
             failure: conflict(parts),
             suspended_until: None,
             grace_at: None,
+            patience: Instant::now(),
             stopping: None,
             run: 0,
         }
@@ -118,7 +121,7 @@ impl Session {
         match phase {
             Phase::Running if !suspended && !self.flow.is_returning() => {
                 self.flow.set_intake(true).await?;
-                self.run += self.flow.begin(false, is_news);
+                self.run += self.flow.begin(self.flow.is_to_let_go(), is_news);
                 // There may be room again for what was too much before.
                 self.flow.set_intake(true).await?;
             }
@@ -135,11 +138,10 @@ impl Session {
                     self.canceller.cancel_with(Reason::operator("abort"));
                 }
                 self.flow.set_intake(false).await?;
-                self.flow.give_back_waiting();
-                if self.finishes_buffer(wish) && !suspended {
-                    self.run += self.flow.begin(true, is_news);
-                } else {
-                    self.flow.give_back();
+                let finishes = self.finishes(wish).filter(|_| !suspended);
+                match finishes.filter(|finishes| self.flow.finishes(*finishes, self.patience)) {
+                    Some(_) => self.run += self.flow.begin(true, is_news),
+                    None => self.flow.give_back(),
                 }
             }
             Phase::Cancelling => self.flow.give_back(),
@@ -162,10 +164,15 @@ impl Session {
         phase.wants_source() && !self.flow.has_source() && !is_parted
     }
 
-    /// Whether what has arrived is still begun, now that the consumer stops.
-    fn finishes_buffer(&self, wish: &Wish) -> bool {
-        let told_to_release = matches!(wish.wanted, Wanted::Stop | Wanted::Abort);
-        !told_to_release && self.restarts == wish.restarts && !self.ctx.is_done()
+    /// What of that which has arrived is still begun, now that the consumer stops.
+    fn finishes(&self, wish: &Wish) -> Option<Finishes> {
+        match wish.wanted {
+            Wanted::Abort => None,
+            _ if self.ctx.is_done() => None,
+            Wanted::Stop => Some(Finishes::WhatIsBeforeFinished),
+            _ if self.restarts != wish.restarts => Some(Finishes::WhatIsBeforeFinished),
+            _ => Some(Finishes::All),
+        }
     }
 
     /// Waits for something to happen. Cancel safe.
@@ -237,6 +244,7 @@ impl Session {
         let mut stopping = Stopping::new(self.parts.shared.tally());
         stopping.enter(Phase::Draining, Instant::now(), budget);
         self.stopping = Some(stopping);
+        self.patience = later(Instant::now(), budget / 2);
         self.canceller.drain(budget);
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use crate::broker::Lane;
-use crate::engine::job::Job;
+use crate::engine::job::{Job, Ticket};
 
 /// Ordered by when they are due, then by when they came.
 #[derive(Default)]
@@ -36,10 +36,19 @@ impl Waiting {
         self.jobs.len()
     }
 
-    /// Takes all out, or those of these lanes, with when each was due.
-    pub(crate) fn take_out(&mut self, lanes: Option<&[Lane]>) -> Vec<(Instant, Job)> {
-        let leaves = |job: &Job| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
-        let out = self.jobs.extract_if(.., |_, job| leaves(job));
+    /// Whether anything of a lane waits.
+    pub(crate) fn holds(&self, lane: Lane) -> bool {
+        self.jobs.values().any(|job| job.ticket.lane == lane)
+    }
+
+    /// Takes out those that `leave`.
+    pub(crate) fn take_out(&mut self, leaves: impl Fn(&Ticket) -> bool) -> Vec<Job> {
+        self.extract(|_, job| leaves(&job.ticket)).into_iter().map(|(_, job)| job).collect()
+    }
+
+    /// Takes out those for which it is so, each with when it was due.
+    pub(crate) fn extract(&mut self, is_so: impl Fn(Instant, &Job) -> bool) -> Vec<(Instant, Job)> {
+        let out = self.jobs.extract_if(.., |(due, _), job| is_so(*due, job));
         out.map(|((due, _), job)| (due, job)).collect()
     }
 }

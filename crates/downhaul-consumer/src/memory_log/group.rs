@@ -150,10 +150,10 @@ impl Group {
         }
     }
 
-    /// Whether a holding that ends now leaves something behind that comes again though it was
-    /// acknowledged.
-    pub(super) fn has_stranded(&self, held: Held) -> bool {
-        self.holdings().any(|(one, holding)| one == held && holding.progress.has_stranded())
+    /// How many messages come again, if a holding ends now, though they were acknowledged.
+    pub(super) fn stranded(&self, held: Held) -> usize {
+        let holding = self.holdings().find(|(one, _)| *one == held);
+        holding.map_or(0, |(_, holding)| holding.progress.stranded())
     }
 
     /// The lanes with who holds them.

@@ -74,9 +74,9 @@ impl Progress {
         true
     }
 
-    /// Whether something is acknowledged behind what is not: the next holder gets it again.
-    pub(super) fn has_stranded(&self) -> bool {
-        self.marks.contains(&Mark::Acknowledged)
+    /// How many are acknowledged behind what is not: the next holder gets them again.
+    pub(super) fn stranded(&self) -> usize {
+        self.marks.iter().filter(|mark| **mark == Mark::Acknowledged).count()
     }
 
     fn mark(&mut self, offset: u64) -> Option<&mut Mark> {
@@ -135,8 +135,8 @@ mod tests {
                 }
                 let lowest = (start..).find(|offset| !done.contains(offset));
                 prop_assert_eq!(Some(progress.committed()), lowest);
-                let stranded = done.iter().any(|offset| *offset > progress.committed());
-                prop_assert_eq!(progress.has_stranded(), stranded);
+                let stranded = done.iter().filter(|offset| **offset > progress.committed()).count();
+                prop_assert_eq!(progress.stranded(), stranded);
             }
         }
     }

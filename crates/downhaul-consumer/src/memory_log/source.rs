@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_context::Context;
@@ -20,6 +21,9 @@ use crate::message::Name;
 use crate::origin::Position;
 use crate::subscription::Subscription;
 
+const AGAIN: &str =
+    "messages that were finished come again, since they lie behind unfinished ones of a partition";
+
 pub(super) struct LogSource {
     shared: Arc<Shared>,
     epoch: Epoch,
@@ -34,7 +38,7 @@ pub(super) struct LogSource {
     /// Whose turn it is to be read.
     turn: usize,
     unsettled: HashMap<Token, Ticket>,
-    tokens: u64,
+    tokens: u32,
     /// Lanes that are to go, each completing when it may.
     freeing: FuturesUnordered<BoxFuture<'static, Vec<Held>>>,
     /// Lanes that went with something finished behind what was not, and nobody was told.
@@ -92,7 +96,7 @@ impl LogSource {
         let mut state = shared.lock();
         state.check(self.epoch)?;
         if let Some(group) = state.groups.get(&self.group) {
-            self.tell_changes(group, events);
+            self.tell_changes(group, state.revoke_budget, events);
         }
         self.read(&mut state, events);
         Ok(state.next_due())
@@ -102,8 +106,14 @@ impl LogSource {
     fn let_go(&mut self, freed: &[Held]) {
         self.forget(freed);
         if let Some(group) = self.shared.lock().groups.get_mut(&self.group) {
-            let stranded = freed.iter().filter(|held| group.has_stranded(**held));
-            self.stranded.extend(stranded.map(|held| held.lane));
+            for held in freed {
+                let count = group.stranded(*held);
+                if count > 0 {
+                    self.stranded.push(held.lane);
+                    let (queue, lane) = (self.group.as_str(), held.lane.number());
+                    tracing::warn!(queue, lane, count, "{AGAIN}");
+                }
+            }
             freed.iter().for_each(|held| group.free(*held));
         }
     }
@@ -114,7 +124,7 @@ impl LogSource {
     }
 
     /// Tells what has changed of who holds what.
-    fn tell_changes(&mut self, group: &Group, events: &mut Vec<Event>) {
+    fn tell_changes(&mut self, group: &Group, budget: Duration, events: &mut Vec<Event>) {
         if self.version == group.version {
             return;
         }
@@ -135,10 +145,10 @@ impl LogSource {
             self.told.extend(new.iter().map(|&held| Told { held, leaving: false }));
             events.push(Event::Assigned(lanes(&new)));
         }
-        self.tell_leaving(&leaving, events);
+        self.tell_leaving(&leaving, budget, events);
     }
 
-    fn tell_leaving(&mut self, leaving: &[Held], events: &mut Vec<Event>) {
+    fn tell_leaving(&mut self, leaving: &[Held], budget: Duration, events: &mut Vec<Event>) {
         let mut untold = Vec::new();
         for told in self.told.iter_mut().filter(|told| leaving.contains(&told.held)) {
             if !std::mem::replace(&mut told.leaving, true) {
@@ -148,7 +158,7 @@ impl LogSource {
         if !untold.is_empty() {
             let (revoking, free) = Revoking::new(lanes(&untold));
             self.freeing.push(free.map(|()| untold).boxed());
-            events.push(Event::Revoking(revoking));
+            events.push(Event::Revoking(revoking.with_budget(budget)));
         }
     }
 
@@ -174,8 +184,9 @@ impl LogSource {
             group.read(held, &state.logs, state.longest_gap)?;
         let log = &state.logs[log];
         let Record { message, timestamp } = log.get(partition, offset)?.clone();
-        let token = Token::new(self.tokens);
-        self.tokens += 1;
+        // One of a kind, and in the order of the log, also where it is delivered again.
+        let token = Token::new(offset << 32 | u64::from(self.tokens));
+        self.tokens = self.tokens.wrapping_add(1);
         self.unsettled.insert(token, Ticket { held, offset });
         let mut delivery = Delivery::new(token, message).in_lane(held.lane);
         if let Ok(partition) = partition.try_into() {
@@ -238,12 +249,12 @@ impl Source for LogSource {
     async fn close(self: Box<Self>, _ctx: &Context) -> Result<(), BrokerError> {
         let state = self.shared.lock();
         let group = state.groups.get(&self.group);
-        let has_stranded =
-            group.is_some_and(|group| self.told.iter().any(|told| group.has_stranded(told.held)));
-        if !has_stranded && self.stranded.is_empty() {
+        let stranded = |group: &Group| self.told.iter().map(|told| group.stranded(told.held)).sum();
+        let stranded: usize = group.map_or(0, stranded);
+        if stranded == 0 && self.stranded.is_empty() {
             return Ok(());
         }
-        let words = "some messages were finished behind unfinished ones of their partition";
+        let words = format!("{stranded} {AGAIN}");
         Err(BrokerError::new(BrokerErrorKind::Unreachable, words))
     }
 }

@@ -380,7 +380,7 @@ async fn what_is_over_and_not_settled_when_its_link_is_lost_is_not_settled_by_th
 async fn a_source_that_has_not_closed_when_its_time_is_over_is_told_of() {
     let lines = Arc::new(AtomicUsize::new(0));
     let told = Arc::clone(&lines);
-    let _guard = at_words("last settlements may be lost", move || {
+    let _guard = at_words("the source did not close as it should", move || {
         told.fetch_add(1, Ordering::SeqCst);
     });
     let (ctx, _canceller) = Context::root();

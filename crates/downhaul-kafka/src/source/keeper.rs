@@ -22,7 +22,7 @@ use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::error::{cannot, stranded, unheard, unreachable};
+use crate::error::{self, cannot, unheard, unreachable};
 use crate::source::callbacks::{Client, Said, give_up, note, take_up};
 use crate::source::committer::{Committer, Ended};
 use crate::source::health::Health;
@@ -84,9 +84,26 @@ impl Kept {
         self.tenure.progress().watermark() > self.committed
     }
 
-    /// Whether something was finished that no offset to commit covers.
-    fn has_stranded(&self) -> bool {
-        self.tenure.progress().has_stranded()
+    /// How many messages were finished that no offset to commit covers. Says so where it has gone
+    /// with them.
+    fn tell_stranded(&self) -> usize {
+        let (stranded, head) = {
+            let progress = self.tenure.progress();
+            (progress.stranded(), progress.head())
+        };
+        if stranded > 0 {
+            let Tenure { topic, partition, .. } = &*self.tenure;
+            let topic = topic.as_str();
+            tracing::warn!(
+                topic,
+                partition,
+                unfinished = head,
+                stranded,
+                "messages that were finished come again, since they lie behind an unfinished one of \
+                 their partition"
+            );
+        }
+        stranded
     }
 }
 
@@ -245,9 +262,10 @@ impl Keeper {
     /// Asks the source to finish with partitions. They go when it has, or when the budget is over.
     fn revoke(&mut self, partitions: TopicPartitionList) {
         let lanes = self.lanes_of(&partitions);
-        let (revoking, free) = Revoking::new(lanes.clone());
-        self.unanswered = Some(partitions.clone());
         let budget = self.duties.revoke_budget;
+        let (revoking, free) = Revoking::new(lanes.clone());
+        let revoking = revoking.with_budget(budget);
+        self.unanswered = Some(partitions.clone());
         let going = async move {
             let is_finished = timeout(budget, free).await.is_ok();
             Going { partitions, is_finished }
@@ -265,7 +283,8 @@ impl Keeper {
         self.going = self.end(&partitions);
         let is_committed = self.is_committed(client).await;
         let gone = std::mem::take(&mut self.going);
-        let is_kept = is_committed && is_finished && !gone.iter().any(Kept::has_stranded);
+        let stranded: usize = gone.iter().map(Kept::tell_stranded).sum();
+        let is_kept = is_committed && is_finished && stranded == 0;
         note(give_up(client, &partitions));
         self.unanswered = None;
         let lanes = gone.iter().map(|kept| kept.tenure.lane).collect();
@@ -345,11 +364,12 @@ impl Keeper {
         // Queues must be gone before their client.
         let has_lost = self.mailbox.clear();
         self.member.leave().await;
+        let stranded = lanes.iter().map(Kept::tell_stranded).sum();
         committed?;
-        match has_lost {
-            true => Err(unheard()),
-            false if lanes.iter().any(Kept::has_stranded) => Err(stranded()),
-            false => Ok(()),
+        match (has_lost, stranded) {
+            (true, _) => Err(unheard()),
+            (false, 0) => Ok(()),
+            (false, count) => Err(error::stranded(count)),
         }
     }
 

@@ -176,10 +176,10 @@ impl<T> Progress<T> {
         self.marks.front().map(|mark| mark.offset)
     }
 
-    /// Whether something is finished that the offset to commit does not cover: behind an unfinished
-    /// message. It comes again to whoever begins there.
-    pub(crate) fn has_stranded(&self) -> bool {
-        self.marks.iter().any(|mark| mark.state == State::Finished)
+    /// How many are finished that the offset to commit does not cover: behind an unfinished message.
+    /// They come again to whoever begins there.
+    pub(crate) fn stranded(&self) -> usize {
+        self.marks.iter().filter(|mark| mark.state == State::Finished).count()
     }
 
     /// How many are delivered and not decided.
@@ -255,8 +255,8 @@ mod tests {
                 prop_assert_eq!(progress.watermark(), expected);
                 prop_assert_eq!(progress.gap(), all.len() - finished);
                 prop_assert_eq!(progress.unsettled(), out.len());
-                let stranded = all.iter().skip(finished).any(|one| one.1);
-                prop_assert_eq!(progress.has_stranded(), stranded);
+                let stranded = all.iter().skip(finished).filter(|one| one.1).count();
+                prop_assert_eq!(progress.stranded(), stranded);
             }
         }
     }

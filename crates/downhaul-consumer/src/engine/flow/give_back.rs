@@ -3,23 +3,11 @@
 use tokio::time::Instant;
 
 use super::Flow;
-use crate::broker::{Lane, Revoking, Token};
+use crate::broker::Token;
 use crate::engine::job::{Job, Ticket};
 use crate::tally::{Counters, End};
 
 impl Flow {
-    /// Gives back what is not begun of lanes that are to go. What is begun holds them until it is
-    /// settled.
-    pub(super) fn revoke(&mut self, revoking: Revoking) {
-        let lanes = Some(revoking.lanes());
-        let unbegun = self.take_out_unbegun(lanes);
-        self.release(unbegun);
-        let waiting = self.waiting.take_out(lanes);
-        let leaving = self.leaving.take_out(lanes);
-        waiting.into_iter().chain(leaving).for_each(|(_, job)| self.leave(&job.ticket));
-        self.lanes.revoke(revoking);
-    }
-
     /// Gives back what has paused long enough.
     pub(super) fn let_leave(&mut self) {
         while self.leaving.len() > 0
@@ -62,32 +50,30 @@ impl Flow {
     /// behind one that is begun goes when that one is over.
     pub(crate) fn give_back(&mut self) {
         self.wake_at = None;
-        let mut free = self.take_out_chosen(None);
+        let mut free = self.take_out_chosen(|_| true);
         free.extend(self.schedule.take_out_free());
         self.release(free);
         self.give_back_waiting();
     }
 
     /// Gives back these, in the order of their delivery.
-    fn release(&mut self, mut tokens: Vec<Token>) {
+    pub(super) fn release(&mut self, mut tokens: Vec<Token>) {
         tokens.sort_unstable();
         self.ends.extend(tokens.into_iter().map(|token| (token, End::Released)));
     }
 
-    /// Takes out what is not begun.
-    pub(super) fn take_out_unbegun(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
-        let mut tokens = self.take_out_chosen(lanes);
-        tokens.extend(self.schedule.take_out(lanes));
+    /// Takes out what is not begun and `leaves`.
+    pub(super) fn take_out_unbegun(&mut self, leaves: impl Fn(&Ticket) -> bool) -> Vec<Token> {
+        let mut tokens = self.take_out_chosen(&leaves);
+        tokens.extend(self.schedule.take_out(leaves));
         tokens
     }
 
     /// Takes out what was to begin next: it makes way for those of its key.
-    fn take_out_chosen(&mut self, lanes: Option<&[Lane]>) -> Vec<Token> {
+    fn take_out_chosen(&mut self, leaves: impl Fn(&Ticket) -> bool) -> Vec<Token> {
         let batches = self.batches.as_mut();
-        let gathered = batches.map(|(batcher, _)| batcher.take_out(lanes)).unwrap_or_default();
-        let leaves =
-            |job: &mut Box<Job>| lanes.is_none_or(|lanes| lanes.contains(&job.ticket.lane));
-        let suspect = self.suspect.take_if(leaves);
+        let gathered = batches.map(|(batcher, _)| batcher.take_out(&leaves)).unwrap_or_default();
+        let suspect = self.suspect.take_if(|job| leaves(&job.ticket));
         let begun: Vec<Job> = gathered.into_iter().chain(suspect.map(|job| *job)).collect();
         begun.iter().for_each(|job| self.schedule.done(job.ticket.key));
         begun.iter().map(|job| job.ticket.token).collect()
@@ -95,21 +81,27 @@ impl Flow {
 
     /// Gives back what waits for another attempt, or for that.
     pub(crate) fn give_back_waiting(&mut self) {
-        self.leaving.take_out(None).into_iter().for_each(|(_, job)| self.leave(&job.ticket));
-        for (due, job) in self.waiting.take_out(None) {
-            // Now, with all that is given back: what comes later would come behind that.
-            if !self.processor.can_park(&job.meta) {
-                self.leave(&job.ticket);
-                continue;
-            }
+        self.leaving.take_out(|_| true).iter().for_each(|job| self.leave(&job.ticket));
+        self.park_waiting(|_| true);
+        self.waiting.take_out(|_| true).iter().for_each(|job| self.leave(&job.ticket));
+    }
+
+    /// Gives back by way of the broker what waits for another attempt, `leaves`, and can be parked:
+    /// now, with all that is given back, since what comes later would come behind that.
+    pub(super) fn park_waiting(&mut self, leaves: impl Fn(&Ticket) -> bool) {
+        let parks = |_, job: &Job| leaves(&job.ticket) && self.processor.can_park(&job.meta);
+        for (due, job) in self.waiting.extract(parks) {
             let Some((ctx, _)) = self.enter(&job) else { continue };
             self.crew.give_back(&self.processor, ctx, job, due);
         }
     }
 
-    pub(super) fn forget_waiting(&mut self, lanes: Option<&[Lane]>) {
-        let (waiting, leaving) = (self.waiting.take_out(lanes), self.leaving.take_out(lanes));
-        self.count_lost(waiting.len() + leaving.len());
-        waiting.into_iter().chain(leaving).for_each(|(_, job)| self.schedule.done(job.ticket.key));
+    /// Drops what waits and is gone with its lane or source. Returns how many there were.
+    pub(super) fn forget_waiting(&mut self, is_gone: impl Fn(&Ticket) -> bool) -> usize {
+        let mut gone = self.waiting.take_out(&is_gone);
+        gone.extend(self.leaving.take_out(&is_gone));
+        self.count_lost(gone.len());
+        gone.iter().for_each(|job| self.schedule.done(job.ticket.key));
+        gone.len()
     }
 }

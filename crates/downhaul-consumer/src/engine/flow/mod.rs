@@ -2,6 +2,7 @@
 
 mod begin;
 mod give_back;
+mod going;
 
 use std::future::pending;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use futures_util::FutureExt;
 use tokio::task::{JoinError, yield_now};
 use tokio::time::{Instant, sleep_until, timeout};
 
+pub(crate) use self::going::Finishes;
 use crate::batch::BatchHandler;
 use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
 use crate::engine::Parts;
@@ -52,6 +54,8 @@ pub(crate) struct Flow {
     prefetch: u16,
     has_heard: bool,
     lanes: Lanes,
+    /// Whether lanes move, and of each one position is kept.
+    has_lanes: bool,
     events: Vec<Event>,
     schedule: Schedule,
     /// Where messages are handled in batches: what gathers them and who handles them.
@@ -109,6 +113,7 @@ impl Flow {
             prefetch: 0,
             has_heard: false,
             lanes: Lanes::new(session),
+            has_lanes: parts.broker.capabilities().lanes,
             events: Vec::new(),
             schedule: Schedule::default(),
             batches,
@@ -262,6 +267,7 @@ impl Flow {
             ended.into_iter().flatten().for_each(|finished| self.absorb(finished));
             next = self.crew.try_next();
         }
+        self.give_back_of_revoked();
         Ok(())
     }
 
@@ -277,11 +283,7 @@ impl Flow {
             Event::Delivery(delivery) => self.arrive(delivery),
             Event::Assigned(lanes) => tracing::debug!(?lanes, "lanes assigned"),
             Event::Revoking(revoking) => self.revoke(revoking),
-            Event::Lost(lanes) => {
-                drop(self.take_out_unbegun(Some(&lanes)));
-                self.forget_waiting(Some(&lanes));
-                self.lanes.lose(&lanes, "the lane went to another consumer");
-            }
+            Event::Lost(lanes) => self.lose(&lanes),
         }
     }
 
@@ -301,7 +303,7 @@ impl Flow {
     /// Takes in one whose handling is over, for now or for good.
     fn absorb(&mut self, finished: Finished) {
         let Finished { ticket, then } = finished;
-        let is_ours = self.lanes.end(&ticket) && self.source.is_some();
+        let is_ours = self.lanes.end(&ticket, then.is_finished()) && self.source.is_some();
         if let Some(breaker) = &mut self.breaker
             && let Some(failed) = then.is_failure()
             && let Some(turned) = breaker.record(Instant::now(), failed)
@@ -309,11 +311,8 @@ impl Flow {
             turned.tell(&self.processor.address.queue);
         }
         match then {
-            // Waiting would hold up whoever the lane goes to; not waiting would leave the message
-            // behind when the lane goes.
-            Then::Again { .. } | Then::Later { .. } | Then::Back { .. }
-                if is_ours && self.lanes.is_revoking(ticket.lane) =>
-            {
+            // Waiting would hold up whoever the lane goes to.
+            Then::Back { .. } if is_ours && self.lanes.is_revoking(ticket.lane) => {
                 return self.leave(&ticket);
             }
             Then::End(End::Released) if is_ours => return self.leave(&ticket),
@@ -352,7 +351,7 @@ impl Flow {
             }
         }
         // Lanes that are to go, now that all of them is settled.
-        self.lanes.let_go();
+        self.let_go();
         Ok(())
     }
 
@@ -387,8 +386,8 @@ impl Flow {
         self.events.clear();
         self.count_lost(self.ends.len());
         self.ends.clear();
-        drop(self.take_out_unbegun(None));
-        self.forget_waiting(None);
+        drop(self.take_out_unbegun(|_| true));
+        self.forget_waiting(|_| true);
         self.lanes.forget_all();
         self.gauge();
     }
@@ -411,11 +410,11 @@ impl Flow {
             };
             if let Some(error) = error {
                 let queue = &*self.processor.address.queue;
-                tracing::warn!(queue, error, "last settlements may be lost");
+                tracing::warn!(queue, error, "the source did not close as it should");
             }
         }
         // Those behind one that was abandoned.
-        let behind = self.take_out_unbegun(None);
+        let behind = self.take_out_unbegun(|_| true);
         Counters::add(&self.processor.shared.counters.released, behind.len());
         self.gauge();
     }

@@ -1,6 +1,7 @@
 //! The memory log's own promises, and what the engine makes of partitions that move.
 
 mod consumers;
+mod going;
 mod load;
 mod offsets;
 mod rebalancing;
