@@ -38,6 +38,8 @@ impl ConsumerHandle {
 
     /// Asks it to take nothing new and to stay ready. What is begun is finished; what has arrived
     /// and was not begun is released, so that others can take it.
+    ///
+    /// On a log nobody else can: it keeps its partitions, and they stand still. Who stops lets them go.
     pub fn pause(&self) {
         self.wish(Wanted::Pause);
     }
@@ -53,7 +55,8 @@ impl ConsumerHandle {
         self.wish(Wanted::Drain);
     }
 
-    /// Asks it to take nothing new, to finish what is begun, to release the rest, and to stop.
+    /// Asks it to take nothing new, to finish what is begun, to release the rest, and to stop. On a
+    /// log it also finishes what lies before a finished message, which would come again otherwise.
     pub fn stop(&self) {
         self.wish(Wanted::Stop);
     }

@@ -41,8 +41,7 @@ pub(crate) fn unheard() -> BrokerError {
 /// They cannot be committed, and come again.
 pub(crate) fn stranded(count: usize) -> BrokerError {
     unreachable(format!(
-        "{count} messages that were finished come again, since they lie behind unfinished ones of \
-         their partition"
+        "finished messages come again that lie behind unfinished ones of their partition: {count}"
     ))
 }
 

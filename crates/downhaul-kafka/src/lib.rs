@@ -41,7 +41,12 @@
 //! 2. A partition that goes to another consumer is finished first, and its offset committed
 //!    (`lanes_that_move_are_finished_and_committed_and_begin_right_there_at_the_other`); what is
 //!    finished of it later counts as lost (`what_is_not_finished_in_the_revoke_budget_is_lost`).
-//!    Members that come and go under load lose nothing and repeat nothing
+//!    What lies before finished messages is finished first as well, also before a consumer stops:
+//!    what stands in line behind its key
+//!    (`what_stands_in_line_before_finished_messages_is_finished_before_its_partition_goes`), and
+//!    retries that are due in the first half of the budget
+//!    (`a_stop_waits_for_a_retry_that_finished_messages_lie_behind`). So members that come and go
+//!    under load lose nothing, and repeat only what lies behind a message that a handler released
 //!    (`members_that_come_and_go_under_load_lose_nothing_and_repeat_nothing`).
 //! 3. A handler may take as long as it likes, and a consumer may be paused for as long: the
 //!    membership is kept by a task of its own, so that `max.poll.interval.ms` is met
@@ -121,8 +126,8 @@
 //! - Acknowledge with an answer: offsets are committed every second or 10,000 messages
 //!   ([`Kafka::commit_every`]). What was finished in between comes again after a crash, and so does
 //!   all behind the lowest unfinished message of a partition, at most [`Kafka::longest_gap`]. The
-//!   latter does so too where a source is closed, which says so, and where a partition goes, which
-//!   then counts as lost.
+//!   latter does so too where a source is closed or a partition goes with something unfinished, as
+//!   after an abort or a budget that was over: a `WARN` says how many of which partition.
 //! - Keep a delay to the moment: a message may be late by the difference between its delay and the
 //!   step that it was put into, and longer if its group was away. A delay beyond the longest step
 //!   is refused. One of a message to a topic holds up all behind it in its partition.

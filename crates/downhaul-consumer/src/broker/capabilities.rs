@@ -13,7 +13,9 @@ pub struct Capabilities {
     pub counts_deliveries: bool,
     /// Messages of one key are delivered in the order in which they were published.
     pub ordered: bool,
-    /// Sources have lanes that move between the consumers of a queue.
+    /// Sources have lanes that move between the consumers of a queue. Of each lane one position is
+    /// kept, the first message that is not finished, so that what is finished behind it comes again
+    /// with it. Before a lane goes, the engine finishes what would make others come again.
     pub lanes: bool,
     /// A queue that is made later gets what was published before.
     pub replay: bool,

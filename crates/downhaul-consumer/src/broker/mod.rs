@@ -124,10 +124,15 @@ pub trait Source: Send {
     /// 5. A lane that goes to another consumer MUST be told of by [`Event::Lost`], or before it
     ///    goes by [`Event::Revoking`]: then it MUST NOT go before that event is dropped, or a time
     ///    of the source's own has passed, which it tells by [`Event::Lost`]
-    ///    (`a_lane_that_moves_is_finished_first`).
+    ///    (`a_lane_that_moves_is_finished_first`). How long that is it SHOULD say by
+    ///    [`Revoking::with_budget`], or no retry is waited for.
     /// 6. MUST NOT deliver anything of a lane behind its [`Event::Revoking`], also not what is
     ///    released, until it tells by [`Event::Assigned`] that the lane is its own again: all of it
     ///    is for those who get the lane (`a_lane_that_is_to_go_delivers_nothing_more`).
+    /// 7. Tokens of one lane SHOULD count up as its messages lie in it, also where one is delivered
+    ///    again: by them the engine knows what comes again with what, if the broker says that it has
+    ///    [lanes](Capabilities::lanes)
+    ///    (`what_is_finished_of_a_lane_does_not_come_again_when_the_lane_moves`).
     ///
     /// # Errors
     ///

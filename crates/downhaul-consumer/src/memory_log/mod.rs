@@ -47,7 +47,8 @@ use crate::subscription::Subscription;
 ///   offset, whatever the prefetch.
 /// - **Rebalancing**: when a source opens, the partitions that move are
 ///   [revoked](crate::Event::Revoking) from those who have them, and no others. Who has one
-///   finishes what is begun of it, for at most the [revoke budget](Self::with_revoke_budget). When
+///   finishes what is begun of it and what lies before that, for at most the
+///   [revoke budget](Self::with_revoke_budget). When
 ///   a source closes, is dropped or is cut, others have its partitions at once.
 /// - **A group's own log**: what goes to [one queue](Destination::Queue), such as a parked retry,
 ///   is appended to a log that only this group reads, besides its topics. Its dead-letter queue is

@@ -21,8 +21,7 @@ use crate::message::Name;
 use crate::origin::Position;
 use crate::subscription::Subscription;
 
-const AGAIN: &str =
-    "messages that were finished come again, since they lie behind unfinished ones of a partition";
+const AGAIN: &str = "finished messages come again that lie behind unfinished ones of a partition";
 
 pub(super) struct LogSource {
     shared: Arc<Shared>,
@@ -254,7 +253,7 @@ impl Source for LogSource {
         if stranded == 0 && self.stranded.is_empty() {
             return Ok(());
         }
-        let words = format!("{stranded} {AGAIN}");
+        let words = format!("{AGAIN}: {stranded}");
         Err(BrokerError::new(BrokerErrorKind::Unreachable, words))
     }
 }

@@ -99,8 +99,7 @@ impl Kept {
                 partition,
                 unfinished = head,
                 stranded,
-                "messages that were finished come again, since they lie behind an unfinished one of \
-                 their partition"
+                "finished messages come again that lie behind an unfinished one of their partition"
             );
         }
         stranded

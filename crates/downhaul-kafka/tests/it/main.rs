@@ -8,6 +8,7 @@ mod capture;
 mod churn;
 mod delay;
 mod errors;
+mod going;
 mod handshake;
 mod membership;
 mod offsets;

@@ -116,10 +116,14 @@ async fn a_source_that_closes_says_whether_something_was_finished_behind_what_wa
         }
         settle(&mut *source, &all(&deliveries[released..=released], Verdict::Release)).await;
         let closed = soon("it closes", source.close(&Context::background())).await;
-        (closed.is_ok(), foreigner.committed_of(&subscription).await)
+        let told = closed.err().map(|error| error.to_string());
+        (told, foreigner.committed_of(&subscription).await)
     };
-    assert_eq!(finish(&[0, 2], 1).await, (false, Some(1)));
-    assert_eq!(finish(&[1, 0], 2).await, (true, Some(2)));
+    let (told, committed) = finish(&[0, 2], 1).await;
+    let told = told.expect("it says so");
+    assert!(told.ends_with("unfinished ones of their partition: 1"), "{told}");
+    assert_eq!(committed, Some(1));
+    assert_eq!(finish(&[1, 0], 2).await, (None, Some(2)));
 }
 
 /// The victim is this program once more, in a process that is killed.

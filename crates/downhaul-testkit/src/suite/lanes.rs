@@ -13,6 +13,8 @@ use super::fixture::next;
 use super::{Fixture, Harness, Seen};
 
 const KEYS: usize = 32;
+/// How many of them have a slow message, and one behind it.
+const SLOW: usize = 8;
 /// By when who has lanes has been asked for them, as a rule. Nothing is decided by it.
 const ASKED: Duration = Duration::from_secs(5);
 
@@ -56,6 +58,54 @@ pub async fn a_lane_that_moves_is_finished_first<H: Harness>(fixture: Fixture<H>
     }
     let different: BTreeSet<_> = ids.iter().collect();
     assert_eq!((ids.len(), different.len()), (waves * KEYS, waves * KEYS), "some came twice");
+    assert_eq!((first.tally().lost, second.tally().lost), (0, 0));
+}
+
+/// Also not where messages before it stood in line behind a slow one: they are finished first.
+pub async fn what_is_finished_of_a_lane_does_not_come_again_when_the_lane_moves<H: Harness>(
+    fixture: Fixture<H>,
+) {
+    if fixture.skips("lanes", fixture.capabilities().lanes) {
+        return;
+    }
+    let (mut seen, open) = (Seen::default(), Arc::new(Semaphore::new(0)));
+    let (recorder, gate) = (seen.recorder(), Arc::clone(&open));
+    let consumer = || {
+        let (record, gate) = (recorder.clone(), Arc::clone(&gate));
+        let wait = move |_ctx: Context, message: Incoming<Message>| {
+            record(&message);
+            let is_slow = message.id().starts_with("slow");
+            let gate = Arc::clone(&gate);
+            async move {
+                if is_slow {
+                    drop(gate.acquire().await.unwrap());
+                }
+            }
+        };
+        Consumer::new(fixture.subscription("q"), wait).concurrency(64).ordered()
+    };
+    let first = fixture.spawn(consumer()).await;
+    for what in ["slow", "behind"] {
+        for key in 0..SLOW {
+            fixture.publish_keyed("q", key, format!("{what}/{key}")).await;
+        }
+    }
+    for key in SLOW..KEYS {
+        fixture.publish_keyed("q", key, format!("fast/{key}")).await;
+    }
+    let mut ids = seen.take(KEYS).await;
+    let second = consumer().spawn(&fixture.ctx, fixture.broker());
+    let _ = tokio::time::timeout(ASKED, second.settled()).await;
+    open.add_permits(1);
+    ids.extend(seen.take(SLOW).await);
+    let mut waves = 0;
+    while second.tally().acked == 0 {
+        publish_wave(&fixture, waves).await;
+        waves += 1;
+        ids.extend(seen.take(KEYS).await);
+    }
+    let (published, different) = (KEYS + SLOW + waves * KEYS, ids.iter().collect::<BTreeSet<_>>());
+    assert_eq!((ids.len(), different.len()), (published, published), "some came twice");
     assert_eq!((first.tally().lost, second.tally().lost), (0, 0));
 }
 

@@ -141,6 +141,7 @@ macro_rules! conformance {
             ordering: messages_of_a_key_are_never_handled_at_the_same_time,
             ordering: a_slow_key_does_not_hold_up_the_others,
             lanes: a_lane_that_moves_is_finished_first,
+            lanes: what_is_finished_of_a_lane_does_not_come_again_when_the_lane_moves,
             lanes: a_lane_that_is_to_go_delivers_nothing_more,
             lanes: a_queue_that_is_made_later_gets_what_was_published_before,
         }
