@@ -74,6 +74,9 @@ impl Flow {
         let mut back = self.leaving.take_out(|ticket| goes(ticket.lane));
         let late = self.waiting.extract(|due, job| goes(job.ticket.lane) && due > patience);
         back.extend(late.into_iter().map(|(_, job)| job));
+        if all && back.is_empty() {
+            return;
+        }
         let (ends, horizons) = (ends(&back), self.lanes.horizons());
         let is_useless = |ticket: &Ticket| {
             let is_behind = |end: &Token| *end < ticket.token;
@@ -85,6 +88,17 @@ impl Flow {
         let unbegun = self.take_out_unbegun(is_useless);
         self.release(unbegun);
         back.iter().for_each(|job| self.leave(&job.ticket));
+    }
+
+    /// Gives back a message, and where its lane is to go, all behind it: it comes again elsewhere,
+    /// and those of its key would overtake it here.
+    pub(super) fn leave_with_those_behind(&mut self, ticket: &Ticket) {
+        if self.lanes.is_revoking(ticket.lane) {
+            let is_behind = |it: &Ticket| it.lane == ticket.lane && it.token > ticket.token;
+            let behind = self.take_out_unbegun(is_behind);
+            self.release(behind);
+        }
+        self.leave(ticket);
     }
 
     /// Drops what is left of lanes that have gone: others have it.

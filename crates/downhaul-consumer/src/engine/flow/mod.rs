@@ -313,9 +313,9 @@ impl Flow {
         match then {
             // Waiting would hold up whoever the lane goes to.
             Then::Back { .. } if is_ours && self.lanes.is_revoking(ticket.lane) => {
-                return self.leave(&ticket);
+                return self.leave_with_those_behind(&ticket);
             }
-            Then::End(End::Released) if is_ours => return self.leave(&ticket),
+            Then::End(End::Released) if is_ours => return self.leave_with_those_behind(&ticket),
             Then::Again { meta, due } | Then::Later { meta, due } if is_ours => {
                 self.waiting.push(due, Job { ticket, meta: *meta });
                 // Its key waits with it.

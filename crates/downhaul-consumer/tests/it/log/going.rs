@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use downhaul_consumer::{
     Batches, Consumer, ConsumerHandle, Failure, Incoming, KillSwitch, MemoryLog, Message,
-    RetryPolicy, State, Subscription,
+    RetryPolicy, Settlement, State, Subscription,
 };
 use downhaul_context::Context;
 use tokio::sync::Semaphore;
@@ -86,8 +86,12 @@ impl World {
                         return Err(Failure::retry_after(delay, "not yet"));
                     }
                 }
+                if id.starts_with("released") && message.redeliveries() == 0 {
+                    ctx.run(open.acquire()).await??.forget();
+                    return Ok(Settlement::Release);
+                }
                 handled.lock().unwrap().entry(id).or_default().push(name);
-                Ok(())
+                Ok(Settlement::Ack)
             }
         };
         Consumer::new(Subscription::new("q").topic("t"), handle).named(name).prefetch(100)
@@ -167,6 +171,21 @@ async fn what_stands_in_line_and_has_nothing_finished_behind_it_goes_with_its_pa
     let by: Vec<_> = (0..2).flat_map(|one| world.of(&format!("behind-{one}"))).collect();
     assert!(by.contains(&"first") && by.contains(&"second"), "{by:?}");
     assert_eq!(world.repeated(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_in_line_behind_one_that_is_released_does_not_overtake_it() {
+    let world = World::new();
+    let first = world.spawn(world.consumer("first").ordered());
+    world.publish_all("released").await;
+    until(|| world.count() == 20).await;
+    let second = world.spawn(world.consumer("second").ordered());
+    assert_eq!(second.settled().await, State::Running);
+    world.open.add_permits(2);
+    in_time(|| world.log.lag("q") == 0).await;
+    assert_eq!((first.tally().lost, second.tally().acked), (0, 12));
+    let by: Vec<_> = (0..2).flat_map(|one| world.of(&format!("behind-{one}"))).collect();
+    assert!(by == ["first", "second"] || by == ["second", "first"], "{by:?}");
 }
 
 #[tokio::test(start_paused = true)]
