@@ -167,7 +167,6 @@ impl Session {
     /// What of that which has arrived is still begun, now that the consumer stops.
     fn finishes(&self, wish: &Wish) -> Option<Finishes> {
         match wish.wanted {
-            Wanted::Abort => None,
             _ if self.ctx.is_done() => None,
             Wanted::Stop => Some(Finishes::WhatIsBeforeFinished),
             _ if self.restarts != wish.restarts => Some(Finishes::WhatIsBeforeFinished),

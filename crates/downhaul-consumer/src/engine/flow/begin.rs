@@ -39,7 +39,7 @@ impl Flow {
             && let Some(job) = self.next_job(now)
         {
             let Some(lane) = self.lanes.begin(&job.ticket) else {
-                self.lose(&job);
+                self.miss(&job);
                 continue;
             };
             begun += 1;
@@ -107,13 +107,13 @@ impl Flow {
     pub(super) fn enter(&mut self, job: &Job) -> Option<(Context, Standing)> {
         let lane = self.lanes.begin(&job.ticket).map(Held::for_a_task);
         if lane.is_none() {
-            self.lose(job);
+            self.miss(job);
         }
         lane
     }
 
     /// Counts a message as lost, which makes way for those of its key.
-    fn lose(&mut self, job: &Job) {
+    fn miss(&mut self, job: &Job) {
         self.count_lost(1);
         self.schedule.done(job.ticket.key);
     }

@@ -110,7 +110,7 @@ impl Flow {
         let begun = self.lanes.lose(lanes, "the lane went to another consumer");
         let unfinished = unbegun + waiting + begun;
         if unfinished > 0 {
-            let queue = &*self.processor.queue;
+            let queue = &*self.processor.address.queue;
             tracing::warn!(
                 queue,
                 unfinished,

@@ -1,125 +1,20 @@
 //! What is finished of partitions before they go, so that nothing that was finished comes again.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Batches, Consumer, ConsumerHandle, Failure, Incoming, KillSwitch, MemoryLog, Message,
-    RetryPolicy, Settlement, State, Subscription,
+    Batches, Consumer, ConsumerHandle, Incoming, KillSwitch, Message, Rate, RetryPolicy, State,
+    Subscription,
 };
 use downhaul_context::Context;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use super::{publish, until};
+use super::until;
+use super::world::World;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Two partitions, and who handled what of them how often.
-struct World {
-    log: MemoryLog,
-    ctx: Context,
-    _canceller: downhaul_context::Canceller,
-    /// Lets handlers of `slow` messages end.
-    open: Arc<Semaphore>,
-    /// How often a `failing` message fails before it succeeds.
-    failures: u32,
-    /// How long after a failure it is tried again.
-    delay: Duration,
-    handled: Arc<Mutex<BTreeMap<String, Vec<&'static str>>>>,
-    attempts: Arc<Mutex<Vec<(&'static str, u32)>>>,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::trying_again_after(400 * MILLI)
-    }
-
-    fn trying_again_after(delay: Duration) -> Self {
-        let (ctx, canceller) = Context::root();
-        let log = MemoryLog::new(2);
-        log.create_topic("t");
-        let (handled, attempts) = (Arc::default(), Arc::default());
-        let open = Arc::new(Semaphore::new(0));
-        Self { log, ctx, _canceller: canceller, open, failures: 1, delay, handled, attempts }
-    }
-
-    /// A key of a partition, by its number.
-    fn key(&self, partition: usize, number: usize) -> String {
-        let mut keys = (0..).map(|number| format!("key-{number}"));
-        keys.by_ref().filter(|key| self.log.partition_of(key) == partition).nth(number).unwrap()
-    }
-
-    async fn publish(&self, partition: usize, key: usize, id: &str) {
-        let key = self.key(partition, key);
-        publish(&self.log, Message::new("").with_key(key).with_id(id)).await;
-    }
-
-    /// One of each partition that is `first`, one behind it in its line, and ten of other keys.
-    async fn publish_all(&self, first: &str) {
-        for partition in 0..2 {
-            self.publish(partition, 0, &format!("{first}-{partition}")).await;
-            self.publish(partition, 0, &format!("behind-{partition}")).await;
-            for number in 1..=10 {
-                self.publish(partition, number, &format!("other-{partition}-{number}")).await;
-            }
-        }
-    }
-
-    fn consumer(&self, name: &'static str) -> Consumer {
-        let (open, handled) = (Arc::clone(&self.open), Arc::clone(&self.handled));
-        let attempts = Arc::clone(&self.attempts);
-        let (failures, delay) = (self.failures, self.delay);
-        let handle = move |ctx: Context, message: Incoming<Message>| {
-            let (open, handled) = (Arc::clone(&open), Arc::clone(&handled));
-            let attempts = Arc::clone(&attempts);
-            async move {
-                let id = message.id().to_owned();
-                if id.starts_with("slow") {
-                    ctx.run(open.acquire()).await??.forget();
-                }
-                if id.starts_with("failing") {
-                    attempts.lock().unwrap().push((name, message.attempt()));
-                    if message.attempt() <= failures {
-                        return Err(Failure::retry_after(delay, "not yet"));
-                    }
-                }
-                if id.starts_with("released") && message.redeliveries() == 0 {
-                    ctx.run(open.acquire()).await??.forget();
-                    return Ok(Settlement::Release);
-                }
-                handled.lock().unwrap().entry(id).or_default().push(name);
-                Ok(Settlement::Ack)
-            }
-        };
-        Consumer::new(Subscription::new("q").topic("t"), handle).named(name).prefetch(100)
-    }
-
-    fn spawn(&self, consumer: Consumer) -> ConsumerHandle {
-        consumer.spawn(&self.ctx, Arc::new(self.log.clone()))
-    }
-
-    fn count(&self) -> usize {
-        self.handled.lock().unwrap().values().map(Vec::len).sum()
-    }
-
-    /// What was handled more than once.
-    fn repeated(&self) -> Vec<String> {
-        let handled = self.handled.lock().unwrap();
-        let twice = handled.iter().filter(|(_, by)| by.len() > 1);
-        twice.map(|(id, _)| id.clone()).collect()
-    }
-
-    fn of(&self, id: &str) -> Vec<&'static str> {
-        self.handled.lock().unwrap().get(id).cloned().unwrap_or_default()
-    }
-
-    fn attempts(&self) -> Vec<(&'static str, u32)> {
-        self.attempts.lock().unwrap().clone()
-    }
-}
 
 /// Waits for what needs time, which passes at once.
 async fn in_time(condition: impl Fn() -> bool) {
@@ -203,6 +98,34 @@ async fn a_retry_that_finished_messages_lie_behind_is_made_before_its_partition_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_partition_waits_for_a_retry_that_nothing_stands_in_line_behind() {
+    let world = World::new();
+    let first = world.spawn(world.consumer("first").ordered());
+    for partition in 0..2 {
+        world.publish(partition, 0, &format!("failing-{partition}")).await;
+        world.publish(partition, 1, &format!("other-{partition}")).await;
+    }
+    until(|| first.snapshot().waiting == 2 && world.count() == 2).await;
+    let second = world.spawn(world.consumer("second").ordered());
+    in_time(|| world.log.lag("q") == 0).await;
+    assert_eq!((world.count(), second.tally().acked), (4, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_waits_for_what_may_not_begin_yet_by_a_rate() {
+    let world = World::new();
+    let rate = Rate::new(22, 10 * SECOND);
+    let first = world.spawn(world.consumer("first").ordered().rate(rate).concurrency(22));
+    world.publish_all("slow").await;
+    until(|| world.count() == 20).await;
+    let second = world.spawn(world.consumer("second").ordered());
+    assert_eq!(second.settled().await, State::Running);
+    world.open.add_permits(2);
+    in_time(|| world.log.lag("q") == 0).await;
+    assert_eq!((first.tally().acked, world.repeated()), (24, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_that_comes_too_late_does_not_hold_its_partition() {
     let world = World::trying_again_after(4 * SECOND);
     // Half of the revoke budget is 2.5 s.
@@ -219,20 +142,32 @@ async fn a_retry_that_comes_too_late_does_not_hold_its_partition() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_waits_for_a_retry_that_finished_messages_lie_behind() {
-    for drains in [false, true] {
+    let verbs = [ConsumerHandle::stop, ConsumerHandle::drain, ConsumerHandle::restart];
+    for (verb, say) in verbs.into_iter().enumerate() {
         let world = World::new();
         let first = world.spawn(world.consumer("first").ordered());
         world.publish_all("failing").await;
         until(|| first.snapshot().waiting == 2 && world.count() == 20).await;
-        if drains {
-            first.drain()
-        } else {
-            first.stop()
-        }
-        assert_eq!(first.settled().await, State::Stopped);
+        say(&first);
+        first.settled().await;
         assert_eq!((world.count(), world.repeated(), world.log.lag("q")), (24, vec![], 0));
-        assert_eq!(first.tally().released, 0, "drains: {drains}");
+        assert_eq!(first.tally().released, 0, "verb {verb}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_nothing_once_a_kill_switch_is_open() {
+    let mut world = World::trying_again_after(SECOND);
+    world.failures = 9;
+    // The second failures open it.
+    let switch = KillSwitch::default().at_least(24).share(0.01).pause(5 * SECOND);
+    let first = world.spawn(world.consumer("first").ordered().kill_switch(switch));
+    world.publish_all("failing").await;
+    until(|| first.snapshot().waiting == 2 && world.count() == 20).await;
+    let asked = Instant::now();
+    stop(&first).await;
+    assert_eq!((asked.elapsed().as_millis() / 100, world.attempts().len()), (10, 4));
+    assert_eq!(first.tally().released, 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ mod going;
 mod load;
 mod offsets;
 mod rebalancing;
+mod world;
 
 use std::sync::Arc;
 
