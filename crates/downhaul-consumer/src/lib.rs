@@ -14,7 +14,8 @@
 //! | process each message once | [`Consumer::dedupe`], [`inbox`] |
 //! | publish if and only if a transaction commits | [`outbox`] |
 //! | start, pause, resume, drain, stop, abort, restart | [`ConsumerHandle`] |
-//! | see what goes on | [`ConsumerHandle::snapshot`], [`MessageObserver`], [`outbox::RelayHandle`] |
+//! | see what goes on | [`ConsumerHandle::snapshot`], [`MessageObserver`] |
+//! | see how an outbox does | [`outbox::RelayHandle`] |
 //! | publish, and know what became of it | [`Publisher`] |
 //! | a broker for tests, or for a service of one process | [`MemoryBroker`] |
 //! | another broker | [`Broker`], [`Source`], [`Sink`] |

@@ -155,6 +155,22 @@ async fn a_message_that_fails_while_others_come_through_is_no_stall() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_try_that_began_before_another_came_through_begins_no_silence() {
+    let mut shop = Shop::open().await;
+    shop.enqueue(&[("hangs", ""), ("slow", "")]);
+    let broker = Puppet::new(|id, before| match (id, before) {
+        ("slow", _) => Say::Later(9 * SECOND),
+        (_, 0) => Say::Hang,
+        _ => Say::Yes,
+    });
+    let (handle, running) = start(shop.relay(broker));
+    let stalled = stalled(&handle);
+    let seen = until(&handle, |seen| seen.published == 2).await;
+    assert_eq!((seen.failed, stalled.is_finished()), (1, false));
+    running.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stall_is_over_when_nothing_is_left_to_publish() {
     let mut shop = Shop::open().await;
     shop.enqueue(&[("id", "")]);

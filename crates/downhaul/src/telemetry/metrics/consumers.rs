@@ -27,8 +27,8 @@ type Boards = Vec<(String, Arc<Board>)>;
 #[derive(Clone, Default)]
 pub(super) struct Apps(Arc<Mutex<Boards>>);
 
-/// Has the consumers and relays of an app counted until it is dropped. The app drops it, so that nobody who
-/// only looks is ever the last to hold its components.
+/// Has the consumers and relays of an app counted until it is dropped. The app drops it, so that
+/// nobody who only looks is ever the last to hold its components.
 #[must_use = "dropping it ends the counting"]
 pub(crate) struct Counted {
     apps: Apps,
