@@ -39,7 +39,8 @@ impl ConsumerHandle {
     /// Asks it to take nothing new and to stay ready. What is begun is finished; what has arrived
     /// and was not begun is released, so that others can take it.
     ///
-    /// On a log nobody else can: it keeps its partitions, and they stand still. Who stops lets them go.
+    /// On a log nobody else can: it keeps its partitions, and they stand still. Who stops lets them
+    /// go.
     pub fn pause(&self) {
         self.wish(Wanted::Pause);
     }

@@ -18,7 +18,8 @@ pub struct Tally {
     pub dropped: u64,
     /// Given back unprocessed.
     pub released: u64,
-    /// Settled too late, or gone with their lane: the link or the lane was lost, so they come again.
+    /// Settled too late, or gone with their lane: the link or the lane was lost, so they come
+    /// again.
     pub lost: u64,
     /// Still being handled when the last budget was over; they come again.
     pub abandoned: u64,

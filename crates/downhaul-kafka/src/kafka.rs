@@ -158,9 +158,10 @@ impl Kafka {
         self
     }
 
-    /// How long a consumer may take to finish what it has begun of partitions that go to others, and
-    /// what lies before that; after that they go, and what is finished of them later counts as lost.
-    /// Half of it may go to waiting for a retry that finished messages lie behind. Default 30 s.
+    /// How long a consumer may take to finish what it has begun of partitions that go to others,
+    /// and what lies before that; after that they go, and what is finished of them later counts as
+    /// lost. Half of it may go to waiting for a retry that finished messages lie behind.
+    /// Default 30 s.
     ///
     /// The others wait meanwhile, and nothing new is read of the partitions that stay, which is
     /// librdkafka's rule. More than `max.poll.interval.ms` (5 min) does not help: then the

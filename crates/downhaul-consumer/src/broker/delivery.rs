@@ -30,8 +30,8 @@ pub enum Event {
     Delivery(Delivery),
     /// Lanes are this source's now. Those of [`Lane::ONLY`] need no word.
     Assigned(Vec<Lane>),
-    /// Lanes are about to go to another consumer. What has arrived of them can still be settled, and
-    /// nothing more of them is delivered.
+    /// Lanes are about to go to another consumer. What has arrived of them can still be settled,
+    /// and nothing more of them is delivered.
     Revoking(Revoking),
     /// Lanes are gone, and with them all that was delivered of them: another consumer has it.
     Lost(Vec<Lane>),

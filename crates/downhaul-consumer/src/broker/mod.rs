@@ -129,9 +129,9 @@ pub trait Source: Send {
     /// 6. MUST NOT deliver anything of a lane behind its [`Event::Revoking`], also not what is
     ///    released, until it tells by [`Event::Assigned`] that the lane is its own again: all of it
     ///    is for those who get the lane (`a_lane_that_is_to_go_delivers_nothing_more`).
-    /// 7. Tokens of one lane SHOULD count up as its messages lie in it, also where one is delivered
-    ///    again: by them the engine knows what comes again with what, if the broker says that it has
-    ///    [lanes](Capabilities::lanes)
+    /// 7. Tokens of one lane SHOULD count up as its messages lie in it, also where one is
+    ///    delivered again: by them the engine knows what comes again with what, if the broker says
+    ///    that it has [lanes](Capabilities::lanes)
     ///    (`what_is_finished_of_a_lane_does_not_come_again_when_the_lane_moves`).
     ///
     /// # Errors

@@ -99,8 +99,8 @@ impl Lanes {
         true
     }
 
-    /// How far each lane is finished, or will be once what is begun of it is: what is finished behind
-    /// an unfinished message comes again with it.
+    /// How far each lane is finished, or will be once what is begun of it is: what is finished
+    /// behind an unfinished message comes again with it.
     pub(crate) fn horizons(&self) -> HashMap<Tenure, Token> {
         let horizon = |held: &Held| if held.begun > 0 { held.reach } else { held.finished };
         self.held.iter().filter_map(|held| Some((held.tenure, horizon(held)?))).collect()

@@ -176,8 +176,8 @@ impl<T> Progress<T> {
         self.marks.front().map(|mark| mark.offset)
     }
 
-    /// How many are finished that the offset to commit does not cover: behind an unfinished message.
-    /// They come again to whoever begins there.
+    /// How many are finished that the offset to commit does not cover: behind an unfinished
+    /// message. They come again to whoever begins there.
     pub(crate) fn stranded(&self) -> usize {
         self.marks.iter().filter(|mark| mark.state == State::Finished).count()
     }
