@@ -1,20 +1,19 @@
 //! What was begun, waits or is over when its link or its lane is lost.
 
 use std::future::{pending, ready};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use downhaul_consumer::{
-    Batches, Broker, BrokerError, BrokerErrorKind, Consumer, Delivery, Event, Failure, Incoming,
-    Lane, MemoryBroker, MemoryLog, Message, Outgoing, Publisher, Revoking, Settled, Settlement,
-    Sink, Source, State, Subscription, Token, Verdict,
+    Batches, Consumer, Delivery, Event, Failure, Incoming, Lane, MemoryBroker, MemoryLog, Message,
+    Outgoing, Publisher, Revoking, Settlement, State, Subscription, Token, Verdict,
 };
 use downhaul_context::{Context, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::support::{SECOND, at_words, publish, spawn, subscription, until};
+use crate::told::{Told, delivery};
 
 async fn publish_keyed(broker: &MemoryBroker) {
     publish(broker, Message::new("").with_key("a")).await;
@@ -187,92 +186,6 @@ mod dying {
     }
 }
 
-/// A broker whose one source tells what a test says, and writes down what it is told.
-#[derive(Clone, Debug, Default)]
-struct Told {
-    events: Arc<Mutex<Vec<Event>>>,
-    news: Arc<tokio::sync::Notify>,
-    verdicts: Arc<Mutex<Vec<(u64, Verdict)>>>,
-    /// Whether the link is found to be lost when the prefetch is next set.
-    is_lost: Arc<AtomicBool>,
-    /// Whether it does not answer when it is closed.
-    is_deaf: Arc<AtomicBool>,
-    /// How many sources were closed.
-    closed: Arc<AtomicUsize>,
-}
-
-impl Told {
-    fn tell(&self, events: impl IntoIterator<Item = Event>) {
-        self.events.lock().unwrap().extend(events);
-        self.news.notify_one();
-    }
-
-    /// The numbers of what was given back.
-    fn released(&self) -> Vec<u64> {
-        let verdicts = self.verdicts.lock().unwrap();
-        let released = verdicts.iter().filter(|one| one.1 == Verdict::Release);
-        released.map(|one| one.0).collect()
-    }
-}
-
-fn delivery(number: u64, key: &str, lane: u32) -> Event {
-    let message = Message::new("").with_id(number.to_string()).with_key(key);
-    Event::Delivery(Delivery::new(Token::new(number), message).in_lane(Lane::new(lane)))
-}
-
-#[async_trait]
-impl Broker for Told {
-    fn system(&self) -> &'static str {
-        "told"
-    }
-
-    async fn source(
-        &self,
-        _ctx: &Context,
-        _subscription: &Subscription,
-    ) -> Result<Box<dyn Source>, BrokerError> {
-        Ok(Box::new(self.clone()))
-    }
-
-    async fn sink(&self, ctx: &Context) -> Result<Arc<dyn Sink>, BrokerError> {
-        MemoryBroker::new().sink(ctx).await
-    }
-
-    async fn close(&self, _ctx: &Context) {}
-}
-
-#[async_trait]
-impl Source for Told {
-    async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
-        while self.events.lock().unwrap().is_empty() {
-            self.news.notified().await;
-        }
-        events.append(&mut self.events.lock().unwrap());
-        Ok(())
-    }
-
-    async fn settle(&mut self, batch: &[(Token, Verdict)]) -> Result<Settled, BrokerError> {
-        let told = batch.iter().map(|(token, verdict)| (token.number(), *verdict));
-        self.verdicts.lock().unwrap().extend(told);
-        Ok(Settled::confirmed())
-    }
-
-    async fn set_prefetch(&mut self, _prefetch: u16) -> Result<(), BrokerError> {
-        match self.is_lost.swap(false, Ordering::SeqCst) {
-            true => Err(BrokerError::new(BrokerErrorKind::Unreachable, "the link was lost")),
-            false => Ok(()),
-        }
-    }
-
-    async fn close(self: Box<Self>, _ctx: &Context) -> Result<(), BrokerError> {
-        if self.is_deaf.load(Ordering::SeqCst) {
-            pending::<()>().await;
-        }
-        self.closed.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_waits_of_a_lane_that_is_lost_is_lost_with_it_and_nothing_else_is() {
     let (ctx, _canceller) = Context::root();
@@ -291,25 +204,6 @@ async fn what_waits_of_a_lane_that_is_lost_is_lost_with_it_and_nothing_else_is()
     // And its key is free, should the lane come back.
     broker.tell([delivery(3, "a", 1)]);
     until(|| handle.tally().retried == 3).await;
-}
-
-/// Each of many consumers would say so at each attempt, in an outage that one broker explains.
-#[tokio::test(start_paused = true)]
-async fn that_a_broker_is_away_is_said_once_and_so_is_that_it_is_back() {
-    for (words, times) in [("no link to the broker", 1), ("the link to the broker is back", 1)] {
-        let said = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&said);
-        let count = move || _ = counted.fetch_add(1, Ordering::SeqCst);
-        let _lines = at_words(words, count);
-        let ((ctx, _canceller), broker) = (Context::root(), MemoryBroker::new());
-        broker.set_reachable(false);
-        let nothing = |_: Context, _: Incoming<Message>| ready(());
-        let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
-        tokio::time::sleep(60 * SECOND).await; // tidy: on the paused clock
-        broker.set_reachable(true);
-        assert_eq!(handle.settled().await, State::Running);
-        assert_eq!(said.load(Ordering::SeqCst), times, "{words}");
-    }
 }
 
 /// Given back one by one, it would come behind what the broker takes back by itself.

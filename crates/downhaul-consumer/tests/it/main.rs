@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is how a fault shows")]
 
+mod away;
 mod batches;
 mod bounds;
 mod claims;
@@ -35,6 +36,7 @@ mod status;
 mod support;
 #[cfg(feature = "testing")]
 mod testing;
+mod told;
 mod traced;
 mod values;
 #[cfg(feature = "testing")]
