@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use crate::broker::lane::{Lane, Revoking};
+use crate::error::BrokerError;
 use crate::message::{Message, Name};
 use crate::origin::Position;
 
@@ -35,6 +36,11 @@ pub enum Event {
     Revoking(Revoking),
     /// Lanes are gone, and with them all that was delivered of them: another consumer has it.
     Lost(Vec<Lane>),
+    /// The broker does not answer, for the reason given. The source waits for it and goes on as it
+    /// was, or returns an error when that lasts.
+    Away(BrokerError),
+    /// The broker that was away answers again.
+    Back,
 }
 
 impl Event {
@@ -42,7 +48,7 @@ impl Event {
     pub fn into_delivery(self) -> Option<Delivery> {
         match self {
             Self::Delivery(delivery) => Some(delivery),
-            Self::Assigned(_) | Self::Revoking(_) | Self::Lost(_) => None,
+            _ => None,
         }
     }
 }

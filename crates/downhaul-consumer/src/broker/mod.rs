@@ -117,7 +117,8 @@ pub trait Source: Send {
     ///    acknowledged nor released when a source is dropped or dies
     ///    (`a_lost_link_loses_no_message`).
     /// 3. MUST return an error when the link is lost or the queue is gone; it MUST NOT be silent
-    ///    for ever.
+    ///    for ever. A source that waits for its broker meanwhile SHOULD tell within a few seconds
+    ///    that it does, by [`Event::Away`], and by [`Event::Back`] when it waits no more.
     /// 4. Deliveries of one lane and one key MUST come in the order in which they were published,
     ///    if the broker says that it is [ordered](Capabilities::ordered)
     ///    (`messages_of_a_key_come_in_their_order`).

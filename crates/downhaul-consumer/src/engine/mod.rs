@@ -6,6 +6,7 @@
 //! lead to a stop: the session drains, which handlers see and which cancels nothing; when the
 //! budget is over it ends.
 
+mod away;
 mod batcher;
 mod crew;
 mod flow;

@@ -71,9 +71,10 @@ impl Opening {
 
     /// Notes why there is a source to open, after one was lost, and how many in a row were lost
     /// before they were of any use: those count as failures, or they would be opened without a
-    /// pause.
-    pub(crate) fn after(error: &BrokerError, useless: u32) -> Self {
-        let (since, error) = (Some(SystemTime::now()), Some(Arc::from(error.chain())));
+    /// pause. Its broker may have been away before.
+    pub(crate) fn after(error: &BrokerError, useless: u32, away: Option<SystemTime>) -> Self {
+        let (since, error) = (away.or_else(|| Some(SystemTime::now())), error.chain());
+        let error = Some(Arc::from(error));
         Self { since, error, failures: useless, ..Self::default() }
     }
 

@@ -89,7 +89,7 @@ impl Session {
     }
 
     pub(crate) fn link(&self) -> Link {
-        if self.flow.has_source() { Link::Up } else { self.opening.link() }
+        if self.flow.has_source() { self.flow.away.link() } else { self.opening.link() }
     }
 
     /// Whether others should have a turn before the next message begins.
@@ -233,7 +233,7 @@ impl Session {
         let was_of_use = self.flow.has_heard() || self.attached_at.elapsed() >= USEFUL;
         self.useless = if was_of_use { 0 } else { self.useless.saturating_add(1) };
         self.flow.lose_source();
-        self.opening = Opening::after(error, self.useless);
+        self.opening = Opening::after(error, self.useless, self.flow.away.since());
     }
 
     /// Begins the first stage of a stop.

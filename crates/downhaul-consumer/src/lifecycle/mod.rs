@@ -54,13 +54,14 @@ impl fmt::Display for State {
 pub enum Link {
     /// No link is wanted.
     Closed,
-    /// A source is open.
+    /// A source is open, and its broker answers as far as it knows.
     Up,
-    /// The link was lost or could not be opened, and is tried again.
+    /// The link was lost or could not be opened, and is tried again; or a source is open and waits
+    /// for its broker, which does not answer.
     Recovering {
         /// Since when.
         since: SystemTime,
-        /// How many attempts to open another have failed.
+        /// How many attempts to open another have failed; 0 while a source waits for its broker.
         attempt: u32,
         /// The latest error, on one line.
         error: Arc<str>,

@@ -4,10 +4,13 @@ use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use downhaul_consumer::{Consumer, Incoming, MemoryBroker, Message, State};
+use downhaul_consumer::{
+    BrokerError, BrokerErrorKind, Consumer, Event, Incoming, Link, MemoryBroker, Message, State,
+};
 use downhaul_context::Context;
 
-use crate::support::{SECOND, at_words, subscription};
+use crate::support::{SECOND, at_words, subscription, until};
+use crate::told::{Told, delivery};
 
 /// Each of many consumers would say so at each attempt, in an outage that one broker explains.
 #[tokio::test(start_paused = true)]
@@ -25,5 +28,61 @@ async fn that_a_broker_is_away_is_said_once_and_so_is_that_it_is_back() {
         broker.set_reachable(true);
         assert_eq!(handle.settled().await, State::Running);
         assert_eq!(said.load(Ordering::SeqCst), times, "{words}");
+    }
+}
+
+fn away() -> Event {
+    Event::Away(BrokerError::new(BrokerErrorKind::Unreachable, "not a word"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_whose_source_waits_for_its_broker_has_no_link_until_it_answers() {
+    let ((ctx, _canceller), broker) = (Context::root(), Told::default());
+    let nothing = |_: Context, _: Incoming<Message>| ready(());
+    let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
+    handle.settled().await;
+    broker.tell([away()]);
+    let status = handle.wait_for(|status| !matches!(status.link, Link::Up)).await.unwrap();
+    let Link::Recovering { error, .. } = status.link else { panic!("{:?}", status.link) };
+    assert_eq!((&*error, status.state), ("not a word", State::Running));
+    // What was delivered is still its own.
+    broker.tell([delivery(1, "a", 1)]);
+    until(|| handle.tally().acked == 1).await;
+    assert!(matches!(handle.status().link, Link::Recovering { .. }));
+    broker.tell([Event::Back]);
+    handle.wait_for(|status| matches!(status.link, Link::Up)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_lost_while_its_broker_is_away_was_without_a_link_since_then() {
+    let ((ctx, _canceller), broker) = (Context::root(), Told::default());
+    let nothing = |_: Context, _: Incoming<Message>| ready(());
+    let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
+    handle.settled().await;
+    broker.tell([away()]);
+    let status = handle.wait_for(|status| !matches!(status.link, Link::Up)).await.unwrap();
+    let Link::Recovering { since, .. } = status.link else { panic!("{:?}", status.link) };
+    broker.is_shut.store(true, Ordering::SeqCst);
+    broker.is_lost.store(true, Ordering::SeqCst);
+    handle.pause();
+    let is_tried = |link: &Link| matches!(link, Link::Recovering { attempt: 1.., .. });
+    let status = handle.wait_for(|status| is_tried(&status.link)).await.unwrap();
+    assert!(matches!(status.link, Link::Recovering { since: at, .. } if at == since));
+}
+
+/// Whoever has several links of its own may say so of each.
+#[tokio::test(start_paused = true)]
+async fn a_source_may_say_twice_that_its_broker_is_away_and_it_is_told_once() {
+    for words in ["the broker does not answer", "the broker answers again"] {
+        let said = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&said);
+        let _lines = at_words(words, move || _ = counted.fetch_add(1, Ordering::SeqCst));
+        let ((ctx, _canceller), broker) = (Context::root(), Told::default());
+        let nothing = |_: Context, _: Incoming<Message>| ready(());
+        let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
+        handle.settled().await;
+        broker.tell([Event::Back, away(), away(), Event::Back, Event::Back, delivery(1, "a", 1)]);
+        until(|| handle.tally().acked == 1).await;
+        assert_eq!(said.load(Ordering::SeqCst), 1, "{words}");
     }
 }

@@ -17,6 +17,7 @@ pub(crate) use self::going::Finishes;
 use crate::batch::BatchHandler;
 use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
 use crate::engine::Parts;
+use crate::engine::away::Away;
 use crate::engine::batcher::Batcher;
 use crate::engine::crew::{Crew, Ended};
 use crate::engine::handles::Handles;
@@ -53,6 +54,8 @@ pub(crate) struct Flow {
     /// What the source was told.
     prefetch: u16,
     has_heard: bool,
+    /// Whether the source waits for its broker.
+    pub(crate) away: Away,
     lanes: Lanes,
     /// Whether lanes move, and of each one position is kept.
     has_lanes: bool,
@@ -112,6 +115,7 @@ impl Flow {
             source: None,
             prefetch: 0,
             has_heard: false,
+            away: Away::default(),
             lanes: Lanes::new(session),
             has_lanes: parts.broker.capabilities().lanes,
             events: Vec::new(),
@@ -142,6 +146,7 @@ impl Flow {
         self.source = Some(source);
         self.prefetch = prefetch;
         self.has_heard = false;
+        self.away = Away::default();
         self.is_returning = false;
     }
 
@@ -284,6 +289,8 @@ impl Flow {
             Event::Assigned(lanes) => tracing::debug!(?lanes, "lanes assigned"),
             Event::Revoking(revoking) => self.revoke(revoking),
             Event::Lost(lanes) => self.lose(&lanes),
+            Event::Away(error) => self.away.begin(&self.processor.shared.name, &error),
+            Event::Back => self.away.end(&self.processor.shared.name),
         }
     }
 

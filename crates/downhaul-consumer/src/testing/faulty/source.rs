@@ -109,7 +109,7 @@ impl FaultySource {
                     drop(self.held.of_lanes(&lanes));
                     events.push(Event::Lost(lanes));
                 }
-                event @ Event::Assigned(_) => events.push(event),
+                event => events.push(event),
             }
         }
         for delivery in self.held.due(Instant::now()) {
