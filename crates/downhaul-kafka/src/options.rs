@@ -23,11 +23,13 @@ const COMMITTED: &str = "read_committed";
 const TRANSACTION: Duration = Duration::from_secs(60);
 /// What librdkafka keeps a session for unless told otherwise (`session.timeout.ms`).
 const SESSION: Duration = Duration::from_secs(45);
-/// How often it says that it is there unless told otherwise (`heartbeat.interval.ms`).
+/// How often it says that a member is there unless told otherwise (`heartbeat.interval.ms`).
 const HEARTBEAT: Duration = Duration::from_secs(3);
+/// How often librdkafka tells what it has counted.
+const STATISTICS: &str = "statistics.interval.ms";
 
 /// What consumers are set to unless told otherwise.
-const CONSUMER: [(&str, &str); 6] = [
+const CONSUMER: [(&str, &str); 7] = [
     // A group that is made later reads what was published before.
     ("auto.offset.reset", "earliest"),
     // Only what has to move is taken away when consumers come and go.
@@ -41,6 +43,8 @@ const CONSUMER: [(&str, &str); 6] = [
     ("fetch.wait.max.ms", "100"),
     // A topic is found in a while after it was made.
     ("topic.metadata.refresh.interval.ms", "60000"),
+    // What tells that brokers are silent, and how far a group is behind.
+    (STATISTICS, "1000"),
 ];
 
 /// What publishers are set to unless told otherwise.
@@ -195,6 +199,16 @@ impl Options {
     /// How long a consumer is kept that is not heard of.
     pub(crate) fn session_timeout(config: &ClientConfig) -> Duration {
         time_of(config, "session.timeout.ms").unwrap_or(SESSION)
+    }
+
+    /// How often it says that it is there.
+    pub(crate) fn heartbeat_interval(config: &ClientConfig) -> Duration {
+        time_of(config, "heartbeat.interval.ms").unwrap_or(HEARTBEAT)
+    }
+
+    /// Whether all that is counted was asked for, and not only what is looked at here.
+    pub(crate) fn shows_statistics(&self) -> bool {
+        self.properties.iter().any(|one| one.name == STATISTICS)
     }
 
     /// Where lanes get their numbers from.

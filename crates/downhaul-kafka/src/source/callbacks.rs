@@ -10,6 +10,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use crate::client::{self, Trouble};
+use crate::source::statistics::Statistics;
 
 /// A consumer of librdkafka that speaks to [`Callbacks`].
 pub(super) type Client = BaseConsumer<Callbacks>;
@@ -23,6 +24,10 @@ pub(super) struct Callbacks {
     /// Whether the consumer leaves its group: then nobody is asked any more.
     is_leaving: AtomicBool,
     pub(super) trouble: Trouble,
+    /// The latest.
+    statistics: Mutex<Option<Statistics>>,
+    /// Whether somebody wants to see all of them.
+    shows_statistics: bool,
 }
 
 #[derive(Debug)]
@@ -34,8 +39,13 @@ pub(super) enum Said {
 }
 
 impl Callbacks {
-    pub(super) fn new(trouble: Trouble) -> Self {
-        Self { trouble, ..Self::default() }
+    pub(super) fn new(trouble: Trouble, shows_statistics: bool) -> Self {
+        Self { trouble, shows_statistics, ..Self::default() }
+    }
+
+    /// The latest that were not taken yet.
+    pub(super) fn take_statistics(&self) -> Option<Statistics> {
+        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn take(&self) -> Vec<Said> {
@@ -71,8 +81,12 @@ impl ClientContext for Callbacks {
 
     fn stats_raw(&self, statistics: &[u8]) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        let statistics = String::from_utf8_lossy(statistics);
-        tracing::debug!(target: "librdkafka::statistics", "{statistics}");
+        if self.shows_statistics {
+            let statistics = String::from_utf8_lossy(statistics);
+            tracing::debug!(target: "librdkafka::statistics", "{statistics}");
+        }
+        let statistics = Statistics::read(statistics);
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = statistics;
     }
 }
 

@@ -28,6 +28,7 @@ use crate::source::committer::{Committer, Ended};
 use crate::source::health::Health;
 use crate::source::mailbox::{Mailbox, Notice, Tenure};
 use crate::source::member::Member;
+use crate::source::statistics::Statistics;
 use crate::ticket::LaneNumbers;
 
 /// What a keeper goes by.
@@ -194,8 +195,14 @@ impl Keeper {
             for said in client.context().take() {
                 self.hear(&client, said)?;
             }
+            client.context().take_statistics().into_iter().for_each(|seen| self.look(&seen));
         }
         Ok(client)
+    }
+
+    fn look(&mut self, statistics: &Statistics) {
+        let partitions = self.lanes.keys().map(|(topic, partition)| (topic.as_str(), *partition));
+        self.health.note(statistics.silence(partitions));
     }
 
     fn complain(&mut self, client: &Client, error: &KafkaError) -> Result<(), BrokerError> {
@@ -308,7 +315,11 @@ impl Keeper {
     fn lose(&mut self, client: &Client, partitions: &TopicPartitionList) {
         let gone = self.end(partitions);
         note(give_up(client, partitions));
-        tracing::warn!(count = gone.len(), "partitions lost: this consumer was gone for too long");
+        tracing::warn!(
+            count = gone.len(),
+            "partitions lost: the group has not heard this consumer for a session, or this \
+             consumer the group; one of them was away or frozen"
+        );
         self.mailbox.put(Notice::Lost(gone.iter().map(|kept| kept.tenure.lane).collect()));
     }
 

@@ -48,6 +48,10 @@ pub(super) enum Notice {
     Gone(Vec<Lane>),
     /// They went without.
     Lost(Vec<Lane>),
+    /// No broker that matters answers.
+    Away(BrokerError),
+    /// One does again.
+    Back,
     /// Nothing more will come.
     Died(BrokerError),
 }

@@ -14,6 +14,7 @@ mod lanes;
 mod mailbox;
 mod member;
 mod progress;
+mod statistics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +93,7 @@ impl KafkaSource {
         let config = options.consumer(group)?;
         let (mailbox, bells) = (Arc::new(Mailbox::default()), Bells::default());
         let entry = options.members.enter();
-        let client = join(&config, &bells.said)?;
+        let client = join(&config, &bells.said, options.shows_statistics())?;
         let mut topics: Vec<_> = named.iter().chain(&own_topics).map(String::as_str).collect();
         // librdkafka takes none twice.
         topics.sort_unstable();
@@ -105,8 +106,10 @@ impl KafkaSource {
             numbers: options.lane_numbers(),
         };
         let (servers, topic) = (options.address.to_string(), topics[0].to_owned());
-        let health = Health::new(Options::session_timeout(&config), servers, topic);
+        let (session, heartbeat) =
+            (Options::session_timeout(&config), Options::heartbeat_interval(&config));
         let mail = Arc::clone(&mailbox);
+        let health = Health::new(session, heartbeat, servers, topic, Arc::clone(&mailbox));
         let (joined, has_joined) = oneshot::channel();
         let member = Member::new(client, entry);
         let keeper =
@@ -161,6 +164,8 @@ impl KafkaSource {
                     self.unsettled -= self.lanes.remove(&lanes);
                     events.push(Event::Lost(lanes));
                 }
+                Notice::Away(error) => events.push(Event::Away(error)),
+                Notice::Back => events.push(Event::Back),
                 Notice::Died(error) => self.died = Some(error),
             }
         }
@@ -219,9 +224,13 @@ impl KafkaSource {
 }
 
 /// A member of a group, which says by the bell that it has something to say.
-fn join(config: &ClientConfig, bell: &Arc<Notify>) -> Result<Client, BrokerError> {
+fn join(
+    config: &ClientConfig,
+    bell: &Arc<Notify>,
+    shows_statistics: bool,
+) -> Result<Client, BrokerError> {
     // It was asked for its topics.
-    let callbacks = Callbacks::new(Trouble::of(true));
+    let callbacks = Callbacks::new(Trouble::of(true), shows_statistics);
     let client = Client::from_config_and_context(config, callbacks);
     let mut client = client.map_err(|error| cannot("make a client of Kafka", &error))?;
     let bell = Arc::clone(bell);

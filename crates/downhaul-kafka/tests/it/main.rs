@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what the tests share is test code as well")]
 
+mod away;
 mod backlog;
 mod bytes;
 mod capture;
