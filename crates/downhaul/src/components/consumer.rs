@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use downhaul_consumer::{Broker, Consumer, ConsumerHandle, InFlight, Link, State, Tally};
+use downhaul_consumer::{Broker, Consumer, ConsumerHandle, InFlight, Link, State, Tally, Wanted};
 use downhaul_context::Context;
 
 use crate::component::{Component, Ended};
@@ -53,12 +53,17 @@ impl ConsumerWorker {
         }
     }
 
-    /// That an operator has paused it, who may forget it, or that its kill switch is open.
+    /// That an operator has paused or stopped it, who may forget it, or that its kill switch is
+    /// open.
     fn takes_nothing(&self) -> Option<String> {
         let handle = self.consumer()?;
         let (name, status) = (handle.name(), handle.status());
         match status.state {
             State::Paused => Some(format!("consumer {name} is paused")),
+            // Not with its component, which is told of by itself.
+            state if !matches!(status.wanted, Wanted::Run | Wanted::Pause) => {
+                Some(format!("consumer {name} is {state}"))
+            }
             _ if status.suspended_until.is_some() => {
                 Some(format!("consumer {name} takes nothing for now: too much fails"))
             }

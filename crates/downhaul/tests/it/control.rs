@@ -336,7 +336,7 @@ async fn a_consumer_whose_dead_letters_are_not_taken_says_so() {
 }
 
 #[tokio::test]
-async fn a_consumer_that_is_paused_is_told_by_the_readiness_probe() {
+async fn a_consumer_that_is_paused_or_stopped_is_told_by_the_readiness_probe() {
     async fn nothing(_ctx: Context, _message: Incoming<Message>) {}
     let consumer = Consumer::new(Subscription::new("inventory"), nothing);
     let worker = ConsumerWorker::new(consumer, Arc::new(MemoryBroker::new()));
@@ -344,10 +344,12 @@ async fn a_consumer_that_is_paused_is_told_by_the_readiness_probe() {
         app.add("inventory", worker, []);
     })
     .await;
-    for (verb, degraded) in [("pause", Some("consumer inventory is paused")), ("resume", None)] {
+    let told = [("pause", Some("paused")), ("resume", None), ("stop", Some("stopped"))];
+    for (verb, state) in told.into_iter().chain([("start", None)]) {
         assert_eq!(fixture.post(&format!("/consumers/inventory/{verb}")).await.0, 200);
         let (status, body) = fixture.get("/health/ready").await;
-        assert_eq!((status, body["degraded"][0].as_str()), (200, degraded));
+        let degraded = state.map(|state| format!("consumer inventory is {state}"));
+        assert_eq!((status, body["degraded"][0].as_str()), (200, degraded.as_deref()), "{verb}");
     }
     fixture.stop().await;
 }
