@@ -113,8 +113,8 @@ mod way;
 
 pub use crate::batch::{Batches, IntoOutcomes};
 pub use crate::broker::{
-    Broker, Capabilities, Certainty, Delivery, Event, Lane, Revoking, Row, Settled, Sink, Source,
-    Token, Verdict,
+    Broker, Capabilities, Certainty, Delivery, Event, HeldLane, HeldLanes, Lane, Revoking, Row,
+    Settled, Sink, Source, Token, Verdict,
 };
 pub use crate::consumer::Consumer;
 pub use crate::dead_letters::{DeadLetters, ReplayError, Replayed};

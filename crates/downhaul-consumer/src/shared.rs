@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::broker::HeldLanes;
 use crate::dead_letters::DeadLetters;
 use crate::handler::Meta;
 use crate::in_flight::InFlight;
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) last_stop: Mutex<Option<StopReport>>,
     pub(crate) ways: Ways,
     last_error: Mutex<Option<LastError>>,
+    /// Of the source that is open.
+    lanes: Mutex<HeldLanes>,
     in_flight: Mutex<HashMap<u64, InFlight>>,
     next_entry: AtomicU64,
     /// The message whose handler takes its first step on the engine's task, where it may block.
@@ -59,6 +62,7 @@ impl Shared {
             last_stop: Mutex::default(),
             ways: Ways::new(),
             last_error: Mutex::default(),
+            lanes: Mutex::default(),
             in_flight: Mutex::default(),
             next_entry: AtomicU64::new(0),
             stepping: Mutex::default(),
@@ -120,6 +124,11 @@ impl Shared {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
+    /// Shows these lanes from now on.
+    pub(crate) fn hold(&self, lanes: HeldLanes) {
+        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = lanes;
+    }
+
     pub(crate) fn snapshot(&self) -> Snapshot {
         let gauge = |gauge: &AtomicUsize| gauge.load(Ordering::Relaxed);
         Snapshot {
@@ -132,6 +141,7 @@ impl Shared {
             in_line: gauge(&self.gauges.in_line),
             buffered_bytes: gauge(&self.gauges.buffered_bytes),
             waiting: gauge(&self.gauges.waiting),
+            lanes: self.lanes.lock().unwrap_or_else(PoisonError::into_inner).all(),
             held_up: self.ways.complaints(),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::broker::HeldLane;
 use crate::in_flight::InFlight;
 use crate::lifecycle::Status;
 use crate::settings::Settings;
@@ -33,11 +34,23 @@ pub struct Snapshot {
     pub buffered_bytes: usize,
     /// How many wait in hand, for another attempt or to be given back.
     pub waiting: usize,
+    /// The lanes that it has, where its broker has lanes that can be told: the partitions of topics
+    /// that it reads, with how far it is behind in each.
+    pub lanes: Vec<HeldLane>,
     /// What messages wait for besides their handlers, and why: that the dead letters or the broker
     /// take them, or that the inbox answers. Empty as long as all is well.
     pub held_up: Vec<String>,
     /// The latest error of a handler.
     pub last_error: Option<LastError>,
+}
+
+impl Snapshot {
+    /// How many messages of all its lanes are not finished. `None` without lanes, or as long as
+    /// that is known of none of them.
+    pub fn lag(&self) -> Option<u64> {
+        let known = self.lanes.iter().filter_map(|lane| lane.lag);
+        known.reduce(u64::saturating_add)
+    }
 }
 
 /// An error of a handler.

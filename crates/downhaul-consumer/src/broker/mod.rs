@@ -10,6 +10,7 @@
 
 mod capabilities;
 mod delivery;
+mod held;
 mod lane;
 mod row;
 
@@ -21,6 +22,7 @@ use downhaul_context::Context;
 
 pub use crate::broker::capabilities::Capabilities;
 pub use crate::broker::delivery::{Certainty, Delivery, Event, Settled, Token, Verdict};
+pub use crate::broker::held::{HeldLane, HeldLanes};
 pub use crate::broker::lane::{Lane, Revoking};
 pub use crate::broker::row::Row;
 use crate::error::BrokerError;
@@ -178,6 +180,13 @@ pub trait Source: Send {
     ///
     /// As for [`settle`](Self::settle).
     async fn set_prefetch(&mut self, prefetch: u16) -> Result<(), BrokerError>;
+
+    /// The lanes that it has, to be looked at from elsewhere while it is used. Asked for once, when
+    /// the source is opened: what the source notes in it later is seen. None, unless it says
+    /// otherwise; a source that stands in front of another MUST pass this on.
+    fn held_lanes(&self) -> HeldLanes {
+        HeldLanes::default()
+    }
 
     /// Closes the source after its last settlement, which MUST have reached the broker when this
     /// returns.

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use downhaul_consumer::{
-    Broker, BrokerError, BrokerErrorKind, Consumer, Event, Incoming, Link, MemoryBroker, Message,
-    Settled, Sink, Source, State, Subscription, Token, Verdict, Wanted,
+    Broker, BrokerError, BrokerErrorKind, Consumer, Event, HeldLane, Incoming, Lane, Link,
+    MemoryBroker, Message, Name, Settled, Sink, Source, State, Subscription, Token, Verdict,
+    Wanted,
 };
 use downhaul_context::{Context, Instant};
 use tokio::time::{sleep, timeout};
 
 use crate::support::{SECOND, publish, spawn, subscription, until};
+use crate::told::Told;
 
 fn at_once() -> Consumer {
     Consumer::new(subscription(), |_: Context, _: Incoming<Message>| ready(()))
@@ -242,4 +244,33 @@ fn a_consumer_whose_runtime_has_ended_says_that_it_is_stopped() {
     let alone = tokio::runtime::Builder::new_current_thread().build().unwrap();
     handle.start();
     assert_eq!(alone.block_on(handle.settled()), State::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lanes_a_consumer_has_and_how_far_it_is_behind_is_seen_while_its_source_is_there() {
+    let ((ctx, _canceller), broker) = (Context::root(), Told::default());
+    let (orders, lane) = (Name::of("orders"), Lane::new(7));
+    broker.held.put(lane, HeldLane::new(orders.clone(), 1));
+    broker.held.put(Lane::new(8), HeldLane::new(orders.clone(), 0).with_lag(Some(5)));
+    let nothing = |_: Context, _: Incoming<Message>| ready(());
+    let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
+    handle.settled().await;
+    let seen = handle.snapshot();
+    let lanes = seen.lanes.iter().map(|lane| (lane.partition, lane.lag));
+    assert_eq!(lanes.collect::<Vec<_>>(), [(0, Some(5)), (1, None)]);
+    assert_eq!(seen.lag(), Some(5));
+    broker.held.put(lane, HeldLane::new(orders, 1).with_lag(Some(10)));
+    assert_eq!(handle.snapshot().lag(), Some(15));
+    broker.is_shut.store(true, Ordering::SeqCst);
+    broker.is_lost.store(true, Ordering::SeqCst);
+    handle.pause();
+    let is_up = |link: &Link| matches!(link, Link::Up);
+    handle.wait_for(|status| !is_up(&status.link)).await.unwrap();
+    assert_eq!((handle.snapshot().lanes, handle.snapshot().lag()), (vec![], None));
+    broker.is_shut.store(false, Ordering::SeqCst);
+    handle.wait_for(|status| is_up(&status.link)).await.unwrap();
+    assert_eq!(handle.snapshot().lag(), Some(15));
+    handle.stop();
+    handle.settled().await;
+    assert_eq!(handle.snapshot().lanes, []);
 }

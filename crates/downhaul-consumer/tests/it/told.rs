@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use downhaul_consumer::{
-    Broker, BrokerError, BrokerErrorKind, Delivery, Event, Lane, MemoryBroker, Message, Settled,
-    Sink, Source, Subscription, Token, Verdict,
+    Broker, BrokerError, BrokerErrorKind, Delivery, Event, HeldLanes, Lane, MemoryBroker, Message,
+    Settled, Sink, Source, Subscription, Token, Verdict,
 };
 use downhaul_context::Context;
 
@@ -23,6 +23,8 @@ pub(crate) struct Told {
     pub(crate) is_deaf: Arc<AtomicBool>,
     /// How many sources were closed.
     pub(crate) closed: Arc<AtomicUsize>,
+    /// The lanes that its source has.
+    pub(crate) held: HeldLanes,
     /// Whether no source can be opened.
     pub(crate) is_shut: Arc<AtomicBool>,
 }
@@ -72,6 +74,10 @@ impl Broker for Told {
 
 #[async_trait]
 impl Source for Told {
+    fn held_lanes(&self) -> HeldLanes {
+        self.held.clone()
+    }
+
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
         while self.events.lock().unwrap().is_empty() {
             self.news.notified().await;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 pub(crate) use self::going::Finishes;
 use crate::batch::BatchHandler;
-use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
+use crate::broker::{Delivery, Event, HeldLanes, Settled, Source, Token, Verdict};
 use crate::engine::Parts;
 use crate::engine::away::Away;
 use crate::engine::batcher::Batcher;
@@ -143,6 +143,7 @@ impl Flow {
 
     /// Takes a source that was opened with this prefetch.
     pub(crate) fn attach(&mut self, source: Box<dyn Source>, prefetch: u16) {
+        self.processor.shared.hold(source.held_lanes());
         self.source = Some(source);
         self.prefetch = prefetch;
         self.has_heard = false;
@@ -387,6 +388,7 @@ impl Flow {
 
     /// Drops a dead source and what it delivered that nobody has begun: the broker gives it again.
     pub(crate) fn lose_source(&mut self) {
+        self.processor.shared.hold(HeldLanes::default());
         self.source = None;
         self.is_returning = false;
         self.prefetch = 0;
@@ -410,6 +412,7 @@ impl Flow {
 
     /// Closes the source. What is not settled comes again.
     pub(crate) async fn close(&mut self, ctx: &Context) {
+        self.processor.shared.hold(HeldLanes::default());
         if let Some(source) = self.source.take() {
             let error = match ctx.run(source.close(ctx)).await {
                 Ok(closed) => closed.err().map(|error| error.chain()),

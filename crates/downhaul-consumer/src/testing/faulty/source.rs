@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::held::Held;
 use super::lost;
-use crate::broker::{Delivery, Event, Settled, Source, Token, Verdict};
+use crate::broker::{Delivery, Event, HeldLanes, Settled, Source, Token, Verdict};
 use crate::error::BrokerError;
 use crate::later::later;
 use crate::message::{Key, Name};
@@ -211,6 +211,10 @@ impl FaultySource {
 
 #[async_trait]
 impl Source for FaultySource {
+    fn held_lanes(&self) -> HeldLanes {
+        self.inner.as_ref().map(|inner| inner.held_lanes()).unwrap_or_default()
+    }
+
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
         let had = events.len();
         loop {

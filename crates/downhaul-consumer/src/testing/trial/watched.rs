@@ -10,7 +10,9 @@ use tracing::Span;
 
 use super::fate::Ending;
 use super::journal::{Journal, What};
-use crate::broker::{Broker, Capabilities, Event, Settled, Sink, Source, Token, Verdict};
+use crate::broker::{
+    Broker, Capabilities, Event, HeldLanes, Settled, Sink, Source, Token, Verdict,
+};
 use crate::error::BrokerError;
 use crate::handler::Meta;
 use crate::memory::MemoryBroker;
@@ -118,6 +120,10 @@ struct WatchedSource {
 
 #[async_trait]
 impl Source for WatchedSource {
+    fn held_lanes(&self) -> HeldLanes {
+        self.inner.held_lanes()
+    }
+
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
         let had = events.len();
         self.inner.next(events).await?;

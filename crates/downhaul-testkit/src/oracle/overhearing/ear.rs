@@ -4,7 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use downhaul_consumer::{BrokerError, Delivery, Event, Lane, Settled, Source, Token, Verdict};
+use downhaul_consumer::{
+    BrokerError, Delivery, Event, HeldLanes, Lane, Settled, Source, Token, Verdict,
+};
 use downhaul_context::Context;
 use tokio::time::Instant;
 
@@ -114,6 +116,10 @@ fn live(source: &mut Option<Box<dyn Source>>) -> &mut dyn Source {
 
 #[async_trait]
 impl Source for Ear {
+    fn held_lanes(&self) -> HeldLanes {
+        self.source.as_ref().map(|source| source.held_lanes()).unwrap_or_default()
+    }
+
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
         let Self { source, heard, .. } = self;
         let outcome = match heard.is_empty() {
