@@ -206,6 +206,11 @@ impl Options {
         time_of(config, "heartbeat.interval.ms").unwrap_or(HEARTBEAT)
     }
 
+    /// Whether it reads what transactions have written before they are committed.
+    pub(crate) fn reads_uncommitted(config: &ClientConfig) -> bool {
+        config.get("isolation.level").is_some_and(|level| level != COMMITTED)
+    }
+
     /// Whether all that is counted was asked for, and not only what is looked at here.
     pub(crate) fn shows_statistics(&self) -> bool {
         self.properties.iter().any(|one| one.name == STATISTICS)

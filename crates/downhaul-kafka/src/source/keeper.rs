@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use downhaul_consumer::{BrokerError, Lane, Name, Revoking};
+use downhaul_consumer::{BrokerError, HeldLanes, Lane, Name, Revoking};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -36,6 +36,10 @@ pub(super) struct Duties {
     pub(super) commit_interval: Duration,
     pub(super) revoke_budget: Duration,
     pub(super) numbers: Arc<LaneNumbers>,
+    /// Whether messages count of which it is not known yet whether they are committed.
+    pub(super) reads_uncommitted: bool,
+    /// Shows the partitions to others.
+    pub(super) held: HeldLanes,
 }
 
 /// What wakes a keeper.
@@ -201,6 +205,14 @@ impl Keeper {
     }
 
     fn look(&mut self, statistics: &Statistics) {
+        let reads_uncommitted = self.duties.reads_uncommitted;
+        for kept in self.lanes.values() {
+            let tenure = &kept.tenure;
+            let (unfinished, finished) = tenure.position();
+            let partition = (tenure.topic.as_str(), tenure.partition);
+            let lag = statistics.lag(partition, unfinished, finished, reads_uncommitted);
+            self.duties.held.put(tenure.lane, tenure.held().with_lag(lag));
+        }
         let partitions = self.lanes.keys().map(|(topic, partition)| (topic.as_str(), *partition));
         self.health.note(statistics.silence(partitions));
     }
@@ -254,6 +266,7 @@ impl Keeper {
             let queue = client.split_partition_queue(&topic, partition);
             new.push((Arc::clone(&tenure), queue.ok_or_else(|| no_queue(&tenure))?));
             self.committer.assigned(&tenure);
+            self.duties.held.put(lane, tenure.held());
             self.lanes.insert((topic, partition), Kept { tenure, committed: None });
         }
         tracing::debug!(count = new.len(), "partitions assigned");
@@ -327,7 +340,10 @@ impl Keeper {
     fn end(&mut self, partitions: &TopicPartitionList) -> Vec<Kept> {
         let keys = keys(partitions).into_iter();
         let gone: Vec<_> = keys.filter_map(|key| self.lanes.remove(&key)).collect();
-        gone.iter().for_each(|kept| kept.tenure.progress().end());
+        for kept in &gone {
+            kept.tenure.progress().end();
+            self.duties.held.remove(kept.tenure.lane);
+        }
         gone
     }
 

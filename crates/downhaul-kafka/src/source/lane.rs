@@ -129,7 +129,9 @@ impl LaneReader {
             }
         }
         let is_due = |waiting: &mut Waiting| waiting.left(self.step).is_zero();
-        Ok(self.waiting.take_if(is_due).map(|waiting| waiting.record))
+        let Some(due) = self.waiting.take_if(is_due) else { return Ok(None) };
+        self.tenure.put_off(None);
+        Ok(Some(due.record))
     }
 
     /// Others may mean something else by the name of that header, and their message would hold up
@@ -153,6 +155,7 @@ impl LaneReader {
                  long: is a clock wrong?"
             );
         }
+        self.tenure.put_off(Some(offset));
         self.waiting = Some(waiting);
     }
 

@@ -1,9 +1,10 @@
 //! [`Mailbox`]: what the keeper of a membership tells the source.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use downhaul_consumer::{BrokerError, Lane, Message, Name, Revoking};
+use downhaul_consumer::{BrokerError, HeldLane, Lane, Message, Name, Revoking};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use tokio::sync::Notify;
 
@@ -20,6 +21,8 @@ pub(crate) struct Tenure {
     pub(crate) topic: Name,
     pub(crate) partition: i32,
     progress: Mutex<Progress<Kept>>,
+    /// The offset of a record that was read and is not due, or -1.
+    put_off: AtomicI64,
 }
 
 /// What is delivered again of a message that was released.
@@ -31,7 +34,26 @@ pub(crate) struct Kept {
 
 impl Tenure {
     pub(super) fn new(lane: Lane, topic: Name, partition: i32) -> Self {
-        Self { lane, topic, partition, progress: Mutex::default() }
+        let put_off = AtomicI64::new(-1);
+        Self { lane, topic, partition, progress: Mutex::default(), put_off }
+    }
+
+    /// Notes that a record was read that waits until it is due, or that none does any more.
+    pub(super) fn put_off(&self, offset: Option<i64>) {
+        self.put_off.store(offset.unwrap_or(-1), Ordering::Relaxed);
+    }
+
+    /// The lowest offset that is unfinished, of what was read, and the one behind what is finished.
+    pub(super) fn position(&self) -> (Option<i64>, Option<i64>) {
+        let put_off = Some(self.put_off.load(Ordering::Relaxed)).filter(|offset| *offset >= 0);
+        let progress = self.progress();
+        (progress.head().or(put_off), progress.watermark())
+    }
+
+    /// As others see it.
+    pub(super) fn held(&self) -> HeldLane {
+        // They are counted from 0.
+        HeldLane::new(self.topic.clone(), self.partition.unsigned_abs())
     }
 
     pub(crate) fn progress(&self) -> MutexGuard<'_, Progress<Kept>> {

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use downhaul_consumer::{BrokerError, Event, Lane, Settled, Source, Subscription, Token, Verdict};
+use downhaul_consumer::{
+    BrokerError, Event, HeldLanes, Lane, Settled, Source, Subscription, Token, Verdict,
+};
 use downhaul_context::Context;
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
@@ -55,6 +57,8 @@ const TELL: Duration = Duration::from_secs(5);
 
 pub(crate) struct KafkaSource {
     lanes: Lanes,
+    /// The same for others to see, as the keeper knows them.
+    held: HeldLanes,
     mailbox: Arc<Mailbox>,
     /// Dropped after all queues.
     member: Member,
@@ -100,10 +104,13 @@ impl KafkaSource {
         topics.dedup();
         client.subscribe(&topics).map_err(|error| cannot("subscribe", &error))?;
         let (leave, left) = oneshot::channel();
+        let held = HeldLanes::default();
         let duties = Duties {
             commit_interval: options.commit_interval,
             revoke_budget: options.revoke_budget,
             numbers: options.lane_numbers(),
+            reads_uncommitted: Options::reads_uncommitted(&config),
+            held: held.clone(),
         };
         let (servers, topic) = (options.address.to_string(), topics[0].to_owned());
         let (session, heartbeat) =
@@ -117,6 +124,7 @@ impl KafkaSource {
         tokio::spawn(keeper.run(left));
         let source = Self {
             lanes: Lanes::default(),
+            held,
             mailbox,
             member,
             group: group.to_owned(),
@@ -260,6 +268,10 @@ async fn until_joined(
 
 #[async_trait]
 impl Source for KafkaSource {
+    fn held_lanes(&self) -> HeldLanes {
+        self.held.clone()
+    }
+
     async fn next(&mut self, events: &mut Vec<Event>) -> Result<(), BrokerError> {
         let had = events.len();
         loop {

@@ -11,6 +11,7 @@ mod delay;
 mod errors;
 mod going;
 mod handshake;
+mod lag;
 mod membership;
 mod offsets;
 mod publish;
