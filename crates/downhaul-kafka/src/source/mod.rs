@@ -254,11 +254,12 @@ async fn until_joined(
     let answer = match timeout(TELL, &mut joined).await {
         Ok(answer) => answer,
         Err(_) => {
-            tracing::warn!(
+            tracing::info!(
                 group,
                 waited = ?TELL,
-                "waits for its group: a member that was killed is waited for until its session is \
-                 over, and one that hands over partitions until its revoke budget is"
+                "waits for its group, which shares out its partitions: members may be finishing \
+                 with theirs, for as long as their revoke budget is, or one was killed, and is \
+                 waited for until its session is over"
             );
             joined.await
         }
