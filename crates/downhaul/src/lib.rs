@@ -74,6 +74,8 @@ mod graph;
 mod handle;
 mod logging;
 mod notify;
+#[cfg(test)]
+mod partitioned;
 mod plan;
 mod policy;
 mod pulse;

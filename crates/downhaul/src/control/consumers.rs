@@ -1,6 +1,6 @@
 //! The consumers, to look at and to control.
 
-use downhaul_consumer::{ConsumerHandle, Link, ReplayError, Snapshot};
+use downhaul_consumer::{ConsumerHandle, HeldLane, Link, ReplayError, Snapshot};
 use downhaul_context::{Context, Instant};
 use downhaul_http::{Error, Json, Request};
 use http::StatusCode;
@@ -127,15 +127,40 @@ pub(super) struct Shown {
     processed: u64,
     retried: u64,
     dead_lettered: u64,
+    dropped: u64,
+    /// Processed before, and so acknowledged without a call of the handler.
+    duplicates: u64,
+    released: u64,
+    /// Settled too late: they come again.
+    lost: u64,
+    abandoned: u64,
+    /// How many messages of all lanes are not finished, as far as the broker has told.
+    lag: Option<u64>,
+    lanes: Vec<ShownLane>,
     /// What messages wait for besides their handlers.
     held_up: Vec<String>,
     last_error: Option<String>,
 }
 
+/// A partition that it has.
+#[derive(Serialize)]
+struct ShownLane {
+    topic: String,
+    partition: u32,
+    lag: Option<u64>,
+}
+
+impl ShownLane {
+    fn new(lane: &HeldLane) -> Self {
+        Self { topic: lane.topic.to_string(), partition: lane.partition, lag: lane.lag }
+    }
+}
+
 impl Shown {
     fn new((component, consumer): Named) -> Self {
-        let Snapshot { status, tally, in_flight, buffered, waiting, held_up, last_error, .. } =
-            consumer.snapshot();
+        let snapshot = consumer.snapshot();
+        let lag = snapshot.lag();
+        let Snapshot { status, tally, in_flight, lanes, held_up, last_error, .. } = snapshot;
         let until = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis();
         let link = match status.link {
             Link::Up => "up".to_owned(),
@@ -151,13 +176,81 @@ impl Shown {
             link,
             suspended_ms: status.suspended_until.map(until),
             in_flight: in_flight.len(),
-            buffered,
-            waiting,
+            buffered: snapshot.buffered,
+            waiting: snapshot.waiting,
             processed: tally.acked,
             retried: tally.retried,
             dead_lettered: tally.dead_lettered,
+            dropped: tally.dropped,
+            duplicates: tally.duplicates,
+            released: tally.released,
+            lost: tally.lost,
+            abandoned: tally.abandoned,
+            lag,
+            lanes: lanes.iter().map(ShownLane::new).collect(),
             held_up,
             last_error: last_error.map(|last| last.error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::sync::Arc;
+
+    use downhaul_consumer::inbox::MemoryInbox;
+    use downhaul_consumer::{
+        Consumer, Incoming, MemoryBroker, Message, Outgoing, Publisher, Subscription,
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::partitioned::Partitioned;
+
+    fn shown(consumer: &ConsumerHandle) -> Value {
+        serde_json::to_value(Shown::new(("inventory".to_owned(), consumer.clone()))).unwrap()
+    }
+
+    fn inventory() -> Consumer {
+        let nothing = |_: Context, _: Incoming<Message>| ready(());
+        Consumer::new(Subscription::new("inventory"), nothing)
+    }
+
+    #[tokio::test]
+    async fn the_partitions_of_a_consumer_are_shown_with_how_far_it_is_behind_in_each() {
+        let ((ctx, _canceller), broker) = (Context::root(), Partitioned::default());
+        let consumer = inventory().spawn(&ctx, Arc::new(broker.clone()));
+        consumer.settled().await;
+        let none = shown(&consumer);
+        assert_eq!((&none["lanes"], &none["lag"]), (&json!([]), &Value::Null));
+        for (partition, lag) in [(2, Some(30)), (0, None), (1, Some(12))] {
+            broker.put(partition, lag);
+        }
+        let lane = |partition: u32, lag: Option<u64>| json!({ "topic": "orders", "partition": partition, "lag": lag });
+        let lanes = json!([lane(0, None), lane(1, Some(12)), lane(2, Some(30))]);
+        let seen = shown(&consumer);
+        assert_eq!((&seen["lanes"], &seen["lag"]), (&lanes, &json!(42)));
+        consumer.stop();
+        consumer.settled().await;
+        assert_eq!(shown(&consumer)["lanes"], json!([]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_processed_before_is_shown() {
+        let ((ctx, _canceller), broker) = (Context::root(), Arc::new(MemoryBroker::new()));
+        let consumer = inventory().dedupe(Arc::new(MemoryInbox::new()));
+        let consumer = consumer.spawn(&ctx, broker.clone());
+        consumer.settled().await;
+        let publisher = Publisher::new(broker);
+        for _ in 0..2 {
+            let message = Outgoing::to_queue("inventory", Message::new("").with_id("one"));
+            publisher.publish(&ctx, message).await.unwrap();
+        }
+        consumer.idle_for(std::time::Duration::from_secs(1)).await;
+        let seen = shown(&consumer);
+        let counts = ["processed", "duplicates", "lost", "released", "dropped", "abandoned"];
+        let counts = counts.map(|name| seen[name].as_u64().unwrap());
+        assert_eq!(counts, [1, 1, 0, 0, 0, 0]);
     }
 }

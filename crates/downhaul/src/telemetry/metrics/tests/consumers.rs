@@ -1,10 +1,12 @@
 //! What is told of consumers, on the paused clock.
 
-use downhaul_consumer::{ConsumerHandle, KillSwitch, Link, State};
+use downhaul_consumer::inbox::MemoryInbox;
+use downhaul_consumer::{Broker, ConsumerHandle, KillSwitch, Lane, Link, State};
 use tokio::time::sleep;
 
 use super::*;
 use crate::board::Board;
+use crate::partitioned::Partitioned;
 use crate::{Component, ConsumerWorker, Job};
 
 fn inventory<F>(handle: impl Fn(String) -> F + Send + Sync + 'static) -> Consumer
@@ -21,7 +23,11 @@ async fn take(_: String) -> Result<(), Failure> {
 
 /// An app of this consumer, which has started, and of one component that is none.
 async fn app(consumer: Consumer, broker: &MemoryBroker) -> (Arc<Board>, ConsumerHandle) {
-    let worker = Arc::new(ConsumerWorker::new(consumer, Arc::new(broker.clone())));
+    app_on(consumer, Arc::new(broker.clone())).await
+}
+
+async fn app_on(consumer: Consumer, broker: Arc<dyn Broker>) -> (Arc<Board>, ConsumerHandle) {
+    let worker = Arc::new(ConsumerWorker::new(consumer, broker));
     worker.start(&Context::background()).await.unwrap();
     let (handle, board) = (worker.consumer().unwrap(), Board::new());
     let job = Job::new(|_| async { Ok::<_, Error>(()) });
@@ -128,4 +134,43 @@ async fn consumers_of_the_same_names_are_counted_together_until_their_app_is_ove
     drop(counted);
     assert_eq!(recording.series("downhaul_consumer_state"), set([]), "nor zeros");
     assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1));
+}
+
+/// Partitions of `orders`, and how much is counted of each.
+fn of_orders<const N: usize>(lines: [&str; N]) -> BTreeSet<String> {
+    lines.map(|line| format!("shop inventory orders {line}")).into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lanes_of_a_consumer_are_counted_with_how_far_it_is_behind_while_it_has_them() {
+    let (recording, broker) = (Recording::new(), Partitioned::default());
+    let (board, _consumer) = app_on(inventory(take), Arc::new(broker.clone())).await;
+    let _counted = recording.instruments().count_consumers("shop", &board);
+    for (partition, lag) in [(0, Some(12)), (1, None), (2, Some(30))] {
+        broker.put(partition, lag);
+    }
+    let lanes = of_orders(["0 1", "1 1", "2 1"]);
+    assert_eq!(recording.counted("downhaul_consumer_lanes"), lanes);
+    assert_eq!(recording.counted("downhaul_consumer_lag"), of_orders(["0 12", "2 30"]));
+    broker.0.remove(Lane::new(2));
+    assert_eq!(recording.series("downhaul_consumer_lag").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_messages_is_counted_also_of_those_that_were_processed_before() {
+    let (recording, broker) = (Recording::new(), MemoryBroker::new());
+    let fail = async |id: String| match &*id {
+        "fails" => Err(Failure::permanent("never")),
+        _ => Ok(()),
+    };
+    let consumer = inventory(fail).dedupe(Arc::new(MemoryInbox::new()));
+    let (board, _consumer) = app(consumer, &broker).await;
+    let _counted = recording.instruments().count_consumers("shop", &board);
+    publish(&broker, ["one", "fails", "one"]).await;
+    let expected = set([
+        "shop inventory processed 1",
+        "shop inventory dead_lettered 1",
+        "shop inventory duplicate 1",
+    ]);
+    assert_eq!(recording.counted("downhaul_consumer_outcomes_total"), expected);
 }
