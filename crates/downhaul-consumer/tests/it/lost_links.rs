@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use downhaul_consumer::{
     Batches, Consumer, Delivery, Event, Failure, Incoming, Lane, MemoryBroker, MemoryLog, Message,
-    Outgoing, Publisher, Revoking, Settlement, State, Subscription, Token, Verdict,
+    Outgoing, Publisher, Revoking, Settlement, State, Token, Verdict,
 };
 use downhaul_context::{Context, Instant};
 use tokio::sync::{Semaphore, mpsc};

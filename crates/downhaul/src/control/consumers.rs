@@ -122,6 +122,8 @@ pub(super) struct Shown {
     suspended_ms: Option<u128>,
     in_flight: usize,
     buffered: usize,
+    /// Buffered behind others of their key.
+    in_line: usize,
     /// Waiting in hand, for another attempt or to be given back.
     waiting: usize,
     processed: u64,
@@ -177,6 +179,7 @@ impl Shown {
             suspended_ms: status.suspended_until.map(until),
             in_flight: in_flight.len(),
             buffered: snapshot.buffered,
+            in_line: snapshot.in_line,
             waiting: snapshot.waiting,
             processed: tally.acked,
             retried: tally.retried,

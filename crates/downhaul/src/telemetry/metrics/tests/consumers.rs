@@ -145,7 +145,7 @@ fn of_orders<const N: usize>(lines: [&str; N]) -> BTreeSet<String> {
 async fn the_lanes_of_a_consumer_are_counted_with_how_far_it_is_behind_while_it_has_them() {
     let (recording, broker) = (Recording::new(), Partitioned::default());
     let (board, _consumer) = app_on(inventory(take), Arc::new(broker.clone())).await;
-    let _counted = recording.instruments().count_consumers("shop", &board);
+    let _counted = recording.instruments().count_parts("shop", &board);
     for (partition, lag) in [(0, Some(12)), (1, None), (2, Some(30))] {
         broker.put(partition, lag);
     }
@@ -165,7 +165,7 @@ async fn what_became_of_messages_is_counted_also_of_those_that_were_processed_be
     };
     let consumer = inventory(fail).dedupe(Arc::new(MemoryInbox::new()));
     let (board, _consumer) = app(consumer, &broker).await;
-    let _counted = recording.instruments().count_consumers("shop", &board);
+    let _counted = recording.instruments().count_parts("shop", &board);
     publish(&broker, ["one", "fails", "one"]).await;
     let expected = set([
         "shop inventory processed 1",
