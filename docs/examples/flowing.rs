@@ -109,9 +109,10 @@ async fn in_order() -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR: settings
     consumer.set(|settings| settings.concurrency = 4); // at once, and nothing is lost
     consumer.set(|settings| settings.rate = Some(Rate::new(10, Duration::from_secs(1))));
+    consumer.set(|settings| settings.prefetch = Some(64));
     consumer.settled().await;
-    assert_eq!(consumer.settings().prefetch(), 8);
     // ANCHOR_END: settings
+    assert_eq!((consumer.settings().concurrency, consumer.settings().prefetch()), (4, 64));
     Ok(())
 }
 

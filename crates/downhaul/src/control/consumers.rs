@@ -215,6 +215,10 @@ mod tests {
         serde_json::to_value(Shown::new(("inventory".to_owned(), consumer.clone()))).unwrap()
     }
 
+    fn lane(partition: u32, lag: Option<u64>) -> Value {
+        json!({ "topic": "orders", "partition": partition, "lag": lag })
+    }
+
     fn inventory() -> Consumer {
         let nothing = |_: Context, _: Incoming<Message>| ready(());
         Consumer::new(Subscription::new("inventory"), nothing)
@@ -230,7 +234,6 @@ mod tests {
         for (partition, lag) in [(2, Some(30)), (0, None), (1, Some(12))] {
             broker.put(partition, lag);
         }
-        let lane = |partition: u32, lag: Option<u64>| json!({ "topic": "orders", "partition": partition, "lag": lag });
         let lanes = json!([lane(0, None), lane(1, Some(12)), lane(2, Some(30))]);
         let seen = shown(&consumer);
         assert_eq!((&seen["lanes"], &seen["lag"]), (&lanes, &json!(42)));
