@@ -166,8 +166,8 @@ impl Consumer {
         self
     }
 
-    /// How many messages may be unsettled at a time. Default twice the concurrency; for a consumer
-    /// that is [ordered](Self::ordered) 256, if that is more. Never less than the concurrency.
+    /// How many messages may be unsettled at a time. Default twice the concurrency, and never less
+    /// than that.
     ///
     /// More of them keep handlers busy that are quicker than the way to the broker. At a stop, what
     /// was taken and not begun goes back, which some brokers count as a delivery.
@@ -197,26 +197,22 @@ impl Consumer {
     /// back by a consumer that takes nothing more goes what waits behind it.
     ///
     /// What waits behind others of its key counts for the [prefetch](Self::prefetch): where that is
-    /// all of it, other keys wait as well.
+    /// all of it, other keys wait as well. Set a larger one where keys come in bursts.
     ///
     /// Order is kept within this process, and as far as the broker keeps it: not between consumers
     /// of one queue, and not for what comes again after a lost link or because its handler has
     /// released it.
-    pub fn ordered(self) -> Self {
-        self.in_order(Ordered::by_key())
+    pub fn ordered(mut self) -> Self {
+        self.ordered = Some(Ordered::by_key());
+        self
     }
 
     /// As [`ordered`](Self::ordered), by what `key` makes of a message. Those of `None` are free.
     pub fn ordered_by<K: Hash>(
-        self,
+        mut self,
         key: impl Fn(&Message) -> Option<K> + Send + Sync + 'static,
     ) -> Self {
-        self.in_order(Ordered::by(key))
-    }
-
-    fn in_order(mut self, ordered: Ordered) -> Self {
-        self.ordered = Some(ordered);
-        self.settings.is_ordered = true;
+        self.ordered = Some(Ordered::by(key));
         self
     }
 

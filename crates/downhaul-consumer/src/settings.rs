@@ -2,11 +2,6 @@
 
 use crate::rate::Rate;
 
-/// What an ordered consumer takes at the least, unless a prefetch is set: what waits behind others
-/// of its key takes up room, and with no more than twice the concurrency a single key would soon
-/// have it all.
-const IN_ORDER: u16 = 256;
-
 /// How much a consumer takes at a time. Can be changed while it runs, with
 /// [`ConsumerHandle::set`](crate::ConsumerHandle::set).
 ///
@@ -33,28 +28,18 @@ pub struct Settings {
     pub rate: Option<Rate>,
     /// How many messages are handled in one call.
     pub(crate) batch: usize,
-    /// Whether messages may wait behind others of their key.
-    pub(crate) is_ordered: bool,
 }
 
 /// Eight at a time, 64 MiB buffered, no limit of the rate.
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            concurrency: 8,
-            prefetch: None,
-            buffered_bytes: 64 << 20,
-            rate: None,
-            batch: 1,
-            is_ordered: false,
-        }
+        Self { concurrency: 8, prefetch: None, buffered_bytes: 64 << 20, rate: None, batch: 1 }
     }
 }
 
 impl Settings {
     /// The prefetch that is asked of the broker: what is set, or enough for twice the concurrency;
-    /// with batches, for one batch more than that; and 256 at the least where messages wait for
-    /// others of their key. Never less than what is handled at a time.
+    /// with batches, for one batch more than that. Never less than what is handled at a time.
     pub fn prefetch(&self) -> u16 {
         let concurrency = self.concurrency();
         let calls = if self.batch > 1 {
@@ -65,9 +50,7 @@ impl Settings {
         let messages = |calls: u16| {
             u16::try_from(usize::from(calls).saturating_mul(self.batch)).unwrap_or(u16::MAX)
         };
-        let least = if self.is_ordered { IN_ORDER } else { 0 };
-        let enough = messages(calls).max(least);
-        self.prefetch.unwrap_or(enough).max(messages(concurrency))
+        self.prefetch.unwrap_or_else(|| messages(calls)).max(messages(concurrency))
     }
 
     pub(crate) fn concurrency(&self) -> u16 {

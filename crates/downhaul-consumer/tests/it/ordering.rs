@@ -55,14 +55,14 @@ async fn messages_of_a_key_wait_for_each_other_and_no_others_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_with_many_messages_holds_up_no_other() {
+async fn a_key_with_many_messages_holds_up_no_other_if_the_prefetch_has_room_for_them() {
     let (ctx, _canceller) = Context::root();
     let (sender, mut ended) = mpsc::unbounded_channel();
     let broker = MemoryBroker::new();
     publish_queue(&broker).await;
     publish_keyed(&broker, &[("a60", "a"); 200]).await;
     publish_keyed(&broker, &[("b1", "b")]).await;
-    let handle = spawn(timed(sender).ordered(), &ctx, &broker).await;
+    let handle = spawn(timed(sender).ordered().prefetch(256), &ctx, &broker).await;
     assert_eq!(ended.recv().await.unwrap().0, "b1");
     let snapshot = handle.snapshot();
     assert_eq!((snapshot.in_flight.len(), snapshot.buffered, snapshot.in_line), (1, 199, 199));
