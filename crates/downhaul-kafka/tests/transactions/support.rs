@@ -162,6 +162,12 @@ impl Names {
         tokio::time::timeout(LONG, leaving).await.expect("all members to leave");
     }
 
+    /// Waits until the group has committed so many messages of the input.
+    pub(crate) async fn until_committed(&self, count: i64) {
+        let all = async { while self.committed().await < count {} };
+        tokio::time::timeout(LONG, all).await.expect("all to be committed");
+    }
+
     /// The sum of the offsets that the group has committed of the input.
     pub(crate) async fn committed(&self) -> i64 {
         let (group, input) = (self.group.clone(), self.input.clone());
