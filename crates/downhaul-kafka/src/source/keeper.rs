@@ -17,7 +17,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -25,7 +24,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::error::{self, cannot, unheard, unreachable};
 use crate::source::callbacks::{Client, Said, give_up, note, take_up};
 use crate::source::committer::{Committer, Ended};
+use crate::source::complaint;
 use crate::source::health::Health;
+use crate::source::kept::{Kept, Key, keys};
 use crate::source::mailbox::{Mailbox, Notice, Tenure};
 use crate::source::member::Member;
 use crate::source::statistics::Statistics;
@@ -74,41 +75,6 @@ pub(super) struct Keeper {
     /// Told once the group has taken this consumer in.
     joined: Option<Joined>,
     health: Health,
-}
-
-/// A partition that is this consumer's.
-pub(super) struct Kept {
-    pub(super) tenure: Arc<Tenure>,
-    /// What the broker has confirmed, or was given in a transaction.
-    pub(super) committed: Option<i64>,
-}
-
-impl Kept {
-    /// Whether something was finished that is not known to be committed.
-    fn has_uncommitted(&self) -> bool {
-        self.tenure.progress().watermark() > self.committed
-    }
-
-    /// How many messages were finished that no offset to commit covers. Says so where it has gone
-    /// with them.
-    fn tell_stranded(&self) -> usize {
-        let (stranded, head) = {
-            let progress = self.tenure.progress();
-            (progress.stranded(), progress.head())
-        };
-        if stranded > 0 {
-            let Tenure { topic, partition, .. } = &*self.tenure;
-            let topic = topic.as_str();
-            tracing::warn!(
-                topic,
-                partition,
-                unfinished = head,
-                stranded,
-                "finished messages come again that lie behind an unfinished one of their partition"
-            );
-        }
-        stranded
-    }
 }
 
 /// Partitions on their way to others, and whether all that was begun of them is finished.
@@ -190,7 +156,7 @@ impl Keeper {
         loop {
             let heard = client.context().count();
             match client.poll(Duration::ZERO) {
-                Some(Ok(record)) => return Err(astray(&record)),
+                Some(Ok(record)) => return Err(complaint::astray(&record)),
                 Some(Err(error)) => self.complain(&client, &error)?,
                 // Or it has said something that is no record.
                 None if client.context().count() == heard => break,
@@ -218,25 +184,10 @@ impl Keeper {
     }
 
     fn complain(&mut self, client: &Client, error: &KafkaError) -> Result<(), BrokerError> {
-        match error.rdkafka_error_code() {
-            Some(Code::AllBrokersDown) => self.health.doubt(),
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                return Err(cannot("consume", error));
-            }
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                return Err(unreachable(format!("a topic is gone: {error}")));
-            }
-            // They go, as a rule: a service that is being replaced.
-            Some(Code::InconsistentGroupProtocol) => {
-                return Err(unreachable(
-                    "cannot join the group: its members have another \
-                     `partition.assignment.strategy`",
-                ));
-            }
-            Some(Code::AutoOffsetReset) => return Err(cannot("begin a partition", error)),
-            // Everything else librdkafka mends by itself, or it comes to one of the above.
-            _ => tracing::debug!(%error, "a complaint of librdkafka"),
+        if error.rdkafka_error_code() == Some(Code::AllBrokersDown) {
+            self.health.doubt();
         }
+        complaint::judge(error)?;
         let permanent = client.context().trouble.permanent("stay in the consumer group");
         permanent.map_or(Ok(()), Err)
     }
@@ -422,20 +373,6 @@ impl Drop for Keeper {
 
 /// Whether a commit has reached the broker.
 pub(super) type Outcome = Result<(), BrokerError>;
-
-/// A partition of a topic.
-type Key = (String, i32);
-
-fn keys(partitions: &TopicPartitionList) -> Vec<Key> {
-    let elements = partitions.elements();
-    elements.iter().map(|one| (one.topic().to_owned(), one.partition())).collect()
-}
-
-/// It is not committed, and so comes again once there is another source.
-fn astray(record: &BorrowedMessage<'_>) -> BrokerError {
-    let (topic, partition) = (record.topic(), record.partition());
-    unreachable(format!("a record of partition {partition} of `{topic}` came astray"))
-}
 
 fn no_queue(tenure: &Tenure) -> BrokerError {
     let Tenure { topic, partition, .. } = tenure;

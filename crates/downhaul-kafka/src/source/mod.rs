@@ -7,8 +7,10 @@
 
 mod callbacks;
 mod committer;
+mod complaint;
 mod health;
 mod keeper;
+mod kept;
 mod lane;
 mod lanes;
 mod mailbox;

@@ -14,7 +14,8 @@ use crate::error::unreachable;
 use crate::source::callbacks::Client;
 pub(super) use crate::source::committer::plain::Plain;
 pub(super) use crate::source::committer::rounds::Rounds;
-use crate::source::keeper::{Kept, Outcome};
+use crate::source::keeper::Outcome;
+use crate::source::kept::Kept;
 use crate::source::mailbox::Tenure;
 
 /// How long the last commit may take before the group is left without.

@@ -17,7 +17,8 @@ use crate::blocking::blocking;
 use crate::error::{cannot, unheard};
 use crate::source::callbacks::Client;
 use crate::source::committer::Ended;
-use crate::source::keeper::{Kept, Outcome};
+use crate::source::keeper::Outcome;
+use crate::source::kept::Kept;
 
 /// How often it is tried while the group takes none.
 const COMMIT_AGAIN: Duration = Duration::from_millis(50);

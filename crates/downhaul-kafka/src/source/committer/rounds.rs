@@ -13,7 +13,8 @@ use crate::blocking::blocking;
 use crate::error::{cannot, closed, unreachable};
 use crate::source::callbacks::Client;
 use crate::source::committer::Ended;
-use crate::source::keeper::{Kept, Outcome};
+use crate::source::keeper::Outcome;
+use crate::source::kept::Kept;
 use crate::source::mailbox::Tenure;
 use crate::transactions::{Part, TransactionalProducer, Transactions};
 
