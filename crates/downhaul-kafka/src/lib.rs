@@ -9,11 +9,12 @@
 //!
 //! - for each step of delay a topic `<group>.retry.<step>`, such as `inventory.retry.10s`, in which
 //!   messages wait until they are due ([`Kafka::retry_steps`]); also what is published to the group
-//!   alone comes by the shortest of them;
+//!   alone comes by the shortest of them. Its consumers read these as a second group,
+//!   `<group>.retry`, so that they do not count where the work is shared out;
 //! - for dead letters a topic `<group>.dead`, which a group of that name reads.
 //!
 //! A client needs the rights to describe, read and write these topics, to make them where they are
-//! not there yet, and to read as the group. One that may describe their configuration, too, warns
+//! not there yet, and to read as both groups. One that may describe their configuration, too, warns
 //! where messages are deleted before they are due.
 //!
 //! # What it sets
@@ -47,7 +48,9 @@
 //!    retries that are due in the first half of the budget
 //!    (`a_stop_waits_for_a_retry_that_finished_messages_lie_behind`). So members that come and go
 //!    under load lose nothing, and repeat only what lies behind a message that a handler released
-//!    (`members_that_come_and_go_under_load_lose_nothing_and_repeat_nothing`).
+//!    (`members_that_come_and_go_under_load_lose_nothing_and_repeat_nothing`). Topics for retries
+//!    are shared out by themselves, and so is the work
+//!    (`consumers_share_the_work_evenly_however_many_topics_for_retries_there_are`).
 //! 3. A handler may take as long as it likes, and a consumer may be paused for as long: the
 //!    membership is kept by a task of its own, so that `max.poll.interval.ms` is met
 //!    (`a_handler_that_takes_longer_than_the_poll_interval_keeps_the_membership`,

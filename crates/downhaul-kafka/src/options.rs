@@ -171,6 +171,14 @@ impl Options {
         Ok(config)
     }
 
+    /// The properties of a consumer of what was acknowledged where it came from, and nobody else
+    /// has: it must not be passed over where the group has no offset yet.
+    pub(crate) fn consumer_from_first(&self, group: &str) -> Result<ClientConfig, BrokerError> {
+        let mut config = self.consumer(group)?;
+        config.set("auto.offset.reset", "earliest");
+        Ok(config)
+    }
+
     /// The properties of a producer.
     pub(crate) fn producer(&self) -> Result<ClientConfig, BrokerError> {
         self.client(Role::Producer, &PRODUCER)

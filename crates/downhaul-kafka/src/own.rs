@@ -3,7 +3,8 @@
 //! What is published to a queue is for one group. Kafka has no such thing, so each group has topics
 //! that nobody else reads: one for each step of delay, `<group>.retry.<step>`. In each, messages
 //! are due nearly in the order in which they were appended, so that a short delay never waits
-//! behind a long one.
+//! behind a long one. They are read as a group of their own, `<group>.retry`: an assignor counts
+//! partitions, and in one group those that are empty as a rule would count like those with the work.
 //!
 //! A queue for dead letters, `<group>.dead`, is a topic of that name, and a group of that name
 //! reads it.
@@ -62,6 +63,16 @@ impl OwnTopics {
         };
         Ok(retry(group, *step))
     }
+}
+
+/// As which group one reads a topic.
+pub(crate) fn reader(group: &str, topic: &str) -> String {
+    if step(group, topic).is_some() { retry_group(group) } else { group.to_owned() }
+}
+
+/// The group that reads the topics for the retries of a group.
+pub(crate) fn retry_group(group: &str) -> String {
+    format!("{group}.retry")
 }
 
 /// The step of a topic for the retries of a group; `None` if it is another topic.

@@ -12,6 +12,7 @@ use crate::blocking::blocking;
 use crate::client::Asking;
 use crate::error::{cannot, misconfigured};
 use crate::options::Options;
+use crate::own;
 
 /// Where a group goes on in a topic, in each of its partitions; see
 /// [`Kafka::seek`](crate::Kafka::seek).
@@ -26,56 +27,6 @@ pub enum Place {
     Since(SystemTime),
 }
 
-/// Lets a group begin its own topics with their first message, where it has not begun: what is in
-/// them was acknowledged where it came from, and nobody else has it. So it must not be passed over
-/// where the property `auto.offset.reset` begins topics at their end.
-pub(crate) async fn begin_own(
-    options: &Options,
-    group: &str,
-    topics: &[String],
-) -> Result<(), BrokerError> {
-    let config = options.consumer(group)?;
-    if config.get("auto.offset.reset") == Some("earliest") {
-        return Ok(());
-    }
-    let client: BaseConsumer<Asking> = config
-        .create_with_context(Asking::default())
-        .map_err(|error| cannot("make a client of Kafka", &error))?;
-    let (topics, within) = (topics.to_vec(), options.connect_timeout);
-    let begun = blocking(move || {
-        for topic in topics {
-            let fresh = not_begun(&client, &topic, within)?;
-            if fresh.count() > 0 {
-                client.commit(&fresh, CommitMode::Sync)?;
-            }
-        }
-        Ok(())
-    });
-    match begun.await {
-        // Those who read have done it.
-        Err(error) if has_members(&error) => Ok(()),
-        begun => begun.map_err(|error| cannot("begin the topics of a group", &error)),
-    }
-}
-
-/// The first offset of each partition of which the group has committed none.
-fn not_begun(
-    client: &BaseConsumer<Asking>,
-    topic: &str,
-    within: Duration,
-) -> KafkaResult<TopicPartitionList> {
-    let first = places(client, topic, Place::First, within)?;
-    let committed = client.committed_offsets(first.clone(), within)?;
-    let mut fresh = TopicPartitionList::new();
-    for one in first.elements() {
-        let committed = committed.find_partition(topic, one.partition());
-        if committed.is_none_or(|committed| committed.offset() == Offset::Invalid) {
-            fresh.add_partition_offset(topic, one.partition(), one.offset())?;
-        }
-    }
-    Ok(fresh)
-}
-
 /// Sets where a group goes on in a topic, while nobody reads as the group.
 pub(crate) async fn seek(
     options: &Options,
@@ -86,15 +37,16 @@ pub(crate) async fn seek(
     if !admin::find(options, topic, Duration::ZERO).await? {
         return Err(misconfigured(format!("there is no topic `{topic}` at {}", options.address)));
     }
+    let group = own::reader(group, topic);
     let client: BaseConsumer<Asking> = options
-        .consumer(group)?
+        .consumer(&group)?
         // The end of a partition is that of all messages: those of transactions under way are not
         // published from now on.
         .set("isolation.level", "read_uncommitted")
         .create_with_context(Asking::default())
         .map_err(|error| cannot("make a client of Kafka", &error))?;
     let what = format!("set where the group `{group}` goes on in `{topic}`");
-    let (group, topic, within) = (group.to_owned(), topic.to_owned(), options.connect_timeout);
+    let (topic, within) = (topic.to_owned(), options.connect_timeout);
     let seeking = blocking(move || {
         if members(&client, &group, within)? > 0 {
             return Ok(false);

@@ -155,7 +155,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn health() -> (Health, Arc<Mailbox>) {
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(Mailbox::new(&Arc::default()));
         let (servers, topic) = ("one:9092".to_owned(), "orders".to_owned());
         (Health::new(45 * SECOND, 3 * SECOND, servers, topic, Arc::clone(&mailbox)), mailbox)
     }

@@ -231,6 +231,7 @@ impl Keeper {
 
     /// Asks the source to finish with partitions. They go when it has, or when the budget is over.
     fn revoke(&mut self, partitions: TopicPartitionList) {
+        self.take_back(&partitions);
         let lanes = self.lanes_of(&partitions);
         let budget = self.duties.revoke_budget;
         let (revoking, free) = Revoking::new(lanes.clone());
@@ -246,11 +247,21 @@ impl Keeper {
         }
     }
 
+    /// Ends those that the source has not heard of, so that nobody waits until it has. It hears
+    /// nothing before it has joined all its groups.
+    fn take_back(&mut self, partitions: &TopicPartitionList) {
+        let taken = self.mailbox.take_back(&self.lanes_of(partitions));
+        let is_taken = |kept: &Kept| taken.contains(&kept.tenure.lane);
+        let mut gone = keys(partitions);
+        gone.retain(|key| self.lanes.get(key).is_some_and(is_taken));
+        self.end(gone);
+    }
+
     /// Commits what was finished of partitions, and lets them go. If this is dropped, that is left
     /// to [`leave`](Self::leave).
     async fn let_go(&mut self, client: &Arc<Client>, going: Going) {
         let Going { partitions, is_finished } = going;
-        self.going = self.end(&partitions);
+        self.going = self.end(keys(&partitions));
         let is_committed = self.is_committed(client).await;
         let gone = std::mem::take(&mut self.going);
         let stranded: usize = gone.iter().map(Kept::tell_stranded).sum();
@@ -277,7 +288,7 @@ impl Keeper {
 
     /// Partitions that others have already.
     fn lose(&mut self, client: &Client, partitions: &TopicPartitionList) {
-        let gone = self.end(partitions);
+        let gone = self.end(keys(partitions));
         note(give_up(client, partitions));
         tracing::warn!(
             count = gone.len(),
@@ -288,9 +299,8 @@ impl Keeper {
     }
 
     /// Takes partitions out. What is finished of them from now on does not count.
-    fn end(&mut self, partitions: &TopicPartitionList) -> Vec<Kept> {
-        let keys = keys(partitions).into_iter();
-        let gone: Vec<_> = keys.filter_map(|key| self.lanes.remove(&key)).collect();
+    fn end(&mut self, keys: Vec<Key>) -> Vec<Kept> {
+        let gone: Vec<_> = keys.iter().filter_map(|key| self.lanes.remove(key)).collect();
         for kept in &gone {
             kept.tenure.progress().end();
             self.duties.held.remove(kept.tenure.lane);

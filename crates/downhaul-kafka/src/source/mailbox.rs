@@ -78,14 +78,17 @@ pub(super) enum Notice {
     Died(BrokerError),
 }
 
-#[derive(Default)]
 pub(super) struct Mailbox {
     notices: Mutex<Vec<Notice>>,
-    /// Rung by notices, and by queues that were empty.
+    /// Rung by notices, and by queues that were empty: the source's, whichever membership it is.
     pub(super) bell: Arc<Notify>,
 }
 
 impl Mailbox {
+    pub(super) fn new(bell: &Arc<Notify>) -> Self {
+        Self { notices: Mutex::default(), bell: Arc::clone(bell) }
+    }
+
     pub(super) fn put(&self, notice: Notice) {
         self.lock().push(notice);
         self.bell.notify_one();
@@ -93,6 +96,20 @@ impl Mailbox {
 
     pub(super) fn take(&self) -> Vec<Notice> {
         std::mem::take(&mut *self.lock())
+    }
+
+    /// Takes back those of lanes that nobody has heard of yet. Returns which.
+    pub(super) fn take_back(&self, lanes: &[Lane]) -> Vec<Lane> {
+        let mut taken = Vec::new();
+        for notice in self.lock().iter_mut() {
+            let Notice::Assigned(new) = notice else { continue };
+            new.retain(|(tenure, _)| {
+                let is_taken = lanes.contains(&tenure.lane);
+                taken.extend(is_taken.then_some(tenure.lane));
+                !is_taken
+            });
+        }
+        taken
     }
 
     /// Throws away what is there. Returns whether nobody has heard of lanes that are lost.

@@ -1,9 +1,9 @@
-//! [`KafkaSource`]: consuming as a member of a group.
+//! [`KafkaSource`]: consuming as a member of a group, and of another for its retries.
 //!
-//! The source reads records and settles them; its [`Keeper`] keeps the membership. Between them
-//! there is a [`Mailbox`] for what the keeper hears, and of each partition the
-//! [`Progress`](progress::Progress), in which the source notes what is finished and by which the
-//! keeper commits.
+//! The source reads records and settles them; the [`Keeper`](keeper::Keeper) of each [`Membership`]
+//! keeps it. Between them there is a [`Mailbox`](mailbox::Mailbox) for what the keeper hears, and
+//! of each partition the [`Progress`](progress::Progress), in which the source notes what is
+//! finished and by which the keeper commits.
 
 mod callbacks;
 mod committer;
@@ -15,7 +15,9 @@ mod lane;
 mod lanes;
 mod mailbox;
 mod member;
+mod membership;
 mod progress;
+mod reading;
 mod statistics;
 
 use std::sync::Arc;
@@ -26,44 +28,34 @@ use downhaul_consumer::{
     BrokerError, Event, HeldLanes, Lane, Settled, Source, Subscription, Token, Verdict,
 };
 use downhaul_context::Context;
-use rdkafka::ClientConfig;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::Consumer;
-use tokio::sync::{Notify, oneshot};
-use tokio::time::{sleep, timeout};
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
-use crate::client::Trouble;
-use crate::error::{cannot, closed, gave_up, unheard};
+use crate::error::{closed, unheard};
 use crate::ladder;
 use crate::options::Options;
 use crate::own;
-use crate::seek;
-use crate::source::callbacks::{Callbacks, Client};
-use crate::source::committer::{Committer, Plain, Rounds};
-use crate::source::health::Health;
-use crate::source::keeper::{Bells, Duties, Keeper, Leave};
+use crate::source::committer::Committer;
 use crate::source::lane::LaneReader;
 use crate::source::lanes::Lanes;
 pub(crate) use crate::source::mailbox::Tenure;
-use crate::source::mailbox::{Mailbox, Notice, Queue};
-use crate::source::member::Member;
+use crate::source::mailbox::{Notice, Queue};
+use crate::source::membership::{Membership, Shared};
 use crate::ticket::Ticket;
 use crate::transactions::{TransactionalProducer, Turn};
 
 /// How many records of a partition are read before the next has its turn.
 const TURN: usize = 64;
 
-/// How long a group may take before that is told. One that is empty takes three seconds
-/// (`group.initial.rebalance.delay.ms`).
-const TELL: Duration = Duration::from_secs(5);
-
 pub(crate) struct KafkaSource {
     lanes: Lanes,
-    /// The same for others to see, as the keeper knows them.
+    /// The same for others to see, as the keepers know them.
     held: HeldLanes,
-    mailbox: Arc<Mailbox>,
     /// Dropped after all queues.
-    member: Member,
+    memberships: Vec<Membership>,
+    /// Rung when there is something to hear or to read.
+    bell: Arc<Notify>,
     group: String,
     /// Whose topics carry no topic's name.
     own_topics: Vec<String>,
@@ -73,8 +65,6 @@ pub(crate) struct KafkaSource {
     /// How many were finished since the keeper was last told to commit, and when it is.
     finished: usize,
     commit_after: usize,
-    bells: Bells,
-    leave: Option<Leave>,
     /// Ends when the broker is closed.
     life: Context,
     /// Why nothing more will come.
@@ -92,43 +82,22 @@ impl KafkaSource {
         let group = subscription.queue();
         let named: Vec<_> = subscription.topics().map(str::to_owned).collect();
         let own_topics = ladder::ensure(options, subscription, &named).await?;
-        seek::begin_own(options, group, &own_topics).await?;
+        let readings = reading::of(options, group, named, &own_topics)?;
 
-        // Before the group is joined: what is read of it afterwards is what counts.
-        let (turn, committer) = Self::committer(options).await?;
-        let config = options.consumer(group)?;
-        let (mailbox, bells) = (Arc::new(Mailbox::default()), Bells::default());
-        let entry = options.members.enter();
-        let client = join(&config, &bells.said, options.shows_statistics())?;
-        let mut topics: Vec<_> = named.iter().chain(&own_topics).map(String::as_str).collect();
-        // librdkafka takes none twice.
-        topics.sort_unstable();
-        topics.dedup();
-        client.subscribe(&topics).map_err(|error| cannot("subscribe", &error))?;
-        let (leave, left) = oneshot::channel();
-        let held = HeldLanes::default();
-        let duties = Duties {
-            commit_interval: options.commit_interval,
-            revoke_budget: options.revoke_budget,
-            numbers: options.lane_numbers(),
-            reads_uncommitted: Options::reads_uncommitted(&config),
-            held: held.clone(),
-        };
-        let (servers, topic) = (options.address.to_string(), topics[0].to_owned());
-        let (session, heartbeat) =
-            (Options::session_timeout(&config), Options::heartbeat_interval(&config));
-        let mail = Arc::clone(&mailbox);
-        let health = Health::new(session, heartbeat, servers, topic, Arc::clone(&mailbox));
-        let (joined, has_joined) = oneshot::channel();
-        let member = Member::new(client, entry);
-        let keeper =
-            Keeper::new(member.share(), duties, committer, mail, bells.clone(), joined, health);
-        tokio::spawn(keeper.run(left));
-        let source = Self {
+        // Before a group is joined: what is read of it afterwards is what counts.
+        let (turn, producer) = Self::producer(options).await?;
+        let shared = Shared { numbers: options.lane_numbers(), ..Shared::default() };
+        let begun = readings.into_iter().map(|reading| {
+            let committer = Committer::new(options.transactions.as_ref(), producer.as_ref());
+            Membership::begin(options, reading, committer, &shared)
+        });
+        let memberships = begun.collect::<Result<_, _>>()?;
+        let Shared { bell, held, .. } = shared;
+        let mut source = Self {
             lanes: Lanes::default(),
             held,
-            mailbox,
-            member,
+            memberships,
+            bell,
             group: group.to_owned(),
             own_topics,
             prefetch: usize::from(subscription.prefetch()),
@@ -136,56 +105,77 @@ impl KafkaSource {
             unsettled: 0,
             finished: 0,
             commit_after: options.commit_after,
-            bells,
-            leave: Some(leave),
             life: life.clone(),
             died: None,
             _turn: turn,
         };
         // Dropped before that, the source leaves again.
-        until_joined(has_joined, group).await?;
+        try_join_all(source.memberships.iter_mut().map(Membership::joined)).await?;
         tracing::debug!(group, prefetch = subscription.prefetch(), "consuming");
         Ok(source)
     }
 
-    async fn committer(options: &Options) -> Result<(Option<Turn>, Committer), BrokerError> {
-        let Some(transactions) = &options.transactions else {
-            return Ok((None, Committer::Plain(Plain::default())));
-        };
+    async fn producer(
+        options: &Options,
+    ) -> Result<(Option<Turn>, Option<Arc<TransactionalProducer>>), BrokerError> {
+        let Some(transactions) = &options.transactions else { return Ok((None, None)) };
         let turn = transactions.admit()?;
         let producer = TransactionalProducer::open(options, transactions).await?;
-        let rounds = Rounds::new(transactions, producer);
-        Ok((Some(turn), Committer::Transactional(rounds)))
+        Ok((Some(turn), Some(Arc::new(producer))))
     }
 
-    /// Takes in what the keeper has told.
+    /// Takes in what the keepers have told.
     fn hear(&mut self, events: &mut Vec<Event>) {
-        for notice in self.mailbox.take() {
-            match notice {
-                Notice::Assigned(new) => events.push(Event::Assigned(self.begin(new))),
-                Notice::Revoking(revoking) => {
-                    for lane in revoking.lanes() {
-                        self.lanes.get(*lane).into_iter().for_each(LaneReader::leave);
-                    }
-                    events.push(Event::Revoking(revoking));
-                }
-                Notice::Gone(lanes) => self.unsettled -= self.lanes.remove(&lanes),
-                Notice::Lost(lanes) => {
-                    self.unsettled -= self.lanes.remove(&lanes);
-                    events.push(Event::Lost(lanes));
-                }
-                Notice::Away(error) => events.push(Event::Away(error)),
-                Notice::Back => events.push(Event::Back),
-                Notice::Died(error) => self.died = Some(error),
+        for at in 0..self.memberships.len() {
+            for notice in self.memberships[at].mailbox.take() {
+                self.heed(at, notice, events);
             }
         }
+    }
+
+    /// Of the membership at a place.
+    fn heed(&mut self, at: usize, notice: Notice, events: &mut Vec<Event>) {
+        match notice {
+            Notice::Assigned(new) => events.push(Event::Assigned(self.begin(new))),
+            Notice::Revoking(revoking) => {
+                for lane in revoking.lanes() {
+                    self.lanes.get(*lane).into_iter().for_each(LaneReader::leave);
+                }
+                events.push(Event::Revoking(revoking));
+            }
+            Notice::Gone(lanes) => self.unsettled -= self.lanes.remove(&lanes),
+            Notice::Lost(lanes) => {
+                self.unsettled -= self.lanes.remove(&lanes);
+                events.push(Event::Lost(lanes));
+            }
+            Notice::Away(error) => {
+                if !self.is_away() {
+                    events.push(Event::Away(error));
+                }
+                self.memberships[at].is_away = true;
+            }
+            Notice::Back => {
+                self.memberships[at].is_away = false;
+                if !self.is_away() {
+                    events.push(Event::Back);
+                }
+            }
+            Notice::Died(error) => {
+                self.died.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Whether the brokers of any membership are: they may be others.
+    fn is_away(&self) -> bool {
+        self.memberships.iter().any(|one| one.is_away)
     }
 
     fn begin(&mut self, new: Vec<(Arc<Tenure>, Queue)>) -> Vec<Lane> {
         let lanes = new.iter().map(|(tenure, _)| tenure.lane).collect();
         for (tenure, mut queue) in new {
             // Not before the last queue of the partition is gone: it takes any callback with it.
-            let bell = Arc::clone(&self.mailbox.bell);
+            let bell = Arc::clone(&self.bell);
             queue.set_nonempty_callback(move || bell.notify_one());
             let names_topic = !self.own_topics.iter().any(|own| tenure.topic == **own);
             let step = own::step(&self.group, &tenure.topic);
@@ -202,7 +192,7 @@ impl KafkaSource {
             let Some(lane) = self.lanes.next() else { break };
             let count = lane.read(room, self.longest_gap, events)?;
             if lane.waits_for_commit() {
-                self.bells.commit.notify_one();
+                self.commit();
             }
             self.unsettled += count;
             empty = if count == 0 { empty + 1 } else { 0 };
@@ -221,52 +211,21 @@ impl KafkaSource {
         self.finished += count;
         if self.finished >= self.commit_after {
             self.finished = 0;
-            self.bells.commit.notify_one();
+            self.commit();
         }
+    }
+
+    fn commit(&self) {
+        self.memberships.iter().for_each(Membership::commit);
     }
 
     /// Lets go of all queues, which must be gone before their client is. Returns whether lanes were
     /// lost that nobody has heard of.
     fn let_go(&mut self) -> bool {
         self.lanes.clear();
-        self.mailbox.clear()
+        let cleared = self.memberships.iter().map(|one| one.mailbox.clear());
+        cleared.fold(false, |has_lost, loses| has_lost | loses)
     }
-}
-
-/// A member of a group, which says by the bell that it has something to say.
-fn join(
-    config: &ClientConfig,
-    bell: &Arc<Notify>,
-    shows_statistics: bool,
-) -> Result<Client, BrokerError> {
-    // It was asked for its topics.
-    let callbacks = Callbacks::new(Trouble::of(true), shows_statistics);
-    let client = Client::from_config_and_context(config, callbacks);
-    let mut client = client.map_err(|error| cannot("make a client of Kafka", &error))?;
-    let bell = Arc::clone(bell);
-    client.set_nonempty_callback(move || bell.notify_one());
-    Ok(client)
-}
-
-/// Waits until the group has taken the consumer in, and tells once where that takes long.
-async fn until_joined(
-    mut joined: oneshot::Receiver<Result<(), BrokerError>>,
-    group: &str,
-) -> Result<(), BrokerError> {
-    let answer = match timeout(TELL, &mut joined).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            tracing::info!(
-                group,
-                waited = ?TELL,
-                "waits for its group, which shares out its partitions: members may be finishing \
-                 with theirs, for as long as their revoke budget is, or one was killed, and is \
-                 waited for until its session is over"
-            );
-            joined.await
-        }
-    };
-    answer.unwrap_or_else(|_| Err(closed()))
 }
 
 #[async_trait]
@@ -290,7 +249,7 @@ impl Source for KafkaSource {
             }
             let due = self.next_due();
             tokio::select! {
-                () = self.mailbox.bell.notified() => {}
+                () = self.bell.notified() => {}
                 () = sleep(due.unwrap_or_default()), if due.is_some() => {}
                 _ = self.life.done() => return Err(closed()),
             }
@@ -320,16 +279,8 @@ impl Source for KafkaSource {
 
     async fn close(mut self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {
         let has_lost = self.let_go();
-        // The keeper's is the last then.
-        self.member.leave().await;
-        let Some(leave) = self.leave.take() else { return Ok(()) };
-        let (answer, answered) = oneshot::channel();
-        // Nobody to ask: the runtime is shutting down.
-        leave.send(answer).map_err(|_| closed())?;
-        let answered = ctx.run(answered).await;
-        let answered =
-            answered.map_err(|cause| gave_up("see the last offsets committed", cause))?;
-        answered.unwrap_or_else(|_| Err(closed()))?;
+        let leaving = self.memberships.iter_mut().map(|one| one.leave(ctx));
+        join_all(leaving).await.into_iter().collect::<Result<(), _>>()?;
         if has_lost { Err(unheard()) } else { Ok(()) }
     }
 }

@@ -1,7 +1,7 @@
 //! [`TransactionalProducer`]: makes transactions, one after another.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::producer::Producer;
 
 use crate::blocking::blocking;
-use crate::error::{cannot, closed};
+use crate::error::{cannot, closed, unreachable};
 use crate::options::Options;
 use crate::transactions::Transactions;
 use crate::transactions::reports::{Client, Reports, failed};
@@ -23,6 +23,8 @@ pub(crate) struct TransactionalProducer {
     client: Option<Client>,
     /// How long a transaction may take.
     within: Duration,
+    /// Whether a transaction has failed; held while there is one.
+    has_failed: Mutex<bool>,
 }
 
 impl TransactionalProducer {
@@ -38,7 +40,7 @@ impl TransactionalProducer {
         let client = Client::from_config_and_context(&config, reports);
         let client = client.map_err(|error| cannot("make a client of Kafka", &error))?;
         let within = Options::transaction_timeout(&config);
-        let this = Self { client: Some(client), within };
+        let this = Self { client: Some(client), within, has_failed: Mutex::default() };
         let patience = options.connect_timeout;
         let begun = blocking(move || Ok(this.begin(patience, &what).map(|()| this)));
         begun.await.map_err(|error| cannot("begin transactions", &error))?
@@ -54,16 +56,28 @@ impl TransactionalProducer {
         })
     }
 
-    /// Publishes and commits, all of it or nothing. Keeps its thread waiting.
+    /// Publishes and commits, all of it or nothing. Keeps its thread waiting, first for the
+    /// transaction of another membership that is under way.
     ///
     /// # Errors
     ///
-    /// It cannot be told whether the transaction was made. No other must be made by this producer.
+    /// It cannot be told whether the transaction was made, or it was not since one before it has
+    /// failed.
     pub(crate) fn commit(
         &self,
         parts: &[Part],
         group: &ConsumerGroupMetadata,
     ) -> Result<(), BrokerError> {
+        let mut has_failed = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *has_failed {
+            return Err(unreachable("a transaction has failed before"));
+        }
+        let made = self.make(parts, group);
+        *has_failed = made.is_err();
+        made
+    }
+
+    fn make(&self, parts: &[Part], group: &ConsumerGroupMetadata) -> Result<(), BrokerError> {
         let client = self.client()?;
         let round = Round::begin(client, self.within)?;
         if let Err(error) = round.fill(parts, group) {
@@ -80,7 +94,7 @@ impl TransactionalProducer {
     /// One that can do nothing.
     #[cfg(test)]
     pub(crate) fn without_client() -> Self {
-        Self { client: None, within: Duration::ZERO }
+        Self { client: None, within: Duration::ZERO, has_failed: Mutex::default() }
     }
 
     fn client(&self) -> Result<&Client, BrokerError> {

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use downhaul_consumer::{
     BrokerErrorKind, Message, Outgoing, PublishOutcome, Sink, Subscription, Verdict,
 };
-use downhaul_kafka::{Kafka, NewTopics};
+use downhaul_context::Context;
+use downhaul_kafka::{Kafka, NewTopics, Place};
 
 use crate::capture::Capture;
 use crate::support::{
@@ -56,6 +57,27 @@ async fn a_delayed_message_is_never_early_and_a_short_delay_does_not_wait_for_a_
     }
     settle(&mut *source, &all(&heard.deliveries, Verdict::Ack)).await;
     close(source).await;
+}
+
+/// So that the topics for retries do not count among those with the work.
+#[tokio::test]
+async fn what_was_held_back_is_committed_by_a_group_of_its_own() {
+    let (broker, subscription) = (broker(), subscription("apart"));
+    let mut reader = source(&broker, &subscription).await;
+    let queue = subscription.queue();
+    send(&*sink(&broker).await, queue, "later", Duration::ZERO).await;
+    let deliveries = take(&mut *reader, 1).await;
+    settle(&mut *reader, &all(&deliveries, Verdict::Ack)).await;
+    close(reader).await;
+    let (foreigner, retry) = (Foreigner::shared(), retry_topic(&subscription, "600ms"));
+    let committed = foreigner.committed(&format!("{queue}.retry"), &retry, 1).await;
+    assert_eq!(committed.get(&0), Some(&1));
+    assert!(foreigner.committed(queue, &retry, 1).await.is_empty());
+    // And it is that group which goes on where it is told.
+    broker.seek(&Context::background(), queue, &retry, Place::First).await.unwrap();
+    let mut reader = source(&broker, &subscription).await;
+    assert_eq!(texts(&take(&mut *reader, 1).await), ["later"]);
+    close(reader).await;
 }
 
 /// It was acknowledged where it came from, so nobody else has it.

@@ -18,5 +18,6 @@ mod publish;
 mod rebalance;
 mod records;
 mod secured;
+mod shares;
 mod support;
 mod told;

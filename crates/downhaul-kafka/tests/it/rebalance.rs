@@ -221,10 +221,12 @@ async fn who_was_cut_off_for_longer_than_the_session_has_lost_all_and_commits_no
     own.proxy.blackhole(Direction::Both);
     let cut_off = tokio::time::Instant::now();
     // Nothing that was finished while it was cut off can be committed before it knows.
+    let lane = deliveries[0].lane;
+    let is_lost = |event: &Event| matches!(event, Event::Lost(lanes) if lanes.contains(&lane));
     let mut events = Vec::new();
     let ended = loop {
         match soon("it is noticed", source.next(&mut events)).await {
-            Ok(()) if events.iter().any(|event| matches!(event, Event::Lost(_))) => break "lost",
+            Ok(()) if events.iter().any(is_lost) => break "lost",
             Ok(()) => events.clear(),
             Err(error) => {
                 assert!(!error.is_permanent(), "{error}");
@@ -256,9 +258,8 @@ async fn is_expelled(error: Code) {
     settle(&mut *source, &all(&deliveries[..1], Verdict::Ack)).await;
     until("the commit", async || foreigner.committed_of(&subscription).await == Some(1)).await;
     expel(&mock, error);
-    let mut heard = Heard::default();
-    heard.until(&mut *source, "it is lost", |heard| !heard.lost.is_empty()).await;
-    assert!(heard.lost.contains(&deliveries[0].lane));
+    let (mut heard, lane) = (Heard::default(), deliveries[0].lane);
+    heard.until(&mut *source, "it is lost", |heard| heard.lost.contains(&lane)).await;
     let tokens: Vec<_> = deliveries[1..].iter().map(|delivery| delivery.token).collect();
     assert_eq!(settle(&mut *source, &all(&deliveries[1..], Verdict::Ack)).await, tokens);
     assert_eq!(foreigner.committed_of(&subscription).await, Some(1));
@@ -300,8 +301,9 @@ async fn all_that_a_member_finished_and_could_not_commit_comes_again_for_a_known
     assert_eq!(foreigner.committed_of(&subscription).await, Some(1_000));
 }
 
+/// From both of its groups.
 pub(crate) fn expel(mock: &Mock, error: Code) {
-    mock.request_errors(Api::Heartbeat, &[error]);
+    mock.request_errors(Api::Heartbeat, &[error; 2]);
 }
 
 #[tokio::test]

@@ -68,7 +68,8 @@ impl Mock {
 
     /// Librdkafka hears of it within a heartbeat.
     fn forgets_members(&self) {
-        let forgotten = [Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID];
+        // Of both groups.
+        let forgotten = [Code::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID; 2];
         self.cluster.request_errors(Api::Heartbeat, &forgotten);
     }
 
@@ -79,14 +80,18 @@ impl Mock {
     }
 }
 
+/// All that a source has: a partition of each of its groups.
 async fn lost(source: &mut dyn Source) {
     let losing = async {
-        loop {
+        let mut lost = 0;
+        while lost < 2 {
             let mut events = Vec::new();
             source.next(&mut events).await.unwrap();
-            if events.iter().any(|event| matches!(event, Event::Lost(_))) {
-                return;
-            }
+            let lanes = events.iter().map(|event| match event {
+                Event::Lost(lanes) => lanes.len(),
+                _ => 0,
+            });
+            lost += lanes.sum::<usize>();
         }
     };
     tokio::time::timeout(LONG, losing).await.expect("partitions to be lost");

@@ -12,11 +12,12 @@ use tokio::time::timeout;
 
 use crate::error::unreachable;
 use crate::source::callbacks::Client;
-pub(super) use crate::source::committer::plain::Plain;
-pub(super) use crate::source::committer::rounds::Rounds;
+use crate::source::committer::plain::Plain;
+use crate::source::committer::rounds::Rounds;
 use crate::source::keeper::Outcome;
 use crate::source::kept::Kept;
 use crate::source::mailbox::Tenure;
+use crate::transactions::{TransactionalProducer, Transactions};
 
 /// How long the last commit may take before the group is left without.
 const LAST_COMMIT: Duration = Duration::from_secs(10);
@@ -37,6 +38,19 @@ pub(super) struct Ended {
 }
 
 impl Committer {
+    /// Of a source that shares a producer of transactions among its memberships, if it has one.
+    pub(super) fn new(
+        transactions: Option<&Arc<Transactions>>,
+        producer: Option<&Arc<TransactionalProducer>>,
+    ) -> Self {
+        match transactions.zip(producer) {
+            Some((transactions, producer)) => {
+                Self::Transactional(Rounds::new(transactions, producer))
+            }
+            None => Self::Plain(Plain::default()),
+        }
+    }
+
     /// Hears of a partition before anything of it is delivered.
     pub(super) fn assigned(&self, new: &Arc<Tenure>) {
         if let Self::Transactional(rounds) = self {

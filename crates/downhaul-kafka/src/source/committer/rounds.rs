@@ -39,11 +39,11 @@ enum Failure {
 impl Rounds {
     pub(in crate::source) fn new(
         transactions: &Arc<Transactions>,
-        producer: TransactionalProducer,
+        producer: &Arc<TransactionalProducer>,
     ) -> Self {
         Self {
             transactions: Arc::clone(transactions),
-            producer: Arc::new(producer),
+            producer: Arc::clone(producer),
             under_way: None,
             is_wanted: false,
             failure: Failure::None,
@@ -190,7 +190,8 @@ mod tests {
     /// With a transaction that ends as is said.
     fn rounds(ended: Outcome) -> Rounds {
         let transactions = Arc::new(Transactions::new("id".to_owned()));
-        let mut rounds = Rounds::new(&transactions, TransactionalProducer::without_client());
+        let producer = Arc::new(TransactionalProducer::without_client());
+        let mut rounds = Rounds::new(&transactions, &producer);
         rounds.under_way = Some(ready(ended).boxed());
         rounds
     }
