@@ -119,7 +119,9 @@
 //!     the broker refuses holds up nothing
 //!     (`a_message_whose_outcome_is_refused_becomes_a_dead_letter_and_the_others_go_on`).
 //! 15. A group goes on where [`Kafka::seek`] says, while nobody reads as the group
-//!     (`a_group_goes_on_where_it_is_told`, `a_group_that_is_read_is_not_told_where_to_go_on`).
+//!     (`a_group_goes_on_where_it_is_told`, `a_group_that_is_read_is_not_told_where_to_go_on`). One
+//!     that begins at the end begins there once
+//!     (`what_is_published_while_nobody_reads_is_not_left_out_by_a_group_that_began_at_the_end`).
 //!
 //! # What it does not do
 //!

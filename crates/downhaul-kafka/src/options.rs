@@ -214,6 +214,12 @@ impl Options {
         time_of(config, "heartbeat.interval.ms").unwrap_or(HEARTBEAT)
     }
 
+    /// Whether a group begins at the end of a topic.
+    pub(crate) fn begins_at_end(config: &ClientConfig) -> bool {
+        // As librdkafka calls it.
+        config.get("auto.offset.reset").is_some_and(|at| ["latest", "largest", "end"].contains(&at))
+    }
+
     /// Whether it reads what transactions have written before they are committed.
     pub(crate) fn reads_uncommitted(config: &ClientConfig) -> bool {
         config.get("isolation.level").is_some_and(|level| level != COMMITTED)

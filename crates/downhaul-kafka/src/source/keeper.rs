@@ -22,6 +22,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::error::{self, cannot, unheard, unreachable};
+use crate::source::beginnings::Beginnings;
 use crate::source::callbacks::{Client, Said, give_up, note, take_up};
 use crate::source::committer::{Committer, Ended};
 use crate::source::complaint;
@@ -37,6 +38,8 @@ pub(super) struct Duties {
     pub(super) commit_interval: Duration,
     pub(super) revoke_budget: Duration,
     pub(super) numbers: Arc<LaneNumbers>,
+    /// If a group begins at the end of its topics, how long a look for that may take.
+    pub(super) begins_at_end: Option<Duration>,
     /// Whether messages count of which it is not known yet whether they are committed.
     pub(super) reads_uncommitted: bool,
     /// Shows the partitions to others.
@@ -66,6 +69,7 @@ pub(super) struct Keeper {
     mailbox: Arc<Mailbox>,
     bells: Bells,
     lanes: BTreeMap<Key, Kept>,
+    beginnings: Beginnings,
     /// Partitions that are to go, each completing when they may.
     leaving: FuturesUnordered<BoxFuture<'static, Going>>,
     /// Taken out of the lanes, and their last commit is under way.
@@ -100,6 +104,7 @@ impl Keeper {
             mailbox,
             bells,
             lanes: BTreeMap::new(),
+            beginnings: Beginnings::default(),
             leaving: FuturesUnordered::new(),
             going: Vec::new(),
             unanswered: None,
@@ -140,6 +145,12 @@ impl Keeper {
                 () = bells.said.notified() => {}
                 () = bells.commit.notified() => self.commit(&client),
                 _ = commit.tick() => self.commit(&client),
+                found = self.beginnings.next() => {
+                    match found.and_then(|found| self.take_up(&client, &found)) {
+                        Ok(()) => self.commit(&client),
+                        Err(error) => return error,
+                    }
+                }
                 Some(going) = self.leaving.next() => self.let_go(&client, going).await,
                 ended = self.committer.next() => match ended {
                     Ok(ended) => self.note_committed(&client, &ended),
@@ -194,9 +205,21 @@ impl Keeper {
 
     fn hear(&mut self, client: &Arc<Client>, said: Said) -> Result<(), BrokerError> {
         match said {
-            Said::Assign(partitions) => self.take_up(client, &partitions)?,
+            Said::Assign(partitions) => self.begin(client, partitions)?,
             Said::Revoke(partitions) if client.assignment_lost() => self.lose(client, &partitions),
             Said::Revoke(partitions) => self.revoke(partitions),
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        client: &Arc<Client>,
+        partitions: TopicPartitionList,
+    ) -> Result<(), BrokerError> {
+        match self.duties.begins_at_end.filter(|_| partitions.count() > 0) {
+            Some(within) => self.beginnings.find(self.member.share(), partitions, within),
+            None => self.take_up(client, &partitions)?,
         }
         Ok(())
     }
@@ -210,9 +233,13 @@ impl Keeper {
     ) -> Result<(), BrokerError> {
         self.health.is_well();
         let mut new = Vec::new();
-        for (topic, partition) in keys(partitions) {
+        for one in partitions.elements() {
+            let (topic, partition) = (one.topic().to_owned(), one.partition());
             let lane = self.duties.numbers.next();
             let tenure = Tenure::new(lane, Name::from(&topic), partition);
+            if let Offset::Offset(first) = one.offset() {
+                tenure.progress().begin(first);
+            }
             let tenure = Arc::new(tenure);
             let queue = client.split_partition_queue(&topic, partition);
             new.push((Arc::clone(&tenure), queue.ok_or_else(|| no_queue(&tenure))?));
@@ -364,7 +391,8 @@ impl Keeper {
     fn answer_all(&mut self) {
         let Ok(client) = self.member.client() else { return };
         let unanswered = self.unanswered.take().map(Said::Revoke);
-        for said in unanswered.into_iter().chain(client.context().leave()) {
+        let unanswered = unanswered.into_iter().chain(self.beginnings.give_up().map(Said::Assign));
+        for said in unanswered.chain(client.context().leave()) {
             match said {
                 Said::Assign(partitions) => note(take_up(client, &partitions)),
                 Said::Revoke(partitions) => note(give_up(client, &partitions)),

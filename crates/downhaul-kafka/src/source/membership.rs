@@ -68,6 +68,7 @@ impl Membership {
             commit_interval: options.commit_interval,
             revoke_budget: options.revoke_budget,
             numbers: Arc::clone(&shared.numbers),
+            begins_at_end: Options::begins_at_end(&config).then_some(options.connect_timeout),
             reads_uncommitted: Options::reads_uncommitted(&config),
             held: shared.held.clone(),
         };

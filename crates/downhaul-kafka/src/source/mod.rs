@@ -5,6 +5,7 @@
 //! of each partition the [`Progress`](progress::Progress), in which the source notes what is
 //! finished and by which the keeper commits.
 
+mod beginnings;
 mod callbacks;
 mod committer;
 mod complaint;

@@ -74,6 +74,11 @@ impl<T> Default for Progress<T> {
 }
 
 impl<T> Progress<T> {
+    /// Has what is before the first message count as finished, before that is delivered.
+    pub(crate) fn begin(&mut self, first: i64) {
+        self.finished = Some(first);
+    }
+
     /// Notes a message as delivered for the first time, and returns its place.
     pub(crate) fn deliver(&mut self, offset: i64, kept: T) -> u64 {
         self.marks.push_back(Mark {
@@ -259,6 +264,17 @@ mod tests {
                 prop_assert_eq!(progress.stranded(), stranded);
             }
         }
+    }
+
+    #[test]
+    fn where_it_was_begun_is_committed_until_something_is_finished() {
+        let mut progress = Progress::default();
+        progress.begin(4);
+        assert_eq!(progress.watermark(), Some(4));
+        let place = progress.deliver(6, ());
+        assert_eq!(progress.watermark(), Some(6));
+        assert!(progress.settle(place, 0, Verdict::Ack));
+        assert_eq!(progress.watermark(), Some(7));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod away;
 mod backlog;
+mod begins;
 mod bytes;
 mod capture;
 mod churn;
