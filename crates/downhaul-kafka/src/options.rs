@@ -39,7 +39,7 @@ const CONSUMER: [(&str, &str); 7] = [
     // While the next two pass, what was fetched of a partition must last; librdkafka's own (1 s and
     // 500 ms) are for 64 MiB of each.
     ("fetch.queue.backoff.ms", "20"),
-    // A group's own topics are empty as a rule, and what asks for them alone waits so long.
+    // What asks for topics that are empty, while all others are full, waits so long.
     ("fetch.wait.max.ms", "100"),
     // A topic is found in a while after it was made.
     ("topic.metadata.refresh.interval.ms", "60000"),

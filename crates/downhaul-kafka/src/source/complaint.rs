@@ -6,12 +6,12 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 
 use crate::error::{cannot, unreachable};
 
-/// Whether a consumer can go on.
+/// Whether a consumer of a group can go on.
 ///
 /// # Errors
 ///
 /// It cannot.
-pub(super) fn judge(error: &KafkaError) -> Result<(), BrokerError> {
+pub(super) fn judge(error: &KafkaError, group: &str) -> Result<(), BrokerError> {
     if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
         return Err(cannot("consume", error));
     }
@@ -20,9 +20,10 @@ pub(super) fn judge(error: &KafkaError) -> Result<(), BrokerError> {
             Err(unreachable(format!("a topic is gone: {error}")))
         }
         // They go, as a rule: a service that is being replaced.
-        Some(Code::InconsistentGroupProtocol) => Err(unreachable(
-            "cannot join the group: its members have another `partition.assignment.strategy`",
-        )),
+        Some(Code::InconsistentGroupProtocol) => Err(unreachable(format!(
+            "cannot join the group `{group}`: its members have another \
+             `partition.assignment.strategy`"
+        ))),
         Some(Code::AutoOffsetReset) => Err(cannot("begin a partition", error)),
         // Everything else librdkafka mends by itself, or it comes to one of the above.
         _ => {

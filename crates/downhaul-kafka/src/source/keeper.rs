@@ -35,6 +35,7 @@ use crate::ticket::LaneNumbers;
 
 /// What a keeper goes by.
 pub(super) struct Duties {
+    pub(super) group: String,
     pub(super) commit_interval: Duration,
     pub(super) revoke_budget: Duration,
     pub(super) numbers: Arc<LaneNumbers>,
@@ -198,8 +199,10 @@ impl Keeper {
         if error.rdkafka_error_code() == Some(Code::AllBrokersDown) {
             self.health.doubt();
         }
-        complaint::judge(error)?;
-        let permanent = client.context().trouble.permanent("stay in the consumer group");
+        let group = &self.duties.group;
+        complaint::judge(error, group)?;
+        let what = format!("stay in the consumer group `{group}`");
+        let permanent = client.context().trouble.permanent(&what);
         permanent.map_or(Ok(()), Err)
     }
 

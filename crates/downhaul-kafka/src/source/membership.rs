@@ -65,6 +65,7 @@ impl Membership {
         let entry = options.members.enter();
         let client = join(&config, &topics, &bells.said, options.shows_statistics())?;
         let duties = Duties {
+            group: group.clone(),
             commit_interval: options.commit_interval,
             revoke_budget: options.revoke_budget,
             numbers: Arc::clone(&shared.numbers),

@@ -151,6 +151,7 @@ async fn a_group_whose_members_share_in_another_way_is_told_of_and_tried_again()
     let error = opening(&kafka, &subscription).await;
     assert_eq!(error.kind(), Kind::Unreachable, "{error}");
     assert!(error.to_string().contains("partition.assignment.strategy"), "{error}");
+    assert!(error.to_string().contains(subscription.queue()), "{error}");
     close(source(&kafka, &subscription).await).await;
 }
 
@@ -177,6 +178,8 @@ async fn a_group_or_a_topic_that_may_not_be_used_is_permanent() {
         mock.request_errors(api, &[group; 20]);
         let error = opening(&kafka, &subscription).await;
         assert_eq!(error.kind(), Kind::Configuration, "{api:?}: {error}");
+        // Or that of its retries, which takes rights of its own.
+        assert!(error.to_string().contains(subscription.queue()), "{error}");
         mock.clear_request_errors(api);
     }
     let denied = Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
