@@ -6,9 +6,10 @@ use downhaul_consumer::{Delivery, Source, Subscription, Verdict};
 use downhaul_kafka::Kafka;
 
 use crate::capture::Capture;
+use crate::heard::Heard;
 use crate::support::{
-    Foreigner, Heard, Mock, OwnBroker, all, close, mock, nothing, settle, shared_broker, soon,
-    source, subscription, take, text, texts,
+    Foreigner, Mock, OwnBroker, all, close, mock, nothing, settle, shared_broker, soon, source,
+    subscription, take, text, texts,
 };
 
 fn begin_with(deliveries: &[Delivery], prefix: &str) -> Vec<String> {

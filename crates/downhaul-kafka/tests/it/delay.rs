@@ -9,9 +9,10 @@ use downhaul_context::Context;
 use downhaul_kafka::{Kafka, NewTopics, Place};
 
 use crate::capture::Capture;
+use crate::heard::Heard;
 use crate::support::{
-    Foreigner, Heard, Mock, Raw, STEP, all, close, mock, nothing, publish, settle, shared_broker,
-    sink, source, subscription, take, text, texts, until,
+    Foreigner, Mock, Raw, STEP, all, close, mock, nothing, publish, settle, shared_broker, sink,
+    source, subscription, take, text, texts, until,
 };
 
 fn broker() -> Kafka {

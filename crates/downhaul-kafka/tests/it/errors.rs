@@ -13,8 +13,9 @@ use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use tokio::time::Instant;
 
 use crate::capture::Capture;
+use crate::heard::Heard;
 use crate::support::{
-    Foreigner, Heard, all, close, kafka, mock, opening, publish, settle, sink, soon, source, spawn,
+    Foreigner, all, close, kafka, mock, opening, publish, settle, sink, soon, source, spawn,
     subscription, take, telling, until,
 };
 

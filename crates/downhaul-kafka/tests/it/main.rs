@@ -12,6 +12,7 @@ mod delay;
 mod errors;
 mod going;
 mod handshake;
+mod heard;
 mod lag;
 mod membership;
 mod offsets;

@@ -12,9 +12,10 @@ use downhaul_testkit::unique;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::heard::Heard;
 use crate::support::{
-    Foreigner, Heard, OwnBroker, all, close, kafka, mock, mock_kafka, session, settle,
-    shared_broker, soon, source, spawn, subscription, take, telling, texts, until, within,
+    Foreigner, OwnBroker, all, close, kafka, mock, mock_kafka, session, settle, shared_broker,
+    soon, source, spawn, subscription, take, telling, texts, until, within,
 };
 
 /// The least that may be between two polls.

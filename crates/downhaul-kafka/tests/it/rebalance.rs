@@ -14,9 +14,10 @@ use downhaul_testkit::proxy::Direction;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 use tokio::task::JoinHandle;
 
+use crate::heard::Heard;
 use crate::support::{
-    Foreigner, Heard, Mock, OwnBroker, all, close, mock, nothing, numbers, session, settle,
-    shared_broker, soon, source, spawn, subscription, take, text, texts, until,
+    Foreigner, Mock, OwnBroker, all, close, mock, nothing, numbers, session, settle, shared_broker,
+    soon, source, spawn, subscription, take, text, texts, until,
 };
 
 const PARTITIONS: i32 = 4;
@@ -350,8 +351,8 @@ async fn eager_groups_finish_and_commit_all_before_they_share_anew() {
         .cloned()
         .collect();
     assert_eq!(settle(&mut *first, &all(&finished, Verdict::Ack)).await, []);
-    (heard.revoking, heard.deliveries) = (Vec::new(), Vec::new());
-    let mut second = soon("the other", second).await.unwrap();
+    heard.deliveries.clear();
+    let mut second = heard.giving(&mut *first, second).await;
     let mut rest = Heard::default();
     let both = async {
         heard.until(&mut *first, "its share", |heard| !heard.deliveries.is_empty()).await;

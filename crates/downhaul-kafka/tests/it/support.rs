@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use downhaul_consumer::{
-    Broker, BrokerError, Consumer, ConsumerHandle, Delivery, Event, Incoming, Lane, Message,
-    Outgoing, PublishOutcome, Revoking, Sink, Source, State, Subscription, Token, Verdict,
+    Broker, BrokerError, Consumer, ConsumerHandle, Delivery, Incoming, Message, Outgoing,
+    PublishOutcome, Sink, Source, State, Subscription, Token, Verdict,
 };
 use downhaul_context::Context;
 use downhaul_kafka::{Kafka, NewTopics};
@@ -25,6 +25,8 @@ use rdkafka::producer::{
 };
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
+
+use crate::heard::Heard;
 
 /// After this a member that is silent is gone. With stand-ins, some of which let nobody in before
 /// half of it, as short as they keep it reliably; else the least that Kafka takes unless it is told
@@ -169,46 +171,6 @@ pub(crate) async fn sink(broker: &dyn Broker) -> Arc<dyn Sink> {
 /// Publishes and waits for the answer.
 pub(crate) async fn publish(sink: &dyn Sink, outgoing: &Outgoing) -> PublishOutcome {
     soon("a publish", async { sink.send(outgoing).await.unwrap().await }).await
-}
-
-/// Everything that a source has said.
-#[derive(Default)]
-pub(crate) struct Heard {
-    pub(crate) assigned: Vec<Lane>,
-    pub(crate) lost: Vec<Lane>,
-    pub(crate) revoking: Vec<Revoking>,
-    pub(crate) deliveries: Vec<Delivery>,
-}
-
-impl Heard {
-    fn take(&mut self, events: Vec<Event>) {
-        for event in events {
-            match event {
-                Event::Delivery(delivery) => self.deliveries.push(delivery),
-                Event::Assigned(lanes) => self.assigned.extend(lanes),
-                Event::Lost(lanes) => self.lost.extend(lanes),
-                Event::Revoking(revoking) => self.revoking.push(revoking),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    /// Hears on until a condition holds.
-    pub(crate) async fn until(
-        &mut self,
-        source: &mut dyn Source,
-        what: &str,
-        holds: impl Fn(&Self) -> bool,
-    ) {
-        let hearing = async {
-            while !holds(self) {
-                let mut events = Vec::new();
-                source.next(&mut events).await.unwrap();
-                self.take(events);
-            }
-        };
-        soon(what, hearing).await;
-    }
 }
 
 /// Why no source can be opened, which is one line.

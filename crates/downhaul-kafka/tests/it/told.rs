@@ -8,10 +8,11 @@ use downhaul_testkit::proxy::Direction;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
 
 use crate::capture::{Capture, Line};
+use crate::heard::Heard;
 use crate::rebalance::{Group, by_partition, expel, partition_of};
 use crate::support::{
-    Foreigner, Heard, OwnBroker, all, close, mock, nothing, session, settle, shared_broker, soon,
-    source, subscription, take, text, until,
+    Foreigner, OwnBroker, all, close, mock, nothing, session, settle, shared_broker, soon, source,
+    subscription, take, text, until,
 };
 
 /// Whoever closes before it has heard of a loss must not believe that all is committed.
