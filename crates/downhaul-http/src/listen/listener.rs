@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::error::BindError;
 use crate::listen::address::Address;
+use crate::listen::greeted::Greeted;
 use crate::listen::memory::Connector;
 #[cfg(feature = "tls")]
 use crate::listen::tls::Tls;
@@ -171,6 +172,22 @@ impl Listener {
             Address::Tcp(address) => format!("http://{address}"),
             other => other.to_string(),
         }
+    }
+
+    /// Closes, after those clients whom the system has greeted already.
+    pub(crate) fn greeted(self) -> impl Iterator<Item = Arrival> {
+        let greeted = match self.acceptor {
+            Acceptor::Tcp(tcp) => tcp.into_std().map(Greeted::Tcp),
+            #[cfg(unix)]
+            Acceptor::Unix(unix) => unix.into_std().map(Greeted::Unix),
+            Acceptor::Memory(connections) => Ok(Greeted::Memory(connections)),
+        };
+        greeted.into_iter().flatten().map(move |(transport, peer)| Arrival {
+            transport,
+            peer,
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone(),
+        })
     }
 
     /// # Cancel safety

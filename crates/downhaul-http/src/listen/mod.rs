@@ -3,6 +3,7 @@
 pub(crate) mod address;
 #[cfg(feature = "tls")]
 pub(crate) mod counted;
+pub(crate) mod greeted;
 #[cfg(all(unix, feature = "systemd"))]
 pub(crate) mod inherited;
 pub(crate) mod listener;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +46,11 @@ impl UnixAcceptor {
         self.listener.local_addr().map_or(Address::Unix(None), |address| named(&address))
     }
 
+    /// The same socket, without its path, which goes.
+    pub(crate) fn into_std(self) -> io::Result<std::os::unix::net::UnixListener> {
+        self.listener.as_fd().try_clone_to_owned().map(Into::into)
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(Transport, Address)> {
         let (stream, peer) = self.listener.accept().await?;
         Ok((Transport::Unix(stream), named(&peer)))
@@ -72,7 +78,7 @@ fn file_at(path: &Path) -> Option<FileId> {
     fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
-fn named(address: &SocketAddr) -> Address {
+pub(crate) fn named(address: &SocketAddr) -> Address {
     Address::Unix(address.as_pathname().map(Arc::from))
 }
 

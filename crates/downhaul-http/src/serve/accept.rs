@@ -8,7 +8,7 @@ use bytes::Bytes;
 use downhaul_context::Context;
 use http_body::Body as HttpBody;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower_service::Service;
 use tracing::{debug, warn};
@@ -100,10 +100,10 @@ async fn listen(
             }
         }
     }
-    // Clients that the system has greeted already would be reset.
-    for _ in 0..QUEUE {
-        let Some(client) = waiting(&mut limited).await else { return };
-        open(client);
+    let accepted = limited.arrival.take();
+    for arrival in accepted.into_iter().chain(listener.greeted()).take(QUEUE) {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { return };
+        open((arrival, permit));
     }
 }
 
@@ -132,15 +132,6 @@ impl LimitedListener<'_> {
         let permit = Arc::clone(self.permits).acquire_owned().await.map_err(io::Error::other)?;
         let arrival = self.arrival.take();
         arrival.map(|arrival| (arrival, permit)).ok_or_else(|| io::Error::other("nobody is there"))
-    }
-}
-
-/// The next client in the listener's queue, after a turn of the runtime's driver.
-async fn waiting(limited: &mut LimitedListener<'_>) -> Option<Client> {
-    tokio::select! {
-        biased;
-        accepted = limited.accept() => accepted.ok(),
-        () = yield_now() => None,
     }
 }
 

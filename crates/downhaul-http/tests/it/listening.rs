@@ -37,6 +37,28 @@ async fn several_listeners_are_one_server() {
     assert!(from_memory.rest().await.is_empty() && over_tcp.rest().await.is_empty());
 }
 
+/// They are connected, as far as they can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_whom_the_system_has_greeted_when_a_server_stops_are_answered() {
+    for _ in 0..50 {
+        let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+        let running = Server::on(listener).serve(Context::background(), who());
+        let address = running.address().tcp().unwrap();
+        let connect = || std::net::TcpStream::connect(address).unwrap();
+        let clients: Vec<_> = (0..20).map(|_| connect()).collect();
+        let drain = running.drain(DrainPlan::default().without_lame_duck());
+        let answers = async {
+            for client in clients {
+                client.set_nonblocking(true).unwrap();
+                let mut client = Client(tokio::net::TcpStream::from_std(client).unwrap());
+                client.send(&get("/")).await;
+                assert_eq!(client.response().await.status, 200);
+            }
+        };
+        soon(async { tokio::join!(drain, answers) }).await;
+    }
+}
+
 #[tokio::test]
 async fn one_to_which_clients_never_stop_to_come_is_closed_all_the_same() {
     const CLIENTS: usize = 5_000;
