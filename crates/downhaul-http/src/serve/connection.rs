@@ -98,7 +98,7 @@ where
 
 /// Sees to the handshake, where there is one, and finds out the protocol.
 async fn open(arrival: Arrival, link: &Arc<Link>) -> io::Result<(Io, Protocol)> {
-    if let Err(error) = arrival.transport.set_nodelay() {
+    if let Err(error) = arrival.transport.tune() {
         debug!(peer = %link.peer, %error, "socket option refused");
     }
     // A handshake has the time of a head.

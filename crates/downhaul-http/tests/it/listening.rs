@@ -55,7 +55,7 @@ async fn clients_whom_the_system_has_greeted_when_a_server_stops_are_answered() 
                 assert_eq!(client.response().await.status, 200);
             }
         };
-        soon(async { tokio::join!(drain, answers) }).await;
+        let (_report, ()) = soon(async { tokio::join!(drain, answers) }).await;
     }
 }
 

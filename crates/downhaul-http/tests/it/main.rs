@@ -31,6 +31,7 @@ mod problems;
 mod route_limits;
 mod routing;
 mod set_timeout;
+mod slow;
 mod snapshots;
 mod streams;
 mod strictness;
