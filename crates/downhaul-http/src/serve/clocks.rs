@@ -35,6 +35,8 @@ pub(crate) struct Clocks {
     told_to_go: OnceLock<Instant>,
     /// It has begun one long after.
     overstays: AtomicBool,
+    /// All is written, and the client may stay for as long as `Linger` says.
+    lingers: AtomicBool,
     times: Mutex<Times>,
 }
 
@@ -57,6 +59,7 @@ impl Clocks {
             is_stuck: AtomicBool::new(false),
             told_to_go: OnceLock::new(),
             overstays: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
             times: Mutex::default(),
         }
     }
@@ -98,6 +101,14 @@ impl Clocks {
     /// Said once, when an HTTP/2 client is told to begin no more streams.
     pub(super) fn tell_to_go(&self) {
         let _ = self.told_to_go.set(Instant::now());
+    }
+
+    pub(super) fn is_told_to_go(&self) -> bool {
+        self.told_to_go.get().is_some()
+    }
+
+    pub(super) fn linger(&self) {
+        self.lingers.store(true, Ordering::Relaxed);
     }
 
     /// When a client that was told to go should have heard of it: after the time of a head.
@@ -147,6 +158,9 @@ impl Clocks {
     /// When the connection is to be closed if nothing happens; `None` while it is busy, with a
     /// request of which the client takes the answer.
     pub(super) fn due(&self, limits: &Limits, is_busy: bool, stops: bool) -> Option<Instant> {
+        if self.lingers.load(Ordering::Relaxed) {
+            return None;
+        }
         if self.overstays.load(Ordering::Relaxed) {
             return self.time_to_go(limits);
         }
@@ -162,7 +176,8 @@ impl Clocks {
         // What a client of HTTP/2 says without a request is waited for no longer than a head.
         let told = self.told_to_go.get().map(|told| idle_since.max(*told));
         let last = told.and_then(|since| since.checked_add(limits.header_timeout));
-        [idle.filter(|_| late.is_none()), late, quiet, last].into_iter().flatten().min()
+        let idle = idle.filter(|_| late.is_none() && told.is_none());
+        [idle, late, quiet, last].into_iter().flatten().min()
     }
 
     /// Not every request is looked at: the head that is there may be another than at the last look.
@@ -243,6 +258,14 @@ mod tests {
         advance(2 * SECOND).await;
         clocks.begin_request(Instant::now(), &limits());
         assert_eq!(clocks.due(&limits(), true, false), Some(begun + 5 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_lingers_is_closed_by_none_of_them() {
+        let clocks = Clocks::begin();
+        clocks.tell_to_go();
+        clocks.linger();
+        assert_eq!(clocks.due(&limits(), false, true), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,6 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
-use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,11 +13,9 @@ use tokio::time::{Sleep, sleep};
 use crate::listen::transport::Transport;
 use crate::serve::departure::{Departure, HALF_CLOSED};
 use crate::serve::hub::{Stage, reached};
+use crate::serve::linger::{LONG, Linger, Patience, SHORT};
 use crate::serve::link::Link;
 use crate::serve::preface::{Preface, Protocol};
-
-/// How long a client that was refused while it sent may go on sending.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Waits until the server closes by force.
 type Forced = Option<BoxFuture<'static, ()>>;
@@ -45,8 +42,8 @@ pub(crate) struct Io {
     forced_write: Forced,
     /// Whether what is upgraded can be closed while nobody reads or writes.
     is_held: bool,
-    /// Armed while the rest of a body that nobody read is thrown away.
-    linger: Option<Pin<Box<Sleep>>>,
+    /// There once all is written, while what the client still sends is thrown away.
+    linger: Option<Linger>,
 }
 
 impl Io {
@@ -175,19 +172,12 @@ impl Io {
         }
     }
 
-    /// Throws away what the client sends until it closes, too, or [`LINGER`] is over.
-    fn poll_linger(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-        let mut waste = [0; 4096];
-        // Time is looked at first: a client that never stops sending is not waited for.
-        while linger.as_mut().poll(cx).is_pending() {
-            let mut waste = ReadBuf::new(&mut waste);
-            ready!(Pin::new(&mut self.transport).poll_read(cx, &mut waste))?;
-            if waste.filled().is_empty() {
-                break;
-            }
+    /// How long the client may stay when all is written, if it may be sending.
+    fn patience(&self) -> Option<Patience> {
+        if self.link.is_multiplexed() {
+            return Some(if self.link.clocks.is_told_to_go() { LONG } else { SHORT });
         }
-        Poll::Ready(Ok(()))
+        self.link.has_unread_body().then_some(SHORT)
     }
 }
 
@@ -275,9 +265,10 @@ impl AsyncWrite for Io {
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.transport).poll_shutdown(cx))?;
         }
-        // A socket closed over bytes that nobody read is reset, and the client, still sending,
-        // would lose the answer that tells it why.
-        if this.link.has_unread_body() { this.poll_linger(cx) } else { Poll::Ready(Ok(())) }
+        let Some(patience) = this.patience() else { return Poll::Ready(Ok(())) };
+        this.link.clocks.linger();
+        let linger = this.linger.get_or_insert_with(|| Linger::begin(patience));
+        linger.poll(&mut this.transport, cx).map(Ok)
     }
 }
 

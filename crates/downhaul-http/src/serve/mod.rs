@@ -11,6 +11,7 @@ pub(crate) mod http2_limits;
 pub(crate) mod hub;
 pub(crate) mod io;
 pub(crate) mod limits;
+mod linger;
 pub(crate) mod link;
 pub(crate) mod preface;
 pub(crate) mod running;
