@@ -125,7 +125,7 @@ where
         result = Gathered::new(conn.as_mut(), unbegun) => return End::Over(result),
         alarm = watch.alarm() => alarm,
     };
-    if alarm == Alarm::Overdue {
+    if alarm == Alarm::Overdue && !watch.is_rested() {
         return End::Overdue;
     }
     // A request may lie in the socket of a connection that looks idle. One turn of the runtime lets

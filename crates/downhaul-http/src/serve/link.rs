@@ -139,7 +139,7 @@ impl Link {
         self.is_busy() && !self.is_multiplexed() && !self.upgraded.is_kept()
     }
 
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.tally.in_flight() > 0
     }
 

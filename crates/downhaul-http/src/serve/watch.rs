@@ -63,6 +63,12 @@ impl Watch {
         self.stage == stage
     }
 
+    /// Whether a client of HTTP/2 was only idle for too long: it is told to go, so that a request
+    /// which it sends at this moment is not lost.
+    pub(crate) fn is_rested(&self) -> bool {
+        self.link.is_multiplexed() && !self.link.is_busy() && !self.link.clocks.is_stuck()
+    }
+
     /// To be polled after the connection, whose reads and writes move the due time.
     pub(crate) async fn alarm(&mut self) -> Alarm {
         poll_fn(|cx| self.poll_alarm(cx)).await

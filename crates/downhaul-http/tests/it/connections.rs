@@ -6,6 +6,7 @@ use downhaul_context::{CauseKind, Context};
 use downhaul_http::{Request, Router, Server};
 use tokio::sync::mpsc;
 
+use crate::frames::{GOAWAY, NO_ERROR, Peer};
 use crate::support::{Fixture, Pieces, Told, ended, get, held, soon, streamed};
 
 /// Soon over, and yet enough for a busy machine to get to a request.
@@ -143,6 +144,17 @@ async fn a_client_that_stops_reading_is_closed_after_the_write_limit() {
     server.quiet().await;
     // What was in the sockets still arrives.
     assert!(client.rest().await.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn an_idle_client_of_http2_is_told_before_its_connection_is_closed() {
+    let set = |server: Server| server.idle_timeout(SHORT).header_timeout(SHORT);
+    let server = Fixture::with(fast(), set).await;
+    let mut peer = Peer::connect(&server).await;
+    let goaway = peer.next_of(GOAWAY).await.expect("a GOAWAY before the end");
+    assert_eq!(goaway.word(4), NO_ERROR);
+    // It does not answer, and is closed all the same.
+    assert!(peer.next_of(GOAWAY).await.is_none());
 }
 
 #[tokio::test]
