@@ -1,14 +1,12 @@
 //! A service whose outbox is published by a component, also after its broker was away.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use downhaul::consumer::outbox::{Relay, RelayHandle, SqliteOutbox};
+use downhaul::consumer::outbox::{Backlog, Relay, RelayHandle, SqliteOutbox};
 use downhaul::consumer::{Broker, MemoryBroker, Message, Outgoing, Publisher, Subscription};
 use downhaul::testing::TestApp;
 use downhaul::{App, BoxError, BrokerLink, Context, MessageSpans, RelayWorker, Task};
 use downhaul_consumer::rusqlite::Connection;
-use tokio::time::sleep;
 
 // ANCHOR: service
 fn service(broker: Arc<dyn Broker>, outbox: SqliteOutbox) -> (App, RelayHandle) {
@@ -60,9 +58,8 @@ async fn main() -> Result<(), BoxError> {
     println!("since {:?}: {}", stall.since.elapsed(), stall.error);
     // ANCHOR_END: looks
     assert_eq!(app.handle().not_ready(), None);
-    sleep(Duration::from_secs(5)).await;
-    let backlog = looks.snapshot().backlog.expect("it was counted");
-    assert_eq!((backlog.unpublished(), backlog.dead), (2, 0));
+    let waits = |backlog: Backlog| (backlog.unpublished(), backlog.dead) == (2, 0);
+    looks.wait_for(|seen| seen.backlog.is_some_and(waits)).await;
 
     broker.set_reachable(true);
     looks.wait_for(|seen| seen.published == 2).await;
