@@ -2,33 +2,47 @@
 
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use downhaul_consumer::{
-    BrokerError, BrokerErrorKind, Consumer, Event, Incoming, Link, MemoryBroker, Message, State,
+    BrokerError, BrokerErrorKind, Consumer, ConsumerHandle, Event, Incoming, Link, MemoryBroker,
+    Message, State, Status,
 };
 use downhaul_context::Context;
 
-use crate::support::{SECOND, at_words, subscription, until};
+use crate::support::{SECOND, count_words, subscription, until};
 use crate::told::{Told, delivery};
 
 /// Each of many consumers would say so at each attempt, in an outage that one broker explains.
 #[tokio::test(start_paused = true)]
 async fn that_a_broker_is_away_is_said_once_and_so_is_that_it_is_back() {
-    for (words, times) in [("no link to the broker", 1), ("the link to the broker is back", 1)] {
-        let said = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&said);
-        let count = move || _ = counted.fetch_add(1, Ordering::SeqCst);
-        let _lines = at_words(words, count);
-        let ((ctx, _canceller), broker) = (Context::root(), MemoryBroker::new());
-        broker.set_reachable(false);
-        let nothing = |_: Context, _: Incoming<Message>| ready(());
-        let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
-        tokio::time::sleep(60 * SECOND).await; // tidy: on the paused clock
-        broker.set_reachable(true);
-        assert_eq!(handle.settled().await, State::Running);
-        assert_eq!(said.load(Ordering::SeqCst), times, "{words}");
-    }
+    let (_lines, said) = count_words(["no link to the broker", "the link to the broker is back"]);
+    let ((ctx, _canceller), broker) = (Context::root(), MemoryBroker::new());
+    broker.set_reachable(false);
+    let handle = consumer().spawn(&ctx, Arc::new(broker.clone()));
+    tokio::time::sleep(60 * SECOND).await; // tidy: on the paused clock
+    broker.set_reachable(true);
+    assert_eq!(handle.settled().await, State::Running);
+    assert_eq!(said.map(|count| count.load(Ordering::SeqCst)), [1, 1]);
+}
+
+/// One that has nothing to do.
+fn consumer() -> Consumer {
+    Consumer::new(subscription(), |_: Context, _: Incoming<Message>| ready(()))
+}
+
+/// One that runs, on a broker that says what it is told to.
+async fn told(ctx: &Context) -> (Told, ConsumerHandle) {
+    let broker = Told::default();
+    let handle = consumer().spawn(ctx, Arc::new(broker.clone()));
+    handle.settled().await;
+    (broker, handle)
+}
+
+/// Lets the source say that its broker is away, and waits until the consumer says so.
+async fn goes_away(broker: &Told, handle: &ConsumerHandle) -> Status {
+    broker.tell([away()]);
+    handle.wait_for(|status| !matches!(status.link, Link::Up)).await.unwrap()
 }
 
 fn away() -> Event {
@@ -37,12 +51,9 @@ fn away() -> Event {
 
 #[tokio::test(start_paused = true)]
 async fn a_consumer_whose_source_waits_for_its_broker_has_no_link_until_it_answers() {
-    let ((ctx, _canceller), broker) = (Context::root(), Told::default());
-    let nothing = |_: Context, _: Incoming<Message>| ready(());
-    let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
-    handle.settled().await;
-    broker.tell([away()]);
-    let status = handle.wait_for(|status| !matches!(status.link, Link::Up)).await.unwrap();
+    let (ctx, _canceller) = Context::root();
+    let (broker, handle) = told(&ctx).await;
+    let status = goes_away(&broker, &handle).await;
     let Link::Recovering { error, .. } = status.link else { panic!("{:?}", status.link) };
     assert_eq!((&*error, status.state), ("not a word", State::Running));
     // What was delivered is still its own.
@@ -55,12 +66,9 @@ async fn a_consumer_whose_source_waits_for_its_broker_has_no_link_until_it_answe
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_is_lost_while_its_broker_is_away_was_without_a_link_since_then() {
-    let ((ctx, _canceller), broker) = (Context::root(), Told::default());
-    let nothing = |_: Context, _: Incoming<Message>| ready(());
-    let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
-    handle.settled().await;
-    broker.tell([away()]);
-    let status = handle.wait_for(|status| !matches!(status.link, Link::Up)).await.unwrap();
+    let (ctx, _canceller) = Context::root();
+    let (broker, handle) = told(&ctx).await;
+    let status = goes_away(&broker, &handle).await;
     let Link::Recovering { since, .. } = status.link else { panic!("{:?}", status.link) };
     broker.is_shut.store(true, Ordering::SeqCst);
     broker.is_lost.store(true, Ordering::SeqCst);
@@ -73,16 +81,10 @@ async fn a_source_that_is_lost_while_its_broker_is_away_was_without_a_link_since
 /// Whoever has several links of its own may say so of each.
 #[tokio::test(start_paused = true)]
 async fn a_source_may_say_twice_that_its_broker_is_away_and_it_is_told_once() {
-    for words in ["the broker does not answer", "the broker answers again"] {
-        let said = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&said);
-        let _lines = at_words(words, move || _ = counted.fetch_add(1, Ordering::SeqCst));
-        let ((ctx, _canceller), broker) = (Context::root(), Told::default());
-        let nothing = |_: Context, _: Incoming<Message>| ready(());
-        let handle = Consumer::new(subscription(), nothing).spawn(&ctx, Arc::new(broker.clone()));
-        handle.settled().await;
-        broker.tell([Event::Back, away(), away(), Event::Back, Event::Back, delivery(1, "a", 1)]);
-        until(|| handle.tally().acked == 1).await;
-        assert_eq!(said.load(Ordering::SeqCst), 1, "{words}");
-    }
+    let (_lines, said) = count_words(["the broker does not answer", "the broker answers again"]);
+    let (ctx, _canceller) = Context::root();
+    let (broker, handle) = told(&ctx).await;
+    broker.tell([Event::Back, away(), away(), Event::Back, Event::Back, delivery(1, "a", 1)]);
+    until(|| handle.tally().acked == 1).await;
+    assert_eq!(said.map(|count| count.load(Ordering::SeqCst)), [1, 1]);
 }

@@ -158,7 +158,7 @@ impl Default for Seen {
 
 impl Seen {
     /// A function for handlers to record a message with.
-    pub fn recorder(&self) -> impl Fn(&Incoming<Message>) + Clone + Send + Sync + 'static {
+    pub fn recorder(&self) -> impl Fn(&Incoming<Message>) + Clone + Send + Sync + 'static + use<> {
         let sender = self.sender.clone();
         move |message| {
             let _ = sender.send((message.id().to_owned(), message.attempt()));

@@ -25,22 +25,38 @@ async fn publish_wave<H: Harness>(fixture: &Fixture<H>, wave: usize) {
     }
 }
 
+/// Makes consumers of the queue that record each message. Those whose ids `waits` for are finished
+/// only when the gate is open.
+fn gated<H: Harness>(
+    fixture: &Fixture<H>,
+    seen: &Seen,
+    gate: &Arc<Semaphore>,
+    waits: fn(&str) -> bool,
+) -> impl Fn() -> Consumer + use<H> {
+    let (subscription, recorder, gate) =
+        (fixture.subscription("q"), seen.recorder(), Arc::clone(gate));
+    move || {
+        let (record, gate) = (recorder.clone(), Arc::clone(&gate));
+        let handle = move |_ctx: Context, message: Incoming<Message>| {
+            record(&message);
+            let closed = waits(message.id()).then(|| Arc::clone(&gate));
+            async move {
+                if let Some(gate) = closed {
+                    drop(gate.acquire().await.unwrap());
+                }
+            }
+        };
+        Consumer::new(subscription.clone(), handle).concurrency(64)
+    }
+}
+
 /// Who gets a lane gets none of what was begun by who had it, and nothing is handled twice.
 pub async fn a_lane_that_moves_is_finished_first<H: Harness>(fixture: Fixture<H>) {
     if fixture.skips("lanes", fixture.capabilities().lanes) {
         return;
     }
     let (mut seen, open) = (Seen::default(), Arc::new(Semaphore::new(0)));
-    let (recorder, gate) = (seen.recorder(), Arc::clone(&open));
-    let consumer = || {
-        let (record, gate) = (recorder.clone(), Arc::clone(&gate));
-        let wait = move |_ctx: Context, message: Incoming<Message>| {
-            record(&message);
-            let gate = Arc::clone(&gate);
-            async move { drop(gate.acquire().await.unwrap()) }
-        };
-        Consumer::new(fixture.subscription("q"), wait).concurrency(64)
-    };
+    let consumer = gated(&fixture, &seen, &open, |_| true);
     let first = fixture.spawn(consumer()).await;
     publish_wave(&fixture, 0).await;
     let mut ids = seen.take(KEYS).await;
@@ -69,21 +85,8 @@ pub async fn what_is_finished_of_a_lane_does_not_come_again_when_the_lane_moves<
         return;
     }
     let (mut seen, open) = (Seen::default(), Arc::new(Semaphore::new(0)));
-    let (recorder, gate) = (seen.recorder(), Arc::clone(&open));
-    let consumer = || {
-        let (record, gate) = (recorder.clone(), Arc::clone(&gate));
-        let wait = move |_ctx: Context, message: Incoming<Message>| {
-            record(&message);
-            let is_slow = message.id().starts_with("slow");
-            let gate = Arc::clone(&gate);
-            async move {
-                if is_slow {
-                    drop(gate.acquire().await.unwrap());
-                }
-            }
-        };
-        Consumer::new(fixture.subscription("q"), wait).concurrency(64).ordered()
-    };
+    let slow_wait = gated(&fixture, &seen, &open, |id| id.starts_with("slow"));
+    let consumer = || slow_wait().ordered();
     let first = fixture.spawn(consumer()).await;
     for what in ["slow", "behind"] {
         for key in 0..SLOW {
