@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 #[cfg(feature = "suite")]
+pub mod capture;
+#[cfg(feature = "suite")]
 pub mod certificates;
 mod error;
 #[cfg(feature = "suite")]

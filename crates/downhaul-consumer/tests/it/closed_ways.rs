@@ -14,11 +14,11 @@ use downhaul_consumer::{
     State, Subscription,
 };
 use downhaul_context::{Context, Instant, RequestId};
+use downhaul_testkit::capture::Capture;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::sleep;
 use tracing::Level;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::support::{SECOND, publish, subscription, until};
 
@@ -121,26 +121,9 @@ fn poison() -> Failure {
     Failure::permanent("poison")
 }
 
-/// Keeps the levels of what the engine logs in this thread.
-///
-/// Each test does: a line that is met first where nobody listens may be lost to those who listen
-/// later.
-fn logged() -> (Arc<Mutex<Vec<Level>>>, tracing::subscriber::DefaultGuard) {
-    struct Keep(Arc<Mutex<Vec<Level>>>);
-    impl<S: tracing::Subscriber> Layer<S> for Keep {
-        fn on_event(
-            &self,
-            event: &tracing::Event<'_>,
-            _: tracing_subscriber::layer::Context<'_, S>,
-        ) {
-            if event.metadata().target().ends_with("::way") {
-                self.0.lock().unwrap().push(*event.metadata().level());
-            }
-        }
-    }
-    let levels: Arc<Mutex<Vec<Level>>> = Arc::default();
-    let subscriber = tracing_subscriber::registry().with(Keep(Arc::clone(&levels)));
-    (levels, tracing::subscriber::set_default(subscriber))
+/// Keeps what the engine logs of its ways in this thread. Each test does: see there.
+fn logged() -> Capture {
+    Capture::start(|line| line.target().ends_with("::way"))
 }
 
 async fn publish_id(broker: &Closing, id: &'static str) {
@@ -178,7 +161,7 @@ async fn a_message_whose_dead_letter_queue_is_gone_is_tried_a_few_times_a_minute
 
 #[tokio::test(start_paused = true)]
 async fn that_messages_cannot_be_moved_is_said_once_and_so_is_that_they_can_again() {
-    let (levels, _guard) = logged();
+    let log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
@@ -196,8 +179,8 @@ async fn that_messages_cannot_be_moved_is_said_once_and_so_is_that_they_can_agai
     sleep(60 * SECOND).await; // tidy: the clock is paused
     assert_eq!(handle.tally().dead_lettered, 3);
     assert_eq!(handle.snapshot().held_up, [""; 0]);
-    let loud: Vec<_> =
-        levels.lock().unwrap().iter().copied().filter(|it| *it < Level::DEBUG).collect();
+    let levels = log.lines().into_iter().map(|line| line.level);
+    let loud: Vec<_> = levels.filter(|it| *it < Level::DEBUG).collect();
     assert_eq!(loud, [Level::ERROR, Level::INFO]);
 }
 
@@ -285,7 +268,7 @@ async fn a_consumer_stops_at_once_though_its_messages_can_be_moved_nowhere() {
 #[cfg(feature = "testing")]
 #[tokio::test(start_paused = true)]
 async fn a_message_that_has_become_too_large_by_itself_stays_in_hand_and_is_told_of() {
-    let (levels, _guard) = logged();
+    let log = logged();
     let (ctx, _canceller) = Context::root();
     let (memory, calls) = (MemoryBroker::new(), Calls::default());
     let broker = FaultyBroker::over(Arc::new(memory.clone()));
@@ -304,7 +287,7 @@ async fn a_message_that_has_become_too_large_by_itself_stays_in_hand_and_is_told
     sleep(60 * SECOND).await; // tidy: the clock is paused
     assert_eq!((handle.tally().dead_lettered, handle.snapshot().held_up.len()), (1, 0));
     assert_eq!(memory.ready("q.dead")[0].headers().iter().count(), 0, "there is room for none");
-    assert_eq!(levels.lock().unwrap().first(), Some(&Level::ERROR));
+    assert_eq!(log.lines()[0].level, Level::ERROR);
     handle.stop();
     assert_eq!(handle.settled().await, State::Stopped);
     let replaying = ctx.with_value(RequestId::generate());

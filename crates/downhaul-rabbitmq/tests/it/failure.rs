@@ -14,9 +14,8 @@ use downhaul_rabbitmq::RabbitMq;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::capture::Warnings;
 use crate::support::{
-    all, broker_at, fill, own_node, publish, sink, soon, source, subscription, take,
+    all, broker_at, fill, own_node, publish, sink, soon, source, subscription, take, warnings,
 };
 
 /// Well below the heartbeat: the end of a process is told, not guessed.
@@ -231,7 +230,7 @@ async fn a_broker_that_runs_short_lets_publishes_wait_and_acknowledgements_pass(
     let (ctx, _canceller) = Context::background().with_timeout(Duration::from_millis(500));
     let mut blocked = ctx.run(receipt).await.is_err();
     assert!(blocked, "a publish was answered");
-    let warnings = Warnings::capture();
+    let log = warnings();
     for _ in 0..2 {
         let (ctx, _canceller) = Context::background().with_timeout(Duration::from_millis(500));
         blocked = ctx.run(sink.send(&outgoing)).await.is_err();
@@ -242,8 +241,8 @@ async fn a_broker_that_runs_short_lets_publishes_wait_and_acknowledgements_pass(
     let error = publisher.publish(&ctx, outgoing.clone()).await.unwrap_err();
     let why = error.source().unwrap().to_string();
     assert!(why.contains("short of memory"), "{why}");
-    let told = warnings.take();
-    assert!(told.len() == 1 && told[0]["message"].contains("short of memory"), "{told:?}");
+    let told = log.take();
+    assert!(told.len() == 1 && told[0].fields["message"].contains("short of memory"), "{told:?}");
 
     own.node.ctl(&["eval", "rabbit_alarm:clear_alarm({resource_limit, memory, node()})."]).unwrap();
     let outcome = publish(&*sink, &outgoing).await;

@@ -14,10 +14,9 @@ use downhaul_testkit::unique;
 use futures_util::FutureExt;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::capture::Warnings;
 use crate::support::{
     Foreigner, OwnNode, all, broker_at, fill, own_node, shared_broker, sink, soon, source,
-    subscription, take, texts,
+    subscription, take, texts, warnings,
 };
 
 /// A node that has no patience: by default it has half an hour, and looks once a minute.
@@ -162,34 +161,34 @@ async fn what_is_held_for_half_of_the_consumer_timeout_is_warned_of_once() {
     let (broker, subscription) = (shared_broker(), subscription("warned"));
     let queue = subscription.queue();
     let mut source = source(&broker, &subscription).await;
-    let warnings = Warnings::capture();
+    let log = warnings();
     taken(&broker, &mut *source, queue, 2).await;
     nothing(&mut *source, 15 * MINUTE - MINUTE / 60).await;
-    assert_eq!(warnings.take(), [], "too early");
+    assert_eq!(log.take(), [], "too early");
 
     nothing(&mut *source, 2 * MINUTE).await;
-    let lines = warnings.take();
+    let lines = log.take();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    let told = |name: &str| &*lines[0][name];
+    let told = |name: &str| &*lines[0].fields[name];
     assert_eq!((told("queue"), told("messages")), (queue, "2"));
     assert_eq!(told("consumer_timeout"), "1800s");
     assert!(told("message").contains("held for long"), "{lines:?}");
 
     taken(&broker, &mut *source, queue, 1).await;
     nothing(&mut *source, 12 * MINUTE).await;
-    assert_eq!(warnings.take(), [], "the third is not late, and the others were told of");
+    assert_eq!(log.take(), [], "the third is not late, and the others were told of");
     source.set_prefetch(0).await.unwrap();
     nothing(&mut *source, 5 * MINUTE).await;
-    let lines = warnings.take();
+    let lines = log.take();
     assert_eq!(lines.len(), 1, "also while it takes nothing: {lines:?}");
-    assert_eq!(lines[0]["messages"], "1");
+    assert_eq!(lines[0].fields["messages"], "1");
 }
 
 #[tokio::test]
 async fn what_is_held_is_warned_of_also_while_others_come_and_go() {
     let (broker, subscription) = (shared_broker(), subscription("busy"));
     let mut source = source(&broker, &subscription).await;
-    let warnings = Warnings::capture();
+    let log = warnings();
     taken(&broker, &mut *source, subscription.queue(), 1).await;
     fill(&*sink(&broker).await, subscription.queue(), ["another".to_owned()]).await;
     let foreigner = Foreigner::at(&shared()).await;
@@ -201,7 +200,7 @@ async fn what_is_held_is_warned_of_also_while_others_come_and_go() {
         // The clock would go on in a wait.
         source.next(&mut events).now_or_never();
     }
-    assert_eq!(warnings.take().len(), 1);
+    assert_eq!(log.take().len(), 1);
 }
 
 #[tokio::test]
@@ -219,13 +218,14 @@ async fn the_consumer_timeout_is_the_queues_or_the_brokers_or_half_an_hour() {
     ];
     for (broker, queue, timeout) in cases {
         let mut source = source(&broker, &Subscription::new(queue)).await;
-        let warnings = Warnings::capture();
+        let log = warnings();
         taken(&broker, &mut *source, queue, 1).await;
         nothing(&mut *source, timeout.min(60 * MINUTE) / 2 - MINUTE / 60).await;
-        assert_eq!(warnings.take(), [], "{timeout:?}");
+        assert_eq!(log.take(), [], "{timeout:?}");
         nothing(&mut *source, timeout.min(60 * MINUTE) / 4).await;
-        let told: Vec<_> = warnings.take().into_iter().map(|line| line["queue"].clone()).collect();
-        let expected = (timeout < Duration::MAX).then(|| queue.clone());
+        let told = log.take();
+        let told: Vec<_> = told.iter().map(|line| &*line.fields["queue"]).collect();
+        let expected = (timeout < Duration::MAX).then_some(&**queue);
         assert_eq!(told, Vec::from_iter(expected), "{timeout:?}");
     }
 }

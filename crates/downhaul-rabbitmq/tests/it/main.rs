@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what the tests share is test code as well")]
 
-mod capture;
 mod connecting;
 mod consume;
 mod delay;

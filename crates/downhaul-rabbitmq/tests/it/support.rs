@@ -8,6 +8,7 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::RabbitMq;
+use downhaul_testkit::capture::Capture;
 pub(crate) use downhaul_testkit::faults::soon;
 use downhaul_testkit::proxy::{Counts, Proxy};
 use downhaul_testkit::rabbitmq::{Node, shared};
@@ -15,6 +16,14 @@ use downhaul_testkit::unique;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
+use tracing::Level;
+
+/// Keeps the warnings of this crate that are logged by this thread while it lives.
+pub(crate) fn warnings() -> Capture {
+    Capture::start(|line| {
+        *line.level() == Level::WARN && line.target().starts_with("downhaul_rabbitmq")
+    })
+}
 
 /// A broker on the shared node with an exchange of its own.
 pub(crate) fn shared_broker() -> RabbitMq {

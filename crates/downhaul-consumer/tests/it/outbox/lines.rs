@@ -1,65 +1,31 @@
 //! What a relay logs of what is away: once when it goes, and once when it is back.
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use downhaul_consumer::StoreErrorKind;
+use downhaul_testkit::capture::Capture;
 use tokio::time::sleep;
-use tracing::field::{Field, Visit};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::layer::{Context as Within, Layer, SubscriberExt};
+use tracing::Level;
 
 use super::puppet::{Puppet, Say};
 use super::seen::{Away, away, until};
 use super::*;
 
-/// What this thread logs, from INFO on: the level, then the words and fields.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Lines {
-    /// Begins to listen, until the guard is dropped.
-    fn listen() -> (Self, DefaultGuard) {
-        let lines = Self::default();
-        let subscriber = tracing_subscriber::registry().with(lines.clone());
-        (lines, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Within<'_, S>) {
-        let level = event.metadata().level();
-        if event.metadata().target().contains("::outbox::") && *level <= Level::INFO {
-            let mut line = Line(level.to_string());
-            event.record(&mut line);
-            self.0.lock().unwrap().push(line.0);
-        }
-    }
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0 += &format!(" {}={value:?}", field.name());
-    }
+/// What this thread logs of outboxes, from INFO on.
+fn listen() -> Capture {
+    Capture::start(|line| line.target().contains("::outbox::") && *line.level() <= Level::INFO)
 }
 
 /// Whether there are these lines and no others, each with its words in it.
-fn assert_said(lines: &Lines, words: &[&[&str]]) {
-    let all = lines.all();
+fn assert_said(lines: &Capture, words: &[&[&str]]) {
+    let all: Vec<_> = lines.lines().into_iter().map(|line| line.text).collect();
     let fits = |(line, words): (&String, &&[&str])| words.iter().all(|word| line.contains(word));
     assert!(all.len() == words.len() && all.iter().zip(words).all(fits), "{all:#?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn that_nothing_gets_through_is_said_once_and_so_is_that_it_does_again() {
-    let (lines, _guard) = Lines::listen();
+    let lines = listen();
     let (mut shop, broker) = (Shop::open().await, away().await);
     shop.enqueue_many(&["a", ""], 20);
     let relay = shop.relay(broker.clone());
@@ -80,7 +46,7 @@ async fn that_nothing_gets_through_is_said_once_and_so_is_that_it_does_again() {
 
 #[tokio::test(start_paused = true)]
 async fn that_what_did_not_get_through_is_gone_is_said_as_well() {
-    let (lines, _guard) = Lines::listen();
+    let lines = listen();
     let (mut shop, broker) = (Shop::open().await, away().await);
     shop.enqueue(&[("id", "")]);
     let relay = shop.relay(broker.clone());
@@ -96,7 +62,7 @@ async fn that_what_did_not_get_through_is_gone_is_said_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn that_an_outbox_is_away_is_said_once_and_so_is_that_it_answers_again() {
-    let (lines, _guard) = Lines::listen();
+    let lines = listen();
     let shop = Shop::open().await;
     let store = Away::new(&shop, StoreErrorKind::Failed);
     let relay = Relay::new(store.clone(), Publisher::new(Puppet::new(|_, _| Say::Yes)));
@@ -113,7 +79,7 @@ async fn that_an_outbox_is_away_is_said_once_and_so_is_that_it_answers_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_relay_of_which_nothing_is_away_says_nothing() {
-    let (lines, _guard) = Lines::listen();
+    let lines = listen();
     let mut shop = Shop::open().await;
     shop.enqueue_many(&["a", ""], 20);
     let running = Running::start(shop.relay(Puppet::new(|_, _| Say::Later(SECOND))));
