@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, registry};
 
@@ -23,9 +23,6 @@ pub struct Line {
 }
 
 /// Keeps what this thread logs while it lives.
-///
-/// A line that is met first where nobody listens may be lost to those who listen later: each test
-/// of a binary that may log it is to listen.
 ///
 /// # Examples
 ///
@@ -50,7 +47,7 @@ impl Capture {
     pub fn start(wanted: impl Fn(&Metadata<'_>) -> bool + Send + Sync + 'static) -> Self {
         let lines = Arc::default();
         let subscriber = registry().with(Keep { lines: Arc::clone(&lines), wanted });
-        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
+        Self { lines, _guard: listen(subscriber) }
     }
 
     /// All lines since the beginning, or since they were last [taken](Self::take).
@@ -62,6 +59,16 @@ impl Capture {
     pub fn take(&self) -> Vec<Line> {
         std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Lets `subscriber` hear what this thread logs while the guard lives.
+///
+/// `tracing` asks a single subscriber of a process in the thread that meets a line first. If that
+/// is a test that listens to nothing, the line is off for everybody. So here it is never single.
+pub fn listen(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
+    static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(registry()));
+    LazyLock::force(&ANOTHER);
+    tracing::subscriber::set_default(subscriber)
 }
 
 impl fmt::Debug for Capture {

@@ -121,7 +121,7 @@ fn poison() -> Failure {
     Failure::permanent("poison")
 }
 
-/// Keeps what the engine logs of its ways in this thread. Each test does: see there.
+/// Keeps what the engine logs of its ways in this thread.
 fn logged() -> Capture {
     Capture::start(|line| line.target().ends_with("::way"))
 }
@@ -132,7 +132,6 @@ async fn publish_id(broker: &Closing, id: &'static str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_dead_letter_queue_is_gone_is_tried_a_few_times_a_minute_and_not_lost() {
-    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
@@ -186,7 +185,6 @@ async fn that_messages_cannot_be_moved_is_said_once_and_so_is_that_they_can_agai
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_cannot_be_parked_waits_in_hand_as_long_and_counts() {
-    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
@@ -205,7 +203,6 @@ async fn a_retry_that_cannot_be_parked_waits_in_hand_as_long_and_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_keeps_its_order_behind_a_message_that_cannot_be_moved_and_others_go_on() {
-    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
@@ -225,7 +222,6 @@ async fn a_key_keeps_its_order_behind_a_message_that_cannot_be_moved_and_others_
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_not_held_up_by_one_of_it_that_cannot_be_moved() {
-    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();
@@ -246,7 +242,6 @@ async fn a_batch_is_not_held_up_by_one_of_it_that_cannot_be_moved() {
 
 #[tokio::test(start_paused = true)]
 async fn a_consumer_stops_at_once_though_its_messages_can_be_moved_nowhere() {
-    let _log = logged();
     let (ctx, _canceller) = Context::root();
     let (broker, calls) = (Closing::default(), Calls::default());
     broker.close();

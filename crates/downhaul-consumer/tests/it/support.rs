@@ -8,6 +8,7 @@ use downhaul_consumer::{
     Consumer, ConsumerHandle, MemoryBroker, Message, Outgoing, Publisher, State, Subscription,
 };
 use downhaul_context::Context;
+use downhaul_testkit::capture::listen;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -64,7 +65,7 @@ pub(crate) fn count_words<const N: usize>(
         On(words, move || _ = count.fetch_add(1, Ordering::SeqCst))
     };
     let layers: Vec<_> = words.into_iter().zip(counts.clone()).map(counting).collect();
-    (tracing::subscriber::set_default(tracing_subscriber::registry().with(layers)), counts)
+    (listen(tracing_subscriber::registry().with(layers)), counts)
 }
 
 /// Calls `act` at each line that this thread logs with these words in it.
@@ -72,7 +73,7 @@ pub(crate) fn at_words(
     words: &'static str,
     act: impl Fn() + Send + Sync + 'static,
 ) -> DefaultGuard {
-    tracing::subscriber::set_default(tracing_subscriber::registry().with(On(words, act)))
+    listen(tracing_subscriber::registry().with(On(words, act)))
 }
 
 struct On<F>(&'static str, F);
