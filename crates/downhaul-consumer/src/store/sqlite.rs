@@ -183,7 +183,14 @@ fn failed(what: impl Into<String>, error: rusqlite::Error) -> StoreError {
         ) => StoreErrorKind::Configuration,
         _ => StoreErrorKind::Failed,
     };
-    StoreError::new(kind, what).with_source(error)
+    let told = StoreError::new(kind, what);
+    match error {
+        // Its words are often no more than those of its code, which would stand there twice.
+        rusqlite::Error::SqliteFailure(code, Some(words)) if code.to_string().ends_with(&words) => {
+            told.with_source(code)
+        }
+        error => told.with_source(error),
+    }
 }
 
 /// The job panicked, or the runtime ended before it began.
@@ -230,6 +237,21 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn what_sqlite_says_is_told_once_and_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Connection::open(directory.path().join("test.db")).unwrap();
+        let (mut holder, mut late) = (open(), open());
+        let _held = holder.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        late.busy_timeout(Duration::ZERO).unwrap();
+        let locked = late.transaction_with_behavior(TransactionBehavior::Immediate).unwrap_err();
+        let locked = failed("claim", locked);
+        assert_eq!(locked.kind(), StoreErrorKind::Busy);
+        assert_eq!(locked.chain(), "claim: Error code 5: database is locked");
+        let missing = failed("count", late.execute("SELECT 1 FROM absent", ()).unwrap_err());
+        assert!(missing.chain().starts_with("count: no such table: absent"), "{}", missing.chain());
+    }
 
     #[test]
     fn a_file_that_several_make_at_once_is_open_to_all_of_them() {
