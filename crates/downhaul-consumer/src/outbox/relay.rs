@@ -25,6 +25,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// | rows in hand at a time | 100 | [`window`](Self::window) |
 /// | time to publish a row | 10 s | [`confirm_budget`](Self::confirm_budget) |
 /// | lease of a claim | three times that | |
+/// | time for the store to answer | 10 s | [`store_timeout`](Self::store_timeout) |
 /// | time between looks, when nobody tells of news | 1 s | [`poll_interval`](Self::poll_interval) |
 /// | first delay after a failure, see there | 200 ms, at most 60 s | [`backoff`](Self::backoff) |
 /// | refusals, after which a row is dead | 16, over 4 to 8 min | [`refusals`](Self::refusals) |
@@ -105,6 +106,7 @@ pub struct Relay {
     pub(super) window: usize,
     pub(super) budget: Duration,
     pub(super) poll: Duration,
+    pub(super) store: Duration,
     pub(super) refusals: u32,
     pub(super) backoff: Backoff,
     pub(super) shared: Arc<Shared>,
@@ -119,6 +121,7 @@ impl Relay {
             window: 100,
             budget: Duration::from_secs(10),
             poll: Duration::from_secs(1),
+            store: Duration::from_secs(10),
             refusals: 16,
             backoff: Backoff::doubling(Duration::from_millis(200), Duration::from_secs(60)),
             shared: Arc::default(),
@@ -143,6 +146,14 @@ impl Relay {
     /// How often it looks when it has found nothing and nobody tells of news. From 1 ms to a day.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll = interval.clamp(SHORTEST, LONGEST);
+        self
+    }
+
+    /// How long a visit to the store may take: to write what has become of rows, and to claim more.
+    /// One that takes longer is dropped, told of as an outage of the store, and tried again after a
+    /// pause. What it may have claimed becomes free with its lease. From 1 ms to a day.
+    pub fn store_timeout(mut self, limit: Duration) -> Self {
+        self.store = limit.clamp(SHORTEST, LONGEST);
         self
     }
 

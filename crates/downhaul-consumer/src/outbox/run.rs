@@ -16,7 +16,7 @@ use crate::outbox::flight::{Flight, Landed};
 use crate::outbox::shared::Landing;
 use crate::outbox::{Fate, Relay, RowTicket};
 use crate::retry::Backoff;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// How long the store may take to answer once the context has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -96,11 +96,13 @@ impl<'a> Run<'a> {
         if Instant::now() < self.store_at {
             return;
         }
-        let ctx = self.ctx;
+        let (ctx, begun, limit) = (self.ctx, Instant::now(), self.relay.store);
         let visit = async {
             self.settle().await?;
             self.claim().await
         };
+        // A store that hangs says nothing, and would be asked nothing any more.
+        let visit = async { timeout(limit, visit).await.unwrap_or_else(|_| Err(silent(limit))) };
         let patience_over = async {
             ctx.done().await;
             sleep(LAST_WORDS).await;
@@ -116,7 +118,7 @@ impl<'a> Run<'a> {
                 self.relay.shared.store_answered();
             }
             Err(error) => {
-                self.relay.shared.store_failed(&error);
+                self.relay.shared.store_failed(&error, begun);
                 self.faults += 1;
                 self.store_at = Instant::now() + STORE.after(self.faults);
             }
@@ -233,6 +235,11 @@ impl<'a> Run<'a> {
         };
         tracing::warn!(error = words, "the outbox was not told what was confirmed last");
     }
+}
+
+/// The store did not answer in time.
+fn silent(limit: Duration) -> StoreError {
+    StoreError::new(StoreErrorKind::Failed, format!("it did not answer within {limit:?}"))
 }
 
 impl Drop for Run<'_> {

@@ -72,12 +72,13 @@ impl Shared {
         }
     }
 
-    pub(super) fn store_failed(&self, failed: &StoreError) {
+    /// Notes that a visit failed that had begun then.
+    pub(super) fn store_failed(&self, failed: &StoreError, begun: Instant) {
         let (is_permanent, error) = (failed.is_permanent(), failed.chain());
         let mut before = None;
         self.seen.send_modify(|seen| {
             before = seen.store_fault.take();
-            let since = before.as_ref().map_or_else(Instant::now, |fault| fault.since);
+            let since = before.as_ref().map_or(begun, |fault| fault.since);
             let error = Arc::from(error.as_str());
             seen.store_fault = Some(Outage { since, error, is_permanent });
         });

@@ -27,7 +27,7 @@ pub struct RelaySnapshot {
     pub backlog: Option<Backlog>,
     /// Whether the outbox has answered in the run that is under way.
     pub reached: bool,
-    /// Since when the outbox cannot be reached, if so.
+    /// Since when the outbox cannot be reached, or gives no answer, if so.
     pub store_fault: Option<Outage>,
     /// Since when nothing gets through to the broker, if so, though there is something to publish:
     /// for 10 s or more, the broker could not be reached, gave no answer or said no for now.

@@ -123,6 +123,8 @@ async fn each_of_several_failed_messages_is_tried_again_in_time() {
     let mut shop = Shop::open().await;
     let broker = Puppet::new(|_, before| if before == 0 { Say::Nack } else { Say::Yes });
     let relay = shop.relay(broker.clone()).poll_interval(3600 * SECOND);
+    // The clock is put forward here also while the store is being asked.
+    let relay = relay.store_timeout(3600 * SECOND);
     let running = Running::start(relay.backoff(100 * SECOND, 100 * SECOND));
     let begun = Instant::now();
     for (number, id) in ["one", "two", "three"].into_iter().enumerate() {

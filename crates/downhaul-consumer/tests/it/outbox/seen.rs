@@ -1,5 +1,6 @@
 //! What a relay tells of itself, by its handle.
 
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -200,6 +201,56 @@ async fn an_outbox_that_is_away_is_told_since_the_first_error_until_it_answers()
         assert_eq!(fault.is_permanent, is_permanent);
         store.is_away.store(false, Ordering::SeqCst);
         let seen = until(&handle, |seen| seen.reached).await;
+        assert_eq!(seen.store_fault, None);
+        running.drain().await;
+    }
+}
+
+/// An outbox that says nothing as long as somebody says so.
+#[derive(Debug)]
+struct Mute {
+    outbox: SqliteOutbox,
+    is_mute: AtomicBool,
+}
+
+#[async_trait]
+impl Outbox for Mute {
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Row>, StoreError> {
+        if self.is_mute.load(Ordering::SeqCst) {
+            return pending().await;
+        }
+        self.outbox.claim(limit, lease).await
+    }
+
+    async fn settle(&self, fates: &[(RowTicket, Fate)]) -> Result<(), StoreError> {
+        self.outbox.settle(fates).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.outbox.backlog().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outbox_that_gives_no_answer_is_told_when_its_time_is_over_and_asked_again() {
+    for (set, limit) in [(None, 10), (Some(2 * SECOND), 2)] {
+        let mut shop = Shop::open().await;
+        shop.enqueue(&[("id", "")]);
+        let store = Mute { outbox: shop.outbox.clone(), is_mute: AtomicBool::new(true) };
+        let (store, begun) = (Arc::new(store), Instant::now());
+        let publisher = Publisher::new(Puppet::new(|_, _| Say::Yes));
+        let relay = Relay::new(store.clone(), publisher);
+        let relay = match set {
+            Some(limit) => relay.store_timeout(limit),
+            None => relay,
+        };
+        let (handle, running) = start(relay);
+        let fault = until(&handle, |seen| seen.store_fault.is_some()).await.store_fault.unwrap();
+        assert_eq!((begun.elapsed().as_secs(), fault.since), (limit, begun));
+        assert_eq!(&*fault.error, format!("it did not answer within {limit}s"));
+        assert!(!fault.is_permanent);
+        store.is_mute.store(false, Ordering::SeqCst);
+        let seen = until(&handle, |seen| seen.published == 1).await;
         assert_eq!(seen.store_fault, None);
         running.drain().await;
     }
