@@ -192,12 +192,24 @@ impl Part {
     /// Asks whether it is ready. A panic costs the answer alone.
     fn ask(&self) -> Answer {
         let Self { component, .. } = self;
-        let ask = || Answer { not_ready: component.not_ready(), degraded: component.degraded() };
+        let ask = || Answer {
+            not_ready: component.not_ready().map(|why| self.named(why)),
+            degraded: component.degraded().map(|why| self.named(why)),
+        };
         catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
             let not_ready = self.silent().not_ready;
             let not_ready = not_ready.map(|silent| format!("{silent}: {}", words_of(panic)));
             Answer { not_ready, degraded: None }
         })
+    }
+
+    /// What a relay says of itself, with the name of its component: it has none of its own, and an
+    /// app may have several.
+    fn named(&self, why: String) -> String {
+        match self.component.relay() {
+            Some(_) => format!("{}: {why}", self.name),
+            None => why,
+        }
     }
 
     /// What is taken for the answer of one that gives none.

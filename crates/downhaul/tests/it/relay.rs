@@ -151,7 +151,7 @@ async fn an_outbox_that_is_not_there_yet_is_waited_for() {
     let handle = relay.handle();
     let app = TestApp::spawn(app(broker, relay).0);
     handle.wait_for(|seen| seen.store_fault.is_some()).await;
-    let why = "starting: the outbox cannot be reached for 0 s: no disk";
+    let why = "starting: outbox: the outbox cannot be reached for 0 s: no disk";
     assert_eq!(app.handle().not_ready().as_deref(), Some(why));
     rows.set(Is::There);
     app.ready().await;
@@ -185,21 +185,25 @@ async fn a_relay_whose_outbox_panics_has_failed_and_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_relay_whose_outbox_is_away_is_told_by_the_readiness_probe() {
+async fn relays_whose_outboxes_are_away_are_told_by_name_by_the_readiness_probe() {
     let rows = Rows::new();
-    let (_broker, relay) = relay(&rows).await;
+    let ((_, orders), (_, bills)) = (relay(&rows).await, relay(&rows).await);
     let fixture = Fixture::of(None, |app| {
-        app.add("outbox", RelayWorker::new(relay), []);
+        app.add("orders", RelayWorker::new(orders), []);
+        app.add("bills", RelayWorker::new(bills), []);
     })
     .await;
     assert_eq!(fixture.get("/health/ready").await, (200, json!({ "status": "ready" })));
     rows.set(Is::Away(StoreErrorKind::Failed));
     let mut ready = fixture.get("/health/ready").await;
-    while ready.1.get("degraded").is_none() {
+    while ready.1["degraded"].as_array().is_none_or(|wrong| wrong.len() < 2) {
         ready = fixture.get("/health/ready").await;
     }
-    let why = ready.1["degraded"][0].as_str().unwrap();
-    assert!(ready.0 == 200 && why.starts_with("the outbox cannot be reached for "), "{why}");
+    for (index, name) in ["orders", "bills"].into_iter().enumerate() {
+        let why = ready.1["degraded"][index].as_str().unwrap();
+        let words = format!("{name}: the outbox cannot be reached for ");
+        assert!(ready.0 == 200 && why.starts_with(&words), "{why}");
+    }
     rows.set(Is::There);
     fixture.stop().await.assert_clean();
 }
