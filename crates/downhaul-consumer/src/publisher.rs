@@ -244,7 +244,7 @@ impl Publisher {
                 }
             }
         }
-        awaited.all(ctx).await
+        awaited.all(ctx, |cause| self.shared.unanswered(cause)).await
     }
 
     /// Closes the sink. A publish after this opens a new one.
@@ -294,8 +294,7 @@ impl Publisher {
             Ok(outcome) => outcome,
             Err(receipt) => {
                 let answered = ctx.run(receipt).await;
-                let unknown = PublishErrorKind::Unknown;
-                answered.map_err(|cause| ended(unknown, cause, self.shared.hindrance()))?
+                answered.map_err(|cause| self.shared.unanswered(cause))?
             }
         };
         outcome.confirmed()
@@ -391,6 +390,11 @@ impl Shared {
             // A sink that was dropped while it waited for room has sent nothing.
             Err(cause) => Err(not_sent(cause, sink.hindrance())),
         }
+    }
+
+    /// The context ended before the broker's answer came.
+    fn unanswered(&self, cause: Cause) -> PublishError {
+        ended(PublishErrorKind::Unknown, cause, self.hindrance())
     }
 
     /// Why the broker takes no messages now, if it has said so.

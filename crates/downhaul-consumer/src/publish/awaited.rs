@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use downhaul_context::Context;
+use downhaul_context::{Cause, Context};
 
-use crate::error::{PublishError, PublishErrorKind};
+use crate::error::PublishError;
 use crate::publish::Receipt;
 
 /// How many receipts more are kept before it is looked which of them are answered: each keeps
@@ -41,12 +41,16 @@ impl Awaited {
         }
     }
 
-    /// Waits until all are answered, or `ctx` ends.
-    pub(crate) async fn all(mut self, ctx: &Context) -> Result<(), PublishError> {
+    /// Waits until all are answered, or `ctx` ends: `unanswered` makes an error of that.
+    pub(crate) async fn all(
+        mut self,
+        ctx: &Context,
+        unanswered: impl Fn(Cause) -> PublishError,
+    ) -> Result<(), PublishError> {
         while let Some(receipt) = self.receipts.pop_front() {
             let answer = match ctx.run(receipt).await {
                 Ok(outcome) => outcome.confirmed(),
-                Err(cause) => Err(PublishError::caused(PublishErrorKind::Unknown, cause)),
+                Err(cause) => Err(unanswered(cause)),
             };
             self.note(answer);
         }
@@ -63,6 +67,7 @@ impl Awaited {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::PublishErrorKind;
     use crate::publish::PublishOutcome;
 
     #[test]
@@ -83,7 +88,8 @@ mod tests {
         (0..MORE).for_each(|_| awaited.add(Receipt::resolved(PublishOutcome::Confirmed)));
         assert!(awaited.receipts.len() > MORE, "they stand behind one that is open");
         let ctx = Context::background();
-        let mut told = std::pin::pin!(awaited.all(&ctx));
+        let unanswered = |cause| PublishError::caused(PublishErrorKind::Unknown, cause);
+        let mut told = std::pin::pin!(awaited.all(&ctx, unanswered));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(told.as_mut().poll(&mut cx).is_pending());
         sender.resolve(PublishOutcome::Returned("no queue".to_owned()));

@@ -210,9 +210,13 @@ async fn a_publish_that_ends_with_its_context_says_what_was_in_its_way() {
     drop(publisher.send(&Context::background(), message()).await.unwrap());
     let (ctx, _canceller) = Context::background().with_timeout(SECOND);
     let without_room = publisher.send(&ctx, message()).await.unwrap_err();
-    let kinds = [unanswered.kind(), without_room.kind()];
-    assert_eq!(kinds, [PublishErrorKind::Unknown, PublishErrorKind::NotSent]);
-    for error in [unanswered, without_room] {
+    let publisher = Publisher::new(Arc::new(Held::default()));
+    let (ctx, _canceller) = Context::background().with_timeout(SECOND);
+    let of_several = publisher.publish_all(&ctx, [message(), message()]).await.unwrap_err();
+    let kinds = [unanswered.kind(), without_room.kind(), of_several.kind()];
+    let (unknown, not_sent) = (PublishErrorKind::Unknown, PublishErrorKind::NotSent);
+    assert_eq!(kinds, [unknown, not_sent, unknown]);
+    for error in [unanswered, without_room, of_several] {
         assert_eq!(error.source().unwrap().to_string(), "it holds them");
     }
 }

@@ -238,9 +238,13 @@ async fn a_broker_that_runs_short_lets_publishes_wait_and_acknowledgements_pass(
     }
     let publisher = Publisher::new(broker.clone());
     let (ctx, _canceller) = Context::background().with_timeout(Duration::from_millis(500));
-    let error = publisher.publish(&ctx, outgoing.clone()).await.unwrap_err();
-    let why = error.source().unwrap().to_string();
-    assert!(why.contains("short of memory"), "{why}");
+    let one = publisher.publish(&ctx, outgoing.clone()).await.unwrap_err();
+    let (ctx, _canceller) = Context::background().with_timeout(Duration::from_millis(500));
+    let many = publisher.publish_all(&ctx, [outgoing.clone(), outgoing.clone()]).await.unwrap_err();
+    for error in [one, many] {
+        let why = error.source().unwrap().to_string();
+        assert!(why.contains("short of memory"), "{why}");
+    }
     let told = log.take();
     assert!(told.len() == 1 && told[0].fields["message"].contains("short of memory"), "{told:?}");
 
