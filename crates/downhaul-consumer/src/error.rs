@@ -34,12 +34,13 @@ pub struct BrokerError {
     kind: BrokerErrorKind,
     context: String,
     source: Option<BoxError>,
+    come_again: u64,
 }
 
 impl BrokerError {
     /// Makes an error of a kind that says in `context` what was tried and what to do.
     pub fn new(kind: BrokerErrorKind, context: impl Into<String>) -> Self {
-        Self { kind, context: context.into(), source: None }
+        Self { kind, context: context.into(), source: None, come_again: 0 }
     }
 
     /// Adds what lies behind it.
@@ -47,6 +48,19 @@ impl BrokerError {
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Adds how many messages were finished and come again all the same; for a
+    /// [`Source`](crate::Source) that closes.
+    #[must_use]
+    pub fn with_come_again(mut self, messages: u64) -> Self {
+        self.come_again = messages;
+        self
+    }
+
+    /// How many messages were finished and come again all the same, as far as that is known.
+    pub fn come_again(&self) -> u64 {
+        self.come_again
     }
 
     /// The kind.

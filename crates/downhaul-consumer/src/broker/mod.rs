@@ -193,7 +193,8 @@ pub trait Source: Send {
     ///
     /// # Errors
     ///
-    /// The last settlements may be lost.
+    /// The last settlements may be lost. How many finished messages come again, if that is known,
+    /// is in [`BrokerError::come_again`].
     ///
     /// # Cancel safety
     ///

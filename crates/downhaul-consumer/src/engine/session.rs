@@ -272,7 +272,10 @@ impl Session {
             tracing::error!(consumer = &*shared.name, abandoned, "handlers did not stop");
         }
         let (closing, _closing) = outer.detached().with_timeout(budget);
-        self.flow.close(&closing).await;
+        let come_again = self.flow.close(&closing).await;
+        if let Some(stopping) = &mut self.stopping {
+            stopping.come_again = come_again;
+        }
         self.closed = true;
     }
 

@@ -11,8 +11,8 @@ use crate::tally::Tally;
 
 /// How the latest stop of a consumer went.
 ///
-/// `Display` writes a line a stage, with the time it took and the time it had, and a line for each
-/// message that was still being handled at the end.
+/// `Display` writes a line a stage, with the time it took and the time it had, a line for each
+/// message that was still being handled at the end, and how many finished ones come again.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StopReport {
@@ -22,6 +22,9 @@ pub struct StopReport {
     pub tally: Tally,
     /// What was still being handled when the last budget was over. It comes again.
     pub abandoned: Vec<InFlight>,
+    /// How many messages were finished and come again all the same, as far as the broker says so:
+    /// of a partition, what lies behind one that is not finished.
+    pub come_again: u64,
 }
 
 /// One stage of a stop.
@@ -54,7 +57,11 @@ impl fmt::Display for StopReport {
             let InFlight { message_id, request_id, attempt, .. } = message;
             write!(f, "\nleft   message {message_id}, request {request_id}, attempt {attempt}")?;
         }
-        Ok(())
+        match self.come_again {
+            0 => Ok(()),
+            1 => write!(f, "\nagain  1 finished message comes again"),
+            count => write!(f, "\nagain  {count} finished messages come again"),
+        }
     }
 }
 
@@ -65,11 +72,12 @@ pub(crate) struct Stopping {
     current: Option<(&'static str, Instant, Duration)>,
     before: Tally,
     pub(crate) abandoned: Vec<InFlight>,
+    pub(crate) come_again: u64,
 }
 
 impl Stopping {
     pub(crate) fn new(before: Tally) -> Self {
-        Self { stages: Vec::new(), current: None, before, abandoned: Vec::new() }
+        Self { stages: Vec::new(), current: None, before, abandoned: Vec::new(), come_again: 0 }
     }
 
     /// Ends the stage before, and begins that of `phase`.
@@ -91,6 +99,7 @@ impl Stopping {
     pub(crate) fn finish(mut self, now: Instant, after: Tally) -> StopReport {
         self.enter(Phase::Stopped, now, Duration::ZERO);
         let tally = after.since(&self.before);
-        StopReport { stages: self.stages, tally, abandoned: self.abandoned }
+        let Self { stages, abandoned, come_again, .. } = self;
+        StopReport { stages, tally, abandoned, come_again }
     }
 }

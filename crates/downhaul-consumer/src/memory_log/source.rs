@@ -254,7 +254,9 @@ impl Source for LogSource {
             return Ok(());
         }
         let words = format!("{AGAIN}: {stranded}");
-        Err(BrokerError::new(BrokerErrorKind::Unreachable, words))
+        let come_again = u64::try_from(stranded).unwrap_or(u64::MAX);
+        let error = BrokerError::new(BrokerErrorKind::Unreachable, words);
+        Err(error.with_come_again(come_again))
     }
 }
 

@@ -93,7 +93,8 @@ impl Component for ConsumerWorker {
     async fn stop(&self, _ctx: &Context) -> String {
         let Some(handle) = self.consumer() else { return String::new() };
         handle.ended().await;
-        Words(handle.tally()).to_string()
+        let come_again = handle.last_stop().map_or(0, |stop| stop.come_again);
+        Words { tally: handle.tally(), come_again }.to_string()
     }
 
     async fn ended(&self) -> Ended {
@@ -149,12 +150,18 @@ fn line(message: &InFlight) -> String {
     format!("message {message_id}, request_id={request_id}, after {age:.2} s")
 }
 
+const ONE_AGAIN: &str = "finished message comes again";
+const AGAIN: &str = "finished messages come again";
+
 /// A tally in words: only what there was.
-struct Words(Tally);
+struct Words {
+    tally: Tally,
+    come_again: u64,
+}
 
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tally = self.0;
+        let Self { tally, come_again } = *self;
         let plural = if tally.acked == 1 { "" } else { "s" };
         write!(f, "{} message{plural} processed", tally.acked)?;
         let others = [
@@ -165,6 +172,7 @@ impl fmt::Display for Words {
             (tally.duplicates, "processed before"),
             (tally.lost, "to come again after a lost link"),
             (tally.abandoned, "abandoned in the middle"),
+            (come_again, if come_again == 1 { ONE_AGAIN } else { AGAIN }),
         ];
         let there = others.into_iter().filter(|(count, _)| *count > 0);
         there.into_iter().try_for_each(|(count, what)| write!(f, ", {count} {what}"))

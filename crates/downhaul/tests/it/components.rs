@@ -1,13 +1,14 @@
 //! Components made of closures.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use downhaul::consumer::{
-    Consumer, Incoming, MemoryBroker, Message, MessageObserver, Outgoing, Processed, Publisher,
-    Subscription,
+    Consumer, Failure, Incoming, MemoryBroker, MemoryLog, Message, MessageObserver, Outgoing,
+    Processed, Publisher, Subscription,
 };
 use downhaul::testing::TestApp;
 use downhaul::{
@@ -322,6 +323,35 @@ async fn a_consumer_keeps_the_observer_that_it_was_given() {
     Publisher::new(broker).publish(&Context::background(), order).await.unwrap();
     app.stop().await.assert_clean();
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_consumer_has_finished_and_gets_again_is_in_the_report() {
+    let log = Arc::new(MemoryLog::new(1));
+    log.create_topic("t");
+    let handle = async |ctx: Context, message: Incoming<Message>| match message.id() {
+        "slow" => ctx
+            .run(pending::<()>())
+            .await
+            .map_err(|_| Failure::retry_after(Duration::ZERO, "it is over")),
+        _ => Ok(()),
+    };
+    let consumer = Consumer::new(Subscription::new("orders").topic("t"), handle).concurrency(8);
+    let mut app = App::new("shop");
+    let orders = app.add("orders", ConsumerWorker::new(consumer, log.clone()), []);
+    let app = TestApp::start(app).await;
+    let publisher = Publisher::new(log);
+    for id in ["slow", "quick", "quick too"] {
+        let order = Outgoing::to_topic("t", Message::new("").with_id(id));
+        publisher.publish(&Context::background(), order).await.unwrap();
+    }
+    let consumer = app.handle().consumer(orders).unwrap();
+    while consumer.tally().acked < 2 {
+        tokio::task::yield_now().await;
+    }
+    let report = app.stop().await;
+    let words = &report.component("orders").words;
+    assert!(words.ends_with(", 2 finished messages come again"), "{words}");
 }
 
 #[tokio::test(start_paused = true)]

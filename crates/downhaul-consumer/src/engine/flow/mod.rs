@@ -410,12 +410,17 @@ impl Flow {
         self.crew.abandon()
     }
 
-    /// Closes the source. What is not settled comes again.
-    pub(crate) async fn close(&mut self, ctx: &Context) {
+    /// Closes the source. What is not settled comes again. Returns how much comes again that is
+    /// finished.
+    pub(crate) async fn close(&mut self, ctx: &Context) -> u64 {
         self.processor.shared.hold(HeldLanes::default());
+        let mut come_again = 0;
         if let Some(source) = self.source.take() {
             let error = match ctx.run(source.close(ctx)).await {
-                Ok(closed) => closed.err().map(|error| error.chain()),
+                Ok(closed) => closed.err().map(|error| {
+                    come_again = error.come_again();
+                    error.chain()
+                }),
                 Err(cause) => Some(cause.to_string()),
             };
             if let Some(error) = error {
@@ -427,6 +432,7 @@ impl Flow {
         let behind = self.take_out_unbegun(|_| true);
         Counters::add(&self.processor.shared.counters.released, behind.len());
         self.gauge();
+        come_again
     }
 
     /// Whether the source is to go, so that all that was left to its end is given back: while the

@@ -221,6 +221,26 @@ async fn an_abort_waits_for_no_retry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_report_of_a_stop_says_how_much_was_finished_and_comes_again() {
+    let world = World::new();
+    let first = world.spawn(world.consumer("first").ordered());
+    world.publish_all("slow").await;
+    until(|| world.count() == 20).await;
+    first.abort();
+    assert_eq!(first.settled().await, State::Stopped);
+    let report = first.last_stop().unwrap();
+    assert_eq!((report.come_again, world.log.lag("q")), (20, 24));
+    let report = report.to_string();
+    assert!(report.ends_with("\nagain  20 finished messages come again"), "{report}");
+    let second = world.spawn(world.consumer("second").ordered());
+    world.open.add_permits(2);
+    until(|| world.log.lag("q") == 0).await;
+    assert_eq!(world.repeated().len(), 20);
+    stop(&second).await;
+    assert_eq!(second.last_stop().unwrap().come_again, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_of_no_line_is_parked_when_its_partition_goes_and_keeps_the_count_of_its_attempts()
 {
     let mut world = World::trying_again_after(2 * SECOND);
