@@ -19,6 +19,9 @@ pub enum BrokerErrorKind {
     /// The configuration is wrong: the URL, the credentials, a queue that exists with other
     /// properties.
     Configuration,
+    /// The link is there, but the queue that was consumed is not: it was deleted, or is elsewhere
+    /// now. Opening it again makes or finds it.
+    QueueGone,
     /// The message itself cannot be sent, such as one that is too large.
     Message,
     /// The broker cannot be reached, or the link was lost.

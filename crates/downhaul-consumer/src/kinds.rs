@@ -11,7 +11,9 @@ use crate::store::{StoreError, StoreErrorKind};
 impl Kind for BrokerError {
     fn class(&self) -> Class {
         match self.kind() {
-            BrokerErrorKind::Closed | BrokerErrorKind::Unreachable => Class::Unavailable,
+            BrokerErrorKind::Closed | BrokerErrorKind::QueueGone | BrokerErrorKind::Unreachable => {
+                Class::Unavailable
+            }
             BrokerErrorKind::Configuration | BrokerErrorKind::Message => Class::Internal,
         }
     }
@@ -21,6 +23,7 @@ impl Kind for BrokerError {
             BrokerErrorKind::Closed => "broker.closed",
             BrokerErrorKind::Configuration => "broker.configuration",
             BrokerErrorKind::Message => "broker.message",
+            BrokerErrorKind::QueueGone => "broker.queue_gone",
             BrokerErrorKind::Unreachable => "broker.unreachable",
         }
     }

@@ -18,7 +18,7 @@ use lapin::types::{FieldTable, ShortString};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::declare;
-use crate::error::{cannot, consuming_ended, gave_up, lost, short, unreachable};
+use crate::error::{cannot, consuming_ended, gave_up, lost, short};
 use crate::held::Held;
 use crate::letter;
 use crate::link::{LOOK, Line};
@@ -159,7 +159,8 @@ impl RabbitSource {
         self.line.check().err().unwrap_or_else(|| {
             let queue = &self.queue;
             let words = "was cancelled: the queue was deleted or moved";
-            unreachable(format!("the consumer of queue `{queue}` {words}"))
+            let words = format!("the consumer of queue `{queue}` {words}");
+            BrokerError::new(BrokerErrorKind::QueueGone, words)
         })
     }
 

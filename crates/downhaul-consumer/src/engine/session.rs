@@ -229,7 +229,13 @@ impl Session {
 
     fn lose_link(&mut self, error: &BrokerError) {
         let consumer = &*self.parts.shared.name;
-        tracing::warn!(consumer, error = error.chain(), "link to the broker lost");
+        let chain = error.chain();
+        match error.kind() {
+            BrokerErrorKind::QueueGone => {
+                tracing::warn!(consumer, error = chain, "the queue is gone, opening it again");
+            }
+            _ => tracing::warn!(consumer, error = chain, "link to the broker lost"),
+        }
         let was_of_use = self.flow.has_heard() || self.attached_at.elapsed() >= USEFUL;
         self.useless = if was_of_use { 0 } else { self.useless.saturating_add(1) };
         self.flow.lose_source();

@@ -1,8 +1,14 @@
 //! Consuming: what is out, what comes back, what the intake does.
 
-use downhaul_consumer::{BrokerErrorKind, Settled, Verdict};
+use std::sync::Arc;
+
+use downhaul_consumer::{
+    BrokerErrorKind, Consumer, Incoming, Link, Message, Settled, State, Verdict,
+};
 use downhaul_context::Context;
+use downhaul_testkit::capture::Capture;
 use downhaul_testkit::rabbitmq::shared;
+use tracing::Level;
 
 use crate::support::{
     Foreigner, all, fill, more, shared_broker, sink, soon, source, subscription, take, texts,
@@ -132,10 +138,28 @@ async fn a_deleted_queue_is_the_end_of_a_source_and_the_next_declares_it_again()
     let foreigner = Foreigner::at(&shared()).await;
     foreigner.delete(subscription.queue()).await;
     let error = soon("the end", first.next(&mut Vec::new())).await.unwrap_err();
-    assert_eq!(error.kind(), BrokerErrorKind::Unreachable);
+    assert_eq!(error.kind(), BrokerErrorKind::QueueGone);
     assert!(error.to_string().contains(subscription.queue()), "{error}");
 
     let mut second = source(&broker, &subscription).await;
     fill(&*sink(&broker).await, subscription.queue(), numbers(0..1)).await;
     assert_eq!(texts(&take(&mut *second, 1).await), ["0"]);
+}
+
+#[tokio::test]
+async fn a_consumer_whose_queue_was_deleted_says_so_and_of_no_lost_link() {
+    let log = Capture::start(|line| *line.level() == Level::WARN);
+    let (broker, subscription) = (Arc::new(shared_broker()), subscription("deleted-under"));
+    let (ctx, _canceller) = Context::root();
+    let nothing = |_: Context, _: Incoming<Message>| async {};
+    let consumer = Consumer::new(subscription.clone(), nothing).spawn(&ctx, broker);
+    assert_eq!(soon("the consumer runs", consumer.settled()).await, State::Running);
+    let foreigner = Foreigner::at(&shared()).await;
+    foreigner.delete(subscription.queue()).await;
+    let is_lost = |link: &Link| matches!(link, Link::Recovering { .. });
+    soon("it is gone", consumer.wait_for(|status| is_lost(&status.link))).await.unwrap();
+    soon("it is back", consumer.wait_for(|status| !is_lost(&status.link))).await.unwrap();
+    let said: Vec<_> = log.lines().iter().map(|line| line.fields["message"].clone()).collect();
+    assert_eq!(said, ["the queue is gone, opening it again"]);
+    assert!(log.lines()[0].fields["error"].contains("the queue was deleted or moved"));
 }
