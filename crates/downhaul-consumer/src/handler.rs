@@ -112,6 +112,8 @@ pub struct Meta {
     delivered_for: u32,
     /// How often it was put off since it was delivered, because it could not be settled.
     pub(crate) put_off: u32,
+    /// Whether it was to be a dead letter, and could not be moved.
+    pub(crate) is_unburied: bool,
     /// Whether it stands in a line with others, behind which they wait.
     pub(crate) is_in_line: bool,
 }
@@ -130,6 +132,7 @@ impl Meta {
             token,
             delivered_for: attempt,
             put_off: 0,
+            is_unburied: false,
             is_in_line: false,
         }
     }

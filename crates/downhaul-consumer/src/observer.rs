@@ -83,6 +83,9 @@ pub struct Processed<'a> {
     /// Whether the handler has logged the error itself, by `log_once` of a
     /// [`Traced`](downhaul_context::Traced) one: it needs no second line at ERROR.
     pub is_logged: bool,
+    /// Whether it is a dead letter that could not be moved to the others before, and is tried again
+    /// after each pause: of that there was a line already.
+    pub is_again: bool,
     /// How long the attempt took.
     pub took: Duration,
 }
@@ -110,6 +113,9 @@ impl Processed<'_> {
                 tracing::info!(took_ms = took_ms(), attempt = number, "message released")
             }
             Settlement::Retry { .. } => failed!(warn, error, "message failed, trying again"),
+            Settlement::DeadLetter { reason } if self.is_again => {
+                failed!(debug, reason, "message failed again, to the dead letters");
+            }
             Settlement::DeadLetter { reason } if self.is_logged => {
                 failed!(warn, reason, "message failed, to the dead letters");
             }

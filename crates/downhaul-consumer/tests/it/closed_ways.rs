@@ -159,6 +159,27 @@ async fn a_message_whose_dead_letter_queue_is_gone_is_tried_a_few_times_a_minute
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_a_message_has_failed_is_said_once_and_not_at_each_look_for_its_dead_letters() {
+    let log = Capture::start(|line| line.target().ends_with("::observer"));
+    let (ctx, _canceller) = Context::root();
+    let (broker, calls) = (Closing::default(), Calls::default());
+    broker.close();
+    let consumer = Consumer::new(subscription(), failing(&calls, poison));
+    let handle = broker.spawn(consumer, &ctx).await;
+    for id in ["bad-1", "bad-2"] {
+        publish_id(&broker, id).await;
+    }
+    sleep(600 * SECOND).await; // tidy: the clock is paused
+    broker.open();
+    sleep(60 * SECOND).await; // tidy: the clock is paused
+    assert_eq!(handle.tally().dead_lettered, 2);
+    let levels: Vec<_> = log.lines().into_iter().map(|line| line.level).collect();
+    assert_eq!(levels[..2], [Level::ERROR; 2]);
+    assert_eq!(levels[2..], vec![Level::DEBUG; levels.len() - 2]);
+    assert_eq!(levels.len(), calls.lock().unwrap().len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn that_messages_cannot_be_moved_is_said_once_and_so_is_that_they_can_again() {
     let log = logged();
     let (ctx, _canceller) = Context::root();

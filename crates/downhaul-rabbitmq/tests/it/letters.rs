@@ -12,9 +12,11 @@ use downhaul_consumer::{
 };
 use downhaul_context::Context;
 use downhaul_rabbitmq::{Queue, RabbitMq, Topology};
+use downhaul_testkit::capture::Capture;
 use downhaul_testkit::proxy::{Cut, Direction, Proxy};
 use downhaul_testkit::rabbitmq::shared;
 use downhaul_testkit::unique;
+use tracing::Level;
 
 use crate::support::{
     Foreigner, all, fill, publish, shared_broker, sink, soon, source, subscription, take, text,
@@ -46,8 +48,9 @@ async fn retries_do_not_count_for_the_delivery_limit_of_a_quorum_queue() {
     assert_eq!(letter.message.headers().get(headers::ATTEMPT), Some("5"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_dead_letter_whose_queue_was_deleted_is_not_lost() {
+    let log = Capture::start(|line| *line.level() == Level::ERROR);
     let (broker, subscription) = (Arc::new(shared_broker()), subscription("homeless"));
     let dead = subscription.dead_letter_queue().to_string();
     let calls = Arc::new(AtomicU32::new(0));
@@ -69,6 +72,9 @@ async fn a_dead_letter_whose_queue_was_deleted_is_not_lost() {
     };
     soon("it is given back and tried again", tried).await;
     assert_eq!(consumer.tally().dead_lettered, 0);
+    let said: Vec<_> = log.take().iter().map(|line| line.fields["message"].clone()).collect();
+    let failed = "message failed, to the dead letters";
+    assert_eq!(said, [failed, "cannot move messages to the dead letters, trying again"]);
 
     // Whoever begins to consume declares it anew.
     consumer.restart();

@@ -69,6 +69,7 @@ impl Processor {
                 settlement: &outcome.settlement,
                 error: None,
                 is_logged: false,
+                is_again: false,
                 took: now.saturating_duration_since(attempt.begun),
             });
         }

@@ -96,7 +96,10 @@ impl Processor {
         self.shared.ways.burying.note(meta.queue(), meta.message.id(), buried.as_ref().err());
         match buried {
             Ok(()) => Then::End(End::DeadLettered),
-            Err(_) => self.put_off(lane, meta),
+            Err(_) => {
+                meta.is_unburied = true;
+                self.put_off(lane, meta)
+            }
         }
     }
 

@@ -84,6 +84,7 @@ impl Processor {
             settlement: &settlement,
             error: error.as_deref(),
             is_logged,
+            is_again: meta.is_unburied && matches!(settlement, Settlement::DeadLetter { .. }),
             took: begun.elapsed(),
         });
         Judged { settlement, error, is_marked, is_of_attempt }
