@@ -96,12 +96,19 @@ impl Processed<'_> {
         // Worked out only where somebody listens.
         let took_ms = || u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let (number, error) = (self.meta.attempt, self.error.unwrap_or_default());
-        let (queue, message_id) = (self.meta.queue().as_str(), self.meta.message.id());
+        // A span around that names them does so for all its lines.
+        let is_named = |field| {
+            let span = Span::current();
+            span.metadata().is_some_and(|span| span.fields().field(field).is_some())
+        };
+        let queue = || (!is_named("queue")).then(|| self.meta.queue().as_str());
+        let message_id = || (!is_named("message_id")).then(|| self.meta.message.id());
         // A level is a part of the event's code, so that this cannot be a function.
         macro_rules! failed {
             ($level:ident, $($rest:tt)+) => {
                 tracing::$level!(
-                    queue, message_id, took_ms = took_ms(), attempt = number, $($rest)+
+                    queue = queue(), message_id = message_id(), took_ms = took_ms(),
+                    attempt = number, $($rest)+
                 )
             };
         }

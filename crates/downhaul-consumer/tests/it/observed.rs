@@ -10,6 +10,7 @@ use downhaul_consumer::{
     Processed, Publisher, RetryPolicy,
 };
 use downhaul_context::{Context, ResultExt, TraceContext};
+use downhaul_testkit::capture::Capture;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::Span;
@@ -71,6 +72,35 @@ async fn what_a_handler_of_batches_has_logged_needs_no_second_line_for_any_of_it
     }
     until(|| handle.tally().dead_lettered == 2).await;
     assert!(notes.0.lock().unwrap().iter().all(|(_, is_logged, _)| *is_logged));
+}
+
+/// Makes no span, and has the usual lines.
+#[derive(Debug)]
+struct Spanless;
+
+impl MessageObserver for Spanless {
+    fn process(&self, ctx: Context, _: &Meta) -> (Context, Span) {
+        (ctx, Span::none())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_of_a_failure_names_what_no_span_around_it_names() {
+    let log = Capture::start(|line| line.target().ends_with("::observer"));
+    let fail = |_: Context, _: Incoming<Message>| async { Err::<(), _>(Failure::permanent("no")) };
+    let consumer = || Consumer::new(subscription(), fail);
+    for (consumer, is_named) in
+        [(consumer(), false), (consumer().observer(Arc::new(Spanless)), true)]
+    {
+        let ((ctx, _canceller), broker) = (Context::root(), MemoryBroker::new());
+        let handle = spawn(consumer, &ctx, &broker).await;
+        publish(&broker, Message::new("").with_id("one")).await;
+        until(|| handle.tally().dead_lettered == 1).await;
+        let line = log.take().remove(0);
+        assert_eq!(line.fields["message"], "message failed, to the dead letters");
+        let named = ["queue", "message_id"].map(|name| line.fields.get(name).map(String::as_str));
+        assert_eq!(named, if is_named { [Some("q"), Some("one")] } else { [None, None] });
+    }
 }
 
 fn current() -> Option<&'static str> {
