@@ -1,78 +1,59 @@
-//! [`Bell`]: takes all answers that are there out of what is under way.
+//! [`Bell`]: which publishes go on, from lapin's thread to the task of a sink.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-use crate::sink::under_way::UnderWay;
-
-/// A waker that remembers that it was used. One for all polls, so that none of them makes another.
-#[derive(Debug)]
+/// Collects the numbers of those who rang, and wakes the task for the first of them.
+#[derive(Debug, Default)]
 pub(super) struct Bell {
-    rung: AtomicBool,
+    rung: Mutex<Vec<usize>>,
     /// The task's.
     waker: AtomicWaker,
 }
 
+/// Rings with one number.
+struct Ringer {
+    number: usize,
+    bell: Arc<Bell>,
+}
+
 impl Bell {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { rung: AtomicBool::new(false), waker: AtomicWaker::new() })
+    /// A waker that rings with this number. Its clones cost no memory.
+    pub(super) fn ringer(self: &Arc<Self>, number: usize) -> Waker {
+        Waker::from(Arc::new(Ringer { number, bell: Arc::clone(self) }))
     }
 
-    /// Begins to send a publish.
-    pub(super) fn push<'a, F: Future>(
-        self: &Arc<Self>,
-        under_way: &mut UnderWay<'a, F>,
-        sending: impl Future<Output = F> + Send + 'a,
-    ) {
-        let waker = Waker::from(Arc::clone(self));
-        under_way.push(sending, &mut Context::from_waker(&waker));
+    /// Sets whom to wake.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
     }
 
-    /// Adds all answers that are there. The ledger relies on getting every one that was completed
-    /// before any that it gets. What was completed meanwhile has rung, since all is sent before it
-    /// is answered; and a `FuturesUnordered` may say `Pending` and wake itself while some are
-    /// ready.
-    pub(super) fn gather<F: Future>(
-        self: &Arc<Self>,
-        under_way: &mut UnderWay<'_, F>,
-        answers: &mut Vec<F::Output>,
-    ) {
-        let waker = Waker::from(Arc::clone(self));
-        let mut cx = Context::from_waker(&waker);
-        loop {
-            under_way.advance(&mut cx);
-            while let Poll::Ready(Some(answer)) = under_way.poll_answer(&mut cx) {
-                answers.push(answer);
-            }
-            if !self.rung.swap(false, Ordering::AcqRel) {
-                return;
-            }
+    /// Puts all that have rung into `rung`, which is empty. Returns whether there are any.
+    pub(super) fn take(&self, rung: &mut Vec<usize>) -> bool {
+        std::mem::swap(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner), rung);
+        !rung.is_empty()
+    }
+
+    fn ring(&self, number: usize) {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = rung.is_empty();
+        rung.push(number);
+        drop(rung);
+        // Whoever came before has woken the task, or is about to.
+        if is_first {
+            self.waker.wake();
         }
-    }
-
-    /// The same, as soon as there are any.
-    pub(super) fn poll_gather<F: Future>(
-        self: &Arc<Self>,
-        under_way: &mut UnderWay<'_, F>,
-        answers: &mut Vec<F::Output>,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        self.waker.register(cx.waker());
-        self.gather(under_way, answers);
-        if answers.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
-impl Wake for Bell {
+impl Wake for Ringer {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
-        self.waker.wake();
+        self.bell.ring(self.number);
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use downhaul_consumer::{BrokerError, Outgoing, PublishOutcome, ReceiptSender};
-use futures_util::FutureExt;
+use futures_util::future::{TryFuture, TryFutureExt};
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
-use lapin::{Channel, PublisherConfirm};
+use lapin::{Channel, Confirmation};
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -19,7 +19,6 @@ use crate::largest::Largest;
 use crate::letter::Letter;
 use crate::link::Line;
 use crate::property::is_caller;
-use crate::sink::bell::Bell;
 use crate::sink::inbox::Inbox;
 use crate::sink::ledger::{Answer, Fate, Ledger, Returned};
 use crate::sink::parking::Parking;
@@ -99,7 +98,7 @@ async fn publish_all(
     ledger: &mut Ledger<ReceiptSender>,
     rooms: &mut Rooms,
 ) -> Option<BrokerError> {
-    let (mut under_way, bell) = (UnderWay::new(), Bell::new());
+    let mut under_way = UnderWay::new();
     // lapin answers all that it knows of when a link is lost, and a publish of that very moment is
     // not always among them.
     let mut broken = pin!(line.broken());
@@ -107,14 +106,13 @@ async fn publish_all(
     lull.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (opened, mut refused) = (Instant::now(), false);
     let mut more = true;
-    let (mut commands, mut answers) = (Vec::new(), Vec::new());
+    let mut commands = Vec::new();
     while more || !under_way.is_empty() {
         let mut end = tokio::select! {
             biased;
-            () = poll_fn(|cx| bell.poll_gather(&mut under_way, &mut answers, cx)),
-                if !under_way.is_empty() => {
-                    resolve(ledger, &mut answers, rooms, &mut refused).err()
-                }
+            () = poll_fn(|cx| under_way.poll_gather(cx)), if !under_way.is_empty() => {
+                resolve(ledger, under_way.answers(), rooms, &mut refused).err()
+            }
             error = &mut broken => Some(error),
             goes_on = poll_fn(|cx| inbox.poll_take(&mut commands, cx)), if more => {
                 more = goes_on;
@@ -131,8 +129,7 @@ async fn publish_all(
                 continue;
             };
             let key = ledger.open(sender);
-            let sending = send(&line.channel, order, key);
-            bell.push(&mut under_way, sending.map(move |sent| answer(sent, parking, key)));
+            under_way.push(send(&line.channel, parking, order, key));
         }
         if end.is_some() {
             return end;
@@ -148,29 +145,29 @@ async fn publish_all(
     None
 }
 
-/// Publishes one message, and returns when that is written.
-async fn send(channel: &Channel, order: Order, key: u64) -> lapin::Result<PublisherConfirm> {
+/// Publishes one message, and returns when that is written, with the future of the broker's answer.
+async fn send(
+    channel: &Channel,
+    parking: &Parking,
+    order: Order,
+    key: u64,
+) -> lapin::Result<impl TryFuture<Ok = Answer, Error = lapin::Error> + Unpin> {
     let Order { route, letter, mandatory } = order;
     let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
     // AMQP 0.9.1 keeps this property for nobody, and RabbitMQ carries it unread.
     let properties = letter.properties().with_cluster_id(key.to_string().into());
-    let (exchange, routing_key) = (route.exchange, route.key);
-    channel.basic_publish(exchange, routing_key, options, letter.payload(), properties).await
+    let (exchange, routing_key, payload) = (route.exchange, route.key, letter.payload());
+    let sent = channel.basic_publish(exchange, routing_key, options, payload, properties).await;
+    Ok(sent?.map_ok(move |confirmation| answer(confirmation, parking, key)))
 }
 
-/// Waits for the broker's answer to what was sent.
-async fn answer(
-    sent: lapin::Result<PublisherConfirm>,
-    parking: &Parking,
-    key: u64,
-) -> lapin::Result<Answer> {
-    let confirmation = sent?.await?;
+fn answer(confirmation: Confirmation, parking: &Parking, key: u64) -> Answer {
     let confirmed = !confirmation.is_nack();
     let carried = confirmation.take_message().map(|message| {
         parking.forget(message.routing_key.as_str());
         returned(&message, key)
     });
-    Ok(Answer { key, confirmed, carried })
+    Answer { key, confirmed, carried }
 }
 
 fn returned(message: &BasicReturnMessage, carrier: u64) -> Returned {
@@ -183,13 +180,12 @@ fn returned(message: &BasicReturnMessage, carrier: u64) -> Returned {
 /// Resolves what is final by these answers. An error is the end of the channel, for all of them.
 fn resolve(
     ledger: &mut Ledger<ReceiptSender>,
-    answers: &mut Vec<lapin::Result<Answer>>,
+    answers: impl Iterator<Item = lapin::Result<Answer>>,
     rooms: &mut Rooms,
     refused: &mut bool,
 ) -> Result<(), BrokerError> {
     let mut error = None;
-    let known =
-        answers.drain(..).filter_map(|answer| answer.map_err(|cause| error = Some(cause)).ok());
+    let known = answers.filter_map(|answer| answer.map_err(|cause| error = Some(cause)).ok());
     ledger.settle(known, |sender, fate| {
         *refused |= fate == Fate::Nacked;
         sender.resolve(match fate {

@@ -1,132 +1,207 @@
 //! [`UnderWay`]: what is published and not answered yet.
 
-use std::collections::VecDeque;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::vec::Drain;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::future::TryFuture;
 use tokio_util::sync::ReusableBoxFuture;
 
-/// How much memory is kept when nothing is under way, in futures.
-const SPARE: usize = 16;
+use crate::sink::bell::Bell;
 
-/// Publishes, each of which is sent first, and then answered.
+/// How many futures' memory is kept when nothing is under way.
+const SPARE: usize = 128;
+
+/// Publishes, each of which is sent first, and then answered by what that has returned.
 ///
-/// They are sent in their order, and answered in any. The memory of those that are being sent is
-/// used again: lapin's futures are larger than what an allocator keeps at hand for a thread, and
-/// each would wait for a lock of the allocator that lapin's own thread takes as well. What waits
-/// for its answer, by far the most, is small.
-pub(super) struct UnderWay<'a, F: Future> {
-    sending: VecDeque<ReusableBoxFuture<'a, F>>,
-    sent: FuturesUnordered<F>,
-    spare: Vec<ReusableBoxFuture<'a, F>>,
+/// Each has a place, whose waker says which one goes on. Places are used again, and so is the
+/// memory of those that are being sent: lapin's futures are larger than what an allocator keeps at
+/// hand for a thread, and each would wait for a lock of the allocator that lapin's own thread takes
+/// as well. What waits for its answer, by far the most, is small.
+pub(super) struct UnderWay<'a, C: TryFuture> {
+    bell: Arc<Bell>,
+    places: Vec<Place<'a, C>>,
+    vacant: Vec<usize>,
+    spare: Vec<Sending<'a, C>>,
+    /// Places that are looked at.
+    rung: Vec<usize>,
+    answers: Vec<Answer<C>>,
 }
 
-impl<'a, F: Future> UnderWay<'a, F> {
+type Sending<'a, C> = ReusableBoxFuture<'a, Result<C, <C as TryFuture>::Error>>;
+type Answer<C> = Result<<C as TryFuture>::Ok, <C as TryFuture>::Error>;
+
+struct Place<'a, C: TryFuture> {
+    waker: Waker,
+    stage: Stage<'a, C>,
+}
+
+enum Stage<'a, C: TryFuture> {
+    Vacant,
+    Sending(Sending<'a, C>),
+    Sent(C),
+}
+
+impl<'a, C: TryFuture + Unpin> UnderWay<'a, C> {
     pub(super) fn new() -> Self {
-        Self { sending: VecDeque::new(), sent: FuturesUnordered::new(), spare: Vec::new() }
+        let (places, vacant, spare) = (Vec::new(), Vec::new(), Vec::new());
+        let (rung, answers) = (Vec::new(), Vec::new());
+        Self { bell: Arc::default(), places, vacant, spare, rung, answers }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sending.is_empty() && self.sent.is_empty()
+        self.vacant.len() == self.places.len() && self.answers.is_empty()
     }
 
-    /// Begins to send one, whose answer is that of the future that this returns.
-    pub(super) fn push(
-        &mut self,
-        sending: impl Future<Output = F> + Send + 'a,
-        cx: &mut Context<'_>,
-    ) {
-        let mut sending = match self.spare.pop() {
+    /// Begins to send one.
+    pub(super) fn push(&mut self, sending: impl Future<Output = Result<C, C::Error>> + Send + 'a) {
+        let sending = match self.spare.pop() {
             None => ReusableBoxFuture::new(sending),
             Some(mut spare) => {
                 spare.set(sending);
                 spare
             }
         };
-        match sending.poll(cx) {
-            Poll::Ready(sent) => self.is_sent(sending, sent),
-            Poll::Pending => self.sending.push_back(sending),
+        let number = self.vacant.pop().unwrap_or_else(|| self.add_place());
+        self.places[number].stage = Stage::Sending(sending);
+        self.advance(number);
+    }
+
+    fn add_place(&mut self) -> usize {
+        let number = self.places.len();
+        let waker = self.bell.ringer(number);
+        self.places.push(Place { waker, stage: Stage::Vacant });
+        number
+    }
+
+    fn advance(&mut self, number: usize) {
+        // Whoever rings with its number may do so late, when it is another's or nobody's.
+        let place = &mut self.places[number];
+        if let Poll::Ready(answer) = place.poll(&mut self.spare) {
+            self.answers.push(answer);
+            self.vacant.push(number);
         }
     }
 
-    /// Takes note of those that are sent by now.
-    pub(super) fn advance(&mut self, cx: &mut Context<'_>) {
-        while let Some(Poll::Ready(sent)) = self.sending.front_mut().map(|it| it.poll(cx)) {
-            if let Some(sending) = self.sending.pop_front() {
-                self.is_sent(sending, sent);
-            }
+    /// Waits until there are [`answers`](Self::answers), and gathers all that are there. The ledger
+    /// relies on getting every one that was completed before any that it gets: what was completed
+    /// meanwhile has rung, since all is sent before it is answered.
+    pub(super) fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.bell.register(cx.waker());
+        let mut rung = std::mem::take(&mut self.rung);
+        while self.bell.take(&mut rung) {
+            rung.drain(..).for_each(|number| self.advance(number));
         }
+        self.rung = rung;
+        if self.answers.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    fn is_sent(&mut self, sending: ReusableBoxFuture<'a, F>, sent: F) {
-        self.spare.push(sending);
-        self.sent.push(sent);
-    }
-
-    /// The next answer, as of a stream, to one of those that are known to be sent.
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
-        let answer = self.sent.poll_next_unpin(cx);
-        if self.is_empty() {
+    /// Takes what was gathered.
+    pub(super) fn answers(&mut self) -> Drain<'_, Answer<C>> {
+        if self.vacant.len() == self.places.len() {
             self.spare.truncate(SPARE);
         }
-        answer
+        self.answers.drain(..)
+    }
+}
+
+impl<'a, C: TryFuture + Unpin> Place<'a, C> {
+    /// Goes on, to the answer if it is there.
+    fn poll(&mut self, spare: &mut Vec<Sending<'a, C>>) -> Poll<Answer<C>> {
+        let mut cx = Context::from_waker(&self.waker);
+        if let Stage::Sending(sending) = &mut self.stage {
+            let sent = ready!(sending.poll(&mut cx));
+            if let Stage::Sending(sending) = std::mem::replace(&mut self.stage, Stage::Vacant) {
+                spare.push(sending);
+            }
+            self.stage = Stage::Sent(sent?);
+        }
+        let Stage::Sent(answer) = &mut self.stage else { return Poll::Pending };
+        let answer = ready!(Pin::new(answer).try_poll(&mut cx));
+        self.stage = Stage::Vacant;
+        Poll::Ready(answer)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::{Ready, ready};
-    use std::task::Waker;
+    use std::future::{poll_fn, ready};
 
     use futures_util::FutureExt;
-    use tokio::sync::oneshot;
+    use tokio::sync::oneshot::{self, Receiver, Sender, error::RecvError};
 
     use super::*;
 
-    fn answers<T>(under_way: &mut UnderWay<'_, Ready<T>>) -> Vec<T> {
-        let mut cx = Context::from_waker(Waker::noop());
-        under_way.advance(&mut cx);
-        let mut answers = Vec::new();
-        while let Poll::Ready(Some(answer)) = under_way.poll_answer(&mut cx) {
-            answers.push(answer);
-        }
-        answers
+    type Written = Sender<Receiver<i32>>;
+
+    fn publish(under_way: &mut UnderWay<'_, Receiver<i32>>) -> Written {
+        let (writing, written) = oneshot::channel();
+        under_way.push(written);
+        writing
+    }
+
+    fn write(writing: impl IntoIterator<Item = Written>) -> Vec<Sender<i32>> {
+        let written = writing.into_iter().map(|writing| {
+            let (answering, answer) = oneshot::channel();
+            writing.send(answer).unwrap();
+            answering
+        });
+        written.collect()
+    }
+
+    fn gathered(
+        under_way: &mut UnderWay<'_, Receiver<i32>>,
+    ) -> Option<Vec<Result<i32, RecvError>>> {
+        poll_fn(|cx| under_way.poll_gather(cx)).now_or_never()?;
+        Some(under_way.answers().collect())
     }
 
     #[test]
     fn memory_is_used_again_and_little_of_it_is_kept_when_nothing_is_under_way() {
-        let mut cx = Context::from_waker(Waker::noop());
         let mut under_way = UnderWay::new();
         for turn in 0..3 {
-            let (senders, written): (Vec<_>, Vec<_>) =
-                (0..100).map(|_| oneshot::channel::<i32>()).unzip();
-            for written in written {
-                under_way.push(written.map(|number| ready(number.unwrap())), &mut cx);
+            let writing: Vec<_> = (0..200).map(|_| publish(&mut under_way)).collect();
+            assert_eq!((under_way.spare.len(), under_way.places.len()), (0, 200));
+            let answering = write(writing);
+            assert_eq!(gathered(&mut under_way), None);
+            assert_eq!(under_way.spare.len(), 200, "in turn {turn}");
+            for (number, answering) in (0..).zip(answering) {
+                answering.send(number).unwrap();
             }
-            assert_eq!(under_way.spare.len(), 0, "all are being sent");
-            for (number, sender) in (0..).zip(senders) {
-                sender.send(number).unwrap();
-            }
-            under_way.advance(&mut cx);
-            assert_eq!(under_way.spare.len(), 100, "in turn {turn}");
-            assert_eq!(answers(&mut under_way), Vec::from_iter(0..100));
+            let answers = gathered(&mut under_way).unwrap();
+            assert_eq!(answers, Vec::from_iter((0..200).map(Ok)));
             assert!(under_way.is_empty());
             assert_eq!(under_way.spare.len(), SPARE);
         }
     }
 
     #[test]
-    fn what_is_sent_behind_another_is_answered_once_that_is_sent() {
-        let mut cx = Context::from_waker(Waker::noop());
+    fn they_are_written_and_answered_in_any_order() {
         let mut under_way = UnderWay::new();
-        let (first, written) = oneshot::channel();
-        under_way.push(written.map(|number| ready(number.unwrap())), &mut cx);
-        let (second, written) = oneshot::channel();
-        under_way.push(written.map(|number| ready(number.unwrap())), &mut cx);
-        second.send(2).unwrap();
-        assert!(answers(&mut under_way).is_empty());
-        assert!(!under_way.is_empty());
+        let mut writing = [(); 3].map(|()| publish(&mut under_way));
+        writing.reverse();
+        let [third, second, first] = write(writing).try_into().unwrap();
+        third.send(3).unwrap();
+        assert_eq!(gathered(&mut under_way), Some(vec![Ok(3)]));
         first.send(1).unwrap();
-        assert_eq!(answers(&mut under_way), [1, 2]);
+        drop(publish(&mut under_way));
+        let mut answers = gathered(&mut under_way).unwrap();
+        answers.sort_by_key(Result::is_ok);
+        assert!(matches!(answers[..], [Err(_), Ok(1)]), "{answers:?}");
+        second.send(2).unwrap();
+        assert_eq!(gathered(&mut under_way), Some(vec![Ok(2)]));
+        assert!(under_way.is_empty());
+    }
+
+    #[test]
+    fn one_that_is_answered_at_once_is_kept_for_who_gathers() {
+        let mut under_way = UnderWay::new();
+        let (answering, answer) = oneshot::channel();
+        answering.send(7).unwrap();
+        under_way.push(ready(Ok(answer)));
+        assert!(!under_way.is_empty());
+        assert_eq!(gathered(&mut under_way), Some(vec![Ok(7)]));
+        assert!(under_way.is_empty());
     }
 }
