@@ -100,7 +100,7 @@
 //! | body | 2 MiB | 413, close | [`body_limit`](Server::body_limit) |
 //! | next piece of a body | 10 s | 408, close | [`body_timeout`](Server::body_timeout) |
 //! | head, from its first byte; handshake | 10 s | close | [`header_timeout`] |
-//! | connection without a request | 60 s | close | [`idle_timeout`](Server::idle_timeout) |
+//! | connection without a request | 75 s | close | [`idle_timeout`](Server::idle_timeout) |
 //! | connection, however busy | 1 h ± 10 % | drained | [`max_connection_age`] |
 //! | answer that nobody takes | 30 s | close, or reset | [`write_timeout`](Server::write_timeout) |
 //! | connections | 10,000 | wait | [`max_connections`](Server::max_connections) |

@@ -55,7 +55,9 @@ impl Default for Limits {
             body_limit: 2 << 20,
             body_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
+            // Longer than the 60 s for which proxies keep theirs (nginx and AWS by default): who
+            // closes first must not be the one to whom requests are sent.
+            idle_timeout: Duration::from_secs(75),
             max_connection_age: Duration::from_secs(3600),
             write_timeout: Duration::from_secs(30),
             connections: 10_000,

@@ -180,7 +180,11 @@ impl Server {
         self
     }
 
-    /// How long a connection may be without a request before it is closed. Default: 60 s.
+    /// How long a connection may be without a request before it is closed. Default: 75 s.
+    ///
+    /// Have it longer than a proxy in front keeps its connections: else a request that the proxy
+    /// sends while the server closes is lost, and its client reads 502. nginx and AWS keep them for
+    /// 60 s by default.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.limits.idle_timeout = timeout;
         self
