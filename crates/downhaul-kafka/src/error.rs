@@ -40,9 +40,9 @@ pub(crate) fn unheard() -> BrokerError {
 
 /// They cannot be committed, and come again.
 pub(crate) fn stranded(count: usize) -> BrokerError {
-    unreachable(format!(
-        "finished messages come again that lie behind unfinished ones of their partition: {count}"
-    ))
+    let words = "finished messages come again that lie behind unfinished ones of their partition";
+    let come_again = u64::try_from(count).unwrap_or(u64::MAX);
+    unreachable(format!("{words}: {count}")).with_come_again(come_again)
 }
 
 /// The context ended first.

@@ -281,7 +281,12 @@ impl Source for KafkaSource {
     async fn close(mut self: Box<Self>, ctx: &Context) -> Result<(), BrokerError> {
         let has_lost = self.let_go();
         let leaving = self.memberships.iter_mut().map(|one| one.leave(ctx));
-        join_all(leaving).await.into_iter().collect::<Result<(), _>>()?;
+        let left = join_all(leaving).await;
+        let come_again =
+            left.iter().filter_map(|one| one.as_ref().err()).map(BrokerError::come_again);
+        let come_again = come_again.sum();
+        let left = left.into_iter().collect::<Result<(), _>>();
+        left.map_err(|error| error.with_come_again(come_again))?;
         if has_lost { Err(unheard()) } else { Ok(()) }
     }
 }

@@ -116,11 +116,12 @@ async fn a_source_that_closes_says_whether_something_was_finished_behind_what_wa
         }
         settle(&mut *source, &all(&deliveries[released..=released], Verdict::Release)).await;
         let closed = soon("it closes", source.close(&Context::background())).await;
-        let told = closed.err().map(|error| error.to_string());
+        let told = closed.err().map(|error| (error.to_string(), error.come_again()));
         (told, foreigner.committed_of(&subscription).await)
     };
     let (told, committed) = finish(&[0, 2], 1).await;
-    let told = told.expect("it says so");
+    let (told, come_again) = told.expect("it says so");
+    assert_eq!(come_again, 1);
     assert!(told.ends_with("unfinished ones of their partition: 1"), "{told}");
     assert_eq!(committed, Some(1));
     assert_eq!(finish(&[1, 0], 2).await, (None, Some(2)));
