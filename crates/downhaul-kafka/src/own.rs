@@ -4,7 +4,7 @@
 //! that nobody else reads: one for each step of delay, `<group>.retry.<step>`. In each, messages
 //! are due nearly in the order in which they were appended, so that a short delay never waits
 //! behind a long one. They are read as a group of their own, `<group>.retry`: an assignor counts
-//! partitions, and in one group those that are empty as a rule would count like those with the work.
+//! partitions, and in one group those that are empty as a rule would count like the ones with work.
 //!
 //! A queue for dead letters, `<group>.dead`, is a topic of that name, and a group of that name
 //! reads it.

@@ -1,8 +1,8 @@
 //! [`Linger`]: reading on after the last byte was written, until the client has closed, too.
 //!
-//! A socket that is closed over bytes which nobody has read is reset, and the client, who may still
-//! send, loses what it has not read yet: the answer that refuses its body, or the rest of a download
-//! while it makes room for more, as clients of HTTP/2 do to the end.
+//! A socket that is closed over bytes which nobody has read is reset, and the client, who may
+//! still send, loses what it has not read yet: the answer that refuses its body, or the rest of a
+//! download while it makes room for more, as clients of HTTP/2 do to the end.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
