@@ -106,6 +106,9 @@ pub enum Ending {
     Cancelled,
     /// The client went away before the end of the answer: 499, in logs only.
     ClientGone,
+    /// The client took nothing of the answer for the
+    /// [`write_timeout`](crate::Server::write_timeout), and was cut off: 499, in logs only.
+    ClientStuck,
     /// The deadline passed while the handler worked: 504.
     Deadline,
     /// The service failed with an error of its own, which is no response: 500.
@@ -127,6 +130,7 @@ impl fmt::Display for Ending {
             Self::BodyTooLarge => "body too large",
             Self::Cancelled => "cancelled",
             Self::ClientGone => "client gone",
+            Self::ClientStuck => "client stuck",
             Self::Deadline => "deadline",
             Self::Failed => "failed",
             Self::LateBody => "late body",

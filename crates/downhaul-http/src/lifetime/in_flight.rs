@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::lifetime::request_info::{Phase, RequestInfo};
+use crate::serve::hub::Stage;
 use crate::serve::limits::OnDisconnect;
 use crate::serve::link::Link;
 use crate::serve::tally::End;
@@ -36,6 +37,8 @@ pub(crate) struct InFlight {
     upload: AtomicU8,
     /// Whether its answer was cut by other than its own body.
     is_cut: AtomicBool,
+    /// The client takes no more of the answer, as far as this stream goes.
+    is_stalled: AtomicBool,
     body_limit: AtomicUsize,
     /// How long its client waits, where it has said so and counts.
     budget: OnceLock<Duration>,
@@ -116,6 +119,7 @@ impl InFlight {
             stage: AtomicU8::new(HANDLING),
             upload: AtomicU8::new(Upload::Idle as u8),
             is_cut: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
             body_limit,
             budget: OnceLock::new(),
             overrides: Mutex::default(),
@@ -259,6 +263,17 @@ impl InFlight {
         self.is_cut.store(true, Ordering::Relaxed);
     }
 
+    /// The same, since the client takes nothing of it.
+    pub(crate) fn stall(&self) {
+        self.is_stalled.store(true, Ordering::Relaxed);
+        self.cut();
+    }
+
+    /// Whether it ends since the client takes nothing of its answer.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_stalled.load(Ordering::Relaxed) || self.link.clocks.has_given_up()
+    }
+
     pub(crate) fn is_cut(&self) -> bool {
         self.is_cut.load(Ordering::Relaxed)
     }
@@ -334,7 +349,11 @@ pub(crate) fn line(method: &Method, uri: &Uri) -> SmolStr {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let hub = &self.link.hub;
-        let end = hub.end_now();
+        let is_cut_off = self.is_stuck() && hub.has_reached(Stage::Stopping);
+        let end = match hub.end_now() {
+            End::Finished if is_cut_off => End::Cancelled,
+            end => end,
+        };
         if end == End::Cancelled {
             let was = self.when_cut_short.take();
             hub.name_cut_short(was.map_or_else(|| self.info(), |was| *was));

@@ -31,6 +31,8 @@ pub(crate) struct Clocks {
     head: AtomicU8,
     /// The client takes no more of what there is to write.
     is_stuck: AtomicBool,
+    /// And has had its time.
+    has_given_up: AtomicBool,
     /// When an HTTP/2 client was told to begin no more streams.
     told_to_go: OnceLock<Instant>,
     /// It has begun one long after.
@@ -57,6 +59,7 @@ impl Clocks {
             unflushed: AtomicBool::new(false),
             head: AtomicU8::new(NO_HEAD),
             is_stuck: AtomicBool::new(false),
+            has_given_up: AtomicBool::new(false),
             told_to_go: OnceLock::new(),
             overstays: AtomicBool::new(false),
             lingers: AtomicBool::new(false),
@@ -140,6 +143,16 @@ impl Clocks {
     /// Whether the socket has no room. That of a stream is another matter.
     pub(super) fn is_stuck(&self) -> bool {
         self.is_stuck.load(Ordering::Relaxed)
+    }
+
+    /// The connection is closed. If the client takes nothing, that is why.
+    pub(super) fn give_up(&self) {
+        self.has_given_up.store(self.is_stuck(), Ordering::Relaxed);
+    }
+
+    /// Whether it was closed since the client took nothing.
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.has_given_up.load(Ordering::Relaxed)
     }
 
     /// The client takes more again.

@@ -96,9 +96,11 @@ pub struct DrainReport {
     /// The requests that ended by themselves since the drain began, those of the lame duck
     /// included.
     pub finished: u64,
-    /// The requests that ended after the server had ended their contexts, within the cancel grace.
+    /// The requests that ended after the server had ended their contexts, within the cancel grace,
+    /// and those whose clients took nothing of the answer for the
+    /// [`write_timeout`](crate::Server::write_timeout).
     pub cancelled: u64,
-    /// Those, as they were when the server ended their contexts; of more than 10,000, these.
+    /// Those, as they were when the server cut them short; of more than 10,000, these.
     pub cut_short: Vec<RequestInfo>,
     /// The requests that did not end in time: aborted, their sockets closed.
     pub forced: Vec<RequestInfo>,

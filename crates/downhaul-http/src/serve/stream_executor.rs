@@ -93,7 +93,7 @@ impl Stall {
         loop {
             ready!(timer.as_mut().poll(cx));
             if !link.clocks.is_stuck() {
-                self.request.cut();
+                self.request.stall();
                 return Poll::Ready(());
             }
             // Here all streams wait for the socket, which has a clock of its own.

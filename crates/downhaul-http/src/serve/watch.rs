@@ -87,6 +87,7 @@ impl Watch {
             return Poll::Ready(Alarm::Aged);
         }
         ready!(self.poll_overdue(cx));
+        self.link.clocks.give_up();
         Poll::Ready(Alarm::Overdue)
     }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use downhaul_context::{CauseKind, Context};
+use downhaul_http::observe::Ending;
 use downhaul_http::{Request, Router, Server};
 use tokio::sync::mpsc;
 
 use crate::frames::{GOAWAY, NO_ERROR, Peer};
-use crate::support::{Fixture, Pieces, Told, ended, get, held, soon, streamed};
+use crate::support::{Fixture, Pieces, Seen, Told, ended, get, held, soon, streamed};
 
 /// Soon over, and yet enough for a busy machine to get to a request.
 const SHORT: Duration = Duration::from_millis(250);
@@ -136,11 +137,14 @@ async fn a_client_that_stops_reading_is_closed_after_the_write_limit() {
         tell.send(ctx).unwrap();
         async { streamed(Pieces::Endless) }
     });
-    let server = Fixture::with(endless, |server| server.write_timeout(SHORT)).await;
+    let (see, mut seen) = mpsc::unbounded_channel();
+    let set = |server: Server| server.write_timeout(SHORT).observer(Seen(see));
+    let server = Fixture::with(endless, set).await;
     let mut client = server.client().await;
     client.send(&get("/")).await;
     let ctx = soon(told.recv()).await.unwrap();
     assert_eq!(soon(ctx.done()).await.kind(), CauseKind::ClientGone);
+    assert_eq!(soon(seen.recv()).await, Some((499, Ending::ClientStuck)));
     server.quiet().await;
     // What was in the sockets still arrives.
     assert!(client.rest().await.starts_with(b"HTTP/1.1 200"));
@@ -212,7 +216,7 @@ mod exactly {
         client.send(&get("/fast")).await;
         assert_eq!(client.read_response().await.unwrap().status, 200);
         assert_eq!(client.read_response().await.map(|answer| answer.status), None);
-        assert_eq!(last.elapsed().as_secs(), 60);
+        assert_eq!(last.elapsed().as_secs(), 75);
     }
 
     #[tokio::test(start_paused = true)]
@@ -238,7 +242,7 @@ mod exactly {
         let answered = Instant::now();
         let closed = timeout(600 * SECOND, client.read_response()).await;
         assert!(closed.expect("it is closed").is_none());
-        assert_eq!(answered.elapsed().as_secs(), 60);
+        assert_eq!(answered.elapsed().as_secs(), 75);
     }
 
     /// A client of HTTP/2 that does not answer the server's farewell.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use downhaul_context::Context;
-use downhaul_http::{DrainPlan, Request, Router};
+use downhaul_http::{DrainPlan, Request, Router, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
 use crate::frames::{
     self, ACK, INITIAL_WINDOW_SIZE, PING, PREFACE, frame, settings, window_update,
 };
-use crate::support::{Fixture, get, soon};
+use crate::support::{Fixture, Pieces, get, soon, streamed};
 
 /// The system has room for megabytes, and says that there is more only when a third of it is free.
 /// That takes this client longer than the limit.
@@ -79,4 +79,18 @@ async fn one_that_is_not_done_with_reading_when_its_server_stops_gets_all_of_it(
     let (report, count) = soon(async { tokio::join!(drain, reading) }).await;
     assert!(count > ALL, "{count} bytes with their frames");
     assert!(report.is_clean(), "{report}");
+}
+
+/// It was not finished, whatever the server had written.
+#[tokio::test]
+async fn one_that_takes_nothing_while_its_server_stops_is_named_as_cut_short() {
+    let router = Router::new().get("/", async |_: Context, _: Request| streamed(Pieces::Endless));
+    let set = |server: Server| server.write_timeout(Duration::from_millis(250));
+    let server = Fixture::with(router, set).await;
+    let mut client = server.client().await;
+    client.send(&get("/")).await;
+    client.0.readable().await.unwrap();
+    let drain = server.running.drain(DrainPlan::default().without_lame_duck());
+    let report = soon(drain).await;
+    assert_eq!((report.finished, report.cancelled, report.cut_short.len()), (0, 1, 1), "{report}");
 }

@@ -141,7 +141,7 @@ const UNKNOWN: &str = "HTTP";
 
 /// Whether a status was sent. A client that went away got none, or not all of its answer.
 pub(super) fn has_status(outcome: &Outcome<'_>) -> bool {
-    outcome.ending != Ending::ClientGone
+    !matches!(outcome.ending, Ending::ClientGone | Ending::ClientStuck)
 }
 
 /// What went wrong, in one of few words: why the server answered in place of the handler, or the
@@ -149,6 +149,7 @@ pub(super) fn has_status(outcome: &Outcome<'_>) -> bool {
 pub(super) fn error_type(outcome: &Outcome<'_>) -> Option<Cow<'static, str>> {
     let word = match outcome.ending {
         Ending::ClientGone => return Some("client_gone".into()),
+        Ending::ClientStuck => return Some("client_stuck".into()),
         _ if !outcome.status.is_server_error() && outcome.ending == Ending::Answered => {
             return None;
         }

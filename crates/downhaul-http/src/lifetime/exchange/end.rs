@@ -79,7 +79,8 @@ impl Exchange {
     }
 
     fn client_gone(&mut self) {
-        self.ending = Ending::ClientGone;
+        let is_stuck = self.request.is_stuck();
+        self.ending = if is_stuck { Ending::ClientStuck } else { Ending::ClientGone };
         self.status = StatusCode::from_u16(CLIENT_GONE).unwrap_or(self.status);
         let hub = &self.request.link.hub;
         let finish = self.request.on_disconnect() == OnDisconnect::Finish;

@@ -19,7 +19,7 @@ async fn half_a_preface_is_closed_after_the_header_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_silent_after_the_preface_is_closed_after_the_idle_limit() {
-    let siege = Siege::with(|server| server.idle_timeout(SHORT)).await;
+    let siege = Siege::with(|server| server.idle_timeout(SHORT).header_timeout(SHORT)).await;
     for begun in [PREFACE.to_vec(), [PREFACE, &frames::settings(&[])].concat()] {
         let mut peer = Peer::silent(&siege.server).await;
         peer.send(&begun).await;
@@ -30,7 +30,7 @@ async fn one_that_is_silent_after_the_preface_is_closed_after_the_idle_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_talks_without_asking_is_closed_after_the_idle_limit() {
-    let siege = Siege::with(|server| server.idle_timeout(SHORT)).await;
+    let siege = Siege::with(|server| server.idle_timeout(SHORT).header_timeout(SHORT)).await;
     let mut peer = Peer::connect(&siege.server).await;
     while peer.ping().await.is_some() {}
     siege.end().await;

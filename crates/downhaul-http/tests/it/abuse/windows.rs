@@ -40,7 +40,7 @@ async fn one_that_never_opens_is_cut_at_the_write_limit_too() {
         peer.send(&frames::get(1, path)).await;
         assert_eq!(peer.reply(1).await, Reply::Status(200));
         assert_eq!(soon(cut_while_others_are_answered(&mut peer)).await, CANCEL);
-        assert_eq!(soon(cut(&mut seen)).await, (499, Ending::ClientGone));
+        assert_eq!(soon(cut(&mut seen)).await, (499, Ending::ClientStuck));
         siege.end().await;
     }
 }
