@@ -110,7 +110,7 @@
 //! | HTTP/2 requests of a connection, with reset ones that run on | 200 | 503 | the same |
 //! | HTTP/2 streams that are reset before they begin, at once | 20 | close | [pending resets] |
 //! | HTTP/2 streams that break the protocol, ever | 100 | close | [local resets] |
-//! | HTTP/2 bytes of a body that nobody has read, of a stream | 1 MiB | wait | [`stream_window`] |
+//! | HTTP/2 bytes that nobody has read of a stream | 256 KiB | wait | [`stream_window`] |
 //! | the same of a connection | 1 MiB | wait | [`connection_window`] |
 //! | requests of some routes at once | no bound | 503 | [`RouteLimits::concurrency`] |
 //! | drain | 5 + 20 + 3 + 2 s | see [`DrainPlan`] | [`Running::drain`] |

@@ -31,7 +31,9 @@ impl Default for Http2Limits {
             max_concurrent_streams: 200,
             max_pending_accept_reset_streams: 20,
             max_local_error_reset_streams: 100,
-            stream_window: 1 << 20,
+            // A quarter of the connection's, so that a handler that reads nothing leaves the others
+            // theirs.
+            stream_window: 1 << 18,
             connection_window: 1 << 20,
         }
     }
@@ -65,7 +67,7 @@ impl Http2Limits {
         self
     }
 
-    /// How many bytes of a body a client may send before a handler has read them. Default: 1 MiB;
+    /// How many bytes of a body a client may send before a handler has read them. Default: 256 KiB;
     /// 2 GiB less a byte is the most that there is.
     pub fn stream_window(mut self, bytes: u32) -> Self {
         self.stream_window = bytes.min(MAX_WINDOW);

@@ -45,6 +45,29 @@ async fn one_that_never_opens_is_cut_at_the_write_limit_too() {
     }
 }
 
+/// What it does not read takes no more than a part of the room that all bodies have.
+#[tokio::test]
+async fn a_handler_that_reads_nothing_does_not_hold_up_the_other_bodies() {
+    let router = Router::new()
+        .post("/deaf", async |_: Context, _: Request| std::future::pending::<()>().await)
+        .post("/", async |_: Context, mut req: Request| {
+            req.bytes().await.unwrap().len().to_string()
+        });
+    let server = Fixture::start(router).await;
+    let mut peer = Peer::connect(&server).await;
+    let settings = peer.next_of(frames::SETTINGS).await.unwrap();
+    let window = settings.setting(INITIAL_WINDOW_SIZE).unwrap() as usize;
+    let more = peer.next_of(frames::WINDOW_UPDATE).await.unwrap();
+    assert!(more.stream == 0 && more.word(0) as usize + 65_535 >= 4 * window, "{more:?}");
+    peer.send(&frames::post(1, "/deaf")).await;
+    for piece in vec![0; window].chunks(16_384) {
+        peer.send(&frames::frame(DATA, 0, 1, piece)).await;
+    }
+    peer.send(&frames::post(3, "/")).await;
+    peer.send(&frames::frame(DATA, frames::END_STREAM, 3, &[0; 1_000])).await;
+    assert_eq!(peer.reply(3).await, Reply::Status(200));
+}
+
 #[tokio::test]
 async fn one_that_opens_in_time_has_the_write_limit_for_each_piece() {
     let (clock, second) = (StillClock::stop(), Duration::from_secs(1));
