@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
-use downhaul_context::{Cause, Context};
+use downhaul_context::{Canceller, Cause, Context};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -19,15 +19,23 @@ pin_project! {
         // None once it was let go of.
         #[pin]
         body: Option<B>,
-        ctx: Option<Context>,
+        of_call: Option<OfCall>,
         // Waits for the end of the context, once a piece was not there at once.
         ended: Option<Pin<Box<dyn Future<Output = Cause> + Send + Sync>>>,
     }
 }
 
+/// The context of a call, to the end of its answer.
+pub(crate) struct OfCall {
+    pub(crate) ctx: Context,
+    /// Where the call has less time than what makes it. Dropped with the answer.
+    #[expect(dead_code, reason = "held")]
+    pub(crate) canceller: Option<Canceller>,
+}
+
 impl<B> CallBody<B> {
-    pub(crate) fn new(body: B, ctx: Option<Context>) -> Self {
-        Self { body: Some(body), ctx, ended: None }
+    pub(crate) fn new(body: B, of_call: Option<OfCall>) -> Self {
+        Self { body: Some(body), of_call, ended: None }
     }
 }
 
@@ -45,10 +53,11 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, CallError>>> {
         let mut this = self.project();
         let Some(mut body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        let cause = match (body.as_mut().poll_frame(cx), this.ctx) {
+        let ctx = this.of_call.as_ref().map(|of_call| &of_call.ctx);
+        let cause = match (body.as_mut().poll_frame(cx), ctx) {
             (Poll::Ready(frame), ctx) => {
                 let is_last = frame.is_none() || body.is_end_stream();
-                match ctx.as_ref().and_then(Context::cause).filter(|_| !is_last) {
+                match ctx.and_then(Context::cause).filter(|_| !is_last) {
                     Some(cause) => cause,
                     None => {
                         return Poll::Ready(frame.map(|frame| frame.map_err(CallError::failed)));

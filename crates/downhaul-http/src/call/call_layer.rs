@@ -11,7 +11,7 @@ use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::call::call_body::CallBody;
+use crate::call::call_body::{CallBody, OfCall};
 use crate::call::call_error::CallError;
 use crate::call::inject::inject;
 use crate::error::BoxError;
@@ -56,14 +56,15 @@ pub struct CallLayer {
 }
 
 impl CallLayer {
-    /// A layer that takes `reserve` off the time that the other side is given, so that it gives up
-    /// while there is still time to answer without it.
+    /// A layer that takes `reserve` off the time that the other side is given, and that the call
+    /// may take, so that there is still time to answer without it: for a call that is not answered,
+    /// and an answer that is not read by then, it is over as at the deadline.
     pub fn new(reserve: Duration) -> Self {
         Self { reserve }
     }
 
     /// The context of a call, once its head says what the other side is to know of it.
-    fn prepare<B>(self, request: &mut Request<B>) -> Result<Option<Context>, CallError> {
+    fn prepare<B>(self, request: &mut Request<B>) -> Result<Option<OfCall>, CallError> {
         let Some(ctx) = request.extensions().get::<Context>().cloned() else { return Ok(None) };
         ctx.check()?;
         let given = ctx.remaining().map(|left| left.saturating_sub(self.reserve));
@@ -72,7 +73,9 @@ impl CallLayer {
             return Err(CallError::NoTime);
         }
         inject(&ctx, request.headers_mut(), self.reserve);
-        Ok(Some(ctx))
+        let Some(given) = given else { return Ok(Some(OfCall { ctx, canceller: None })) };
+        let (ctx, canceller) = ctx.derive().label("call").timeout(given).build();
+        Ok(Some(OfCall { ctx, canceller: Some(canceller) }))
     }
 }
 
@@ -107,18 +110,18 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> CallFuture<R> {
-        let ctx = match self.layer.prepare(&mut request) {
-            Ok(ctx) => ctx,
+        let of_call = match self.layer.prepare(&mut request) {
+            Ok(of_call) => of_call,
             Err(error) => return CallFuture(Box::pin(async { Err(error) })),
         };
         let call = self.service.call(request);
         CallFuture(Box::pin(async move {
-            let answered = match &ctx {
-                Some(ctx) => ctx.run(call).await?,
+            let answered = match &of_call {
+                Some(of_call) => of_call.ctx.run(call).await?,
                 None => call.await,
             };
             let answer = answered.map_err(CallError::failed)?;
-            Ok(answer.map(|body| CallBody::new(body, ctx)))
+            Ok(answer.map(|body| CallBody::new(body, of_call)))
         }))
     }
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use downhaul_context::{Canceller, CauseKind, Context, RequestId};
+use downhaul_context::{Canceller, Cause, CauseKind, Context, RequestId};
 use downhaul_http::{Body, CallError, CallLayer, Calls, Error, Request, Router};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client as Legacy;
@@ -146,6 +146,19 @@ async fn where_no_time_is_left_nothing_is_sent() {
     let error = call(&ctx).await.unwrap_err();
     assert!(matches!(error, CallError::Failed(_)), "{error}");
     assert_eq!(Error::from(error).status(), 502);
+}
+
+/// So that who has made it can still say something else.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_not_answered_is_over_while_the_reserve_is_left() {
+    let hangs = tower::service_fn(|_: http::Request<Body>| {
+        std::future::pending::<Result<http::Response<Body>, Infallible>>()
+    });
+    let (ctx, _canceller) = Context::background().with_timeout(10 * SECOND);
+    let call = http::Request::get("/").extension(ctx.clone()).body(Body::empty()).unwrap();
+    let error = soon(CallLayer::new(SECOND).layer(hangs).oneshot(call)).await.unwrap_err();
+    assert_eq!(error.cause().map(Cause::kind), Some(CauseKind::Deadline));
+    assert_eq!((ctx.remaining(), ctx.is_done()), (Some(SECOND), false));
 }
 
 #[tokio::test]
