@@ -239,7 +239,8 @@ impl Kafka {
     }
 
     /// Sets where a group goes on in a topic, in all of its partitions, while nobody reads as the
-    /// group: to handle messages again, or to leave some out.
+    /// group: to handle messages again, or to leave some out. In a topic for retries, `group` is
+    /// the one whose they are, and nobody must read these.
     ///
     /// # Errors
     ///
